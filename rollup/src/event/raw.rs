@@ -1,0 +1,266 @@
+//! What an emitter wrote, before anything is judged.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+/// A field of the event contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs, reason = "the names are those of the contract")]
+pub enum Field {
+    EventId,
+    Type,
+    CompletedAt,
+    Source,
+    OrganizationId,
+    AgentSlug,
+    UserId,
+    Model,
+    Provider,
+    TeamId,
+    ApiKeyId,
+    Kind,
+    Outcome,
+    InputTokens,
+    OutputTokens,
+    CachedInputTokens,
+    CacheWriteTokens,
+    ReasoningTokens,
+    AudioMillis,
+    Characters,
+    Images,
+    Cost,
+    CostNanos,
+    CostEstimateCents,
+    Currency,
+    TestMode,
+    /// The `_id` of the event's document; never read from a JSON payload.
+    DocumentId,
+}
+
+const FIELDS: usize = Field::DocumentId as usize;
+
+impl Field {
+    /// The field's name in the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Field::EventId => "eventId",
+            Field::Type => "type",
+            Field::CompletedAt => "completedAt",
+            Field::Source => "source",
+            Field::OrganizationId => "organizationId",
+            Field::AgentSlug => "agentSlug",
+            Field::UserId => "userId",
+            Field::Model => "model",
+            Field::Provider => "provider",
+            Field::TeamId => "teamId",
+            Field::ApiKeyId => "apiKeyId",
+            Field::Kind => "kind",
+            Field::Outcome => "outcome",
+            Field::InputTokens => "inputTokens",
+            Field::OutputTokens => "outputTokens",
+            Field::CachedInputTokens => "cachedInputTokens",
+            Field::CacheWriteTokens => "cacheWriteTokens",
+            Field::ReasoningTokens => "reasoningTokens",
+            Field::AudioMillis => "audioMillis",
+            Field::Characters => "characters",
+            Field::Images => "images",
+            Field::Cost => "cost",
+            Field::CostNanos => "costNanos",
+            Field::CostEstimateCents => "costEstimateCents",
+            Field::Currency => "currency",
+            Field::TestMode => "testMode",
+            Field::DocumentId => "_id",
+        }
+    }
+
+    /// The field of a payload with this name, if the contract has one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "eventId" => Field::EventId,
+            "type" => Field::Type,
+            "completedAt" => Field::CompletedAt,
+            "source" => Field::Source,
+            "organizationId" => Field::OrganizationId,
+            "agentSlug" => Field::AgentSlug,
+            "userId" => Field::UserId,
+            "model" => Field::Model,
+            "provider" => Field::Provider,
+            "teamId" => Field::TeamId,
+            "apiKeyId" => Field::ApiKeyId,
+            "kind" => Field::Kind,
+            "outcome" => Field::Outcome,
+            "inputTokens" => Field::InputTokens,
+            "outputTokens" => Field::OutputTokens,
+            "cachedInputTokens" => Field::CachedInputTokens,
+            "cacheWriteTokens" => Field::CacheWriteTokens,
+            "reasoningTokens" => Field::ReasoningTokens,
+            "audioMillis" => Field::AudioMillis,
+            "characters" => Field::Characters,
+            "images" => Field::Images,
+            "cost" => Field::Cost,
+            "costNanos" => Field::CostNanos,
+            "costEstimateCents" => Field::CostEstimateCents,
+            "currency" => Field::Currency,
+            "testMode" => Field::TestMode,
+            _ => return None,
+        })
+    }
+}
+
+/// One value as it was written, in the types that the wire formats share.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Value<'a> {
+    /// Not there, or null: the contract makes no difference.
+    #[default]
+    Absent,
+    /// A boolean.
+    Bool(bool),
+    /// An integer of up to 64 bits.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A BSON date: milliseconds since 1970-01-01T00:00:00Z.
+    Date(i64),
+    /// A type that no field of the contract has (an array, an object, binary data …).
+    Other,
+}
+
+/// The `_id` of an event's document.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum DocumentId<'a> {
+    /// The payload is not a document of a collection.
+    #[default]
+    None,
+    /// A text.
+    Text(Cow<'a, str>),
+    /// An ObjectId.
+    ObjectId,
+    /// A type that cannot name an event.
+    Unsupported,
+}
+
+/// What an emitter wrote into each field of the contract. Fields outside the contract are ignored.
+#[derive(Debug, Clone, Default)]
+pub struct RawEvent<'a> {
+    values: [Value<'a>; FIELDS],
+    /// The first field that was there twice.
+    pub(super) duplicate: Option<Field>,
+    /// The `_id` of the document that holds the event.
+    pub document_id: DocumentId<'a>,
+}
+
+impl<'a> RawEvent<'a> {
+    /// Stores what was written into a field.
+    pub fn set(&mut self, field: Field, value: Value<'a>) {
+        let slot = &mut self.values[field as usize];
+        if *slot != Value::Absent {
+            self.duplicate.get_or_insert(field);
+        }
+        *slot = value;
+    }
+
+    /// What was written into a field.
+    #[must_use]
+    pub fn get(&self, field: Field) -> &Value<'a> {
+        &self.values[field as usize]
+    }
+
+    /// Takes out what was written into a field.
+    pub(super) fn take(&mut self, field: Field) -> Value<'a> {
+        std::mem::take(&mut self.values[field as usize])
+    }
+}
+
+impl<'de> Deserialize<'de> for RawEvent<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = RawEvent<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut event = RawEvent::default();
+                while let Some(field) = map.next_key::<Name>()? {
+                    match field.0 {
+                        Some(field) => event.set(field, map.next_value()?),
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(event)
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// The name of a field, resolved without copying it.
+struct Name(Option<Field>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(Field::from_name(name)))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Value::Absent)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Value::Bool(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Value::Integer(value))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                #[allow(clippy::cast_precision_loss, reason = "only its being out of range matters")]
+                Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Value::Float(value))
+            }
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Borrowed(value)))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Owned(value.to_owned())))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value::Other)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}

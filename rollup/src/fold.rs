@@ -1,0 +1,320 @@
+//! Many events to few rows.
+//!
+//! A [`Fold`] holds one row per distinct (finest period, dimensions): events only touch that row. The
+//! other granularities and the rollups are sums of those rows, so they are made once, when the fold is
+//! closed into a [`Delta`], and cannot disagree with it. This is why parents equal the sum of their children.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use chrono::DateTime;
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_table::{Entry, HashTable};
+
+use crate::counters::{Overflow, Sums};
+use crate::event::{Dimensions, Event};
+use crate::key;
+use crate::period::{Calendar, Granularity, Period};
+
+/// A marginal of an organization's usage that is kept as rollups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Set {
+    /// The organization as a whole.
+    Organization,
+    /// Per agent.
+    Agent,
+    /// Per model and provider.
+    Model,
+    /// Per user.
+    User,
+    /// Per emitting service.
+    Source,
+}
+
+impl Set {
+    /// Every set.
+    pub const ALL: [Set; 5] = [Set::Organization, Set::Agent, Set::Model, Set::User, Set::Source];
+
+    /// The name under which the set is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Set::Organization => "organization",
+            Set::Agent => "agent",
+            Set::Model => "model",
+            Set::User => "user",
+            Set::Source => "source",
+        }
+    }
+
+    /// The value of this set for a row, and the provider where it belongs to the value.
+    fn of<S>(self, dimensions: &Dimensions<S>) -> (&S, Option<&S>) {
+        match self {
+            Set::Organization => (&dimensions.organization, None),
+            Set::Agent => (&dimensions.agent, None),
+            Set::Model => (&dimensions.model, Some(&dimensions.provider)),
+            Set::User => (&dimensions.user, None),
+            Set::Source => (&dimensions.source, None),
+        }
+    }
+}
+
+/// Which rows an event is booked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    calendar: Calendar,
+    /// Sorted, without repetition, with [`Granularity::Daily`] among them.
+    granularities: Vec<Granularity>,
+}
+
+/// The granularities do not contain `daily`, which totals are computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected `daily` among the granularities: totals are computed from days")]
+pub struct DailyMissing;
+
+impl Grouping {
+    /// Books to these granularities, in this calendar.
+    ///
+    /// # Errors
+    /// When `daily` is missing.
+    pub fn new(calendar: Calendar, granularities: &[Granularity]) -> Result<Self, DailyMissing> {
+        let mut granularities = granularities.to_vec();
+        granularities.sort_unstable();
+        granularities.dedup();
+        if granularities.contains(&Granularity::Daily) {
+            Ok(Self {
+                calendar,
+                granularities,
+            })
+        } else {
+            Err(DailyMissing)
+        }
+    }
+
+    /// The calendar of the ledger's zone.
+    #[must_use]
+    pub const fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    /// The granularities, finest first.
+    #[must_use]
+    pub fn granularities(&self) -> &[Granularity] {
+        &self.granularities
+    }
+
+    fn finest(&self) -> Granularity {
+        self.granularities[0]
+    }
+}
+
+/// What was booked to one row: sums, and the first and last completion (ms).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booked {
+    /// Exact sums.
+    pub sums: Sums,
+    /// The earliest completion, in milliseconds.
+    pub first_event_ms: i64,
+    /// The latest completion, in milliseconds.
+    pub last_event_ms: i64,
+}
+
+impl Booked {
+    fn merge(&mut self, other: &Booked) {
+        self.sums.merge(&other.sums);
+        self.first_event_ms = self.first_event_ms.min(other.first_event_ms);
+        self.last_event_ms = self.last_event_ms.max(other.last_event_ms);
+    }
+}
+
+/// A row of the ledger to be added to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// The period.
+    pub period: Period,
+    /// Who used what.
+    pub dimensions: Dimensions<Box<str>>,
+    /// What is added.
+    pub booked: Booked,
+}
+
+/// A rollup to be added to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollupRow {
+    /// The period.
+    pub period: Period,
+    /// Whose usage.
+    pub organization: Box<str>,
+    /// Which marginal.
+    pub set: Set,
+    /// The agent, model, user, source or organization.
+    pub value: Box<str>,
+    /// The provider, where the set is [`Set::Model`].
+    pub provider: Option<Box<str>>,
+    /// What is added.
+    pub booked: Booked,
+}
+
+/// Everything that one commit adds to the stored rows, by `_id` and in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Rows of the ledger.
+    pub ledger: BTreeMap<String, LedgerRow>,
+    /// Rollups.
+    pub rollups: BTreeMap<String, RollupRow>,
+}
+
+impl Delta {
+    /// Checks that each sum fits a stored counter.
+    ///
+    /// # Errors
+    /// Names the first counter that does not.
+    pub fn check(&self) -> Result<(), Overflow> {
+        let ledger = self.ledger.values().map(|row| &row.booked);
+        let rollups = self.rollups.values().map(|row| &row.booked);
+        ledger
+            .chain(rollups)
+            .try_for_each(|booked| booked.sums.narrow().map(drop))
+    }
+
+    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &Booked) {
+        self.ledger
+            .entry(key::ledger(period, dimensions))
+            .and_modify(|row| row.booked.merge(booked))
+            .or_insert_with(|| LedgerRow {
+                period,
+                dimensions: dimensions.clone(),
+                booked: *booked,
+            });
+    }
+
+    fn add_rollup(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, set: Set, booked: &Booked) {
+        let (value, provider) = set.of(dimensions);
+        let provider = provider.map(|provider| &**provider);
+        self.rollups
+            .entry(key::rollup(
+                &dimensions.organization,
+                period,
+                set,
+                value,
+                provider,
+            ))
+            .and_modify(|row| row.booked.merge(booked))
+            .or_insert_with(|| RollupRow {
+                period,
+                organization: dimensions.organization.clone(),
+                set,
+                value: value.clone(),
+                provider: provider.map(Into::into),
+                booked: *booked,
+            });
+    }
+}
+
+/// Events folded into rows of the finest granularity.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    grouping: Grouping,
+    hasher: DefaultHashBuilder,
+    index: HashTable<usize>,
+    rows: Vec<LedgerRow>,
+}
+
+/// The instant of an event lies outside the calendar: it was folded without being judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the completion at {0} ms is outside the calendar")]
+pub struct OutsideCalendar(pub i64);
+
+impl Fold {
+    /// A fold without events.
+    #[must_use]
+    pub fn new(grouping: Grouping) -> Self {
+        Self {
+            grouping,
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds one event.
+    ///
+    /// # Errors
+    /// When its instant is outside the calendar, which no judged event is.
+    pub fn add(&mut self, event: &Event<'_>) -> Result<(), OutsideCalendar> {
+        let at_ms = event.completed_at_ms;
+        let instant = DateTime::from_timestamp_millis(at_ms).ok_or(OutsideCalendar(at_ms))?;
+        let period = self.grouping.calendar.period_of(self.grouping.finest(), instant);
+        let booked = Booked {
+            sums: event.counters.into(),
+            first_event_ms: at_ms,
+            last_event_ms: at_ms,
+        };
+        let rows = &mut self.rows;
+        let hasher = &self.hasher;
+        let entry = self.index.entry(
+            hash(hasher, period, &event.dimensions),
+            |at| rows[*at].period == period && same(&rows[*at].dimensions, &event.dimensions),
+            |at| hash(hasher, rows[*at].period, &rows[*at].dimensions),
+        );
+        match entry {
+            Entry::Occupied(at) => rows[*at.get()].booked.merge(&booked),
+            Entry::Vacant(slot) => {
+                slot.insert(rows.len());
+                let dimensions = event
+                    .dimensions
+                    .map(|text: &Cow<'_, str>| Box::from(text.as_ref()));
+                rows.push(LedgerRow {
+                    period,
+                    dimensions,
+                    booked,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// An upper bound of the rows of the ledger that this fold adds to, over all granularities.
+    #[must_use]
+    pub fn ledger_rows(&self) -> usize {
+        self.rows.len() * self.grouping.granularities.len()
+    }
+
+    /// Adds this fold to what a commit adds: every granularity, and every rollup set of each.
+    pub fn close_into(&self, delta: &mut Delta) {
+        for row in &self.rows {
+            for &granularity in &self.grouping.granularities {
+                let period = row.period.widened(granularity);
+                delta.add_row(period, &row.dimensions, &row.booked);
+                for set in Set::ALL {
+                    delta.add_rollup(period, &row.dimensions, set, &row.booked);
+                }
+            }
+        }
+    }
+}
+
+fn hash<S: AsRef<str>>(hasher: &DefaultHashBuilder, period: Period, dimensions: &Dimensions<S>) -> u64 {
+    let mut state = hasher.build_hasher();
+    period.hash(&mut state);
+    dimensions.map(|text| text.as_ref().hash(&mut state));
+    dimensions.kind.hash(&mut state);
+    state.finish()
+}
+
+fn same(row: &Dimensions<Box<str>>, event: &Dimensions<Cow<'_, str>>) -> bool {
+    // The parts that differ most often come first.
+    *row.user == *event.user
+        && *row.agent == *event.agent
+        && *row.model == *event.model
+        && *row.organization == *event.organization
+        && *row.provider == *event.provider
+        && *row.team == *event.team
+        && *row.api_key == *event.api_key
+        && *row.source == *event.source
+        && row.kind == event.kind
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! The pure core of usage-ledger: what an event is, which period it belongs to, what it is worth, and how
+//! many events become few rows.
+//!
+//! Nothing here reads a clock, a file or a socket. Every function takes values and returns values, so that
+//! each can be tested against a naive oracle and replayed from a seed.
+//!
+//! * [`event`]: the contract of `request.completed`, and the validation of every rule of it
+//! * [`period`]: granularities, period keys and the calendar of the ledger's time zone
+//! * [`money`]: amounts as integer nano-units of a currency
+//! * [`key`]: the canonical `_id` of a stored row
+//! * [`counters`]: the counters of a row, and their exact sums
+//! * [`fold`]: events to rows and rollups
+
+pub mod counters;
+pub mod event;
+pub mod fold;
+pub mod key;
+pub mod money;
+pub mod period;
