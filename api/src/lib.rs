@@ -1,0 +1,22 @@
+//! The reader: what people and programs may ask of the ledger, and how they are answered.
+//!
+//! * [`reader`]: the port through which stored rows are read; one answer reads one snapshot
+//! * [`router`]: the public routes over a [`Reader`](reader::Reader)
+//! * [`admin`]: metrics and health, on their own port
+//! * [`serve`](fn@serve): a listener, a router and a signal to stop
+//!
+//! Totals are summed where the rows are, never capped on the way, and a read that fails is an error, never
+//! a zero. Nothing here asks the machine what time it is.
+
+pub mod admin;
+pub mod clock;
+pub mod reader;
+pub mod settings;
+
+mod router;
+mod serve;
+
+pub use clock::Clock;
+pub use router::{SettingsError, router};
+pub use serve::serve;
+pub use settings::{Access, Jwt, Key, Limits, Settings};

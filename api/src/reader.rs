@@ -1,0 +1,196 @@
+//! The port through which stored rows are read.
+//!
+//! One answer reads one [`Snapshot`]: everything it asks is answered from the same instant of the store, so
+//! that parents equal the sum of their children while writers run. Sums are made where the rows are, and
+//! arrive as a stream of groups, so that memory stays bounded however many users there are.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::Stream;
+use rollup::counters::{Counter, Counters};
+use rollup::fold::Set;
+use rollup::period::Period;
+
+/// Opens snapshots of a ledger.
+pub trait Reader: Clone + Send + Sync + 'static {
+    /// What is opened.
+    type Snapshot: Snapshot;
+
+    /// Opens a snapshot of all that is committed now.
+    fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot, ReadError>> + Send;
+}
+
+/// The ledger at one instant.
+pub trait Snapshot: Clone + Send + Sync + 'static {
+    /// How fresh the snapshot is, and what changed before it.
+    fn freshness(&self) -> &Freshness;
+
+    /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
+    fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;
+
+    /// A mark of everything that was ever booked for an organization in these periods: two snapshots with
+    /// equal marks hold equal rows there.
+    fn mark(
+        &self,
+        organization: &str,
+        cover: &[Span],
+    ) -> impl Future<Output = Result<Mark, ReadError>> + Send;
+
+    /// The oldest and the newest day with rows.
+    fn bounds(
+        &self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<Option<(NaiveDate, NaiveDate)>, ReadError>> + Send;
+}
+
+/// What the fences and the description of the ledger say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// The lanes that the source has, whether or not anything was ever read from them.
+    pub lanes: Vec<Lane>,
+    /// A mark of the whole ledger: two snapshots with equal marks hold equal rows.
+    pub mark: Mark,
+}
+
+/// One lane of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// Its name.
+    pub name: String,
+    /// The instant up to which everything that reached the lane is counted.
+    pub watermark: Option<DateTime<Utc>>,
+    /// Whether its history is still being taken in.
+    pub scanning: bool,
+    /// Spans of time whose events an operator accepted to lose.
+    pub gaps: Vec<Gap>,
+}
+
+/// A span of time with events missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gap {
+    /// Its begin.
+    pub from: DateTime<Utc>,
+    /// Its end.
+    pub to: DateTime<Utc>,
+}
+
+/// Stands for a state of rows: equal marks, equal rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Mark(pub [u8; 32]);
+
+/// Which rows are summed, and how they are grouped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// The collection.
+    pub rows: Rows,
+    /// Whose rows.
+    pub scope: Scope,
+    /// The periods. They do not overlap, whatever their granularity.
+    pub cover: Vec<Span>,
+    /// Values that a dimension may have; a dimension that is not named may have any.
+    pub filters: BTreeMap<Dimension, Vec<String>>,
+    /// The dimensions of a group, in the order of its key.
+    pub group_by: Vec<Dimension>,
+    /// Whether each period is a group of its own.
+    pub by_period: bool,
+    /// Only these groups.
+    pub keys: Option<Vec<Key>>,
+    /// The counters that are summed. The others are zero.
+    pub counters: Vec<Counter>,
+    /// In which order the groups arrive. `None`: any.
+    pub order: Option<Order>,
+    /// More rows than this are not read: the stream ends with [`ReadError::TooManyRows`].
+    pub row_limit: u64,
+}
+
+/// Where the rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// `usageLedger`: rows with every dimension.
+    Ledger,
+    /// `usageRollups`: rows of one marginal.
+    Rollups(Set),
+}
+
+/// Whose rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of these organizations.
+    Organizations(Vec<String>),
+    /// Everybody's, except for these organizations.
+    AllExcept(Vec<String>),
+}
+
+/// Consecutive periods of one granularity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The first.
+    pub first: Period,
+    /// The last, included.
+    pub last: Period,
+}
+
+/// What a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dimension {
+    /// Whose usage.
+    Organization,
+    /// The assistant.
+    Agent,
+    /// Who serves the model.
+    Provider,
+    /// The model.
+    Model,
+    /// The person.
+    User,
+    /// The person's team.
+    Team,
+    /// The API key.
+    ApiKey,
+    /// The emitting service.
+    Source,
+    /// What the request was.
+    Kind,
+}
+
+/// The values of a group's dimensions.
+pub type Key = Box<[Box<str>]>;
+
+/// The sums of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The values of [`Query::group_by`].
+    pub key: Key,
+    /// The period, where groups are by period.
+    pub period: Option<Period>,
+    /// The sums.
+    pub counters: Counters,
+}
+
+/// The largest first: by this counter, then by tokens, then by key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Order(pub Counter);
+
+/// Why a read gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The store cannot be reached, or not in time. Asking again later may help.
+    #[error("the store is not available")]
+    Unavailable(#[source] Arc<dyn Error + Send + Sync>),
+    /// The store refused or broke off the read.
+    #[error("the store failed to answer")]
+    Failed(#[source] Arc<dyn Error + Send + Sync>),
+    /// What is stored is not what this version stores.
+    #[error("a stored row is malformed: {0}")]
+    Malformed(String),
+    /// More rows than [`Query::row_limit`].
+    #[error("more than {0} rows would have to be read")]
+    TooManyRows(u64),
+    /// A sum does not fit 64 bits.
+    #[error("the sum of `{}` does not fit 64 bits", .0.name())]
+    Overflow(Counter),
+}

@@ -1,0 +1,124 @@
+//! What the reader is told when it starts.
+
+use std::fmt;
+use std::time::Duration;
+
+use rollup::period::{Calendar, Granularity};
+
+/// The settings of the public routes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The calendar of the ledger's zone: the one fixed by `migrate`.
+    pub calendar: Calendar,
+    /// The ledger's currency, ISO 4217.
+    pub currency: String,
+    /// The granularities that are stored.
+    pub granularities: Vec<Granularity>,
+    /// Organizations that the platform table leaves out.
+    pub excluded_organizations: Vec<String>,
+    /// Who may ask what.
+    pub access: Access,
+    /// How much one caller, one question and one cache may take.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The settings of a ledger in this calendar and currency, with everything else at its default.
+    #[must_use]
+    pub fn new(calendar: Calendar, currency: impl Into<String>, access: Access) -> Self {
+        Self {
+            calendar,
+            currency: currency.into(),
+            granularities: vec![Granularity::Daily, Granularity::Weekly, Granularity::Monthly],
+            excluded_organizations: Vec::new(),
+            access,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Everybody may read everything, except `/v1/usage/me`. Only for addresses of this machine.
+    Off,
+    /// Bearer tokens.
+    Jwt(Jwt),
+}
+
+/// How a bearer token is checked.
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    /// What signatures are checked with. The algorithm follows from it.
+    pub key: Key,
+    /// The `iss` that a token must carry, if one is required.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must carry, if one is required.
+    pub audience: Option<String>,
+    /// How far the clocks of the issuer and of this process may differ.
+    pub leeway: Duration,
+}
+
+impl Jwt {
+    /// Tokens checked with this key, from any issuer and for any audience.
+    #[must_use]
+    pub fn new(key: Key) -> Self {
+        Self {
+            key,
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What signatures are checked with.
+#[derive(Clone)]
+pub enum Key {
+    /// A shared secret: HS256.
+    Secret(String),
+    /// A public key in PEM: RS256 for an RSA key, ES256 for one on P-256.
+    PublicKey(String),
+    /// The address of a JSON Web Key Set: RS256 and ES256.
+    Jwks(String),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Secret(_) => f.write_str("Secret(…)"),
+            Key::PublicKey(_) => f.write_str("PublicKey(…)"),
+            Key::Jwks(_) => f.write_str("Jwks(…)"),
+        }
+    }
+}
+
+/// How much one caller, one question and one cache may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Requests per second that one caller may go on making.
+    pub requests_per_second: u32,
+    /// Requests that one caller may make at once.
+    pub request_burst: u32,
+    /// How long a question may take until its answer begins.
+    pub timeout: Duration,
+    /// Stored rows that one question may read.
+    pub rows: u64,
+    /// Cells (rows × periods) that one answer may hold.
+    pub cells: usize,
+    /// Bytes that remembered answers and parts of answers may take.
+    pub cache_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 50,
+            request_burst: 100,
+            timeout: Duration::from_secs(30),
+            rows: 5_000_000,
+            cells: 100_000,
+            cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
