@@ -1,0 +1,14 @@
+//! Real servers, faults and traffic on one machine.
+//!
+//! The demo, the integration tests and the benchmarks stand on this crate. It starts MongoDB and Kafka as
+//! processes of their own (nothing is linked), puts a [`proxy`] in front of them to make networks fail on
+//! purpose, and makes request-completed events whose right totals are known ([`traffic`], [`trace`]).
+
+pub mod error;
+pub mod mongodb;
+pub mod net;
+pub mod process;
+pub mod proxy;
+pub mod tools;
+
+pub use error::{Error, Result};

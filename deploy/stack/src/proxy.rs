@@ -1,0 +1,519 @@
+//! A TCP proxy that makes the network fail on purpose.
+//!
+//! It stands before one server and passes bytes both ways until told otherwise. Its tasks belong to the
+//! runtime it was started on. For MongoDB connect through `Mongo::proxied_uri`: a driver that follows the
+//! host names in the server's `hello` would go around the proxy.
+//!
+//! | call | connections that are open | new connections |
+//! |---|---|---|
+//! | [`Proxy::pass`] | pass | pass |
+//! | [`Proxy::cut`] | closed | as before |
+//! | [`Proxy::refuse`] | pass | refused |
+//! | [`Proxy::blackhole`] | held: nothing moves, nothing is lost | accepted, held |
+//! | [`Proxy::drop_replies`] | requests pass, replies vanish | the same |
+//! | [`Proxy::lose_reply_to`] | the reply to one request vanishes, then that connection is closed | the same |
+//! | [`Proxy::lose_request`] | one request vanishes, and that connection is closed | the same |
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::{Doing as _, Error, Result};
+use crate::net;
+
+/// How much is read at a time.
+const CHUNK: usize = 64 * 1024;
+/// How long to wait before listening is tried again, where the port was taken meanwhile.
+const RETRY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Pass,
+    Refuse,
+    Blackhole,
+    DropReplies,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Request,
+    Reply,
+}
+
+#[derive(Debug)]
+struct Hook {
+    needle: Vec<u8>,
+    skip: usize,
+    loss: Loss,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// Open connections hold a receiver: `true` closes them, and the last one gone closes the channel.
+    line: Mutex<watch::Sender<bool>>,
+    hooks: Mutex<Vec<Hook>>,
+    lost: watch::Sender<u64>,
+    listening: watch::Sender<bool>,
+}
+
+/// The proxy. Dropping it closes its port and all connections.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a free loopback port, before the server at `upstream` (which need not run yet).
+    pub async fn start(upstream: SocketAddr) -> Result<Self> {
+        Self::start_on(net::free_port()?, upstream).await
+    }
+
+    /// The same on a port of the caller's choice.
+    pub async fn start_on(port: u16, upstream: SocketAddr) -> Result<Self> {
+        let address = net::loopback(port);
+        let listener = bind(address).await?;
+        let shared = Arc::new(Shared {
+            upstream,
+            mode: watch::Sender::new(Mode::Pass),
+            line: Mutex::new(watch::Sender::new(false)),
+            hooks: Mutex::default(),
+            lost: watch::Sender::new(0),
+            listening: watch::Sender::new(true),
+        });
+        let acceptor = tokio::spawn(accept(address, listener, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            acceptor,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many connections are open through it.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        held(&self.shared.line).receiver_count()
+    }
+
+    /// Heals everything. Connections whose replies were dropped are closed, for their streams have holes;
+    /// hooks that have not fired are taken away.
+    pub async fn pass(&self) {
+        held(&self.shared.hooks).clear();
+        if self.shared.mode.send_replace(Mode::Pass) == Mode::DropReplies {
+            self.cut().await;
+        }
+        self.listens(true).await;
+    }
+
+    /// Closes all connections. New ones are treated as before.
+    pub async fn cut(&self) {
+        let line = std::mem::replace(&mut *held(&self.shared.line), watch::Sender::new(false));
+        line.send_replace(true);
+        line.closed().await;
+    }
+
+    /// Refuses new connections; those that are open go on.
+    pub async fn refuse(&self) {
+        self.shared.mode.send_replace(Mode::Refuse);
+        self.listens(false).await;
+    }
+
+    /// A dead server: all connections closed, new ones refused, until [`Proxy::pass`].
+    pub async fn down(&self) {
+        self.refuse().await;
+        self.cut().await;
+    }
+
+    /// Holds all bytes both ways, as a network that has gone away without a word. They arrive after
+    /// [`Proxy::pass`], unless cut before.
+    pub async fn blackhole(&self) {
+        self.shared.mode.send_replace(Mode::Blackhole);
+        self.listens(true).await;
+    }
+
+    /// From now on the server receives everything and no reply arrives.
+    pub async fn drop_replies(&self) {
+        self.shared.mode.send_replace(Mode::DropReplies);
+        self.listens(true).await;
+    }
+
+    /// Once: the next request that contains `needle` reaches the server, its reply is swallowed, and then
+    /// that connection is closed: a lost acknowledgement.
+    pub fn lose_reply_to(&self, needle: impl AsRef<[u8]>) {
+        self.arm(needle.as_ref(), 0, Loss::Reply);
+    }
+
+    /// The same for a later one: `skip` requests with `needle` pass unharmed before.
+    pub fn lose_reply_to_nth(&self, skip: usize, needle: impl AsRef<[u8]>) {
+        self.arm(needle.as_ref(), skip, Loss::Reply);
+    }
+
+    /// Once: the next request that contains `needle` does not reach the server, and its connection is
+    /// closed: to the client it looks the same as a lost reply.
+    pub fn lose_request(&self, needle: impl AsRef<[u8]>) {
+        self.arm(needle.as_ref(), 0, Loss::Request);
+    }
+
+    /// How many replies and requests were swallowed so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        *self.shared.lost.borrow()
+    }
+
+    /// Waits until at least `count` were swallowed.
+    pub async fn wait_lost(&self, count: u64, deadline: Duration) -> Result<()> {
+        let mut lost = self.shared.lost.subscribe();
+        let waited = tokio::time::timeout(deadline, lost.wait_for(|lost| *lost >= count)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::Other(format!(
+                "the proxy swallowed {} of {count} messages within {} s",
+                self.lost(),
+                deadline.as_secs_f32()
+            ))),
+        }
+    }
+
+    fn arm(&self, needle: &[u8], skip: usize, loss: Loss) {
+        assert!(!needle.is_empty(), "every request contains nothing");
+        held(&self.shared.hooks).push(Hook {
+            needle: needle.to_vec(),
+            skip,
+            loss,
+        });
+    }
+
+    async fn listens(&self, wish: bool) {
+        let mut listening = self.shared.listening.subscribe();
+        // The sender lives in `shared`, so this ends only with the wish fulfilled.
+        drop(listening.wait_for(|now| *now == wish).await);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+        held(&self.shared.line).send_replace(true);
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .doing(|| format!("listen on {address}"))
+}
+
+async fn accept(address: SocketAddr, listener: TcpListener, shared: Arc<Shared>) {
+    let mut mode = shared.mode.subscribe();
+    let mut listener = Some(listener);
+    loop {
+        let refusing = *mode.borrow_and_update() == Mode::Refuse;
+        if refusing {
+            listener = None;
+        } else if listener.is_none() {
+            listener = bind(address)
+                .await
+                .inspect_err(|error| eprintln!("proxy: {error}"))
+                .ok();
+        }
+        shared.listening.send_replace(listener.is_some());
+        if !refusing && listener.is_none() {
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
+        tokio::select! {
+            changed = mode.changed() => if changed.is_err() { return },
+            stream = next(listener.as_ref()) => {
+                let line = held(&shared.line).subscribe();
+                tokio::spawn(connection(stream, Arc::clone(&shared), line));
+            }
+        }
+    }
+}
+
+/// The next connection; never where there is no listener.
+async fn next(listener: Option<&TcpListener>) -> TcpStream {
+    loop {
+        match listener {
+            None => std::future::pending().await,
+            Some(listener) => match listener.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            },
+        }
+    }
+}
+
+async fn connection(client: TcpStream, shared: Arc<Shared>, mut line: watch::Receiver<bool>) {
+    let through = async {
+        open(&shared).await;
+        let Ok(server) = TcpStream::connect(shared.upstream).await else {
+            return;
+        };
+        // Without these a small message may wait for the acknowledgement of the one before.
+        if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+            return;
+        }
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let lose_next_reply = watch::Sender::new(false);
+        tokio::select! {
+            () = requests(from_client, to_server, &shared, &lose_next_reply) => {}
+            () = replies(from_server, to_client, &shared, &lose_next_reply) => {}
+        }
+    };
+    tokio::select! {
+        _ = line.wait_for(|cut| *cut) => {}
+        () = through => {}
+    }
+}
+
+async fn open(shared: &Shared) {
+    let mut mode = shared.mode.subscribe();
+    drop(mode.wait_for(|mode| *mode != Mode::Blackhole).await);
+}
+
+async fn requests(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    shared: &Shared,
+    lose_next_reply: &watch::Sender<bool>,
+) {
+    let mut chunk = vec![0; CHUNK];
+    let mut before = Vec::new();
+    loop {
+        open(shared).await;
+        let Ok(length @ 1..) = client.read(&mut chunk).await else {
+            return;
+        };
+        open(shared).await;
+        let bytes = &chunk[..length];
+        match fired(&mut held(&shared.hooks), &before, bytes) {
+            None => {}
+            Some(Loss::Reply) => drop(lose_next_reply.send_replace(true)),
+            Some(Loss::Request) => return count(shared),
+        }
+        remember(&mut before, bytes);
+        if server.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn replies(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    shared: &Shared,
+    lose_next_reply: &watch::Sender<bool>,
+) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        open(shared).await;
+        let Ok(length @ 1..) = server.read(&mut chunk).await else {
+            return;
+        };
+        open(shared).await;
+        if *lose_next_reply.borrow() {
+            return count(shared);
+        }
+        if *shared.mode.borrow() == Mode::DropReplies {
+            count(shared);
+        } else if client.write_all(&chunk[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn count(shared: &Shared) {
+    shared.lost.send_modify(|lost| *lost += 1);
+}
+
+/// The loss that these bytes call for. A needle may begin in the bytes before them.
+fn fired(hooks: &mut Vec<Hook>, before: &[u8], bytes: &[u8]) -> Option<Loss> {
+    for index in 0..hooks.len() {
+        let hook = &mut hooks[index];
+        if !contains(before, bytes, &hook.needle) {
+            continue;
+        }
+        if hook.skip > 0 {
+            hook.skip -= 1;
+            continue;
+        }
+        return Some(hooks.remove(index).loss);
+    }
+    None
+}
+
+fn contains(before: &[u8], bytes: &[u8], needle: &[u8]) -> bool {
+    let kept = before.len().min(needle.len() - 1);
+    let seam = [
+        &before[before.len() - kept..],
+        &bytes[..bytes.len().min(needle.len() - 1)],
+    ]
+    .concat();
+    let within = |haystack: &[u8]| haystack.windows(needle.len()).any(|window| window == needle);
+    within(&seam) || within(bytes)
+}
+
+fn remember(before: &mut Vec<u8>, bytes: &[u8]) {
+    const MOST: usize = 256;
+    before.extend_from_slice(&bytes[bytes.len().saturating_sub(MOST)..]);
+    before.drain(..before.len().saturating_sub(MOST));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A server that answers every line with `ok <line>`.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind(net::loopback(0)).await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut bytes = [0; 256];
+                    while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                        let reply = [b"ok ", &bytes[..length]].concat();
+                        if stream.write_all(&reply).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    async fn ask(stream: &mut TcpStream, line: &str) -> Option<String> {
+        stream.write_all(line.as_bytes()).await.ok()?;
+        let mut bytes = [0; 256];
+        match tokio::time::timeout(SOON, stream.read(&mut bytes))
+            .await
+            .expect("an answer or an end")
+        {
+            Ok(length @ 1..) => Some(String::from_utf8_lossy(&bytes[..length]).into_owned()),
+            _ => None,
+        }
+    }
+
+    async fn started() -> (Proxy, TcpStream) {
+        let proxy = Proxy::start(echo().await).await.expect("a proxy");
+        let client = TcpStream::connect(proxy.address()).await.expect("connected");
+        (proxy, client)
+    }
+
+    #[tokio::test]
+    async fn passes_then_cuts() {
+        let (proxy, mut client) = started().await;
+        assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
+        proxy.cut().await;
+        assert_eq!(proxy.connections(), 0);
+        assert_eq!(ask(&mut client, "two").await, None);
+        let mut again = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(ask(&mut again, "three").await.as_deref(), Some("ok three"));
+    }
+
+    #[tokio::test]
+    async fn refuses_new_connections_only() {
+        let (proxy, mut client) = started().await;
+        assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
+        proxy.refuse().await;
+        assert!(TcpStream::connect(proxy.address()).await.is_err());
+        assert_eq!(ask(&mut client, "two").await.as_deref(), Some("ok two"));
+        proxy.pass().await;
+        assert!(TcpStream::connect(proxy.address()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_blackhole_holds_and_loses_nothing() {
+        let (proxy, mut client) = started().await;
+        assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
+        proxy.blackhole().await;
+        client.write_all(b"two").await.expect("written");
+        let mut bytes = [0; 16];
+        let nothing = tokio::time::timeout(Duration::from_millis(100), client.read(&mut bytes)).await;
+        assert!(nothing.is_err(), "bytes came through");
+        proxy.pass().await;
+        let length = tokio::time::timeout(SOON, client.read(&mut bytes))
+            .await
+            .expect("in time")
+            .expect("read");
+        assert_eq!(&bytes[..length], b"ok two");
+    }
+
+    #[tokio::test]
+    async fn swallows_replies_until_healed() {
+        let (proxy, mut client) = started().await;
+        assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
+        proxy.drop_replies().await;
+        client.write_all(b"two").await.expect("written");
+        proxy.wait_lost(1, SOON).await.expect("swallowed");
+        proxy.pass().await;
+        assert_eq!(
+            ask(&mut client, "three").await,
+            None,
+            "a stream with a hole must not go on"
+        );
+    }
+
+    #[tokio::test]
+    async fn loses_the_reply_to_a_chosen_request_once() {
+        let (proxy, mut client) = started().await;
+        proxy.lose_reply_to_nth(1, "commit");
+        assert_eq!(ask(&mut client, "find").await.as_deref(), Some("ok find"));
+        assert_eq!(ask(&mut client, "commit 1").await.as_deref(), Some("ok commit 1"));
+        assert_eq!(ask(&mut client, "commit 2").await, None);
+        assert_eq!(proxy.lost(), 1);
+        let mut again = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(ask(&mut again, "commit 3").await.as_deref(), Some("ok commit 3"));
+    }
+
+    #[tokio::test]
+    async fn loses_a_request_before_the_server_sees_it() {
+        let (proxy, mut client) = started().await;
+        proxy.lose_request("commit");
+        assert_eq!(ask(&mut client, "commit").await, None);
+        assert_eq!(proxy.lost(), 1);
+    }
+
+    #[test]
+    fn a_needle_is_found_across_reads_and_once() {
+        assert!(contains(b"..com", b"mit..", b"commit"));
+        assert!(contains(b"", b"a commit", b"commit"));
+        assert!(!contains(b"commit", b" and more", b"commit"));
+        assert!(contains(b"x", b"y", b"y"));
+        let mut before = Vec::new();
+        remember(&mut before, &[7; 1000]);
+        remember(&mut before, b"end");
+        assert_eq!(before.len(), 256);
+        assert!(before.ends_with(b"end"));
+    }
+}
