@@ -151,6 +151,8 @@ pub enum Skip {
     TestMode,
     /// Completed before the instant at which this ledger starts.
     BeforeStart,
+    /// The deletion of an event's document: the bill stays as it is.
+    Deleted,
 }
 
 /// What a structurally valid record is.

@@ -1,0 +1,436 @@
+//! The change stream of the events collection as a source.
+//!
+//! One task owns the stream. Futures of a change stream must not be dropped half-way, so nothing here is
+//! put under a timeout or into a `select!`: an empty poll returns by itself after [`AWAIT`].
+//!
+//! A stream that fails is opened again at the last position sent. One that can never go on (its history is
+//! gone, its collection was dropped) stops the lane; it never skips ahead.
+
+mod error;
+mod order;
+mod scan;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::options::FullDocumentBeforeChangeType;
+use mongodb::options::FullDocumentType;
+use mongodb::{Client, Collection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::decode::Payload;
+use crate::lane::{LaneId, Position, Scan};
+use crate::source::{Grant, LaneKey, Record, Signal, Stop, StopReason};
+
+/// How long the server waits for an event before it answers that there is none.
+const AWAIT: Duration = Duration::from_millis(500);
+/// The same during the scan, where an empty answer is waited for after every chunk.
+const AWAIT_SCANNING: Duration = Duration::from_millis(10);
+/// How often a stopped lane is looked at again: somebody may have said how to go on.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The collection whose changes are read.
+#[derive(Debug, Clone)]
+pub struct Events {
+    /// A client that reads from the primary.
+    pub client: Client,
+    /// The database.
+    pub database: String,
+    /// The collection.
+    pub collection: String,
+}
+
+impl Events {
+    /// The lane of this collection.
+    #[must_use]
+    pub fn lane(&self) -> LaneId {
+        LaneId::change_stream(&self.database, &self.collection)
+    }
+
+    fn collection(&self) -> Collection<RawDocumentBuf> {
+        self.client.database(&self.database).collection(&self.collection)
+    }
+}
+
+/// Why reading was interrupted.
+#[derive(Debug)]
+enum Interrupt {
+    /// The loop no longer listens.
+    Closed,
+    /// The lane is no longer ours.
+    Lost,
+    /// The lane can never go on from here by itself.
+    Stopped(Box<Stop>),
+    /// The server is away: open again.
+    Away(String),
+    /// No retry can help.
+    Failed(String),
+}
+
+/// Speaks for the collection until nobody listens.
+pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<Signal>) {
+    let lane = events.lane();
+    if signals.send(Signal::Topology(vec![lane.clone()])).await.is_err() {
+        return;
+    }
+    loop {
+        let (reply, granted) = oneshot::channel();
+        if signals
+            .send(Signal::Assigned {
+                lane: lane.clone(),
+                reply,
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let Ok(grant) = granted.await else { return };
+        let lost = grant.lost.clone();
+        match follow(&events, clock.as_ref(), &signals, grant).await {
+            Interrupt::Closed => return,
+            Interrupt::Failed(why) => {
+                // Nobody left to tell: then the process is stopping already.
+                drop(signals.send(Signal::Failed(why)).await);
+                return;
+            }
+            // The loop commits what was read, and then lets go of the lane.
+            Interrupt::Stopped(_) => {
+                tokio::select! {
+                    () = lost.cancelled() => {}
+                    () = signals.closed() => return,
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Interrupt::Lost | Interrupt::Away(_) => {}
+        }
+    }
+}
+
+/// Reads the lane until something ends that for good, opening the stream again whenever it fails.
+async fn follow<C: Clock>(
+    events: &Events,
+    clock: &C,
+    signals: &mpsc::Sender<Signal>,
+    grant: Grant,
+) -> Interrupt {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times();
+    let mut pauses = backoff.build();
+    let (token, scan) = match grant.fence.position.clone() {
+        Some(Position::Stream { token, scan }) => (Some(token), scan),
+        Some(Position::Offset(_)) => {
+            return Interrupt::Failed("the lane's position is not a resume token".into());
+        }
+        None => (None, Scan::Pending),
+    };
+    let mut reader = Reader {
+        events,
+        clock,
+        signals,
+        grant: &grant,
+        token,
+        scan,
+        held: None,
+        was_away: false,
+    };
+    loop {
+        let before = reader.token.clone();
+        match reader.read().await {
+            Interrupt::Away(why) => {
+                if reader.token != before {
+                    pauses = backoff.build();
+                }
+                reader.was_away = true;
+                if signals.send(Signal::Away(Some(why))).await.is_err() {
+                    return Interrupt::Closed;
+                }
+                if grant.lost.is_cancelled() {
+                    return Interrupt::Lost;
+                }
+                tokio::time::sleep(pauses.next().unwrap_or(LOOK_AGAIN)).await;
+            }
+            Interrupt::Stopped(stop) => {
+                let told = signals
+                    .send(Signal::Stopped {
+                        lane: grant.key,
+                        stop: Stop::clone(&stop),
+                    })
+                    .await;
+                return if told.is_ok() {
+                    Interrupt::Stopped(stop)
+                } else {
+                    Interrupt::Closed
+                };
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A change, with what the source itself needs of it.
+struct Change {
+    token: Document,
+    time: Timestamp,
+    operation: Operation,
+    /// The `_id` of the changed document.
+    document: Option<Bson>,
+    raw: RawDocumentBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Insert,
+    Modify,
+    Delete,
+    /// The collection is gone.
+    End,
+}
+
+impl Change {
+    fn read(raw: RawDocumentBuf) -> Result<Self, Interrupt> {
+        let broken =
+            |error: &dyn std::fmt::Display| Interrupt::Failed(format!("a change event is damaged: {error}"));
+        let operation = match raw.get_str("operationType").map_err(|error| broken(&error))? {
+            "insert" => Operation::Insert,
+            "update" | "replace" => Operation::Modify,
+            "delete" => Operation::Delete,
+            _ => Operation::End,
+        };
+        let token = raw.get_document("_id").map_err(|error| broken(&error))?;
+        let token = Document::try_from(token).map_err(|error| broken(&error))?;
+        let time = raw.get_timestamp("clusterTime").map_err(|error| broken(&error))?;
+        let document = match raw.get_document("documentKey").and_then(|key| key.get("_id")) {
+            Ok(Some(id)) => Some(Bson::try_from(id).map_err(|error| broken(&error))?),
+            Ok(None) => None,
+            Err(_) if operation == Operation::End => None,
+            Err(error) => return Err(broken(&error)),
+        };
+        Ok(Self {
+            token,
+            time,
+            operation,
+            document,
+            raw,
+        })
+    }
+
+    fn into_record(self, lane: LaneKey, next: Position) -> Record {
+        let source_time_ms = i64::from(self.time.time) * 1000;
+        Record {
+            lane,
+            payload: Payload::Change(self.raw).cut(),
+            next,
+            source_time_ms,
+            // More events of the same second may follow.
+            as_of_ms: Some(source_time_ms - 1),
+            historical: false,
+            last: None,
+        }
+    }
+}
+
+/// What one poll of the stream gave.
+enum Polled {
+    Change(Change),
+    /// Nothing has reached the source that was not read when the poll began.
+    Empty {
+        token: Document,
+        began_ms: i64,
+    },
+}
+
+/// Reads one lane under one grant.
+struct Reader<'a, C> {
+    events: &'a Events,
+    clock: &'a C,
+    signals: &'a mpsc::Sender<Signal>,
+    grant: &'a Grant,
+    /// Where the stream is, in step with what was sent; `None` before its first opening.
+    token: Option<Document>,
+    /// How far the history was sent.
+    scan: Scan,
+    /// A change that was read and belongs behind the present chunk of the scan.
+    held: Option<Change>,
+    was_away: bool,
+}
+
+impl<C: Clock> Reader<'_, C> {
+    /// Opens the stream and reads it until it is interrupted.
+    async fn read(&mut self) -> Interrupt {
+        match self.read_until_interrupted().await {
+            Ok(never) => match never {},
+            Err(interrupt) => interrupt,
+        }
+    }
+
+    async fn read_until_interrupted(&mut self) -> Result<Infallible, Interrupt> {
+        self.held = None;
+        if self.scan != Scan::Done {
+            let mut stream = self.open(AWAIT_SCANNING).await?;
+            self.scan_history(&mut stream).await?;
+        }
+        let mut stream = self.open(AWAIT).await?;
+        loop {
+            match self.poll(&mut stream).await? {
+                Polled::Change(change) => self.forward(change).await?,
+                Polled::Empty { token, began_ms } => {
+                    self.token = Some(token);
+                    self.idle(Some(began_ms)).await?;
+                }
+            }
+        }
+    }
+
+    async fn open(&mut self, await_time: Duration) -> Result<ChangeStream<RawDocumentBuf>, Interrupt> {
+        let resume: Option<ResumeToken> = match &self.token {
+            Some(token) => Some(bson::deserialize_from_document(token.clone()).map_err(|error| {
+                Interrupt::Failed(format!("the stored resume token is damaged: {error}"))
+            })?),
+            None => None,
+        };
+        let pipeline = [
+            doc! {"$match": {"operationType": {"$in": [
+                "insert", "update", "replace", "delete", "drop", "rename", "dropDatabase", "invalidate",
+            ]}}},
+            doc! {"$project": {
+                "_id": 1, "operationType": 1, "clusterTime": 1, "documentKey": 1, "fullDocument": 1,
+                "fullDocumentBeforeChange": 1,
+            }},
+        ];
+        let collection = self.events.collection();
+        let mut watch = collection
+            .watch()
+            .pipeline(pipeline)
+            .full_document(FullDocumentType::WhenAvailable)
+            .full_document_before_change(FullDocumentBeforeChangeType::WhenAvailable)
+            .max_await_time(await_time);
+        if let Some(token) = resume {
+            // Unlike `resumeAfter` this also goes on behind an invalidation.
+            watch = watch.start_after(token);
+        }
+        let stream = watch
+            .await
+            .map_err(|error| error::interrupt(&error))?
+            .with_type::<RawDocumentBuf>();
+        if self.token.is_none() {
+            self.token = Some(token_of(&stream)?);
+        }
+        if std::mem::take(&mut self.was_away) {
+            self.send(Signal::Away(None)).await?;
+        }
+        Ok(stream)
+    }
+
+    /// One answer of the server, or the change that was held back.
+    async fn poll(&mut self, stream: &mut ChangeStream<RawDocumentBuf>) -> Result<Polled, Interrupt> {
+        if self.grant.lost.is_cancelled() {
+            return Err(Interrupt::Lost);
+        }
+        if let Some(change) = self.held.take() {
+            return Ok(Polled::Change(change));
+        }
+        let began_ms = self.clock.now().timestamp_millis();
+        let next = stream
+            .next_if_any()
+            .await
+            .map_err(|error| error::interrupt(&error))?;
+        match next.map(Change::read).transpose()? {
+            Some(change) if change.operation == Operation::End => Err(self.ended(change, stream).await),
+            Some(change) => Ok(Polled::Change(change)),
+            None if stream.is_alive() => Ok(Polled::Empty {
+                token: token_of(stream)?,
+                began_ms,
+            }),
+            None => Err(Interrupt::Stopped(Box::new(Stop {
+                reason: StopReason::Invalidated,
+                detail: "the server ended the change stream".into(),
+                resumable: None,
+            }))),
+        }
+    }
+
+    /// The collection was dropped or renamed: the last change of the stream says where a new one would go on.
+    async fn ended(&self, change: Change, stream: &mut ChangeStream<RawDocumentBuf>) -> Interrupt {
+        let what = change
+            .raw
+            .get_str("operationType")
+            .unwrap_or("invalidate")
+            .to_owned();
+        let mut token = change.token;
+        while stream.is_alive() {
+            match stream.next_if_any().await.map(|next| next.map(Change::read)) {
+                Ok(Some(Ok(last))) => token = last.token,
+                Ok(Some(Err(interrupt))) => return interrupt,
+                Ok(None) => break,
+                Err(error) => return error::interrupt(&error),
+            }
+        }
+        let Events {
+            database, collection, ..
+        } = self.events;
+        Interrupt::Stopped(Box::new(Stop {
+            reason: StopReason::Invalidated,
+            detail: format!("the change stream of `{database}.{collection}` ended with `{what}`"),
+            resumable: Some(Position::Stream {
+                token,
+                scan: self.scan.clone(),
+            }),
+        }))
+    }
+
+    async fn forward(&mut self, change: Change) -> Result<(), Interrupt> {
+        let token = change.token.clone();
+        let next = Position::Stream {
+            token: token.clone(),
+            scan: self.scan.clone(),
+        };
+        let mut record = change.into_record(self.grant.key, next);
+        if self.scan != Scan::Done {
+            // What the stream has brought says nothing of the documents above the bound.
+            record.as_of_ms = None;
+        }
+        self.send(Signal::Records(vec![record])).await?;
+        self.token = Some(token);
+        Ok(())
+    }
+
+    async fn idle(&self, as_of_ms: Option<i64>) -> Result<(), Interrupt> {
+        let Some(token) = self.token.clone() else {
+            return Ok(());
+        };
+        let next = Position::Stream {
+            token,
+            scan: self.scan.clone(),
+        };
+        self.send(Signal::Idle {
+            lane: self.grant.key,
+            next,
+            as_of_ms,
+        })
+        .await
+    }
+
+    async fn send(&self, signal: Signal) -> Result<(), Interrupt> {
+        self.signals.send(signal).await.map_err(|_| Interrupt::Closed)
+    }
+}
+
+fn token_of(stream: &ChangeStream<RawDocumentBuf>) -> Result<Document, Interrupt> {
+    let token = stream.resume_token().ok_or_else(|| {
+        Interrupt::Failed(
+            "the server gives no resume tokens: it is no replica set, or older than MongoDB 6.0".into(),
+        )
+    })?;
+    bson::serialize_to_document(&token)
+        .map_err(|error| Interrupt::Failed(format!("the resume token is not a document: {error}")))
+}

@@ -1,0 +1,279 @@
+//! Taking in the documents that were in the collection before the stream, exactly once with it.
+//!
+//! The collection is paged in the order of `_id`, across BSON types. With everything up to `a` counted, the
+//! next chunk `(a, b]` is read by majority, and the cluster time `H` after the read noted. Then the stream is
+//! read up to `H`:
+//!
+//! | a change up to `H` | what is done with it |
+//! |---|---|
+//! | of a document up to `a` | sent at once: the scan is past it |
+//! | an insert in `(a, b]` that the read did not see | kept with the chunk: the scan will not come by again |
+//! | an insert in `(a, b]` that the read saw | dropped: the chunk has it |
+//! | an update or delete in `(a, b]` that the read may not have seen | the chunk is cut off below it, to be read again |
+//! | of a document above `b` | dropped: the scan will read it |
+//!
+//! The chunk and what was kept are sent in the order of `_id`, each with the position "stream at `H`, scanned
+//! up to this `_id`". After any of them the state is whole: what lies above will be read by the scan, and what
+//! the stream brings after `H` is counted if it lies below. So a batch may end anywhere, also in a chunk.
+//!
+//! Documents deleted before the scan came by are not there to count.
+
+use std::cmp::Ordering;
+
+use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::options::ReadConcern;
+
+use super::order::compare;
+use super::{Change, Interrupt, Operation, Polled, Reader, error};
+use crate::clock::Clock;
+use crate::decode::Payload;
+use crate::lane::{Position, Scan};
+use crate::source::{Record, Signal};
+
+/// Documents in a chunk, at most.
+const CHUNK_DOCUMENTS: usize = 5_000;
+/// Bytes of documents in a chunk, at most (and one document more).
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// Changes kept with a chunk, at most. Beyond, the chunk is read again: what it would have kept is still
+/// in the collection, above the bound.
+const KEPT_CHANGES: usize = 10_000;
+
+/// Documents read in one piece, in the order of `_id`.
+struct Chunk {
+    documents: Vec<(Bson, RawDocumentBuf)>,
+    /// Everything committed by majority before this time was seen by the read.
+    before: Timestamp,
+    /// The read saw nothing that was committed after this time (`H`).
+    after: Timestamp,
+    /// When the source's clock showed `after`, in milliseconds.
+    read_at_ms: i64,
+    /// No document lies above the chunk.
+    is_last: bool,
+}
+
+impl Chunk {
+    /// Leaves this `_id` and all above to the next chunk.
+    fn cut_off_below(&mut self, id: &Bson) {
+        let keep = self
+            .documents
+            .partition_point(|(document, _)| compare(document, id) == Ordering::Less);
+        self.documents.truncate(keep);
+        self.is_last = false;
+    }
+
+    fn holds(&self, id: &Bson) -> bool {
+        self.documents
+            .binary_search_by(|(document, _)| compare(document, id))
+            .is_ok()
+    }
+
+    /// Whether an `_id` above the bound lies in the chunk's part of the collection.
+    fn covers(&self, id: &Bson) -> bool {
+        self.is_last
+            || self
+                .documents
+                .last()
+                .is_some_and(|(last, _)| compare(id, last) != Ordering::Greater)
+    }
+}
+
+impl<C: Clock> Reader<'_, C> {
+    /// Sends everything that is in the collection, and what the stream brings meanwhile.
+    pub(super) async fn scan_history(
+        &mut self,
+        stream: &mut ChangeStream<RawDocumentBuf>,
+    ) -> Result<(), Interrupt> {
+        tracing::info!(lane = %self.events.lane(), from = ?self.scan, "taking in the documents that are already there");
+        let mut sent: u64 = 0;
+        while self.scan != Scan::Done {
+            let mut chunk = self.read_chunk().await?;
+            let Some(kept) = self.read_up_to(stream, &mut chunk).await? else {
+                continue;
+            };
+            sent += chunk.documents.len() as u64;
+            self.send_chunk(chunk, kept).await?;
+            tracing::info!(documents = sent, "taken in so far");
+        }
+        Ok(())
+    }
+
+    async fn read_chunk(&self) -> Result<Chunk, Interrupt> {
+        let away = |error: mongodb::error::Error| error::interrupt(&error);
+        let no_time =
+            || Interrupt::Failed("the server gives no operation times: it is no replica set".into());
+        let client = &self.events.client;
+        let mut session = client
+            .start_session()
+            .causal_consistency(true)
+            .await
+            .map_err(away)?;
+        client
+            .database("admin")
+            .run_command(doc! {"ping": 1})
+            .session(&mut session)
+            .await
+            .map_err(away)?;
+        let before = session.operation_time().ok_or_else(no_time)?;
+        let bound = match &self.scan {
+            Scan::UpTo(id) => Some(id.clone()),
+            Scan::Pending | Scan::Done => None,
+        };
+        let collection = self.events.collection();
+        let limit = CHUNK_DOCUMENTS + 1;
+        // The bound is a key of the index, not a condition: `$gt` would only find `_id`s of the same type.
+        let mut find = collection
+            .find(doc! {})
+            .sort(doc! {"_id": 1})
+            .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .batch_size(1_000)
+            .read_concern(ReadConcern::majority());
+        if let Some(bound) = &bound {
+            find = find.min(doc! {"_id": bound.clone()});
+        }
+        let mut cursor = find.session(&mut session).await.map_err(away)?;
+        let (mut documents, mut bytes, mut is_last) = (Vec::new(), 0, true);
+        while cursor.advance(&mut session).await.map_err(away)? {
+            let document = cursor.current().to_owned();
+            let id = match document.get("_id").map(|id| id.map(Bson::try_from)) {
+                Ok(Some(Ok(id))) => id,
+                _ => {
+                    return Err(Interrupt::Failed(
+                        "a document of the collection has no readable `_id`".into(),
+                    ));
+                }
+            };
+            // `min` includes the bound itself.
+            if bound
+                .as_ref()
+                .is_some_and(|bound| compare(&id, bound) == Ordering::Equal)
+            {
+                continue;
+            }
+            if documents.len() == CHUNK_DOCUMENTS || bytes > CHUNK_BYTES {
+                is_last = false;
+                break;
+            }
+            bytes += document.as_bytes().len();
+            documents.push((id, document));
+        }
+        // The limit was reached by a document that is the bound: there may be more.
+        is_last &= documents.len() < CHUNK_DOCUMENTS;
+        drop(cursor);
+        let read_at_ms = self.clock.now().timestamp_millis();
+        let after = session.operation_time().ok_or_else(no_time)?;
+        Ok(Chunk {
+            documents,
+            before,
+            after,
+            read_at_ms,
+            is_last,
+        })
+    }
+
+    /// Reads the stream up to the time of the chunk. `None`: more was to be kept than is sensible, and the
+    /// chunk has to be read again.
+    async fn read_up_to(
+        &mut self,
+        stream: &mut ChangeStream<RawDocumentBuf>,
+        chunk: &mut Chunk,
+    ) -> Result<Option<Vec<(Bson, Change)>>, Interrupt> {
+        let mut kept: Vec<(Bson, Change)> = Vec::new();
+        loop {
+            let change = match self.poll(stream).await? {
+                Polled::Change(change) => change,
+                // The poll began after the read: whatever the read saw was there to be polled.
+                Polled::Empty { token, .. } => {
+                    self.token = Some(token);
+                    return Ok(Some(kept));
+                }
+            };
+            if (change.time.time, change.time.increment) > (chunk.after.time, chunk.after.increment) {
+                self.held = Some(change);
+                return Ok(Some(kept));
+            }
+            let Some(id) = change.document.clone() else {
+                return Err(Interrupt::Failed("a change event has no `documentKey`".into()));
+            };
+            if self.is_scanned(&id) {
+                self.forward(change).await?;
+                continue;
+            }
+            self.token = Some(change.token.clone());
+            if !chunk.covers(&id) {
+                continue;
+            }
+            let seen = chunk.holds(&id);
+            match change.operation {
+                Operation::Insert if !seen => kept.push((id, change)),
+                Operation::Insert => {}
+                _ => {
+                    let time = (change.time.time, change.time.increment);
+                    let may_be_news = time > (chunk.before.time, chunk.before.increment);
+                    if may_be_news && (seen || kept.iter().any(|(other, _)| *other == id)) {
+                        chunk.cut_off_below(&id);
+                        kept.retain(|(other, _)| chunk.covers(other));
+                    }
+                }
+            }
+            if kept.len() > KEPT_CHANGES {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn is_scanned(&self, id: &Bson) -> bool {
+        match &self.scan {
+            Scan::Pending => false,
+            Scan::UpTo(bound) => compare(id, bound) != Ordering::Greater,
+            Scan::Done => true,
+        }
+    }
+
+    async fn send_chunk(&mut self, chunk: Chunk, kept: Vec<(Bson, Change)>) -> Result<(), Interrupt> {
+        let Some(token) = self.token.clone() else {
+            return Err(Interrupt::Failed("the change stream has no position".into()));
+        };
+        let lane = self.grant.key;
+        let is_last = chunk.is_last;
+        let read_at_ms = chunk.read_at_ms;
+        let at = |id: &Bson| Position::Stream {
+            token: token.clone(),
+            scan: Scan::UpTo(id.clone()),
+        };
+        let mut records: Vec<(Bson, Record)> = Vec::with_capacity(chunk.documents.len() + kept.len());
+        for (id, document) in chunk.documents {
+            let record = Record {
+                lane,
+                payload: Payload::Document(document).cut(),
+                next: at(&id),
+                source_time_ms: read_at_ms,
+                as_of_ms: None,
+                historical: true,
+                last: None,
+            };
+            records.push((id, record));
+        }
+        for (id, change) in kept {
+            let next = at(&id);
+            records.push((
+                id,
+                Record {
+                    as_of_ms: None,
+                    ..change.into_record(lane, next)
+                },
+            ));
+        }
+        records.sort_by(|(one, _), (other, _)| compare(one, other));
+        for (id, record) in records {
+            self.scan = Scan::UpTo(id);
+            self.send(Signal::Records(vec![record])).await?;
+        }
+        if is_last {
+            self.scan = Scan::Done;
+            self.idle(None).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! From what a source read to what the contract says of it.
+
+mod bson;
+mod json;
+
+use std::borrow::Cow;
+
+use ::bson::{Bson, RawDocument, RawDocumentBuf};
+use rollup::event::{
+    Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
+};
+use sha2::{Digest, Sha256};
+
+/// What was read, as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// A Kafka record.
+    Message {
+        /// The record's value; `None` for a tombstone.
+        value: Option<Vec<u8>>,
+        /// The record's headers, in order.
+        headers: Vec<(String, Vec<u8>)>,
+    },
+    /// An event's document, as the history scan found it.
+    Document(RawDocumentBuf),
+    /// A change of an event's document: the change stream's own document.
+    Change(RawDocumentBuf),
+    /// What is left of a record that is too large to be kept.
+    Oversized {
+        /// Where it was in its lane.
+        place: String,
+        /// Its bytes.
+        length: usize,
+        /// The SHA-256 of its bytes.
+        sha256: [u8; 32],
+        /// Its first bytes.
+        head: Vec<u8>,
+    },
+}
+
+/// Bytes that are kept of a record that is too large.
+const HEAD_BYTES: usize = 1024;
+
+impl Payload {
+    /// Bytes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Payload::Message { value, headers } => {
+                value.as_ref().map_or(0, Vec::len)
+                    + headers
+                        .iter()
+                        .map(|(name, value)| name.len() + value.len())
+                        .sum::<usize>()
+            }
+            Payload::Document(document) | Payload::Change(document) => document.as_bytes().len(),
+            Payload::Oversized { head, .. } => head.len(),
+        }
+    }
+
+    /// Where the record was in its lane, as far as it says so itself: a name that no other record of the
+    /// lane has. A Kafka record is known by its offset and says nothing.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let name = |id: Option<Bson>| id.unwrap_or(Bson::Null).into_canonical_extjson().to_string();
+        let element = |document: &RawDocument| {
+            document
+                .get("_id")
+                .ok()
+                .flatten()
+                .and_then(|value| Bson::try_from(value).ok())
+        };
+        match self {
+            Payload::Message { .. } => String::new(),
+            Payload::Document(document) => format!("history/{}", name(element(document))),
+            Payload::Change(change) => match change
+                .get_document("_id")
+                .and_then(|token| token.get_str("_data"))
+            {
+                Ok(data) => data.to_owned(),
+                Err(_) => name(element(change)),
+            },
+            Payload::Oversized { place, .. } => place.clone(),
+        }
+    }
+
+    /// The record, or what is kept of it where it is larger than any record may be. Called where records
+    /// are read, so that their number bounds their memory.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        let bytes = match &self {
+            Payload::Message { value, .. } => value.as_deref().unwrap_or_default(),
+            Payload::Document(document) => document.as_bytes(),
+            Payload::Change(change) => match change.get_document("fullDocument") {
+                Ok(document) => document.as_bytes(),
+                Err(_) => change.as_bytes(),
+            },
+            Payload::Oversized { .. } => return self,
+        };
+        if bytes.len() <= MAX_RECORD_BYTES {
+            return self;
+        }
+        Payload::Oversized {
+            place: self.place(),
+            length: bytes.len(),
+            sha256: Sha256::digest(bytes).into(),
+            head: bytes[..HEAD_BYTES].to_vec(),
+        }
+    }
+
+    /// Judges the record by every rule that does not depend on the clock.
+    #[must_use]
+    pub fn judge(&self, rules: &Rules) -> Judged<'_> {
+        match self {
+            Payload::Message { value, .. } => match value.as_deref() {
+                None | Some([]) => Judged::rejected(Reject::record(Reason::EmptyRecord)),
+                Some(value) => judge(|| json::read(value), rules),
+            },
+            Payload::Document(document) => judge_document(document, rules),
+            Payload::Change(change) => judge_change(change, rules),
+            Payload::Oversized { .. } => Judged::rejected(Reject::record(Reason::TooLarge)),
+        }
+    }
+}
+
+fn judge_change<'a>(change: &'a RawDocument, rules: &Rules) -> Judged<'a> {
+    match change.get_str("operationType") {
+        Ok("insert") => match change.get_document("fullDocument") {
+            Ok(document) => judge_document(document, rules),
+            Err(_) => Judged::rejected(Reject::record(Reason::ImageMissing)),
+        },
+        // A delete leaves the bill as it is.
+        Ok("delete") => Judged {
+            source: Source::Unknown,
+            event_id: None,
+            verdict: Ok(Checked::Skipped(Skip::Deleted)),
+        },
+        // Without both images of a change nobody can say what it changes.
+        _ => Judged::rejected(Reject::record(Reason::ImageMissing)),
+    }
+}
+
+fn judge_document<'a>(document: &'a RawDocument, rules: &Rules) -> Judged<'a> {
+    judge(|| bson::read(document), rules)
+}
+
+fn judge<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules) -> Judged<'a> {
+    let raw = match read() {
+        Ok(raw) => raw,
+        Err(reject) => return Judged::rejected(reject),
+    };
+    let source = Source::of(raw.get(Field::Source));
+    let event_id = match raw.get(Field::EventId) {
+        Value::Text(id) => Some(id.clone()),
+        _ => None,
+    };
+    Judged {
+        source,
+        event_id,
+        verdict: validate(raw, rules),
+    }
+}
+
+/// What the contract says of a record.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// Which service emitted it.
+    pub source: Source,
+    /// The event's own id, where one could be read.
+    pub event_id: Option<Cow<'a, str>>,
+    /// An event, a skip, or a rejection.
+    pub verdict: Result<Checked<'a>, Reject>,
+}
+
+impl Judged<'_> {
+    fn rejected(reject: Reject) -> Self {
+        Self {
+            source: Source::Unknown,
+            event_id: None,
+            verdict: Err(reject),
+        }
+    }
+}
+
+/// The emitting service as metrics name it: a closed set, however many services there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The chat service.
+    Chat,
+    /// The workflow service.
+    Workflow,
+    /// The OpenAI-compatible gateway.
+    OpenaiCompat,
+    /// Any other.
+    Other,
+    /// It could not be read.
+    Unknown,
+}
+
+impl Source {
+    /// Every label.
+    pub const ALL: [Source; 5] = [
+        Source::Chat,
+        Source::Workflow,
+        Source::OpenaiCompat,
+        Source::Other,
+        Source::Unknown,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Source::Chat => "chat",
+            Source::Workflow => "workflow",
+            Source::OpenaiCompat => "openai-compat",
+            Source::Other => "other",
+            Source::Unknown => "unknown",
+        }
+    }
+
+    fn of(value: &Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => match text.as_ref() {
+                "chat" => Source::Chat,
+                "workflow" => Source::Workflow,
+                "openai-compat" => Source::OpenaiCompat,
+                "" => Source::Unknown,
+                _ => Source::Other,
+            },
+            _ => Source::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Documents of the events collection.
+
+use std::borrow::Cow;
+
+use ::bson::{RawBsonRef, RawDocument};
+use rollup::event::{DocumentId, Field, RawEvent, Reason, Reject, Value};
+
+pub(super) fn read(document: &RawDocument) -> Result<RawEvent<'_>, Reject> {
+    let mut event = RawEvent::default();
+    for element in document {
+        // A damaged element or a text that is not UTF-8: MongoDB stores what a driver sends.
+        let (name, value) = element.map_err(|_| Reject::record(Reason::InvalidUtf8))?;
+        match name.as_str() {
+            "_id" => event.document_id = document_id(value),
+            name => {
+                if let Some(field) = Field::from_name(name) {
+                    event.set(field, field_value(value));
+                }
+            }
+        }
+    }
+    Ok(event)
+}
+
+fn document_id(value: RawBsonRef<'_>) -> DocumentId<'_> {
+    match value {
+        RawBsonRef::String(id) => DocumentId::Text(Cow::Borrowed(id)),
+        RawBsonRef::ObjectId(_) => DocumentId::ObjectId,
+        _ => DocumentId::Unsupported,
+    }
+}
+
+fn field_value(value: RawBsonRef<'_>) -> Value<'_> {
+    match value {
+        RawBsonRef::Null | RawBsonRef::Undefined => Value::Absent,
+        RawBsonRef::Boolean(value) => Value::Bool(value),
+        RawBsonRef::Int32(value) => Value::Integer(value.into()),
+        RawBsonRef::Int64(value) => Value::Integer(value),
+        RawBsonRef::Double(value) => Value::Float(value),
+        RawBsonRef::Decimal128(value) => decimal(&value.to_string()),
+        RawBsonRef::String(value) => Value::Text(Cow::Borrowed(value)),
+        RawBsonRef::DateTime(value) => Value::Date(value.timestamp_millis()),
+        _ => Value::Other,
+    }
+}
+
+/// A decimal number that is an integer stays one; any other is judged by its nearest double.
+fn decimal(text: &str) -> Value<'static> {
+    match (text.parse(), text.parse()) {
+        (Ok(integer), _) => Value::Integer(integer),
+        (_, Ok(float)) => Value::Float(float),
+        _ => Value::Other,
+    }
+}

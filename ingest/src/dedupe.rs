@@ -1,0 +1,222 @@
+//! The window of event ids in which a duplicate is recognised.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::HashSet;
+use sha2::{Digest, Sha256};
+
+/// The first 128 bits of the SHA-256 of an event id. Emitters choose their ids, so the hash must not be
+/// one for which somebody can find two ids with the same value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventHash(u128);
+
+impl EventHash {
+    /// Bytes of a packed hash.
+    pub const BYTES: usize = 16;
+
+    /// The hash of an id.
+    #[must_use]
+    pub fn of(event_id: &str) -> Self {
+        let digest = Sha256::digest(event_id.as_bytes());
+        let mut bytes = [0; Self::BYTES];
+        bytes.copy_from_slice(&digest[..Self::BYTES]);
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The packed form that is stored.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0.to_be_bytes()
+    }
+
+    /// Reads packed hashes. Bytes beyond a whole number of hashes are `None`: the stored value is damaged.
+    #[must_use]
+    pub fn unpack(bytes: &[u8]) -> Option<Vec<Self>> {
+        let (hashes, []) = bytes.as_chunks::<{ Self::BYTES }>() else {
+            return None;
+        };
+        Some(
+            hashes
+                .iter()
+                .map(|hash| Self(u128::from_be_bytes(*hash)))
+                .collect(),
+        )
+    }
+}
+
+/// The keys are already uniformly distributed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_le_bytes(word);
+        }
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "any 64 of the 128 uniform bits will do"
+    )]
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
+    }
+}
+
+/// The ids that one commit counted, and the newest *source* time among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Newest source time of the records that carried these ids, in milliseconds.
+    pub newest_ms: i64,
+    /// The ids.
+    pub ids: Vec<EventHash>,
+}
+
+/// The ids of one lane that are known: those of the window, and those of every batch folded since and not
+/// yet committed. Age is measured in the time of the *source*, so that an outage does not open the window.
+#[derive(Debug, Default)]
+pub struct Window {
+    known: HashSet<EventHash, BuildHasherDefault<Uniform>>,
+    generations: VecDeque<Generation>,
+}
+
+impl Window {
+    /// The window as it was stored, oldest commit first.
+    #[must_use]
+    pub fn load(generations: Vec<Generation>) -> Self {
+        let known = generations
+            .iter()
+            .flat_map(|generation| &generation.ids)
+            .copied()
+            .collect();
+        Self {
+            known,
+            generations: generations.into(),
+        }
+    }
+
+    /// Notes an id. `false` if it was known: the event is a duplicate.
+    pub fn insert(&mut self, id: EventHash) -> bool {
+        self.known.insert(id)
+    }
+
+    /// Forgets an id whose event turned out not to be counted.
+    pub fn forget(&mut self, id: EventHash) {
+        self.known.remove(&id);
+    }
+
+    /// The ids of a commit became permanent.
+    pub fn committed(&mut self, generation: Generation) {
+        if !generation.ids.is_empty() {
+            self.generations.push_back(generation);
+        }
+    }
+
+    /// The source time before which whole commits may be forgotten, given the oldest record of the newest
+    /// batch and the window's length; or later, where the window would hold more than `max_ids` ids.
+    #[must_use]
+    pub fn horizon_ms(&self, oldest_of_batch_ms: i64, window_ms: i64, max_ids: usize) -> i64 {
+        let mut horizon = oldest_of_batch_ms.saturating_sub(window_ms);
+        let mut held = self.known.len();
+        for generation in &self.generations {
+            if held <= max_ids {
+                break;
+            }
+            held -= generation.ids.len().min(held);
+            horizon = horizon.max(generation.newest_ms.saturating_add(1));
+        }
+        horizon
+    }
+
+    /// Forgets the commits whose newest id is older than the horizon, as the store did.
+    pub fn expire(&mut self, horizon_ms: i64) {
+        let known = &mut self.known;
+        self.generations.retain(|generation| {
+            let keep = generation.newest_ms >= horizon_ms;
+            if !keep {
+                for id in &generation.ids {
+                    known.remove(id);
+                }
+            }
+            keep
+        });
+    }
+
+    /// How many ids are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether no id is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The source time of the oldest commit that is still known, in milliseconds.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.generations
+            .iter()
+            .map(|generation| generation.newest_ms)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation(newest_ms: i64, ids: &[&str]) -> Generation {
+        Generation {
+            newest_ms,
+            ids: ids.iter().map(|id| EventHash::of(id)).collect(),
+        }
+    }
+
+    /// Stored for as long as a window is: a change would forget every id.
+    #[test]
+    fn golden_hash_and_packing() {
+        let hash = EventHash::of("request-1");
+        assert_eq!(EventHash::unpack(&hash.to_bytes()), Some(vec![hash]));
+        assert_eq!(EventHash::unpack(&hash.to_bytes()[1..]), None);
+        assert_eq!(hash.to_bytes()[..4], Sha256::digest(b"request-1")[..4]);
+    }
+
+    #[test]
+    fn an_id_is_known_from_its_fold_until_its_commit_leaves_the_window() {
+        let mut window = Window::load(vec![generation(1_000, &["a"])]);
+        assert!(!window.insert(EventHash::of("a")));
+        assert!(window.insert(EventHash::of("b")));
+        assert!(!window.insert(EventHash::of("b")));
+        window.committed(generation(2_000, &["b"]));
+        assert_eq!(window.horizon_ms(2_000, 1_000, 10), 1_000);
+        window.expire(1_000);
+        assert!(
+            !window.insert(EventHash::of("a")),
+            "exactly as old as the window is inside it"
+        );
+        window.expire(1_001);
+        assert!(window.insert(EventHash::of("a")));
+        assert!(!window.insert(EventHash::of("b")));
+    }
+
+    #[test]
+    fn too_many_ids_shrink_the_window_by_whole_commits() {
+        let window = Window::load(vec![
+            generation(1_000, &["a", "b"]),
+            generation(2_000, &["c", "d"]),
+        ]);
+        assert_eq!(window.horizon_ms(2_000, 5_000, 4), -3_000);
+        assert_eq!(window.horizon_ms(2_000, 5_000, 3), 1_001);
+        assert_eq!(window.horizon_ms(2_000, 5_000, 1), 2_001);
+        assert_eq!(window.oldest_ms(), Some(1_000));
+    }
+}

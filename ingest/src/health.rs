@@ -1,0 +1,185 @@
+//! What the worker knows of its own progress. Readiness follows it: a worker that reads nothing while its
+//! source moves is not ready, however alive it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::lane::LaneId;
+use crate::source::StopReason;
+
+/// How long records may wait for their commit, or the source say nothing, before that counts as a stall.
+pub const STALL_AFTER: Duration = Duration::from_secs(15);
+
+/// Where a lane stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneHealth {
+    /// Waiting to be acquired.
+    Acquiring,
+    /// Another process leads; we wait.
+    Standby,
+    /// Taking in what was there before the stream.
+    Scanning,
+    /// Reading.
+    Running,
+    /// Stopped until a person says how to go on.
+    Stopped(StopReason),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lanes: BTreeMap<LaneId, LaneHealth>,
+    source_away: Option<String>,
+    ledger_away: Option<String>,
+    waiting_since: Option<DateTime<Utc>>,
+    heard_at: Option<DateTime<Utc>>,
+    watermarks: BTreeMap<LaneId, Option<i64>>,
+    assigned: bool,
+}
+
+/// Shared between the loop, which writes it, and the admin port, which reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<State>>);
+
+impl Health {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is a handful of plain values: a panic elsewhere cannot have left it half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lane(&self, lane: &LaneId, health: LaneHealth) {
+        self.state().lanes.insert(lane.clone(), health);
+    }
+
+    /// The lane waits to be ours. A lane that stopped stays so until it reads again.
+    pub(crate) fn waits(&self, lane: &LaneId, health: LaneHealth) {
+        let mut state = self.state();
+        if !matches!(state.lanes.get(lane), Some(LaneHealth::Stopped(_))) {
+            state.lanes.insert(lane.clone(), health);
+        }
+    }
+
+    pub(crate) fn forget(&self, lane: &LaneId) {
+        let mut state = self.state();
+        state.lanes.remove(lane);
+        state.watermarks.remove(lane);
+    }
+
+    pub(crate) fn watermark(&self, lane: &LaneId, watermark_ms: Option<i64>) {
+        self.state().watermarks.insert(lane.clone(), watermark_ms);
+    }
+
+    pub(crate) fn source_away(&self, why: Option<String>) {
+        self.state().source_away = why;
+    }
+
+    pub(crate) fn ledger_away(&self, why: Option<String>) {
+        self.state().ledger_away = why;
+    }
+
+    /// Since when records have been waiting for a commit; `None`: none is.
+    pub(crate) fn waiting_since(&self, since: Option<DateTime<Utc>>) {
+        self.state().waiting_since = since;
+    }
+
+    pub(crate) fn heard(&self, at: DateTime<Utc>) {
+        let mut state = self.state();
+        state.heard_at = Some(at);
+        state.assigned = true;
+    }
+
+    /// Whether a lane is stopped for this reason already.
+    pub(crate) fn is_stopped(&self, lane: &LaneId, reason: StopReason) -> bool {
+        matches!(self.state().lanes.get(lane), Some(LaneHealth::Stopped(stopped)) if *stopped == reason)
+    }
+
+    /// The instant (ms) up to which everything is counted: the least over the lanes that this process
+    /// owns, or `None` where it owns none or one of them does not know.
+    #[must_use]
+    pub fn data_as_of_ms(&self) -> Option<i64> {
+        let state = self.state();
+        state.watermarks.values().copied().min().flatten()
+    }
+
+    /// Why the worker is not ready; empty where it is.
+    #[must_use]
+    pub fn reasons(&self, now: DateTime<Utc>) -> BTreeSet<&'static str> {
+        let state = self.state();
+        let stall = TimeDelta::from_std(STALL_AFTER).unwrap_or(TimeDelta::MAX);
+        let older = |since: Option<DateTime<Utc>>| since.is_some_and(|since| now - since > stall);
+        let mut reasons = BTreeSet::new();
+        for lane in state.lanes.values() {
+            match lane {
+                LaneHealth::Stopped(reason) => {
+                    reasons.insert(reason.name());
+                }
+                LaneHealth::Acquiring => {
+                    reasons.insert("starting");
+                }
+                LaneHealth::Standby | LaneHealth::Scanning | LaneHealth::Running => {}
+            }
+        }
+        let reads = |lane: &LaneHealth| matches!(lane, LaneHealth::Running | LaneHealth::Scanning);
+        if !state.assigned {
+            reasons.insert("starting");
+        } else if older(state.heard_at) && state.lanes.values().any(reads) {
+            reasons.insert("source_silent");
+        }
+        if state.source_away.is_some() {
+            reasons.insert("source_unreachable");
+        }
+        if state.ledger_away.is_some() {
+            reasons.insert("mongodb_unreachable");
+        }
+        if older(state.waiting_since) {
+            reasons.insert("stalled");
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lesson D11: consumption stopped for 16 hours with both health endpoints green.
+    #[test]
+    fn d11_readiness_follows_progress() {
+        let health = Health::default();
+        let start: DateTime<Utc> = "2026-01-05T10:00:00Z".parse().expect("an instant");
+        let reasons = |health: &Health, seconds: i64| -> Vec<_> {
+            health
+                .reasons(start + TimeDelta::seconds(seconds))
+                .into_iter()
+                .collect()
+        };
+        let lane = LaneId::change_stream("usage", "requestEvents");
+        assert_eq!(reasons(&health, 0), ["starting"]);
+        health.heard(start);
+        health.lane(&lane, LaneHealth::Running);
+        assert_eq!(reasons(&health, 15), [""; 0]);
+        assert_eq!(reasons(&health, 16), ["source_silent"]);
+        health.heard(start + TimeDelta::seconds(16));
+        health.waiting_since(Some(start));
+        assert_eq!(reasons(&health, 16), ["stalled"]);
+        health.waiting_since(None);
+        health.lane(&lane, LaneHealth::Standby);
+        assert_eq!(reasons(&health, 60), [""; 0], "a standby waits in silence");
+        health.lane(&lane, LaneHealth::Stopped(StopReason::HistoryLost));
+        health.ledger_away(Some("no primary".into()));
+        assert_eq!(reasons(&health, 16), ["history_lost", "mongodb_unreachable"]);
+    }
+
+    #[test]
+    fn data_as_of_is_the_least_watermark_and_unknown_while_one_is() {
+        let health = Health::default();
+        assert_eq!(health.data_as_of_ms(), None);
+        health.watermark(&LaneId::kafka("t", 0), Some(7));
+        health.watermark(&LaneId::kafka("t", 1), Some(5));
+        assert_eq!(health.data_as_of_ms(), Some(5));
+        health.watermark(&LaneId::kafka("t", 2), None);
+        assert_eq!(health.data_as_of_ms(), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! Lanes: the ordered streams that a source is made of, and the position in each.
+
+use std::fmt;
+
+use bson::{Bson, Document};
+
+/// The name of a lane: `kafka/<topic>/<partition>` or `mongodb/<database>.<collection>`. It names the
+/// stream itself, never a consumer group or a server, so that changing those cannot count anything twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(String);
+
+impl LaneId {
+    /// The lane of one Kafka partition.
+    #[must_use]
+    pub fn kafka(topic: &str, partition: i32) -> Self {
+        Self(format!("kafka/{topic}/{partition}"))
+    }
+
+    /// The lane of the change stream of one collection.
+    #[must_use]
+    pub fn change_stream(database: &str, collection: &str) -> Self {
+        Self(format!("mongodb/{database}.{collection}"))
+    }
+
+    /// A lane by its stored name.
+    #[must_use]
+    pub fn from_stored(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The stored name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind of source that the lane belongs to: `kafka` or `mongodb`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far the documents that were there before the stream have been taken in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Scan {
+    /// Not begun: no document is counted yet.
+    #[default]
+    Pending,
+    /// Every document with an `_id` up to and including this one is counted; those above are left to the
+    /// scan, live inserts too.
+    UpTo(Bson),
+    /// All documents are taken in: the stream alone counts.
+    Done,
+}
+
+/// The position in a lane: where reading goes on. It is stored in the transaction that counts what lies
+/// before it, and nowhere else.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Position {
+    /// The offset after the last record of a Kafka partition that is done.
+    Offset(i64),
+    /// The resume token of a change stream, and how far the scan of the history is.
+    Stream {
+        /// Opaque to us, stored as the server gave it.
+        token: Document,
+        /// How far the history is taken in.
+        scan: Scan,
+    },
+}
+
+/// The fence of a lane as it was acquired: who may write, and from where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fence {
+    /// Counts owners. A commit under an older epoch matches nothing.
+    pub epoch: i64,
+    /// Counts commits. A commit moves it from exactly `seq` to `seq + 1`.
+    pub seq: i64,
+    /// Where to go on, or `None` before the first commit.
+    pub position: Option<Position>,
+    /// The last record that was done (Kafka): to tell a topic that was recreated.
+    pub last: Option<LastRecord>,
+}
+
+/// What identifies the last record done in a Kafka partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, in milliseconds.
+    pub timestamp_ms: i64,
+    /// A hash of its key and value.
+    pub hash: i64,
+}
+
+/// What a commit would write is written if its fence still is at (`epoch`, `seq`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FenceMove {
+    /// The lane.
+    pub lane: LaneId,
+    /// Our epoch.
+    pub epoch: i64,
+    /// The sequence number before the commit.
+    pub seq: i64,
+}
+
+/// What the stored fences say about a commit whose outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was applied, for every lane in it.
+    Applied,
+    /// It was not applied (or not yet): the same content may be tried again.
+    NotApplied,
+    /// These lanes belong to somebody else by now; it was not applied for the others.
+    Lost(Vec<LaneId>),
+}
+
+/// Reads the outcome of a commit off the stored fences, as (epoch, seq) by majority.
+///
+/// | stored epoch | stored seq | meaning |
+/// |---|---|---|
+/// | ours | `seq + 1` | applied, for every lane of the transaction |
+/// | ours | `seq` | not applied |
+/// | another, or no fence | any | the lane is lost; what the other lanes say decides for them |
+/// | ours | anything else | somebody wrote under our epoch: the lane is lost |
+#[must_use]
+pub fn resolve(moves: &[FenceMove], stored: impl Fn(&LaneId) -> Option<(i64, i64)>) -> Resolution {
+    let mut lost = Vec::new();
+    for expected in moves {
+        match stored(&expected.lane) {
+            Some((epoch, seq)) if epoch == expected.epoch && seq == expected.seq + 1 => {
+                return Resolution::Applied;
+            }
+            Some((epoch, seq)) if epoch == expected.epoch && seq == expected.seq => {}
+            _ => lost.push(expected.lane.clone()),
+        }
+    }
+    if lost.is_empty() {
+        Resolution::NotApplied
+    } else {
+        Resolution::Lost(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moves() -> Vec<FenceMove> {
+        ["a", "b"]
+            .map(|lane| FenceMove {
+                lane: LaneId::from_stored(lane),
+                epoch: 3,
+                seq: 7,
+            })
+            .into()
+    }
+
+    fn resolved(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Resolution {
+        resolve(&moves(), |lane| if lane.as_str() == "a" { a } else { b })
+    }
+
+    #[test]
+    fn one_test_per_row_of_the_truth_table() {
+        let lost =
+            |names: &[&str]| Resolution::Lost(names.iter().map(|name| LaneId::from_stored(*name)).collect());
+        assert_eq!(resolved(Some((3, 8)), Some((3, 8))), Resolution::Applied);
+        assert_eq!(resolved(Some((3, 7)), Some((3, 7))), Resolution::NotApplied);
+        assert_eq!(resolved(Some((4, 7)), Some((3, 7))), lost(&["a"]));
+        // A lane taken over after the commit was applied: the other lane proves that it was.
+        assert_eq!(resolved(Some((4, 9)), Some((3, 8))), Resolution::Applied);
+        assert_eq!(resolved(Some((4, 8)), None), lost(&["a", "b"]));
+        assert_eq!(resolved(Some((3, 9)), Some((3, 7))), lost(&["a"]));
+        assert_eq!(resolved(Some((3, 6)), Some((3, 7))), lost(&["a"]));
+    }
+}

@@ -1,0 +1,180 @@
+//! The port through which batches become permanent.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rollup::event::Reject;
+use rollup::fold::Delta;
+
+use crate::decode::Payload;
+use crate::dedupe::{EventHash, Generation};
+use crate::lane::{Fence, FenceMove, LaneId, LastRecord, Position};
+
+/// What became of the records of a batch. The four add up to the records read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Booked.
+    pub counted: i64,
+    /// Known already.
+    pub duplicate: i64,
+    /// No usage, by rule.
+    pub skipped: i64,
+    /// Rejected, kept with a reason.
+    pub dead_letter: i64,
+}
+
+impl Tally {
+    /// The records read.
+    #[must_use]
+    pub const fn read(&self) -> i64 {
+        self.counted + self.duplicate + self.skipped + self.dead_letter
+    }
+}
+
+/// A rejected record, kept with everything that is needed to judge it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// Where it was in its lane; unique within it.
+    pub place: String,
+    /// Why, and which field.
+    pub reject: Reject,
+    /// What was read.
+    pub payload: Payload,
+    /// The event's own id, where one could be read.
+    pub event_id: Option<String>,
+    /// When the source took it in, in milliseconds.
+    pub source_time_ms: i64,
+}
+
+/// What one lane contributes to a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneCommit {
+    /// The fence that must still be ours, and how it moves.
+    pub fence: FenceMove,
+    /// Where reading goes on after this commit; `None` leaves it as it is.
+    pub position: Option<Position>,
+    /// The last record, where the source wants to recognise it (Kafka).
+    pub last: Option<LastRecord>,
+    /// Every event that reached the source up to this instant (ms) is counted after this commit.
+    pub watermark_ms: Option<i64>,
+    /// What became of the records.
+    pub tally: Tally,
+    /// The ids that were counted, with the newest source time.
+    pub ids: Generation,
+    /// Ids of commits older than this (ms of source time) are deleted.
+    pub horizon_ms: i64,
+    /// The rejected records.
+    pub letters: Vec<DeadLetter>,
+}
+
+/// One transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The lanes in it.
+    pub lanes: Vec<LaneCommit>,
+    /// The rows of all lanes, merged.
+    pub delta: Delta,
+    /// The clock when it was built.
+    pub at: DateTime<Utc>,
+}
+
+impl Commit {
+    /// The fences that it moves.
+    #[must_use]
+    pub fn moves(&self) -> Vec<FenceMove> {
+        self.lanes.iter().map(|lane| lane.fence.clone()).collect()
+    }
+}
+
+/// Whether an earlier attempt at the same commit may have been applied without our knowing. While there is
+/// doubt only the same content may be tried again: a part of it would be counted on top of the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doubt(pub bool);
+
+/// Why a commit was not applied. Each variant says who must act.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// These lanes belong to another process. Cut them out; the rest may be tried again.
+    #[error("lost {} of the lanes", .0.len())]
+    Lost(Vec<LaneId>),
+    /// A counter would not fit 64 bits. Halve, to find the booking.
+    #[error("a stored counter would overflow")]
+    Overflow,
+    /// Conflicts, time or size. Halve, or try again.
+    #[error("the transaction failed: {0}")]
+    Contended(String),
+    /// The database is away. Try the same again, for as long as it takes.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// No retry can help: stop the process.
+    #[error("the ledger cannot be written: {0}")]
+    Fatal(String),
+}
+
+/// Why a fence could not be acquired, renewed or released.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// The database is away. Try again, for as long as it takes.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// No retry can help: stop the process.
+    #[error("the fence cannot be written: {0}")]
+    Fatal(String),
+}
+
+/// The answer to an attempt to acquire a lane.
+#[derive(Debug)]
+pub enum Acquired {
+    /// The lane is ours from here on, with the ids of its window, oldest commit first.
+    Granted(Fence, Vec<Generation>),
+    /// Another process leads, and its lease has not run out.
+    Held {
+        /// Who.
+        owner: String,
+    },
+}
+
+/// The store of the ledger.
+///
+/// The guarantee that every implementation gives: a commit is applied as a whole, at most once, and only
+/// while every fence in it is where the commit expects it.
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. With a lease, only where
+    /// the present owner has not renewed it for that long, by the clock of the store.
+    fn acquire(
+        &self,
+        lane: &LaneId,
+        lease: Option<Duration>,
+    ) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
+
+    /// Renews the lease of a lane. `false`: it is no longer ours.
+    fn renew(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<bool, FenceError>> + Send;
+
+    /// Gives a lane back, so that another process need not wait for the lease to run out.
+    fn release(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// Stores that a lane stopped, and why, for `lanes list`.
+    fn stopped(
+        &self,
+        lane: &LaneId,
+        epoch: i64,
+        stop: &crate::source::Stop,
+    ) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// Stores which lanes the source has.
+    fn topology(&self, lanes: &[LaneId]) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// Applies a commit.
+    fn commit(
+        &self,
+        commit: &Commit,
+        doubt: &mut Doubt,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send;
+}
+
+/// The ids of a commit as one value, for the store.
+#[must_use]
+pub fn pack(ids: &[EventHash]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_bytes()).collect()
+}

@@ -1,0 +1,24 @@
+//! From a source of events to committed batches.
+//!
+//! * [`source`]: what a source says to the loop; [`change_stream`] speaks it
+//! * [`decode`]: from what was read to what the contract says of it
+//! * [`dedupe`]: the window in which a duplicate is recognised
+//! * [`batch`]: the records of a lane between reading and committing
+//! * [`lane`]: lanes, positions and fences, and how an unknown outcome is read off them
+//! * [`ledger`]: the port through which a batch becomes permanent
+//! * [`pump`]: the one loop that owns all of it
+//!
+//! Nothing is counted here that is not committed, and nothing is committed without the position it was
+//! read at.
+
+pub mod batch;
+pub mod change_stream;
+pub mod clock;
+pub mod decode;
+pub mod dedupe;
+pub mod health;
+pub mod lane;
+pub mod ledger;
+pub mod metrics;
+pub mod pump;
+pub mod source;

@@ -1,0 +1,245 @@
+//! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
+//! never becomes one.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::batch::Outcome;
+use crate::decode::Source;
+use crate::health::Health;
+
+/// How an attempt to commit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Applied.
+    Applied,
+    /// Some lanes belong to another process.
+    Lost,
+    /// A counter would overflow.
+    Overflow,
+    /// Conflicts, time or size.
+    Contended,
+    /// The database was away.
+    Away,
+    /// Beyond repair.
+    Fatal,
+}
+
+impl CommitOutcome {
+    const ALL: [CommitOutcome; 6] = [
+        CommitOutcome::Applied,
+        CommitOutcome::Lost,
+        CommitOutcome::Overflow,
+        CommitOutcome::Contended,
+        CommitOutcome::Away,
+        CommitOutcome::Fatal,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            CommitOutcome::Applied => "applied",
+            CommitOutcome::Lost => "lost",
+            CommitOutcome::Overflow => "overflow",
+            CommitOutcome::Contended => "contended",
+            CommitOutcome::Away => "away",
+            CommitOutcome::Fatal => "fatal",
+        }
+    }
+}
+
+/// The worker's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    events: IntCounterVec,
+    commits: IntCounterVec,
+    commit_duration: Histogram,
+    batch_events: Histogram,
+    /// Seconds between now and the instant up to which everything is counted.
+    source_lag: Gauge,
+    /// That instant, in seconds since 1970.
+    data_as_of: Gauge,
+    /// Lanes that this process owns.
+    pub(crate) lanes: IntGauge,
+    /// Event ids in the windows of those lanes.
+    pub(crate) dedupe_ids: IntGauge,
+    /// Age of the oldest id in those windows.
+    pub(crate) dedupe_window: Gauge,
+    /// Records that are read and not yet committed.
+    pub(crate) pending: IntGauge,
+    /// Lanes lost to another process.
+    pub(crate) lanes_lost: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the metrics. Every series of a closed label set is there from the start, at zero.
+    ///
+    /// # Errors
+    /// When a metric of the same name is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let name = |name: &str| format!("usage_ledger_{name}");
+        let gauge = |metric: &str, help: &str| {
+            let gauge = Gauge::with_opts(Opts::new(name(metric), help))?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let int_gauge = |metric: &str, help: &str| {
+            let gauge = IntGauge::with_opts(Opts::new(name(metric), help))?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let histogram = |metric: &str, help: &str, buckets: Vec<f64>| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name(metric), help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let events = IntCounterVec::new(
+            Opts::new(
+                name("events_total"),
+                "Records committed since the process started, by emitting service and result",
+            ),
+            &["source", "result"],
+        )?;
+        let commits = IntCounterVec::new(
+            Opts::new(name("commits_total"), "Attempts to commit a batch, by outcome"),
+            &["outcome"],
+        )?;
+        let lanes_lost = IntCounter::with_opts(Opts::new(
+            name("lanes_lost_total"),
+            "Lanes that another process took over",
+        ))?;
+        registry.register(Box::new(events.clone()))?;
+        registry.register(Box::new(commits.clone()))?;
+        registry.register(Box::new(lanes_lost.clone()))?;
+        for source in Source::ALL {
+            for outcome in Outcome::ALL {
+                events.with_label_values(&[source.name(), outcome.name()]);
+            }
+        }
+        for outcome in CommitOutcome::ALL {
+            commits.with_label_values(&[outcome.name()]);
+        }
+        Ok(Self {
+            events,
+            commits,
+            commit_duration: histogram(
+                "commit_duration_seconds",
+                "Time of an attempt to commit a batch",
+                prometheus::exponential_buckets(0.002, 2.0, 15)?,
+            )?,
+            batch_events: histogram(
+                "commit_events",
+                "Records in a committed batch",
+                prometheus::exponential_buckets(1.0, 4.0, 9)?,
+            )?,
+            source_lag: gauge(
+                "source_lag_seconds",
+                "Time since the instant up to which every event that reached the source is counted; NaN while unknown",
+            )?,
+            data_as_of: gauge(
+                "data_as_of_timestamp_seconds",
+                "The instant up to which every event that reached the source is counted; 0 while unknown",
+            )?,
+            lanes: int_gauge("lanes", "Lanes that this process owns")?,
+            dedupe_ids: int_gauge(
+                "dedupe_ids",
+                "Event ids in the windows in which duplicates are recognised",
+            )?,
+            dedupe_window: gauge(
+                "dedupe_window_seconds",
+                "Age, in source time, of the oldest id in the windows in which duplicates are recognised",
+            )?,
+            pending: int_gauge("pending_events", "Records read and not yet committed")?,
+            lanes_lost,
+        })
+    }
+
+    /// Brings up to date what changes by itself as time goes by. Called before the metrics are gathered.
+    pub fn refresh(&self, health: &Health, now: DateTime<Utc>) {
+        let seconds = |millis: i64| {
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "milliseconds of this century are exact in a double"
+            )]
+            let millis = millis as f64;
+            millis / 1000.0
+        };
+        let as_of = health.data_as_of_ms();
+        self.data_as_of.set(as_of.map_or(0.0, seconds));
+        self.source_lag
+            .set(as_of.map_or(f64::NAN, |as_of| seconds((now.timestamp_millis() - as_of).max(0))));
+    }
+
+    pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {
+        self.commits.with_label_values(&[outcome.name()]).inc();
+        self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn committed(&self, outcomes: impl Iterator<Item = (Source, Outcome)>) {
+        let mut counts = [[0_u64; Outcome::ALL.len()]; Source::ALL.len()];
+        let mut records = 0_u32;
+        for (source, outcome) in outcomes {
+            counts[source as usize][outcome as usize] += 1;
+            records += 1;
+        }
+        for source in Source::ALL {
+            for outcome in Outcome::ALL {
+                let count = counts[source as usize][outcome as usize];
+                if count > 0 {
+                    self.events
+                        .with_label_values(&[source.name(), outcome.name()])
+                        .inc_by(count);
+                }
+            }
+        }
+        if records > 0 {
+            self.batch_events.observe(f64::from(records));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lesson C6: no label value comes from an event.
+    #[test]
+    fn c6_labels_come_from_closed_sets() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("registers");
+        metrics.committed(
+            [
+                (Source::Other, Outcome::Counted),
+                (Source::Other, Outcome::Counted),
+            ]
+            .into_iter(),
+        );
+        let families = registry.gather();
+        let events = families
+            .iter()
+            .find(|family| family.name() == "usage_ledger_events_total")
+            .expect("there");
+        assert_eq!(events.get_metric().len(), Source::ALL.len() * Outcome::ALL.len());
+        let free_labels: Vec<_> = families
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .flat_map(|metric| metric.get_label())
+            .map(|label| label.name())
+            .filter(|name| !["source", "result", "outcome"].contains(name))
+            .collect();
+        assert_eq!(free_labels, Vec::<&str>::new());
+        assert!(
+            Source::ALL
+                .iter()
+                .enumerate()
+                .all(|(at, source)| *source as usize == at)
+        );
+        assert!(
+            Outcome::ALL
+                .iter()
+                .enumerate()
+                .all(|(at, outcome)| *outcome as usize == at)
+        );
+    }
+}

@@ -1,0 +1,508 @@
+//! The one loop that owns lanes, batches and commits.
+//!
+//! ```text
+//! source ──signals──▶ fold into the lanes' batches ──group──▶ one transaction ──▶ ids become permanent
+//!            ▲                                                     │
+//!            └───────────── waits while two groups are full ◀──────┘
+//! ```
+//! While one group commits the next is folded; there is never a third. A commit that fails moves nothing:
+//! the same group is tried again, cut in two, or cut down to the lanes that are still ours.
+
+mod acquire;
+mod group;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{LaneBatch, Limits, Policy};
+use crate::clock::Clock;
+use crate::health::{Health, LaneHealth};
+use crate::lane::{LaneId, Position, Scan};
+use crate::ledger::{Commit, CommitError, Doubt, FenceError, Ledger};
+use crate::metrics::{CommitOutcome, Metrics};
+use crate::source::{LaneKey, Record, Signal, Signals};
+
+use acquire::Side;
+use group::{Group, Lane, WindowLimits};
+
+/// How often the position of an idle lane is stored.
+const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// How the loop works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// When a batch is committed.
+    pub limits: Limits,
+    /// What records are judged by.
+    pub policy: Policy,
+    /// The length of the window in which duplicates are recognised, in time of the source.
+    pub window: Duration,
+    /// The most ids in the windows of this process.
+    pub max_ids: usize,
+    /// How long a lane stays ours without being renewed; `None` where the source assigns lanes itself.
+    pub lease: Option<Duration>,
+}
+
+/// Why the loop ended on its own: nothing it can do helps.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source cannot go on.
+    #[error("the source failed: {0}")]
+    Source(String),
+    /// The ledger cannot be written.
+    #[error("{0}")]
+    Ledger(String),
+}
+
+/// What a commit attempt came back with.
+struct Attempt {
+    group: Group,
+    commit: Commit,
+    doubt: Doubt,
+    result: Result<(), CommitError>,
+    took: Duration,
+}
+
+/// What is being folded over all lanes.
+#[derive(Debug, Default)]
+struct Filling {
+    events: usize,
+    bytes: usize,
+    rows: usize,
+    since: Option<Instant>,
+}
+
+/// The loop. See the module.
+pub struct Pump<L, C> {
+    ledger: Arc<L>,
+    clock: Arc<C>,
+    settings: Settings,
+    metrics: Metrics,
+    health: Health,
+    lanes: HashMap<LaneKey, Lane>,
+    granted: u64,
+    backlog: VecDeque<Record>,
+    filling: Filling,
+    queue: VecDeque<Group>,
+    in_flight: Option<BoxFuture<'static, Attempt>>,
+    side: FuturesUnordered<BoxFuture<'static, Side>>,
+    backoff: ExponentialBackoff,
+    delay: Duration,
+    launched: Instant,
+}
+
+impl<L: Ledger, C: Clock> Pump<L, C> {
+    /// A loop that owns no lane yet.
+    pub fn new(ledger: Arc<L>, clock: Arc<C>, settings: Settings, metrics: Metrics, health: Health) -> Self {
+        Self {
+            ledger,
+            clock,
+            settings,
+            metrics,
+            health,
+            lanes: HashMap::new(),
+            granted: 0,
+            backlog: VecDeque::new(),
+            filling: Filling::default(),
+            queue: VecDeque::new(),
+            in_flight: None,
+            side: FuturesUnordered::new(),
+            backoff: backoff(),
+            delay: Duration::ZERO,
+            launched: Instant::now(),
+        }
+    }
+
+    /// Runs until `stop` is cancelled and everything folded is committed.
+    ///
+    /// # Errors
+    /// When the source or the ledger cannot go on.
+    pub async fn run(mut self, mut signals: Signals, stop: CancellationToken) -> Result<(), Error> {
+        let renew_every = self
+            .settings
+            .lease
+            .map_or(Duration::from_secs(3600), |lease| lease / 3);
+        let mut renewal = tokio::time::interval(renew_every);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut draining = false;
+        loop {
+            while self.absorb() | self.launch(draining) {}
+            self.let_go_of_stopped_lanes();
+            self.observe();
+            if draining && self.in_flight.is_none() {
+                return self.finish().await;
+            }
+            let due = self.due();
+            tokio::select! {
+                attempt = async { self.in_flight.as_mut().expect("guarded").await }, if self.in_flight.is_some() => {
+                    self.in_flight = None;
+                    self.settle(attempt)?;
+                }
+                Some(side) = self.side.next() => self.side_done(side)?,
+                signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
+                    Some(signal) => self.handle(signal)?,
+                    None => return Err(Error::Source("it ended".into())),
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
+                _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
+                () = stop.cancelled(), if !draining => {
+                    draining = true;
+                    signals.close();
+                    // Never folded, so their positions have not moved: the next owner reads them again.
+                    self.backlog.clear();
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, signal: Signal) -> Result<(), Error> {
+        self.health.heard(self.clock.now());
+        match signal {
+            Signal::Topology(lanes) => self.store_topology(lanes),
+            Signal::Assigned { lane, reply } => self.acquire(lane, reply),
+            Signal::Revoked { lanes, reply } => {
+                for key in lanes {
+                    if let Some(lane) = self.remove(key) {
+                        self.health.forget(&lane.id);
+                    }
+                }
+                if reply.send(()).is_err() {
+                    tracing::debug!("the source went on without waiting for its lanes to be let go of");
+                }
+            }
+            Signal::Records(records) => self.backlog = records.into(),
+            Signal::Idle { lane, next, as_of_ms } => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    self.health.lane(&lane.id, reading(&next));
+                    lane.current.idle(next, as_of_ms);
+                }
+            }
+            Signal::Stopped { lane, stop } => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    if !self.health.is_stopped(&lane.id, stop.reason) {
+                        tracing::error!(
+                            lane = %lane.id, reason = stop.reason.name(), detail = stop.detail,
+                            "the lane stopped; nothing is skipped. Look at `usage-ledger lanes list`, then say how to go on: \
+                             `usage-ledger lanes resume --lane {} --from earliest|now --accept-gap`", lane.id
+                        );
+                    }
+                    self.health.lane(&lane.id, LaneHealth::Stopped(stop.reason));
+                    lane.stop = Some(stop);
+                }
+            }
+            Signal::Away(why) => {
+                if let Some(why) = &why {
+                    tracing::warn!(error = why, "the source is away; reading goes on when it is back");
+                }
+                self.health.source_away(why);
+            }
+            Signal::Failed(why) => return Err(Error::Source(why)),
+        }
+        Ok(())
+    }
+
+    /// Folds what was read, until the batch is full. Whether anything was folded.
+    fn absorb(&mut self) -> bool {
+        let mut folded = false;
+        let now = self.clock.now();
+        while !self.is_full() {
+            let Some(record) = self.backlog.pop_front() else {
+                break;
+            };
+            let Some(lane) = self.lanes.get_mut(&record.lane) else {
+                continue;
+            };
+            if self.filling.events == 0 {
+                self.filling.since = Some(Instant::now());
+                self.health.waiting_since(Some(now));
+            }
+            if lane.current.records() == 0 {
+                self.health.lane(&lane.id, reading(&record.next));
+            }
+            let (bytes, rows) = (lane.current.bytes(), lane.current.rows());
+            lane.current
+                .push(record, &self.settings.policy, &mut lane.window, now);
+            self.filling.events += 1;
+            self.filling.bytes += lane.current.bytes() - bytes;
+            self.filling.rows += lane.current.rows() - rows;
+            folded = true;
+        }
+        folded
+    }
+
+    fn is_full(&self) -> bool {
+        let limits = &self.settings.limits;
+        self.filling.events >= limits.max_events
+            || self.filling.bytes >= limits.max_bytes
+            || self.filling.rows >= limits.max_rows
+    }
+
+    /// When the batch is committed although it is not full; `None`: there is nothing to commit.
+    fn due(&self) -> Option<Instant> {
+        if !self.queue.is_empty() {
+            return Some(Instant::now());
+        }
+        let idle = || self.lanes.values().any(|lane| !lane.current.is_empty());
+        match self.filling.since {
+            Some(since) => Some(since + self.settings.limits.max_age),
+            None => idle().then(|| self.launched + IDLE_COMMIT_EVERY),
+        }
+    }
+
+    /// Starts a commit, if none is on its way and one is due. Whether it did.
+    fn launch(&mut self, draining: bool) -> bool {
+        if self.in_flight.is_some() {
+            return false;
+        }
+        let is_due = self
+            .due()
+            .is_some_and(|due| draining || self.is_full() || due <= Instant::now());
+        if !is_due {
+            return false;
+        }
+        let mut group = self.queue.pop_front().unwrap_or_else(|| self.close());
+        group.retain(&self.lanes);
+        if group.lanes.is_empty() {
+            return false;
+        }
+        let window = WindowLimits {
+            length_ms: i64::try_from(self.settings.window.as_millis()).unwrap_or(i64::MAX),
+            max_ids: self.settings.max_ids,
+        };
+        let commit = group.commit(&self.lanes, window, self.clock.now());
+        self.attempt(group, commit, Doubt::default());
+        true
+    }
+
+    /// Takes what the lanes have folded.
+    fn close(&mut self) -> Group {
+        self.filling = Filling::default();
+        let grouping = &self.settings.policy.grouping;
+        let ready = self.lanes.iter_mut().filter(|(_, lane)| !lane.current.is_empty());
+        let take = |(key, lane): (&LaneKey, &mut Lane)| {
+            (
+                *key,
+                std::mem::replace(&mut lane.current, LaneBatch::new(grouping)),
+            )
+        };
+        Group {
+            lanes: ready.map(take).collect(),
+        }
+    }
+
+    fn attempt(&mut self, group: Group, commit: Commit, mut doubt: Doubt) {
+        self.launched = Instant::now();
+        let ledger = Arc::clone(&self.ledger);
+        let delay = std::mem::take(&mut self.delay);
+        self.in_flight = Some(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            let started = Instant::now();
+            // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
+            let result = match commit.delta.check() {
+                Ok(()) => ledger.commit(&commit, &mut doubt).await,
+                Err(_) => Err(CommitError::Overflow),
+            };
+            Attempt {
+                group,
+                commit,
+                doubt,
+                result,
+                took: started.elapsed(),
+            }
+        }));
+    }
+
+    /// Decides what follows from an attempt. While its outcome is in doubt nothing but the same content is
+    /// tried again.
+    fn settle(&mut self, attempt: Attempt) -> Result<(), Error> {
+        let Attempt {
+            group,
+            commit,
+            doubt,
+            result,
+            took,
+        } = attempt;
+        let outcome = match &result {
+            Ok(()) => CommitOutcome::Applied,
+            Err(CommitError::Lost(_)) => CommitOutcome::Lost,
+            Err(CommitError::Overflow) => CommitOutcome::Overflow,
+            Err(CommitError::Contended(_)) => CommitOutcome::Contended,
+            Err(CommitError::Away(_)) => CommitOutcome::Away,
+            Err(CommitError::Fatal(_)) => CommitOutcome::Fatal,
+        };
+        self.metrics.attempt(outcome, took);
+        self.health.ledger_away(match &result {
+            Err(CommitError::Away(why)) => Some(why.clone()),
+            _ => None,
+        });
+        match result {
+            Ok(()) => self.applied(&group, &commit),
+            Err(CommitError::Fatal(why)) => return Err(Error::Ledger(why)),
+            Err(CommitError::Lost(lost)) => {
+                for lane in lost {
+                    self.lose(&lane);
+                }
+                self.queue.push_front(group);
+            }
+            Err(CommitError::Away(why)) => {
+                self.delay = self.backoff.next().unwrap_or_default();
+                tracing::warn!(error = why, retry_in = ?self.delay, "the ledger is away; the batch is kept");
+                if doubt.0 {
+                    self.attempt(group, commit, doubt);
+                } else {
+                    self.queue.push_front(group);
+                }
+            }
+            Err(CommitError::Contended(why)) if doubt.0 => {
+                self.delay = self.backoff.next().unwrap_or_default();
+                tracing::warn!(
+                    error = why,
+                    "the outcome of a commit is not known yet; asking again"
+                );
+                self.attempt(group, commit, doubt);
+            }
+            Err(error @ (CommitError::Contended(_) | CommitError::Overflow)) => self.halve(group, &error),
+        }
+        Ok(())
+    }
+
+    fn applied(&mut self, group: &Group, commit: &Commit) {
+        self.backoff = backoff();
+        self.metrics
+            .committed(group.lanes.iter().flat_map(|(_, batch)| batch.outcomes()));
+        for (key, batch) in &group.lanes {
+            let Some(lane) = self.lanes.get_mut(key) else {
+                continue;
+            };
+            let Some(done) = commit.lanes.iter().find(|done| done.fence.lane == lane.id) else {
+                continue;
+            };
+            lane.seq += 1;
+            lane.window.committed(done.ids.clone());
+            lane.window.expire(done.horizon_ms);
+            if let Some(position) = batch.position() {
+                lane.committed.send_replace(Some(position.clone()));
+            }
+            if let Some(watermark) = done.watermark_ms {
+                self.health.watermark(&lane.id, Some(watermark));
+            }
+        }
+    }
+
+    /// Boundaries never matter: half of a batch is a batch.
+    fn halve(&mut self, group: Group, error: &CommitError) {
+        let records = group.records();
+        match (group.split(&self.settings.policy), error) {
+            (Ok((first, second)), _) => {
+                tracing::debug!(records, %error, "a batch is cut in two");
+                self.queue.push_front(second);
+                self.queue.push_front(first);
+            }
+            (Err(single), CommitError::Overflow) => {
+                tracing::warn!("a booking would overflow a stored counter: it is a dead letter now");
+                let group = single.reject_overflow(&mut self.lanes, &self.settings.policy);
+                self.queue.push_front(group);
+            }
+            (Err(single), _) => {
+                self.delay = self.backoff.next().unwrap_or_default();
+                tracing::warn!(%error, retry_in = ?self.delay, "a commit of one record failed; trying again");
+                self.queue.push_front(single);
+            }
+        }
+    }
+
+    /// Cuts a lane out of everything that is not committed. The other lanes' records stay.
+    fn remove(&mut self, key: LaneKey) -> Option<Lane> {
+        let lane = self.lanes.remove(&key)?;
+        lane.lost.cancel();
+        self.filling.events -= lane.current.records();
+        self.filling.bytes -= lane.current.bytes();
+        self.filling.rows -= lane.current.rows();
+        if self.filling.events == 0 {
+            self.filling.since = None;
+        }
+        for group in &mut self.queue {
+            group.retain(&self.lanes);
+        }
+        self.queue.retain(|group| !group.lanes.is_empty());
+        Some(lane)
+    }
+
+    fn lose(&mut self, lane: &LaneId) {
+        let key = self
+            .lanes
+            .iter()
+            .find(|(_, ours)| ours.id == *lane)
+            .map(|(key, _)| *key);
+        if let Some(lane) = key.and_then(|key| self.remove(key)) {
+            tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
+            self.metrics.lanes_lost.inc();
+            self.health.watermark(&lane.id, None);
+            self.health.lane(&lane.id, LaneHealth::Acquiring);
+        }
+    }
+
+    fn observe(&self) {
+        let pending = self.filling.events + self.queue.iter().map(Group::records).sum::<usize>();
+        if pending == 0 && self.in_flight.is_none() {
+            self.health.waiting_since(None);
+        }
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.pending.set(count(pending));
+        self.metrics.lanes.set(count(self.lanes.len()));
+        self.metrics
+            .dedupe_ids
+            .set(count(self.lanes.values().map(|lane| lane.window.len()).sum()));
+        let now_ms = self.clock.now().timestamp_millis();
+        let oldest = self
+            .lanes
+            .values()
+            .filter_map(|lane| lane.window.oldest_ms())
+            .min();
+        #[allow(clippy::cast_precision_loss, reason = "seconds of a window, shown to people")]
+        self.metrics
+            .dedupe_window
+            .set(oldest.map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0));
+    }
+
+    async fn finish(mut self) -> Result<(), Error> {
+        for (_, lane) in self.lanes.drain() {
+            match self.ledger.release(&lane.id, lane.epoch).await {
+                Ok(()) => {}
+                // The lease runs out by itself.
+                Err(FenceError::Away(why)) => {
+                    tracing::warn!(lane = %lane.id, error = why, "a lane was not given back")
+                }
+                Err(FenceError::Fatal(why)) => return Err(Error::Ledger(why)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reading(position: &Position) -> LaneHealth {
+    match position {
+        Position::Stream {
+            scan: Scan::Pending | Scan::UpTo(_),
+            ..
+        } => LaneHealth::Scanning,
+        Position::Stream { scan: Scan::Done, .. } | Position::Offset(_) => LaneHealth::Running,
+    }
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,221 @@
+//! What the loop asks of the ledger beside commits: lanes, leases, and notes about lanes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Lane, Pump, backoff};
+use crate::batch::LaneBatch;
+use crate::clock::Clock;
+use crate::dedupe::{Generation, Window};
+use crate::health::{Health, LaneHealth};
+use crate::lane::{Fence, LaneId};
+use crate::ledger::{Acquired, FenceError, Ledger};
+use crate::source::{Grant, LaneKey};
+
+/// How often a lane without a lease is asked for again while another process holds it.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What came back from the ledger.
+pub(super) enum Side {
+    Acquired {
+        lane: LaneId,
+        reply: oneshot::Sender<Grant>,
+        result: Result<Option<(Fence, Vec<Generation>)>, FenceError>,
+    },
+    Renewed {
+        lane: LaneId,
+        epoch: i64,
+        result: Result<bool, FenceError>,
+    },
+    Noted(Result<(), FenceError>),
+}
+
+impl<L: Ledger, C: Clock> Pump<L, C> {
+    pub(super) fn acquire(&mut self, lane: LaneId, reply: oneshot::Sender<Grant>) {
+        let (ledger, health, lease) = (Arc::clone(&self.ledger), self.health.clone(), self.settings.lease);
+        self.side.push(Box::pin(async move {
+            let result = acquire(ledger.as_ref(), &lane, lease, &health, &reply).await;
+            Side::Acquired { lane, reply, result }
+        }));
+    }
+
+    pub(super) fn store_topology(&mut self, lanes: Vec<LaneId>) {
+        let ledger = Arc::clone(&self.ledger);
+        self.side.push(Box::pin(async move {
+            Side::Noted(until_back(|| ledger.topology(&lanes)).await)
+        }));
+    }
+
+    /// Renews the leases of the lanes that are not in a commit, which renews them too.
+    pub(super) fn renew(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        for lane in self.lanes.values() {
+            let (ledger, id, epoch) = (Arc::clone(&self.ledger), lane.id.clone(), lane.epoch);
+            self.side.push(Box::pin(async move {
+                let result = ledger.renew(&id, epoch).await;
+                Side::Renewed {
+                    lane: id,
+                    epoch,
+                    result,
+                }
+            }));
+        }
+    }
+
+    /// Lets go of lanes that stopped, once everything they read is committed.
+    pub(super) fn let_go_of_stopped_lanes(&mut self) {
+        if self.in_flight.is_some() || !self.queue.is_empty() {
+            return;
+        }
+        let done = |lane: &Lane| lane.stop.is_some() && lane.current.is_empty();
+        let keys: Vec<LaneKey> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| done(lane))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let Some(lane) = self.remove(key) else { continue };
+            let Some(stop) = lane.stop else { continue };
+            let ledger = Arc::clone(&self.ledger);
+            self.side.push(Box::pin(async move {
+                Side::Noted(until_back(|| ledger.stopped(&lane.id, lane.epoch, &stop)).await)
+            }));
+        }
+    }
+
+    pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
+        match side {
+            Side::Acquired { lane, reply, result } => {
+                if let Some((fence, generations)) = result.map_err(fatal)? {
+                    self.granted(lane, reply, fence, generations);
+                }
+            }
+            Side::Renewed { lane, epoch, result } => match result {
+                Ok(true) => self.health.ledger_away(None),
+                Ok(false) => {
+                    // The lane may have been lost and granted again while the answer was on its way.
+                    if self
+                        .lanes
+                        .values()
+                        .any(|ours| ours.id == lane && ours.epoch == epoch)
+                    {
+                        self.lose(&lane);
+                    }
+                }
+                Err(FenceError::Away(why)) => self.health.ledger_away(Some(why)),
+                Err(error) => return Err(fatal(error)),
+            },
+            Side::Noted(result) => result.map_err(fatal)?,
+        }
+        Ok(())
+    }
+
+    fn granted(
+        &mut self,
+        id: LaneId,
+        reply: oneshot::Sender<Grant>,
+        fence: Fence,
+        generations: Vec<Generation>,
+    ) {
+        self.granted += 1;
+        let key = LaneKey(self.granted);
+        let (epoch, seq) = (fence.epoch, fence.seq);
+        let lost = CancellationToken::new();
+        let (committed, follow) = watch::channel(fence.position.clone());
+        let grant = Grant {
+            key,
+            fence,
+            lost: lost.clone(),
+            committed: follow,
+        };
+        if reply.send(grant).is_err() {
+            // The source gave the lane up while we waited for it.
+            let ledger = Arc::clone(&self.ledger);
+            self.side.push(Box::pin(async move {
+                Side::Noted(until_back(|| ledger.release(&id, epoch)).await)
+            }));
+            return;
+        }
+        tracing::info!(lane = %id, epoch, seq, "the lane is ours");
+        self.health.watermark(&id, None);
+        let current = LaneBatch::new(&self.settings.policy.grouping);
+        let window = Window::load(generations);
+        self.lanes.insert(
+            key,
+            Lane {
+                id,
+                epoch,
+                seq,
+                window,
+                current,
+                lost,
+                committed,
+                stop: None,
+            },
+        );
+    }
+}
+
+fn fatal(error: FenceError) -> Error {
+    Error::Ledger(error.to_string())
+}
+
+/// Asks for a lane until it is ours; `None`: the source no longer wants it.
+async fn acquire<L: Ledger>(
+    ledger: &L,
+    lane: &LaneId,
+    lease: Option<Duration>,
+    health: &Health,
+    reply: &oneshot::Sender<Grant>,
+) -> Result<Option<(Fence, Vec<Generation>)>, FenceError> {
+    let mut waited = backoff();
+    let mut standby = false;
+    health.waits(lane, LaneHealth::Acquiring);
+    loop {
+        let pause = match ledger.acquire(lane, lease).await {
+            Ok(Acquired::Granted(fence, generations)) => {
+                health.ledger_away(None);
+                return Ok(Some((fence, generations)));
+            }
+            Ok(Acquired::Held { owner }) => {
+                health.ledger_away(None);
+                health.waits(lane, LaneHealth::Standby);
+                if !standby {
+                    tracing::info!(%lane, owner, "another process leads this lane; waiting for its lease to run out");
+                    standby = true;
+                }
+                lease.map_or(ASK_AGAIN, |lease| lease / 3)
+            }
+            Err(FenceError::Away(why)) => {
+                tracing::warn!(%lane, error = why, "the ledger is away; asking for the lane again");
+                health.ledger_away(Some(why));
+                waited.next().unwrap_or(ASK_AGAIN)
+            }
+            Err(error) => return Err(error),
+        };
+        if reply.is_closed() {
+            return Ok(None);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Tries again for as long as the database is away.
+async fn until_back<F, T>(mut ask: impl FnMut() -> F) -> Result<T, FenceError>
+where
+    F: Future<Output = Result<T, FenceError>>,
+{
+    let mut waited = backoff();
+    loop {
+        match ask().await {
+            Err(FenceError::Away(_)) => tokio::time::sleep(waited.next().unwrap_or(ASK_AGAIN)).await,
+            done => return done,
+        }
+    }
+}

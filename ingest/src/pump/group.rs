@@ -1,0 +1,129 @@
+//! A group commit: what all lanes of the process contribute to one transaction.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use rollup::fold::Delta;
+
+use crate::batch::{LaneBatch, Policy};
+use crate::dedupe::Window;
+use crate::lane::{FenceMove, LaneId};
+use crate::ledger::{Commit, LaneCommit};
+use crate::source::{LaneKey, Stop};
+
+/// A lane that is ours.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) id: LaneId,
+    pub(super) epoch: i64,
+    pub(super) seq: i64,
+    pub(super) window: Window,
+    /// What is being folded, and not yet on its way.
+    pub(super) current: LaneBatch,
+    pub(super) lost: tokio_util::sync::CancellationToken,
+    pub(super) committed: tokio::sync::watch::Sender<Option<crate::lane::Position>>,
+    /// The lane cannot go on; it is let go of when all it read is committed.
+    pub(super) stop: Option<Stop>,
+}
+
+/// The batches of several lanes, to be committed together.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) lanes: Vec<(LaneKey, LaneBatch)>,
+}
+
+/// How the window of ids is cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WindowLimits {
+    pub(super) length_ms: i64,
+    pub(super) max_ids: usize,
+}
+
+impl Group {
+    /// The transaction for this group, given the lanes as they stand. Counters, ids and rejects were
+    /// folded per lane; only here are they merged.
+    pub(super) fn commit(
+        &self,
+        lanes: &HashMap<LaneKey, Lane>,
+        window: WindowLimits,
+        at: DateTime<Utc>,
+    ) -> Commit {
+        let mut commit = Commit {
+            lanes: Vec::with_capacity(self.lanes.len()),
+            delta: Delta::default(),
+            at,
+        };
+        // A limit on the ids of the process is shared by its lanes.
+        let max_ids = window.max_ids / lanes.len().max(1);
+        for (key, batch) in &self.lanes {
+            let Some(lane) = lanes.get(key) else { continue };
+            batch.close_into(&mut commit.delta);
+            let horizon_ms = batch.oldest_ms().map_or(i64::MIN, |oldest| {
+                lane.window.horizon_ms(oldest, window.length_ms, max_ids)
+            });
+            commit.lanes.push(LaneCommit {
+                fence: FenceMove {
+                    lane: lane.id.clone(),
+                    epoch: lane.epoch,
+                    seq: lane.seq,
+                },
+                position: batch.position().cloned(),
+                last: batch.last(),
+                watermark_ms: batch.watermark_ms(),
+                tally: batch.tally(),
+                ids: batch.ids(),
+                horizon_ms,
+                letters: batch.letters(),
+            });
+        }
+        commit
+    }
+
+    /// Leaves out the lanes that are no longer ours.
+    pub(super) fn retain(&mut self, lanes: &HashMap<LaneKey, Lane>) {
+        self.lanes.retain(|(key, _)| lanes.contains_key(key));
+    }
+
+    /// Records in the group.
+    pub(super) fn records(&self) -> usize {
+        self.lanes.iter().map(|(_, batch)| batch.records()).sum()
+    }
+
+    /// Cuts the group in two, each of which may be committed alone, in this order.
+    ///
+    /// # Errors
+    /// Gives the group back where it cannot be cut: it has one record or none.
+    pub(super) fn split(mut self, policy: &Policy) -> Result<(Self, Self), Self> {
+        if self.lanes.len() > 1 {
+            let tail = self.lanes.split_off(self.lanes.len() / 2);
+            return Ok((self, Self { lanes: tail }));
+        }
+        let Some((key, batch)) = self.lanes.pop() else {
+            return Err(self);
+        };
+        match batch.split(policy) {
+            Ok((first, second)) => Ok((
+                Self {
+                    lanes: vec![(key, first)],
+                },
+                Self {
+                    lanes: vec![(key, second)],
+                },
+            )),
+            Err(batch) => Err(Self {
+                lanes: vec![(key, *batch)],
+            }),
+        }
+    }
+
+    /// Rejects what would overflow. Only for a group that cannot be cut any further.
+    pub(super) fn reject_overflow(self, lanes: &mut HashMap<LaneKey, Lane>, policy: &Policy) -> Self {
+        let reject = |(key, batch): (LaneKey, LaneBatch)| {
+            let lane = lanes.get_mut(&key)?;
+            Some((key, batch.reject_overflow(policy, &mut lane.window)))
+        };
+        Self {
+            lanes: self.lanes.into_iter().filter_map(reject).collect(),
+        }
+    }
+}
