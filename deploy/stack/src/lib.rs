@@ -10,5 +10,7 @@ pub mod net;
 pub mod process;
 pub mod proxy;
 pub mod tools;
+pub mod trace;
+pub mod traffic;
 
 pub use error::{Error, Result};
