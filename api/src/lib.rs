@@ -13,8 +13,16 @@ pub mod clock;
 pub mod reader;
 pub mod settings;
 
+mod bucket;
+mod by;
+mod cursor;
+mod parameter;
+mod problem;
+mod range;
+mod ranking;
 mod router;
 mod serve;
+mod totals;
 
 pub use clock::Clock;
 pub use router::{SettingsError, router};

@@ -1,6 +1,5 @@
 //! A listener, a router and a signal to stop.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;

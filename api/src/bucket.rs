@@ -1,0 +1,238 @@
+//! Buckets of a series, and the stored periods that cover a range exactly.
+
+use chrono::{Days, NaiveDate};
+use rollup::period::{Granularity, Period};
+
+use crate::range::Range;
+use crate::reader::Span;
+
+/// The most buckets of one answer.
+pub(crate) const MAX_BUCKETS: usize = 1_100;
+
+/// A period, cut to the range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) period: Period,
+    pub(crate) start: NaiveDate,
+    pub(crate) end: NaiveDate,
+    /// The period is over.
+    pub(crate) complete: bool,
+    /// The range cuts the period.
+    pub(crate) partial: bool,
+}
+
+/// Every bucket of a range, oldest first. `None`: more than [`MAX_BUCKETS`].
+pub(crate) fn buckets(range: Range, granularity: Granularity, today: NaiveDate) -> Option<Vec<Bucket>> {
+    let mut buckets = Vec::new();
+    let mut period = Period::holding(granularity, range.from);
+    while period.first_day() <= range.to {
+        if buckets.len() == MAX_BUCKETS {
+            return None;
+        }
+        let (first, last) = (period.first_day(), period.last_day());
+        buckets.push(Bucket {
+            period,
+            start: first.max(range.from),
+            end: last.min(range.to),
+            complete: last < today,
+            partial: first < range.from || last > range.to,
+        });
+        period = period.next();
+    }
+    Some(buckets)
+}
+
+/// The fewest stored periods that cover a range exactly. Where sums are wanted per bucket, no period
+/// reaches over the edge of one.
+pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
+    let usable = |period: Period| match bucket {
+        None => true,
+        Some(bucket) => {
+            period.granularity() <= bucket
+                && Period::holding(bucket, period.first_day()) == Period::holding(bucket, period.last_day())
+        }
+    };
+    let days: Vec<NaiveDate> = range
+        .from
+        .iter_days()
+        .take_while(|day| *day <= range.to)
+        .collect();
+    // From the end: the fewest rows that cover the rest, and the period to start with.
+    let mut best: Vec<(usize, Granularity)> = vec![(0, Granularity::Daily); days.len() + 1];
+    for at in (0..days.len()).rev() {
+        best[at] = (best[at + 1].0 + 1, Granularity::Daily);
+        for &granularity in stored
+            .iter()
+            .filter(|granularity| **granularity > Granularity::Daily)
+        {
+            let period = Period::holding(granularity, days[at]);
+            let next = at + (period.last_day() - days[at]).num_days().unsigned_abs() as usize + 1;
+            let fits = period.first_day() == days[at] && next <= days.len() && usable(period);
+            if fits && best[next].0 + 1 <= best[at].0 {
+                best[at] = (best[next].0 + 1, granularity);
+            }
+        }
+    }
+    let mut spans: Vec<Span> = Vec::new();
+    let mut day = range.from;
+    let mut at = 0;
+    while at < days.len() {
+        let period = Period::holding(best[at].1, day);
+        match spans.last_mut() {
+            Some(span) if span.last.next() == period => span.last = period,
+            _ => spans.push(Span {
+                first: period,
+                last: period,
+            }),
+        }
+        day = period.last_day() + Days::new(1);
+        at = (day - range.from).num_days().unsigned_abs() as usize;
+    }
+    spans
+}
+
+impl Span {
+    /// Its periods, oldest first.
+    pub fn periods(self) -> impl Iterator<Item = Period> {
+        std::iter::successors(Some(self.first), |period| Some(period.next()))
+            .take_while(move |period| *period <= self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Granularity; 3] = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+
+    fn range(from: &str, to: &str) -> Range {
+        Range {
+            from: from.parse().expect(from),
+            to: to.parse().expect(to),
+        }
+    }
+
+    fn shown(spans: &[Span]) -> Vec<String> {
+        let show = |span: &Span| match span.first == span.last {
+            true => span.first.to_string(),
+            false => format!("{}..{}", span.first, span.last),
+        };
+        spans.iter().map(show).collect()
+    }
+
+    #[test]
+    fn buckets_are_cut_to_the_range_and_say_so() {
+        let today = "2026-09-28".parse().expect("a day");
+        let months = buckets(range("2026-08-15", "2026-09-28"), Granularity::Monthly, today).expect("few");
+        let shown: Vec<_> = months
+            .iter()
+            .map(|b| format!("{} {} {} {} {}", b.period, b.start, b.end, b.complete, b.partial))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "2026-08 2026-08-15 2026-08-31 true true",
+                "2026-09 2026-09-01 2026-09-28 false true"
+            ]
+        );
+        let weeks = buckets(range("2026-09-21", "2026-09-28"), Granularity::Weekly, today).expect("few");
+        let flags: Vec<_> = weeks.iter().map(|b| (b.complete, b.partial)).collect();
+        assert_eq!(flags, [(true, false), (false, true)]);
+    }
+
+    #[test]
+    fn buckets_have_a_limit() {
+        let today = "2026-09-28".parse().expect("a day");
+        let from: NaiveDate = "2020-01-01".parse().expect("a day");
+        let days = |count: u64| Range {
+            from,
+            to: from + Days::new(count - 1),
+        };
+        assert_eq!(
+            buckets(days(1_100), Granularity::Daily, today).map(|b| b.len()),
+            Some(1_100)
+        );
+        assert_eq!(buckets(days(1_101), Granularity::Daily, today), None);
+    }
+
+    #[test]
+    fn a_long_range_is_read_from_months_and_weeks_with_days_at_its_edges() {
+        assert_eq!(
+            shown(&cover(range("2026-01-30", "2026-04-12"), &ALL, None)),
+            [
+                "2026-01-30..2026-01-31",
+                "2026-02..2026-03",
+                "2026-04-01..2026-04-05",
+                "2026-W15"
+            ]
+        );
+        // Six whole weeks beat a month with its edges.
+        assert_eq!(
+            shown(&cover(range("2026-02-23", "2026-04-05"), &ALL, None)),
+            ["2026-W09..2026-W14"]
+        );
+        assert_eq!(
+            shown(&cover(
+                range("2026-01-30", "2026-04-12"),
+                &[Granularity::Daily],
+                None
+            )),
+            ["2026-01-30..2026-04-12"]
+        );
+    }
+
+    #[test]
+    fn no_period_of_a_cover_reaches_over_the_edge_of_a_bucket() {
+        assert_eq!(
+            shown(&cover(
+                range("2026-01-26", "2026-02-08"),
+                &ALL,
+                Some(Granularity::Monthly)
+            )),
+            ["2026-01-26..2026-02-01", "2026-W06"]
+        );
+        assert_eq!(
+            shown(&cover(
+                range("2026-02-01", "2026-02-28"),
+                &ALL,
+                Some(Granularity::Weekly)
+            )),
+            ["2026-02-01", "2026-W06..2026-W08", "2026-02-23..2026-02-28"]
+        );
+        assert_eq!(
+            shown(&cover(
+                range("2026-02-01", "2026-02-28"),
+                &ALL,
+                Some(Granularity::Daily)
+            )),
+            ["2026-02-01..2026-02-28"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_cover_holds_each_day_once_and_no_other(
+            start in 10_000_i32..40_000,
+            length in 0_u64..1_000,
+            stored in prop::sample::subsequence(vec![Granularity::Weekly, Granularity::Monthly], 0..=2),
+            bucket in prop::option::of(prop::sample::select(ALL.to_vec())),
+        ) {
+            let from = NaiveDate::from_epoch_days(start).expect("a day");
+            let range = Range { from, to: from + Days::new(length) };
+            let spans = cover(range, &stored, bucket);
+            let mut expected = from;
+            let mut rows = 0;
+            for period in spans.iter().flat_map(|span| span.periods()) {
+                prop_assert_eq!(period.first_day(), expected);
+                expected = period.last_day() + Days::new(1);
+                rows += 1;
+                if let Some(bucket) = bucket {
+                    prop_assert_eq!(period.widened(bucket), Period::holding(bucket, period.last_day()));
+                }
+            }
+            prop_assert_eq!(expected, range.to + Days::new(1));
+            prop_assert!(rows <= range.days());
+        }
+    }
+}

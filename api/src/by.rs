@@ -1,0 +1,217 @@
+//! What rows may be grouped by, and what the parts of their keys are called.
+
+use std::str::FromStr;
+
+use rollup::event::{NONE, UNATTRIBUTED, UNKNOWN};
+use rollup::fold::Set;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::reader::{Dimension, Key, Rows};
+use crate::totals::Totals;
+
+impl Dimension {
+    /// The name of the dimension in rows, questions and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dimension::Organization => "organizationId",
+            Dimension::Agent => "agentSlug",
+            Dimension::Provider => "provider",
+            Dimension::Model => "model",
+            Dimension::User => "userId",
+            Dimension::Team => "teamId",
+            Dimension::ApiKey => "apiKeyId",
+            Dimension::Source => "source",
+            Dimension::Kind => "kind",
+        }
+    }
+}
+
+/// Whether a value stands for something that no event named.
+pub(crate) fn is_sentinel(value: &str) -> bool {
+    [UNATTRIBUTED, UNKNOWN, NONE].contains(&value)
+}
+
+/// What rows are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum By {
+    Agent,
+    Model,
+    User,
+    Team,
+    ApiKey,
+    Source,
+    Kind,
+    Organization,
+}
+
+impl By {
+    /// What a breakdown may be by.
+    pub(crate) const BREAKDOWN: [&'static str; 7] =
+        ["agent", "model", "user", "team", "apiKey", "source", "kind"];
+    /// What the groups of a series may be.
+    pub(crate) const SERIES: [&'static str; 4] = ["agent", "model", "user", "source"];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            By::Agent => "agent",
+            By::Model => "model",
+            By::User => "user",
+            By::Team => "team",
+            By::ApiKey => "apiKey",
+            By::Source => "source",
+            By::Kind => "kind",
+            By::Organization => "organization",
+        }
+    }
+
+    /// The dimensions of the key. The first decides the order of names.
+    pub(crate) const fn dimensions(self) -> &'static [Dimension] {
+        match self {
+            By::Agent => &[Dimension::Agent],
+            By::Model => &[Dimension::Model, Dimension::Provider],
+            By::User => &[Dimension::User],
+            By::Team => &[Dimension::Team],
+            By::ApiKey => &[Dimension::ApiKey],
+            By::Source => &[Dimension::Source],
+            By::Kind => &[Dimension::Kind],
+            By::Organization => &[Dimension::Organization],
+        }
+    }
+}
+
+impl FromStr for By {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [
+            By::Agent,
+            By::Model,
+            By::User,
+            By::Team,
+            By::ApiKey,
+            By::Source,
+            By::Kind,
+            By::Organization,
+        ]
+        .into_iter()
+        .find(|by| by.name() == name)
+        .ok_or(())
+    }
+}
+
+/// The smallest collection that can answer a question about these dimensions.
+pub(crate) fn rows_for(dimensions: impl IntoIterator<Item = Dimension>) -> Rows {
+    let mut set = Set::Organization;
+    for dimension in dimensions {
+        let needed = match dimension {
+            Dimension::Organization => continue,
+            Dimension::Agent => Set::Agent,
+            Dimension::Model | Dimension::Provider => Set::Model,
+            Dimension::User => Set::User,
+            Dimension::Source => Set::Source,
+            Dimension::Team | Dimension::ApiKey | Dimension::Kind => return Rows::Ledger,
+        };
+        if set != Set::Organization && set != needed {
+            return Rows::Ledger;
+        }
+        set = needed;
+    }
+    Rows::Rollups(set)
+}
+
+/// One group of an answer: its key under the names of its dimensions, and its totals.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) by: By,
+    pub(crate) key: Key,
+    pub(crate) totals: Totals,
+}
+
+impl Row {
+    /// Adds the key's parts to a map under the names of their dimensions.
+    pub(crate) fn serialize_key<M: SerializeMap>(by: By, key: &Key, map: &mut M) -> Result<(), M::Error> {
+        for (dimension, value) in by.dimensions().iter().zip(key).rev() {
+            map.serialize_entry(dimension.name(), value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        Row::serialize_key(self.by, &self.key, &mut map)?;
+        map.serialize_entry("totals", &self.totals)?;
+        map.end()
+    }
+}
+
+/// An object that has the key of a group among its properties.
+pub(crate) fn keyed_object() -> ObjectBuilder {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    [
+        Dimension::Organization,
+        Dimension::Agent,
+        Dimension::Provider,
+        Dimension::Model,
+        Dimension::User,
+        Dimension::Team,
+        Dimension::ApiKey,
+        Dimension::Source,
+        Dimension::Kind,
+    ]
+    .into_iter()
+    .fold(
+        ObjectBuilder::new().schema_type(Type::Object),
+        |object, dimension| object.property(dimension.name(), text()),
+    )
+}
+
+impl PartialSchema for Row {
+    fn schema() -> RefOr<Schema> {
+        keyed_object()
+            .property("totals", Ref::from_schema_name(Totals::name()))
+            .required("totals")
+            .description(Some(
+                "One group. Its key is under the names of its dimensions: `agentSlug`, `provider` and `model`, \
+                 `userId`, `teamId`, `apiKeyId`, `source` or `kind`.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Row {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Totals::name().into_owned(), Totals::schema()));
+        Totals::schemas(schemas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marginals_answer_what_they_hold_and_the_ledger_the_rest() {
+        use Dimension::{Agent, ApiKey, Kind, Model, Organization, Provider, Source, User};
+        for (dimensions, rows) in [
+            (&[][..], Rows::Rollups(Set::Organization)),
+            (&[Organization], Rows::Rollups(Set::Organization)),
+            (&[Organization, Agent], Rows::Rollups(Set::Agent)),
+            (&[Provider], Rows::Rollups(Set::Model)),
+            (&[Model, Provider, Model], Rows::Rollups(Set::Model)),
+            (&[User, User], Rows::Rollups(Set::User)),
+            (&[Source], Rows::Rollups(Set::Source)),
+            (&[Agent, Model], Rows::Ledger),
+            (&[User, Source], Rows::Ledger),
+            (&[Kind], Rows::Ledger),
+            (&[ApiKey], Rows::Ledger),
+        ] {
+            assert_eq!(rows_for(dimensions.iter().copied()), rows, "{dimensions:?}");
+        }
+    }
+}
