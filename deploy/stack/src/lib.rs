@@ -5,6 +5,7 @@
 //! purpose, and makes request-completed events whose right totals are known ([`traffic`], [`trace`]).
 
 pub mod error;
+pub mod kafka;
 pub mod mongodb;
 pub mod net;
 pub mod process;

@@ -81,6 +81,12 @@ impl Spec {
         self
     }
 
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Starts it.
     pub fn spawn(self) -> Result<Process> {
         let mut command = match orphan_guard() {
@@ -330,6 +336,19 @@ impl Drop for Process {
 #[must_use]
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::KILL.as_raw())
+}
+
+/// What a log holds from a position on.
+#[must_use]
+pub fn log_after(path: &Path, position: u64) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(position))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_default()
 }
 
 /// The end of a text file, without reading the whole of it.

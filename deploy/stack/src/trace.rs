@@ -7,11 +7,10 @@
 use std::path::Path;
 
 use bson::Bson;
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
-use serde_json::{Map, Value};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::error::{Error, Result};
-use crate::traffic::{Item, Outcome, Usage, Verdict};
+use crate::traffic::{CostForm, Item, Outcome, TimeForm, Usage, Verdict, render};
 
 /// One request of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,27 +123,7 @@ fn item(trace: &str, row: usize, request: &Request, spread: Spread) -> Item {
         images: 0,
         cost_nanos: None,
     };
-    let mut event = Map::new();
-    let mut set = |name: &str, value: Value| drop(event.insert(name.to_owned(), value));
-    set("eventId", Value::from(id.as_str()));
-    set(
-        "completedAt",
-        Value::from(request.at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-    );
-    set("source", Value::from(usage.source.as_str()));
-    set("organizationId", Value::from(usage.organization.as_str()));
-    for (name, text) in [
-        ("agentSlug", &usage.agent),
-        ("userId", &usage.user),
-        ("model", &usage.model),
-        ("provider", &usage.provider),
-    ] {
-        if let Some(text) = text {
-            set(name, Value::from(text.as_str()));
-        }
-    }
-    set("inputTokens", Value::from(usage.input_tokens));
-    set("outputTokens", Value::from(usage.output_tokens));
+    let event = render(&usage, Some(&id), TimeForm::Text, CostForm::Amount);
     Item {
         verdict: Verdict::Counted(Box::new(usage)),
         event,

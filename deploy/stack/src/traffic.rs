@@ -22,7 +22,8 @@ pub use item::{Item, Verdict};
 pub use truth::{Outcome, Totals, Truth, Usage, decimal};
 
 use cast::Cast;
-use item::{CostForm, Draft, TimeForm};
+use item::Draft;
+pub(crate) use item::{CostForm, TimeForm, render};
 
 /// How many of the last counted events may come again.
 const MEMORY: usize = 500;

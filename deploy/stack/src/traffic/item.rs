@@ -86,7 +86,7 @@ impl Item {
 
 /// How an event writes `completedAt`.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum TimeForm {
+pub(crate) enum TimeForm {
     Text,
     TextWithOffset,
     Millis,
@@ -94,7 +94,7 @@ pub(super) enum TimeForm {
 
 /// How an event writes its cost.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum CostForm {
+pub(crate) enum CostForm {
     Amount,
     Nanos,
     Cents,
@@ -180,74 +180,83 @@ impl Draft {
     }
 
     fn event(&self) -> Map<String, Value> {
-        let usage = &self.usage;
-        let mut event = Map::new();
-        let mut set = |name: &str, value: Value| drop(event.insert(name.to_owned(), value));
-        if self.identity == Identity::EventId {
-            set("eventId", Value::from(self.name()));
-        }
-        set("completedAt", self.completed_at());
-        set("source", Value::from(usage.source.as_str()));
-        set("organizationId", Value::from(usage.organization.as_str()));
-        for (name, text) in [
-            ("agentSlug", &usage.agent),
-            ("userId", &usage.user),
-            ("model", &usage.model),
-            ("provider", &usage.provider),
-            ("teamId", &usage.team),
-            ("apiKeyId", &usage.api_key),
-        ] {
-            if let Some(text) = text {
-                set(name, Value::from(text.as_str()));
-            }
-        }
-        if usage.kind != "llm" {
-            set("kind", Value::from(usage.kind));
-        }
-        match usage.outcome {
-            Outcome::Completed => {}
-            Outcome::Failed => set("outcome", Value::from("failed")),
-            Outcome::Aborted => set("outcome", Value::from("aborted")),
-        }
-        for (name, quantity) in [
-            ("inputTokens", usage.input_tokens),
-            ("outputTokens", usage.output_tokens),
-            ("cachedInputTokens", usage.cached_input_tokens),
-            ("cacheWriteTokens", usage.cache_write_tokens),
-            ("reasoningTokens", usage.reasoning_tokens),
-            ("images", usage.images),
-        ] {
-            if quantity > 0 {
-                set(name, Value::from(quantity));
-            }
-        }
-        if let Some((name, value)) = self.cost() {
-            set(name, value);
-        }
-        event
+        let name = (self.identity == Identity::EventId).then(|| self.name());
+        render(&self.usage, name.as_deref(), self.time_form, self.cost_form)
     }
+}
 
-    fn completed_at(&self) -> Value {
-        let at = self.usage.completed_at;
-        match self.time_form {
-            TimeForm::Text => Value::from(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-            TimeForm::TextWithOffset => FixedOffset::east_opt(2 * 3600).map_or(Value::Null, |zone| {
-                Value::from(
-                    at.with_timezone(&zone)
-                        .to_rfc3339_opts(SecondsFormat::Millis, false),
-                )
-            }),
-            TimeForm::Millis => Value::from(at.timestamp_millis()),
+/// The event that says this usage.
+pub(crate) fn render(
+    usage: &Usage,
+    event_id: Option<&str>,
+    time_form: TimeForm,
+    cost_form: CostForm,
+) -> Map<String, Value> {
+    let mut event = Map::new();
+    let mut set = |name: &str, value: Value| drop(event.insert(name.to_owned(), value));
+    if let Some(id) = event_id {
+        set("eventId", Value::from(id));
+    }
+    set("completedAt", completed_at(usage.completed_at, time_form));
+    set("source", Value::from(usage.source.as_str()));
+    set("organizationId", Value::from(usage.organization.as_str()));
+    for (name, text) in [
+        ("agentSlug", &usage.agent),
+        ("userId", &usage.user),
+        ("model", &usage.model),
+        ("provider", &usage.provider),
+        ("teamId", &usage.team),
+        ("apiKeyId", &usage.api_key),
+    ] {
+        if let Some(text) = text {
+            set(name, Value::from(text.as_str()));
         }
     }
+    if usage.kind != "llm" {
+        set("kind", Value::from(usage.kind));
+    }
+    match usage.outcome {
+        Outcome::Completed => {}
+        Outcome::Failed => set("outcome", Value::from("failed")),
+        Outcome::Aborted => set("outcome", Value::from("aborted")),
+    }
+    for (name, quantity) in [
+        ("inputTokens", usage.input_tokens),
+        ("outputTokens", usage.output_tokens),
+        ("cachedInputTokens", usage.cached_input_tokens),
+        ("cacheWriteTokens", usage.cache_write_tokens),
+        ("reasoningTokens", usage.reasoning_tokens),
+        ("images", usage.images),
+    ] {
+        if quantity > 0 {
+            set(name, Value::from(quantity));
+        }
+    }
+    if let Some(nanos) = usage.cost_nanos {
+        let (name, value) = cost(nanos, cost_form);
+        set(name, value);
+    }
+    event
+}
 
-    fn cost(&self) -> Option<(&'static str, Value)> {
-        let nanos = self.usage.cost_nanos?;
-        Some(match self.cost_form {
-            CostForm::Amount => ("cost", Value::from(decimal(u128::from(nanos)))),
-            CostForm::Nanos => ("costNanos", Value::from(nanos)),
-            CostForm::Cents => ("costEstimateCents", cents(nanos)),
-        })
+fn completed_at(at: DateTime<Utc>, form: TimeForm) -> Value {
+    match form {
+        TimeForm::Text => Value::from(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        TimeForm::TextWithOffset => FixedOffset::east_opt(2 * 3600).map_or(Value::Null, |zone| {
+            Value::from(
+                at.with_timezone(&zone)
+                    .to_rfc3339_opts(SecondsFormat::Millis, false),
+            )
+        }),
+        TimeForm::Millis => Value::from(at.timestamp_millis()),
+    }
+}
+
+fn cost(nanos: u64, form: CostForm) -> (&'static str, Value) {
+    match form {
+        CostForm::Amount => ("cost", Value::from(decimal(u128::from(nanos)))),
+        CostForm::Nanos => ("costNanos", Value::from(nanos)),
+        CostForm::Cents => ("costEstimateCents", cents(nanos)),
     }
 }
 
