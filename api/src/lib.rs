@@ -13,11 +13,15 @@ pub mod clock;
 pub mod reader;
 pub mod settings;
 
+mod access;
+mod ask;
 mod bucket;
 mod by;
+mod cache;
 mod cursor;
 mod parameter;
 mod problem;
+mod question;
 mod range;
 mod ranking;
 mod router;

@@ -1,0 +1,164 @@
+//! The public keys of an issuer, fetched from its address and kept.
+
+use std::time::Duration;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use tokio::sync::RwLock;
+use tokio::time::Instant;
+
+use crate::problem::{Kind, Problem};
+use crate::router::SettingsError;
+
+/// How long keys are used before they are fetched again.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// The least time between two fetches, whatever tokens arrive.
+const FETCH_FLOOR: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// A key set at an address.
+pub(crate) struct Jwks {
+    url: reqwest::Url,
+    client: reqwest::Client,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<Vec<Entry>>,
+    fetched: Option<Instant>,
+    tried: Option<Instant>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("the key set is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("the key set is malformed")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Jwks {
+    pub(crate) fn new(url: &str) -> Result<Self, SettingsError> {
+        let parsed: reqwest::Url = url.parse().map_err(|_| {
+            SettingsError::Key("expected the address of a key set, an http(s) URL".to_owned())
+        })?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(SettingsError::Key(
+                "expected a key set behind `https://` or `http://`".to_owned(),
+            ));
+        }
+        let client = reqwest::Client::builder()
+            .timeout(FETCH_TIMEOUT)
+            .build()
+            .map_err(|error| {
+                SettingsError::Key(format!("the client for the key set cannot be made: {error}"))
+            })?;
+        Ok(Self {
+            url: parsed,
+            client,
+            state: RwLock::default(),
+        })
+    }
+
+    /// The key that a token names. An unknown one makes the set be fetched again, but not more often than
+    /// the floor allows: who makes up ids must not make us ask the issuer for each.
+    pub(crate) async fn key(&self, header: &Header) -> Result<Option<(Algorithm, DecodingKey)>, Problem> {
+        let found = {
+            let state = self.state.read().await;
+            let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
+            state.find(header).filter(|_| fresh)
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+        let mut state = self.state.write().await;
+        let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
+        let known = state.find(header);
+        let may_fetch = state.tried.is_none_or(|at| at.elapsed() >= FETCH_FLOOR);
+        if may_fetch && (known.is_none() || !fresh) {
+            state.tried = Some(Instant::now());
+            match self.fetch().await {
+                Ok(keys) => {
+                    state.keys = Some(keys);
+                    state.fetched = Some(Instant::now());
+                }
+                // Keys once seen stay good: an issuer that is away must not lock everybody out.
+                Err(error) => tracing::warn!(error = %error, "the key set cannot be fetched"),
+            }
+        }
+        if state.keys.is_none() {
+            let detail = "tokens cannot be checked at the moment: their issuer's keys are not there";
+            return Err(Problem::new(Kind::Unavailable, detail).retry_after(FETCH_FLOOR.as_secs()));
+        }
+        Ok(state.find(header))
+    }
+
+    async fn fetch(&self) -> Result<Vec<Entry>, FetchError> {
+        let mut response = self
+            .client
+            .get(self.url.clone())
+            .send()
+            .await?
+            .error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+        }
+        let set: JwkSet = serde_json::from_slice(&body)?;
+        Ok(set.keys.iter().filter_map(usable).collect())
+    }
+}
+
+impl State {
+    fn find(&self, header: &Header) -> Option<(Algorithm, DecodingKey)> {
+        let mut fitting = self.keys.iter().flatten().filter(|entry| {
+            let named = header.kid.is_none() || entry.id == header.kid;
+            named && entry.algorithm == header.alg
+        });
+        // A token that names no key has one only where there is no choice.
+        match (fitting.next(), fitting.next()) {
+            (Some(entry), None) => Some((entry.algorithm, entry.key.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// A key for signatures with RS256 or ES256. The algorithm follows from the kind of key, never from a token.
+fn usable(jwk: &Jwk) -> Option<Entry> {
+    if matches!(jwk.common.public_key_use, Some(ref usage) if *usage != PublicKeyUse::Signature) {
+        return None;
+    }
+    let (algorithm, declared) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        _ => return None,
+    };
+    if jwk
+        .common
+        .key_algorithm
+        .is_some_and(|algorithm| algorithm != declared)
+    {
+        return None;
+    }
+    Some(Entry {
+        id: jwk.common.key_id.clone(),
+        algorithm,
+        key: DecodingKey::from_jwk(jwk).ok()?,
+    })
+}

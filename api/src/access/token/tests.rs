@@ -1,0 +1,345 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{EncodingKey, encode};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const RSA: &str = include_str!("keys/rsa.pem");
+const RSA_PUBLIC: &str = include_str!("keys/rsa.pub.pem");
+const EC: &str = include_str!("keys/ec.pem");
+const EC_PUBLIC: &str = include_str!("keys/ec.pub.pem");
+const NOW: i64 = 1_800_000_000;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(NOW, 0).expect("an instant")
+}
+
+fn claims() -> Value {
+    json!({"sub": "u1", "exp": NOW + 60, "iss": "me", "aud": ["you", "them"],
+           "organizations": {"a": "admin", "b": "gardener"}, "platformRole": "staff"})
+}
+
+fn rsa() -> EncodingKey {
+    EncodingKey::from_rsa_pem(RSA.as_bytes()).expect("a key")
+}
+
+fn ec() -> EncodingKey {
+    EncodingKey::from_ec_pem(EC.as_bytes()).expect("a key")
+}
+
+fn hs(claims: &Value) -> String {
+    encode(
+        &Header::new(Algorithm::HS256),
+        claims,
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
+    .expect("a token")
+}
+
+fn signed(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
+    let mut header = Header::new(algorithm);
+    header.kid = kid.map(str::to_owned);
+    encode(&header, &claims(), key).expect("a token")
+}
+
+fn verifier(key: Key, edit: impl FnOnce(&mut Jwt)) -> Verifier {
+    let mut settings = Jwt::new(key);
+    edit(&mut settings);
+    Verifier::new(&Access::Jwt(settings)).expect("settings")
+}
+
+async fn status(verifier: &Verifier, token: &str) -> u16 {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::AUTHORIZATION,
+        format!("Bearer {token}").parse().expect("a header"),
+    );
+    match verifier.caller(&headers, now()).await {
+        Ok(_) => 200,
+        Err(problem) => problem.status(),
+    }
+}
+
+#[tokio::test]
+async fn a_valid_token_says_who_asks() {
+    let verifier = verifier(Key::Secret(SECRET.to_owned()), |jwt| {
+        jwt.issuer = Some("me".to_owned());
+        jwt.audience = Some("you".to_owned());
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::AUTHORIZATION,
+        format!("bearer {}", hs(&claims())).parse().expect("a header"),
+    );
+    let person = Person {
+        subject: "u1".to_owned(),
+        organizations: [("a".to_owned(), Role::Admin), ("b".to_owned(), Role::Other)].into(),
+        staff: true,
+    };
+    assert_eq!(verifier.caller(&headers, now()).await, Ok(Caller::Person(person)));
+}
+
+#[tokio::test]
+async fn every_other_token_is_refused() {
+    let verifier = verifier(Key::Secret(SECRET.to_owned()), |jwt| {
+        jwt.issuer = Some("me".to_owned());
+        jwt.audience = Some("you".to_owned());
+    });
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        hs(&claims)
+    };
+    let without = |name: &str| {
+        let mut claims = claims();
+        claims.as_object_mut().expect("an object").remove(name);
+        hs(&claims)
+    };
+    let good = hs(&claims());
+    let (head, rest) = good.split_once('.').expect("parts");
+    let (body, signature) = rest.split_once('.').expect("parts");
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+    let other_secret = EncodingKey::from_secret(b"another secret of thirty-two byte");
+    for (name, token) in [
+        ("expired", with("exp", json!(NOW - 31))),
+        ("expiry as text", with("exp", json!("tomorrow"))),
+        ("no expiry", without("exp")),
+        ("not yet valid", with("nbf", json!(NOW + 31))),
+        ("wrong issuer", with("iss", json!("you"))),
+        ("no issuer", without("iss")),
+        ("wrong audience", with("aud", json!("me"))),
+        ("no audience", without("aud")),
+        ("no subject", without("sub")),
+        ("empty subject", with("sub", json!(""))),
+        ("organizations as a list", with("organizations", json!(["a"]))),
+        ("another secret", signed(Algorithm::HS256, None, &other_secret)),
+        (
+            "another algorithm",
+            encode(
+                &Header::new(Algorithm::HS512),
+                &claims(),
+                &EncodingKey::from_secret(SECRET.as_bytes()),
+            )
+            .expect("a token"),
+        ),
+        ("another kind of key", signed(Algorithm::RS256, None, &rsa())),
+        ("alg none, no signature", format!("{none}.{body}.")),
+        ("alg none, old signature", format!("{none}.{body}.{signature}")),
+        (
+            "forged body",
+            format!(
+                "{head}.{}.{signature}",
+                &hs(&json!({"sub": "root"})).split('.').nth(1).expect("a part")
+            ),
+        ),
+        ("no token", String::new()),
+        ("no dots", "x".repeat(10_000)),
+    ] {
+        assert_eq!(status(&verifier, &token).await, 401, "{name}");
+    }
+    assert_eq!(
+        status(&verifier, &with("exp", json!(NOW - 29))).await,
+        200,
+        "within the leeway"
+    );
+    assert_eq!(
+        status(&verifier, &with("nbf", json!(NOW + 29))).await,
+        200,
+        "within the leeway"
+    );
+    for headers in [
+        HeaderMap::new(),
+        HeaderMap::from_iter([(header::AUTHORIZATION, "Basic eA==".parse().expect("a header"))]),
+    ] {
+        assert_eq!(
+            verifier
+                .caller(&headers, now())
+                .await
+                .expect_err("refused")
+                .status(),
+            401
+        );
+    }
+}
+
+/// A public key must not work as the shared secret of HS256.
+#[tokio::test]
+async fn the_algorithm_follows_from_the_key_and_not_from_the_token() {
+    let confused = |pem: &str| {
+        encode(
+            &Header::new(Algorithm::HS256),
+            &claims(),
+            &EncodingKey::from_secret(pem.as_bytes()),
+        )
+        .expect("a token")
+    };
+    let with_rsa = verifier(Key::PublicKey(RSA_PUBLIC.to_owned()), |_| {});
+    assert_eq!(
+        status(&with_rsa, &signed(Algorithm::RS256, None, &rsa())).await,
+        200
+    );
+    assert_eq!(
+        status(&with_rsa, &signed(Algorithm::RS512, None, &rsa())).await,
+        401
+    );
+    assert_eq!(
+        status(&with_rsa, &signed(Algorithm::ES256, None, &ec())).await,
+        401
+    );
+    assert_eq!(status(&with_rsa, &confused(RSA_PUBLIC)).await, 401);
+    let with_ec = verifier(Key::PublicKey(EC_PUBLIC.to_owned()), |_| {});
+    assert_eq!(
+        status(&with_ec, &signed(Algorithm::ES256, None, &ec())).await,
+        200
+    );
+    assert_eq!(
+        status(&with_ec, &signed(Algorithm::RS256, None, &rsa())).await,
+        401
+    );
+    assert_eq!(status(&with_ec, &confused(EC_PUBLIC)).await, 401);
+}
+
+#[test]
+fn unusable_keys_are_refused_at_the_start() {
+    for key in [
+        Key::Secret(String::new()),
+        Key::PublicKey("no key".to_owned()),
+        Key::PublicKey(RSA.to_owned()),
+        Key::Jwks("not an address".to_owned()),
+        Key::Jwks("file:///etc/passwd".to_owned()),
+    ] {
+        assert!(
+            Verifier::new(&Access::Jwt(Jwt::new(key.clone()))).is_err(),
+            "{key:?}"
+        );
+    }
+}
+
+struct Issuer {
+    set: Mutex<Option<JwkSet>>,
+    fetches: AtomicUsize,
+}
+
+impl Issuer {
+    async fn start() -> (Arc<Self>, Verifier) {
+        let issuer = Arc::new(Self {
+            set: Mutex::new(None),
+            fetches: AtomicUsize::new(0),
+        });
+        let answering = Arc::clone(&issuer);
+        let route = get(async move || {
+            answering.fetches.fetch_add(1, Ordering::SeqCst);
+            answering
+                .set
+                .lock()
+                .await
+                .clone()
+                .map(Json)
+                .ok_or(axum::http::StatusCode::BAD_GATEWAY)
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new().route("/keys", route);
+        tokio::spawn(crate::serve(listener, router, std::future::pending()));
+        (
+            issuer,
+            verifier(Key::Jwks(format!("http://{address}/keys")), |_| {}),
+        )
+    }
+
+    async fn publish(&self, keys: &[(&str, Algorithm, &EncodingKey)]) {
+        let keys = keys.iter().map(|(kid, algorithm, key)| {
+            let mut jwk = Jwk::from_encoding_key(key, *algorithm).expect("a key");
+            jwk.common.key_id = Some((*kid).to_owned());
+            jwk
+        });
+        *self.set.lock().await = Some(JwkSet { keys: keys.collect() });
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// Passes the floor between two fetches without waiting for it.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_and_again_when_they_rotate() {
+    let (issuer, verifier) = Issuer::start().await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
+        503,
+        "no keys yet"
+    );
+    issuer.publish(&[("1", Algorithm::RS256, &rsa())]).await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
+        503,
+        "not asked again yet"
+    );
+    pass(10).await;
+    for _ in 0..5 {
+        assert_eq!(
+            status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
+            200
+        );
+        assert_eq!(
+            status(&verifier, &signed(Algorithm::RS256, None, &rsa())).await,
+            200,
+            "the only key"
+        );
+    }
+    assert_eq!(issuer.fetches(), 2);
+    issuer
+        .publish(&[("2", Algorithm::ES256, &ec()), ("3", Algorithm::RS256, &rsa())])
+        .await;
+    for _ in 0..5 {
+        assert_eq!(
+            status(&verifier, &signed(Algorithm::ES256, Some("made up"), &ec())).await,
+            401
+        );
+    }
+    assert_eq!(
+        issuer.fetches(),
+        2,
+        "made-up ids do not reach the issuer within the floor"
+    );
+    pass(10).await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
+        200,
+        "rotated"
+    );
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
+        401,
+        "withdrawn"
+    );
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::RS256, Some("2"), &rsa())).await,
+        401,
+        "the key of another algorithm"
+    );
+    assert_eq!(issuer.fetches(), 3);
+    // The issuer goes away: its keys stay good.
+    *issuer.set.lock().await = None;
+    pass(601).await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
+        200
+    );
+}
