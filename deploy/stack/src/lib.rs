@@ -4,12 +4,16 @@
 //! processes of their own (nothing is linked), puts a [`proxy`] in front of them to make networks fail on
 //! purpose, and makes request-completed events whose right totals are known ([`traffic`], [`trace`]).
 
+pub mod check;
 pub mod error;
+pub mod feed;
 pub mod kafka;
 pub mod mongodb;
 pub mod net;
 pub mod process;
+pub mod product;
 pub mod proxy;
+pub mod sink;
 pub mod tools;
 pub mod trace;
 pub mod traffic;

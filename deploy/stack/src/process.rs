@@ -5,6 +5,7 @@
 //! if the parent is killed outright: it is started through `setpriv --pdeathsig KILL` of util-linux where
 //! that is installed; [`orphan_guard`] tells.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -34,6 +35,7 @@ pub struct Spec {
     program: PathBuf,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    forgotten: Option<&'static str>,
     log: PathBuf,
     piped: bool,
 }
@@ -46,6 +48,7 @@ impl Spec {
             program: program.into(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            forgotten: None,
             log: log.into(),
             piped: false,
         }
@@ -71,6 +74,13 @@ impl Spec {
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.variables
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Hides the parent's variables that begin so; those set by [`Spec::env`] stay.
+    #[must_use]
+    pub fn forget_env(mut self, prefix: &'static str) -> Self {
+        self.forgotten = Some(prefix);
         self
     }
 
@@ -103,6 +113,12 @@ impl Spec {
             .open(&self.log)
             .doing(|| format!("open the log {}", self.log.display()))?;
         let same = log.try_clone().doing(|| "share the log".to_owned())?;
+        if let Some(prefix) = self.forgotten {
+            let begins = |name: &OsString| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            for (name, _) in env::vars_os().filter(|(name, _)| begins(name)) {
+                command.env_remove(name);
+            }
+        }
         command
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))

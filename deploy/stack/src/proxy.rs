@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
@@ -69,7 +69,8 @@ struct Shared {
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    acceptor: JoinHandle<()>,
+    /// The acceptor, which owns the connections.
+    _tasks: JoinSet<()>,
 }
 
 impl Proxy {
@@ -90,11 +91,12 @@ impl Proxy {
             lost: watch::Sender::new(0),
             listening: watch::Sender::new(true),
         });
-        let acceptor = tokio::spawn(accept(address, listener, Arc::clone(&shared)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(address, listener, Arc::clone(&shared)));
         Ok(Self {
             address,
             shared,
-            acceptor,
+            _tasks: tasks,
         })
     }
 
@@ -211,13 +213,6 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.acceptor.abort();
-        held(&self.shared.line).send_replace(true);
-    }
-}
-
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -231,6 +226,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 async fn accept(address: SocketAddr, listener: TcpListener, shared: Arc<Shared>) {
     let mut mode = shared.mode.subscribe();
     let mut listener = Some(listener);
+    let mut connections = JoinSet::new();
     loop {
         let refusing = *mode.borrow_and_update() == Mode::Refuse;
         if refusing {
@@ -247,10 +243,11 @@ async fn accept(address: SocketAddr, listener: TcpListener, shared: Arc<Shared>)
             continue;
         }
         tokio::select! {
+            Some(_) = connections.join_next() => {}
             changed = mode.changed() => if changed.is_err() { return },
             stream = next(listener.as_ref()) => {
                 let line = held(&shared.line).subscribe();
-                tokio::spawn(connection(stream, Arc::clone(&shared), line));
+                connections.spawn(connection(stream, Arc::clone(&shared), line));
             }
         }
     }
@@ -393,23 +390,19 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
 
     /// A server that answers every line with `ok <line>`.
-    async fn echo() -> SocketAddr {
-        let listener = TcpListener::bind(net::loopback(0)).await.expect("bound");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut bytes = [0; 256];
-                    while let Ok(length @ 1..) = stream.read(&mut bytes).await {
-                        let reply = [b"ok ", &bytes[..length]].concat();
-                        if stream.write_all(&reply).await.is_err() {
-                            return;
-                        }
+    async fn echo(listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let mut bytes = [0; 256];
+                while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                    let reply = [b"ok ", &bytes[..length]].concat();
+                    if stream.write_all(&reply).await.is_err() {
+                        return;
                     }
-                });
-            }
-        });
-        address
+                }
+            });
+        }
     }
 
     async fn ask(stream: &mut TcpStream, line: &str) -> Option<String> {
@@ -424,15 +417,21 @@ mod tests {
         }
     }
 
-    async fn started() -> (Proxy, TcpStream) {
-        let proxy = Proxy::start(echo().await).await.expect("a proxy");
+    /// A proxy before a server, and a client of it. The server lives as long as its set.
+    async fn started() -> (Proxy, TcpStream, JoinSet<()>) {
+        let listener = TcpListener::bind(net::loopback(0)).await.expect("bound");
+        let proxy = Proxy::start(listener.local_addr().expect("an address"))
+            .await
+            .expect("a proxy");
+        let mut server = JoinSet::new();
+        server.spawn(echo(listener));
         let client = TcpStream::connect(proxy.address()).await.expect("connected");
-        (proxy, client)
+        (proxy, client, server)
     }
 
     #[tokio::test]
     async fn passes_then_cuts() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
         proxy.cut().await;
         assert_eq!(proxy.connections(), 0);
@@ -443,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_new_connections_only() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
         proxy.refuse().await;
         assert!(TcpStream::connect(proxy.address()).await.is_err());
@@ -454,7 +453,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_blackhole_holds_and_loses_nothing() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
         proxy.blackhole().await;
         client.write_all(b"two").await.expect("written");
@@ -471,7 +470,7 @@ mod tests {
 
     #[tokio::test]
     async fn swallows_replies_until_healed() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
         proxy.drop_replies().await;
         client.write_all(b"two").await.expect("written");
@@ -486,7 +485,7 @@ mod tests {
 
     #[tokio::test]
     async fn loses_the_reply_to_a_chosen_request_once() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         proxy.lose_reply_to_nth(1, "commit");
         assert_eq!(ask(&mut client, "find").await.as_deref(), Some("ok find"));
         assert_eq!(ask(&mut client, "commit 1").await.as_deref(), Some("ok commit 1"));
@@ -498,7 +497,7 @@ mod tests {
 
     #[tokio::test]
     async fn loses_a_request_before_the_server_sees_it() {
-        let (proxy, mut client) = started().await;
+        let (proxy, mut client, _server) = started().await;
         proxy.lose_request("commit");
         assert_eq!(ask(&mut client, "commit").await, None);
         assert_eq!(proxy.lost(), 1);

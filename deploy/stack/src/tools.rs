@@ -42,6 +42,10 @@ pub fn from_folder(program: &str) -> Option<PathBuf> {
 
 /// An environment variable, where it is set and not empty.
 #[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the stack's own settings are read"
+)]
 pub fn set(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.trim().is_empty())
 }

@@ -6,6 +6,7 @@ use bson::doc;
 use mongodb::Collection;
 use stack::mongodb::{Mongo, Options};
 use stack::process::was_killed;
+use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -36,13 +37,15 @@ async fn a_paused_server_answers_again_when_resumed() {
     let notes = notes(mongo.uri()).await;
     notes.insert_one(doc! {"_id": 1}).await.expect("inserted");
     mongo.pause().expect("paused");
-    let asked = tokio::spawn(async move { notes.count_documents(doc! {}).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!asked.is_finished());
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { notes.count_documents(doc! {}).await });
+    let early = tokio::time::timeout(Duration::from_millis(200), asked.join_next()).await;
+    assert!(early.is_err(), "a frozen server answered");
     mongo.resume().expect("resumed");
-    let counted = tokio::time::timeout(SOON, asked)
+    let counted = tokio::time::timeout(SOON, asked.join_next())
         .await
         .expect("in time")
+        .expect("a task")
         .expect("joined");
     assert_eq!(counted.expect("counted"), 1);
 }
@@ -84,6 +87,7 @@ async fn a_lost_acknowledgement_of_a_commit_leaves_it_committed() {
     far.insert_one(doc! {"_id": 0}).await.expect("inserted");
 
     let mut session = through.start_session().await.expect("a session");
+    #[expect(clippy::disallowed_methods, reason = "a transaction of this test's own")]
     session.start_transaction().await.expect("started");
     far.insert_one(doc! {"_id": 1})
         .session(&mut session)
@@ -112,7 +116,8 @@ async fn replies_dropped_for_good_look_like_a_failure_to_the_client() {
     let far = through.database("stack").collection("notes");
     far.insert_one(doc! {"_id": 0}).await.expect("inserted");
     proxy.drop_replies().await;
-    let writing = tokio::spawn(async move { far.insert_one(doc! {"_id": 1}).await });
+    let mut writing = JoinSet::new();
+    writing.spawn(async move { far.insert_one(doc! {"_id": 1}).await });
     let near = notes(mongo.uri()).await;
     let start = std::time::Instant::now();
     while near.count_documents(doc! {}).await.expect("counted") < 2 {
@@ -120,7 +125,12 @@ async fn replies_dropped_for_good_look_like_a_failure_to_the_client() {
     }
     proxy.wait_lost(1, SOON).await.expect("swallowed");
     proxy.down().await;
-    writing.await.expect("joined").expect_err("the client was told");
+    writing
+        .join_next()
+        .await
+        .expect("a task")
+        .expect("joined")
+        .expect_err("the client was told");
     proxy.pass().await;
     let again: Collection<bson::Document> = through.database("stack").collection("notes");
     assert_eq!(again.count_documents(doc! {}).await.expect("counted"), 2);

@@ -1,0 +1,156 @@
+//! The course of the demo: start, send and watch, catch up, compare, end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use stack::feed::{self, Feed};
+use stack::sink::Sink;
+use stack::traffic::Truth;
+use stack::{Error, Result};
+use tokio::sync::watch::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::Arguments;
+use crate::screen::{self, Screen};
+use crate::stand::Stand;
+use crate::watch::Answers;
+
+/// How often events are sent, the screen is drawn, and the comparison is tried.
+const SEND: Duration = Duration::from_millis(50);
+const DRAW: Duration = Duration::from_secs(1);
+const COMPARE: Duration = Duration::from_millis(250);
+/// How long the ledger may take to catch up after the last event.
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// How a demo ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Equal,
+    Different,
+    /// Stopped before anything was sent.
+    NotStarted,
+}
+
+pub(crate) async fn run(arguments: &Arguments, mut stop: Receiver<bool>) -> Result<End> {
+    let feed = arguments.feed.open("demo")?;
+    let mut stand = tokio::select! {
+        stand = Stand::start(arguments) => stand?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(End::NotStarted),
+    };
+    let outcome = compared(arguments, &mut stand, feed, stop).await;
+    if outcome.is_err() {
+        // What went wrong matters more than an ending in good order, which is still tried.
+        stand
+            .end()
+            .await
+            .unwrap_or_else(|error| eprintln!("demo: {error}"));
+        return outcome;
+    }
+    stand.end().await?;
+    println!("everything that was started has ended");
+    outcome
+}
+
+async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Receiver<bool>) -> Result<End> {
+    let organizations = arguments.feed.organizations();
+    let screen = Screen::new(stand.source(), stand.product.api().to_owned(), arguments.rate);
+    let truth = Arc::new(Mutex::new(Truth::default()));
+    let sink = stand.sink().await?;
+    screen.open();
+    let start = Instant::now();
+    let mut sending = JoinSet::new();
+    sending.spawn(send(
+        feed,
+        sink,
+        arguments.rate,
+        arguments.duration,
+        Arc::clone(&truth),
+        stop,
+    ));
+    let mut drawing = tokio::time::interval(DRAW);
+    drawing.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            Some(sent) = sending.join_next() => {
+                sent.map_err(|error| Error::Other(error.to_string()))??;
+                break;
+            }
+            _ = drawing.tick() => {
+                stand.product.process().check()?;
+                // Asked before the truth is read: what the ledger shows was sent by then.
+                let days = known(&truth).clone();
+                match Answers::ask(&stand.product, &organizations, &days).await {
+                    Ok(answers) => screen.draw(start.elapsed(), &known(&truth).clone(), &answers),
+                    Err(error) => eprintln!("demo: {error}"),
+                }
+            }
+        }
+    }
+    let truth = known(&truth).clone();
+    println!("\nstopped sending; waiting until the ledger has caught up …");
+    let (answers, differences) = caught_up(stand, &organizations, &truth).await?;
+    println!("\n{}", screen::table(&truth, &answers));
+    if differences.is_empty() {
+        println!("exact: every total of every organization equals the truth");
+        return Ok(End::Equal);
+    }
+    println!("NOT equal after {} s:", CATCH_UP.as_secs());
+    differences
+        .iter()
+        .for_each(|difference| println!("  {difference}"));
+    Ok(End::Different)
+}
+
+fn known(truth: &Mutex<Truth>) -> MutexGuard<'_, Truth> {
+    truth.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends at a steady rate until told to stop, the time is over, or the events are.
+async fn send(
+    mut feed: Feed,
+    mut sink: Sink,
+    rate: u32,
+    duration: Option<Duration>,
+    truth: Arc<Mutex<Truth>>,
+    stop: Receiver<bool>,
+) -> Result<()> {
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval(SEND);
+    // After a pause of the machine, or of the server, the rate goes on: it is not made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sent = 0;
+    while !*stop.borrow() && duration.is_none_or(|duration| start.elapsed() < duration) {
+        ticks.tick().await;
+        let due = feed::due(rate, start.elapsed()).saturating_sub(sent);
+        let count = usize::try_from(due).unwrap_or(usize::MAX).min(10_000);
+        let items = feed.take(count, feed::now());
+        if items.len() < count {
+            known(&truth).extend(&items);
+            sink.send(&items).await?;
+            break;
+        }
+        sent += due;
+        known(&truth).extend(&items);
+        sink.send(&items).await?;
+    }
+    sink.close().await
+}
+
+/// Asks until everything is equal, or the deadline is over; returns the last answers.
+async fn caught_up(
+    stand: &mut Stand,
+    organizations: &[String],
+    truth: &Truth,
+) -> Result<(Answers, Vec<String>)> {
+    let start = Instant::now();
+    loop {
+        stand.product.process().check()?;
+        let answers = Answers::ask(&stand.product, organizations, truth).await?;
+        let differences = answers.differences(truth);
+        if differences.is_empty() || start.elapsed() >= CATCH_UP {
+            return Ok((answers, differences));
+        }
+        tokio::time::sleep(COMPARE).await;
+    }
+}

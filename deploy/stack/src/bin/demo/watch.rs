@@ -1,0 +1,108 @@
+//! What the ledger says, beside what was sent.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use stack::Result;
+use stack::check;
+use stack::product::Product;
+use stack::traffic::{Totals, Truth, decimal};
+
+/// One round of answers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers {
+    /// Each organization's `totals`.
+    pub(crate) totals: BTreeMap<String, Value>,
+    /// Up to when the ledger is complete, as it says.
+    pub(crate) data_as_of: Option<String>,
+    /// How far that is behind, in seconds.
+    pub(crate) lag: Option<f64>,
+    /// What became of the events it has read.
+    pub(crate) results: BTreeMap<String, u64>,
+}
+
+impl Answers {
+    /// Asks for every organization over the days of the truth.
+    pub(crate) async fn ask(product: &Product, organizations: &[String], truth: &Truth) -> Result<Self> {
+        let mut answers = Self {
+            results: check::results(&product.metrics().await?),
+            ..Self::default()
+        };
+        for organization in organizations {
+            let mut query = vec![("organizationId", organization.clone())];
+            if let (Some(first), Some(last)) = (truth.first_day, truth.last_day) {
+                query.push(("from", first.to_string()));
+                query.push(("to", last.to_string()));
+            }
+            let mut answer = product.ask("/v1/usage/summary", &query).await?;
+            answers.data_as_of = answer["dataAsOf"].as_str().map(ToOwned::to_owned);
+            answers.lag = answer["lagSeconds"].as_f64();
+            answers
+                .totals
+                .insert(organization.clone(), answer["totals"].take());
+        }
+        Ok(answers)
+    }
+
+    /// What is not as it must be; none if all is equal.
+    pub(crate) fn differences(&self, truth: &Truth) -> Vec<String> {
+        let mut found = check::result_differences(truth, &self.results);
+        for (organization, answer) in &self.totals {
+            let right = truth.organizations.get(organization).copied().unwrap_or_default();
+            let words = check::differences(&right, answer);
+            found.extend(words.into_iter().map(|words| format!("{organization}: {words}")));
+        }
+        let missing = truth
+            .organizations
+            .keys()
+            .filter(|name| !self.totals.contains_key(*name));
+        found.extend(missing.map(|name| format!("{name}: no answer")));
+        found
+    }
+}
+
+/// The three numbers that the screen shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shown {
+    pub(crate) requests: u64,
+    pub(crate) tokens: u64,
+    pub(crate) nanos: u128,
+}
+
+impl Shown {
+    /// Out of the truth.
+    pub(crate) fn sent(totals: &Totals) -> Self {
+        Self {
+            requests: totals.requests,
+            tokens: totals.total_tokens,
+            nanos: totals.cost_nanos,
+        }
+    }
+
+    /// Out of an answer; an unknown cost shows as zero here, and is compared where it counts.
+    pub(crate) fn served(totals: &Value) -> Self {
+        Self {
+            requests: totals["requests"].as_u64().unwrap_or(0),
+            tokens: totals["totalTokens"].as_u64().unwrap_or(0),
+            nanos: totals["cost"]["amount"]
+                .as_str()
+                .and_then(check::nanos)
+                .unwrap_or(0),
+        }
+    }
+
+    /// The amount in the ledger's currency.
+    pub(crate) fn amount(&self) -> String {
+        decimal(self.nanos)
+    }
+}
+
+impl std::iter::Sum for Shown {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            requests: sum.requests + part.requests,
+            tokens: sum.tokens + part.tokens,
+            nanos: sum.nanos + part.nanos,
+        })
+    }
+}
