@@ -10,6 +10,7 @@ use rollup::fold::Delta;
 use crate::decode::Payload;
 use crate::dedupe::{EventHash, Generation};
 use crate::lane::{Fence, FenceMove, LaneId, LastRecord, Position};
+use crate::source::Stop;
 
 /// What became of the records of a batch. The four add up to the records read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,8 +63,8 @@ pub struct LaneCommit {
     pub tally: Tally,
     /// The ids that were counted, with the newest source time.
     pub ids: Generation,
-    /// Ids of commits older than this (ms of source time) are deleted.
-    pub horizon_ms: i64,
+    /// Ids of commits older than this (ms of source time) are deleted; `None`: there are none.
+    pub expire_before_ms: Option<i64>,
     /// The rejected records.
     pub letters: Vec<DeadLetter>,
 }
@@ -159,7 +160,8 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
         lane: &LaneId,
         epoch: i64,
-        stop: &crate::source::Stop,
+        stop: &Stop,
+        at: DateTime<Utc>,
     ) -> impl Future<Output = Result<(), FenceError>> + Send;
 
     /// Stores which lanes the source has.

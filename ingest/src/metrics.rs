@@ -1,12 +1,15 @@
 //! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
 //! never becomes one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::batch::Outcome;
+use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
 
@@ -56,10 +59,6 @@ pub struct Metrics {
     commits: IntCounterVec,
     commit_duration: Histogram,
     batch_events: Histogram,
-    /// Seconds between now and the instant up to which everything is counted.
-    source_lag: Gauge,
-    /// That instant, in seconds since 1970.
-    data_as_of: Gauge,
     /// Lanes that this process owns.
     pub(crate) lanes: IntGauge,
     /// Event ids in the windows of those lanes.
@@ -77,7 +76,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric of the same name is registered already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn register(
+        registry: &Registry,
+        health: Health,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, prometheus::Error> {
+        registry.register(Box::new(Freshness::new(health, clock)?))?;
         let name = |name: &str| format!("usage_ledger_{name}");
         let gauge = |metric: &str, help: &str| {
             let gauge = Gauge::with_opts(Opts::new(name(metric), help))?;
@@ -133,14 +137,6 @@ impl Metrics {
                 "Records in a committed batch",
                 prometheus::exponential_buckets(1.0, 4.0, 9)?,
             )?,
-            source_lag: gauge(
-                "source_lag_seconds",
-                "Time since the instant up to which every event that reached the source is counted; NaN while unknown",
-            )?,
-            data_as_of: gauge(
-                "data_as_of_timestamp_seconds",
-                "The instant up to which every event that reached the source is counted; 0 while unknown",
-            )?,
             lanes: int_gauge("lanes", "Lanes that this process owns")?,
             dedupe_ids: int_gauge(
                 "dedupe_ids",
@@ -153,22 +149,6 @@ impl Metrics {
             pending: int_gauge("pending_events", "Records read and not yet committed")?,
             lanes_lost,
         })
-    }
-
-    /// Brings up to date what changes by itself as time goes by. Called before the metrics are gathered.
-    pub fn refresh(&self, health: &Health, now: DateTime<Utc>) {
-        let seconds = |millis: i64| {
-            #[allow(
-                clippy::cast_precision_loss,
-                reason = "milliseconds of this century are exact in a double"
-            )]
-            let millis = millis as f64;
-            millis / 1000.0
-        };
-        let as_of = health.data_as_of_ms();
-        self.data_as_of.set(as_of.map_or(0.0, seconds));
-        self.source_lag
-            .set(as_of.map_or(f64::NAN, |as_of| seconds((now.timestamp_millis() - as_of).max(0))));
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {
@@ -199,15 +179,55 @@ impl Metrics {
     }
 }
 
+/// How fresh the ledger is. It changes by itself as time goes by, so it is worked out when it is asked for.
+struct Freshness {
+    health: Health,
+    clock: Arc<dyn Clock>,
+    lag: Gauge,
+    as_of: Gauge,
+}
+
+impl Freshness {
+    fn new(health: Health, clock: Arc<dyn Clock>) -> Result<Self, prometheus::Error> {
+        let lag = Gauge::new(
+            "usage_ledger_source_lag_seconds",
+            "Time since the instant up to which every event that reached the source is counted; NaN while unknown",
+        )?;
+        let as_of = Gauge::new(
+            "usage_ledger_data_as_of_timestamp_seconds",
+            "The instant up to which every event that reached the source is counted; 0 while unknown",
+        )?;
+        Ok(Self { health, clock, lag, as_of })
+    }
+}
+
+impl Collector for Freshness {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.lag.desc(), self.as_of.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        #[allow(clippy::cast_precision_loss, reason = "milliseconds of this century are exact in a double")]
+        let seconds = |millis: i64| millis as f64 / 1000.0;
+        let as_of = self.health.data_as_of_ms();
+        let now_ms = self.clock.now().timestamp_millis();
+        self.as_of.set(as_of.map_or(0.0, seconds));
+        self.lag.set(as_of.map_or(f64::NAN, |as_of| seconds((now_ms - as_of).max(0))));
+        [self.lag.collect(), self.as_of.collect()].concat()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::{DateTime, Utc};
 
     /// Lesson C6: no label value comes from an event.
     #[test]
     fn c6_labels_come_from_closed_sets() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).expect("registers");
+        let clock: Arc<dyn Clock> = Arc::new(|| DateTime::<Utc>::UNIX_EPOCH);
+        let metrics = Metrics::register(&registry, Health::default(), clock).expect("registers");
         metrics.committed(
             [
                 (Source::Other, Outcome::Counted),

@@ -387,7 +387,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             };
             lane.seq += 1;
             lane.window.committed(done.ids.clone());
-            lane.window.expire(done.horizon_ms);
+            if let Some(horizon) = done.expire_before_ms {
+                lane.window.expire(horizon);
+            }
             if let Some(position) = batch.position() {
                 lane.committed.send_replace(Some(position.clone()));
             }

@@ -115,51 +115,35 @@ impl<C: Clock> Reader<'_, C> {
             .await
             .map_err(away)?;
         let before = session.operation_time().ok_or_else(no_time)?;
-        let bound = match &self.scan {
-            Scan::UpTo(id) => Some(id.clone()),
-            Scan::Pending | Scan::Done => None,
+        // An expression compares across types; a plain `$gt` would only find `_id`s of the bound's type.
+        let above = match &self.scan {
+            Scan::UpTo(id) => doc! {"$expr": {"$gt": ["$_id", {"$literal": id.clone()}]}},
+            Scan::Pending | Scan::Done => doc! {},
         };
         let collection = self.events.collection();
-        let limit = CHUNK_DOCUMENTS + 1;
-        // The bound is a key of the index, not a condition: `$gt` would only find `_id`s of the same type.
-        let mut find = collection
-            .find(doc! {})
+        let mut cursor = collection
+            .find(above)
             .sort(doc! {"_id": 1})
             .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .limit(i64::try_from(CHUNK_DOCUMENTS + 1).unwrap_or(i64::MAX))
             .batch_size(1_000)
-            .read_concern(ReadConcern::majority());
-        if let Some(bound) = &bound {
-            find = find.min(doc! {"_id": bound.clone()});
-        }
-        let mut cursor = find.session(&mut session).await.map_err(away)?;
+            .read_concern(ReadConcern::majority())
+            .session(&mut session)
+            .await
+            .map_err(away)?;
         let (mut documents, mut bytes, mut is_last) = (Vec::new(), 0, true);
         while cursor.advance(&mut session).await.map_err(away)? {
-            let document = cursor.current().to_owned();
-            let id = match document.get("_id").map(|id| id.map(Bson::try_from)) {
-                Ok(Some(Ok(id))) => id,
-                _ => {
-                    return Err(Interrupt::Failed(
-                        "a document of the collection has no readable `_id`".into(),
-                    ));
-                }
-            };
-            // `min` includes the bound itself.
-            if bound
-                .as_ref()
-                .is_some_and(|bound| compare(&id, bound) == Ordering::Equal)
-            {
-                continue;
-            }
             if documents.len() == CHUNK_DOCUMENTS || bytes > CHUNK_BYTES {
                 is_last = false;
                 break;
             }
+            let document = cursor.current().to_owned();
+            let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
+                return Err(Interrupt::Failed("a document of the collection has no readable `_id`".into()));
+            };
             bytes += document.as_bytes().len();
             documents.push((id, document));
         }
-        // The limit was reached by a document that is the bound: there may be more.
-        is_last &= documents.len() < CHUNK_DOCUMENTS;
         drop(cursor);
         let read_at_ms = self.clock.now().timestamp_millis();
         let after = session.operation_time().ok_or_else(no_time)?;

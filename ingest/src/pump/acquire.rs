@@ -82,9 +82,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         for key in keys {
             let Some(lane) = self.remove(key) else { continue };
             let Some(stop) = lane.stop else { continue };
-            let ledger = Arc::clone(&self.ledger);
+            let (ledger, at) = (Arc::clone(&self.ledger), self.clock.now());
             self.side.push(Box::pin(async move {
-                Side::Noted(until_back(|| ledger.stopped(&lane.id, lane.epoch, &stop)).await)
+                Side::Noted(until_back(|| ledger.stopped(&lane.id, lane.epoch, &stop, at)).await)
             }));
         }
     }

@@ -58,9 +58,9 @@ impl Group {
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get(key) else { continue };
             batch.close_into(&mut commit.delta);
-            let horizon_ms = batch.oldest_ms().map_or(i64::MIN, |oldest| {
-                lane.window.horizon_ms(oldest, window.length_ms, max_ids)
-            });
+            let horizon = batch.oldest_ms().map(|oldest| lane.window.horizon_ms(oldest, window.length_ms, max_ids));
+            let expire_before_ms =
+                horizon.filter(|horizon| lane.window.oldest_ms().is_some_and(|oldest| oldest < *horizon));
             commit.lanes.push(LaneCommit {
                 fence: FenceMove {
                     lane: lane.id.clone(),
@@ -72,7 +72,7 @@ impl Group {
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
                 ids: batch.ids(),
-                horizon_ms,
+                expire_before_ms,
                 letters: batch.letters(),
             });
         }

@@ -1,0 +1,467 @@
+//! One function per kind of value; problems are collected, never thrown.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ingest::batch::Limits;
+use rollup::fold::Grouping;
+use rollup::period::{Calendar, Granularity};
+
+use super::table::{SETTINGS, variable};
+use super::{Config, Dedupe, Given, Identity, Problem, Secret, Source};
+
+/// Ids of one commit and lane are stored as one document of at most 16 MiB.
+const MAX_BATCH_EVENTS: usize = 500_000;
+
+struct Parser<'a> {
+    given: &'a Given,
+    problems: Vec<Problem>,
+}
+
+pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>> {
+    let mut parser = Parser {
+        given,
+        problems: Vec::new(),
+    };
+    let database = parser.name("MONGODB_DATABASE");
+    let source = parser.source(&database);
+    let api_addr = parser.address("API_ADDR");
+    let admin_addr = parser.address("ADMIN_ADDR");
+    if serves && api_addr == admin_addr && api_addr.port() != 0 {
+        parser.problem("ADMIN_ADDR", "expected another address than that of the reader");
+    }
+    let access = if serves { parser.access(api_addr) } else { None };
+    let limits = parser.limits();
+    parser.one_of("DEDUPE_SCOPE", &["lane"]);
+    parser.one_of("DELETES", &["keep"]);
+    let config = Config {
+        mongodb_uri: Secret(parser.text("MONGODB_URI").unwrap_or_default()),
+        database,
+        source,
+        api_addr,
+        admin_addr,
+        access,
+        limits,
+        dedupe: Dedupe {
+            window: parser
+                .duration("DEDUPE_WINDOW", Duration::ZERO)
+                .unwrap_or_default(),
+            max_ids: parser.number("DEDUPE_MAX_IDS", 1, usize::MAX),
+        },
+        start_at: parser.instant("START_AT"),
+        max_age: parser.duration("MAX_AGE", Duration::from_secs(1)),
+        lease: parser
+            .duration("LEASE", Duration::from_secs(1))
+            .unwrap_or_default(),
+        identity: parser.identity(),
+        excluded_organizations: parser.list("EXCLUDED_ORGANIZATIONS"),
+        drain_timeout: parser
+            .duration("DRAIN_TIMEOUT", Duration::from_millis(1))
+            .unwrap_or_default(),
+    };
+    if parser.problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(parser.problems)
+    }
+}
+
+impl Parser<'_> {
+    fn problem(&mut self, name: &str, message: impl Into<String>) {
+        self.problems.push(Problem {
+            variable: variable(name),
+            message: message.into(),
+        });
+    }
+
+    /// What was given, else the default. An empty text is "not set": that is how a shell clears a variable.
+    fn text(&self, name: &str) -> Option<String> {
+        let given = self.given.get(name).filter(|text| !text.is_empty()).cloned();
+        given.or_else(|| {
+            let setting = SETTINGS.iter().find(|setting| setting.name == name)?;
+            setting.default.map(str::to_owned)
+        })
+    }
+
+    /// A value of a type that reads itself; its error says what was expected.
+    fn value<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn address(&mut self, name: &str) -> SocketAddr {
+        let text = self.text(name).unwrap_or_default();
+        text.parse().unwrap_or_else(|_| {
+            self.problem(
+                name,
+                format!("expected an address such as `127.0.0.1:8080`, got `{text}`"),
+            );
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn name(&mut self, name: &str) -> String {
+        let text = self.text(name).unwrap_or_default();
+        let is_plain = |text: &str| {
+            !text.is_empty() && text.len() <= 63 && !text.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
+        };
+        if !is_plain(&text) {
+            self.problem(name, format!("expected a database name, got `{text}`"));
+        }
+        text
+    }
+
+    fn number(&mut self, name: &str, min: usize, max: usize) -> usize {
+        let text = self.text(name).unwrap_or_default();
+        match text.parse() {
+            Ok(number) if (min..=max).contains(&number) => number,
+            _ if max == usize::MAX => {
+                self.problem(name, format!("expected a whole number from {min}, got `{text}`"));
+                min
+            }
+            _ => {
+                self.problem(
+                    name,
+                    format!("expected a whole number from {min} to {max}, got `{text}`"),
+                );
+                min
+            }
+        }
+    }
+
+    fn duration(&mut self, name: &str, min: Duration) -> Option<Duration> {
+        let text = self.text(name)?;
+        match humantime::parse_duration(&text) {
+            // Far beyond any sensible value, and far below where arithmetic on instants ends.
+            Ok(duration) if (min..=Duration::from_secs(100 * 366 * 86_400)).contains(&duration) => {
+                Some(duration)
+            }
+            _ => {
+                self.problem(
+                    name,
+                    format!("expected a duration such as `250ms`, `20s` or `24h`, got `{text}`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn bytes(&mut self, name: &str) -> usize {
+        let text = self.text(name).unwrap_or_default();
+        let bytes = text
+            .parse::<bytesize::ByteSize>()
+            .ok()
+            .and_then(|size| usize::try_from(size.as_u64()).ok());
+        bytes.filter(|bytes| *bytes > 0).unwrap_or_else(|| {
+            self.problem(name, format!("expected a size such as `8MiB`, got `{text}`"));
+            1
+        })
+    }
+
+    fn instant(&mut self, name: &str) -> Option<DateTime<Utc>> {
+        let text = self.text(name)?;
+        match DateTime::parse_from_rfc3339(&text) {
+            Ok(instant) => Some(instant.to_utc()),
+            Err(_) => {
+                self.problem(
+                    name,
+                    format!("expected an instant such as `2026-01-01T00:00:00Z`, got `{text}`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn one_of(&mut self, name: &str, values: &[&'static str]) -> Option<&'static str> {
+        let text = self.text(name)?;
+        let found = values.iter().find(|value| **value == text).copied();
+        if found.is_none() {
+            let expected = values
+                .iter()
+                .map(|value| format!("`{value}`"))
+                .collect::<Vec<_>>()
+                .join(" or ");
+            self.problem(name, format!("expected {expected}, got `{text}`"));
+        }
+        found
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            max_events: self.number("BATCH_MAX_EVENTS", 1, MAX_BATCH_EVENTS),
+            max_age: self.duration("BATCH_MAX_AGE", Duration::ZERO).unwrap_or_default(),
+            max_bytes: self.bytes("BATCH_MAX_BYTES"),
+            max_rows: self.number("BATCH_MAX_ROWS", 1, usize::MAX),
+        }
+    }
+
+    fn identity(&mut self) -> Identity {
+        let calendar = self.value::<Calendar>("TIME_ZONE").unwrap_or(Calendar::UTC);
+        let mut granularities = Vec::new();
+        for name in self.list("GRANULARITIES") {
+            match name.parse::<Granularity>() {
+                Ok(granularity) => granularities.push(granularity),
+                Err(error) => self.problem("GRANULARITIES", error.to_string()),
+            }
+        }
+        let grouping = Grouping::new(calendar, &granularities).or_else(|error| {
+            self.problem("GRANULARITIES", error.to_string());
+            Grouping::new(calendar, &[Granularity::Daily])
+        });
+        let currency = self.text("CURRENCY").unwrap_or_default();
+        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            self.problem(
+                "CURRENCY",
+                format!("expected an ISO 4217 code such as `USD`, got `{currency}`"),
+            );
+        }
+        Identity {
+            grouping: grouping.expect("`daily` alone is a grouping"),
+            currency,
+        }
+    }
+
+    fn source(&mut self, own_database: &str) -> Source {
+        match self.one_of("SOURCE", &["change-stream", "kafka"]) {
+            Some("kafka") => self.kafka(),
+            _ => {
+                let name = self.text("EVENTS_COLLECTION").unwrap_or_default();
+                let (database, collection) = match name.split_once('.') {
+                    Some((database, collection)) => (database.to_owned(), collection.to_owned()),
+                    None => (own_database.to_owned(), name.clone()),
+                };
+                if database.is_empty() || collection.is_empty() || collection.contains(['$', '\0']) {
+                    self.problem(
+                        "EVENTS_COLLECTION",
+                        format!("expected `collection` or `database.collection`, got `{name}`"),
+                    );
+                }
+                Source::ChangeStream { database, collection }
+            }
+        }
+    }
+
+    fn kafka(&mut self) -> Source {
+        let brokers = self.text("KAFKA_BROKERS").unwrap_or_default();
+        if brokers.is_empty() {
+            self.problem(
+                "KAFKA_BROKERS",
+                "expected bootstrap servers such as `kafka-1:9092,kafka-2:9092`",
+            );
+        }
+        let properties = self.properties("KAFKA_PROPERTIES");
+        Source::Kafka {
+            brokers,
+            topic: self.text("KAFKA_TOPIC").unwrap_or_default(),
+            group: self.text("KAFKA_GROUP").unwrap_or_default(),
+            properties,
+        }
+    }
+
+    /// `key=value,key=value`, with `\,` for a comma in a value.
+    fn properties(&mut self, name: &str) -> Vec<(String, Secret)> {
+        let text = self.text(name).unwrap_or_default();
+        let mut items = vec![String::new()];
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' if characters.peek() == Some(&',') => {
+                    items.last_mut().expect("never empty").extend(characters.next());
+                }
+                ',' => items.push(String::new()),
+                other => items.last_mut().expect("never empty").push(other),
+            }
+        }
+        let mut properties = Vec::new();
+        for item in items.iter().filter(|item| !item.trim().is_empty()) {
+            match item.split_once('=') {
+                Some((key, value)) if !key.trim().is_empty() => {
+                    properties.push((key.trim().to_owned(), Secret(value.to_owned())));
+                }
+                // The item may be part of a password: it is not shown.
+                _ => self.problem(
+                    name,
+                    "expected `key=value,key=value`, with `\\,` for a comma in a value",
+                ),
+            }
+        }
+        properties
+    }
+
+    fn access(&mut self, api_addr: SocketAddr) -> Option<api::Access> {
+        match self.one_of("AUTH", &["jwt", "off"])? {
+            "off" => {
+                if !api_addr.ip().is_loopback() {
+                    self.problem(
+                        "AUTH",
+                        format!("`off` lets everybody read everything: not on `{api_addr}`, which is no loopback address"),
+                    );
+                }
+                Some(api::Access::Off)
+            }
+            _ => self.jwt().map(api::Access::Jwt),
+        }
+    }
+
+    fn jwt(&mut self) -> Option<api::Jwt> {
+        let keys = [
+            self.text("JWT_SECRET").map(api::Key::Secret),
+            self.text("JWT_PUBLIC_KEY").map(api::Key::PublicKey),
+            self.text("JWT_JWKS_URL").map(api::Key::Jwks),
+        ];
+        let mut keys = keys.into_iter().flatten();
+        let (Some(key), None) = (keys.next(), keys.next()) else {
+            self.problem(
+                "AUTH",
+                "`jwt` needs one of USAGE_LEDGER_JWT_SECRET, USAGE_LEDGER_JWT_PUBLIC_KEY and USAGE_LEDGER_JWT_JWKS_URL",
+            );
+            return None;
+        };
+        Some(api::Jwt {
+            issuer: self.text("JWT_ISSUER"),
+            audience: self.text("JWT_AUDIENCE"),
+            ..api::Jwt::new(key)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&'static str, &str)], serves: bool) -> Result<Config, Vec<String>> {
+        let given = pairs
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        config(&given, serves).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_table() {
+        let config = parse(&[("AUTH", "off")], true).expect("valid");
+        assert_eq!(config.mongodb_uri.reveal(), "mongodb://127.0.0.1:27017");
+        assert_eq!(
+            config.source,
+            Source::ChangeStream {
+                database: "usage".into(),
+                collection: "requestEvents".into()
+            }
+        );
+        assert_eq!(config.limits.max_bytes, 8 * 1024 * 1024);
+        assert_eq!(config.limits.max_age, Duration::from_millis(250));
+        assert_eq!(config.dedupe.window, Duration::from_secs(86_400));
+        assert_eq!((config.start_at, config.max_age), (None, None));
+        assert!(
+            parse(&[], false).is_ok(),
+            "a command that serves nothing needs no key"
+        );
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_each_naming_its_variable() {
+        let problems = parse(
+            &[
+                ("SOURCE", "rabbit"),
+                ("API_ADDR", "0.0.0.0:8080"),
+                ("AUTH", "off"),
+                ("BATCH_MAX_AGE", "soon"),
+                ("TIME_ZONE", "Mars/Olympus"),
+                ("GRANULARITIES", "weekly,yearly"),
+                ("CURRENCY", "usd"),
+                ("DEDUPE_MAX_IDS", "0"),
+                ("START_AT", "2026-01-01"),
+            ],
+            true,
+        )
+        .expect_err("wrong");
+        let variables: Vec<_> = problems
+            .iter()
+            .filter_map(|problem| problem.split(':').next())
+            .collect();
+        let mut expected = vec![
+            "USAGE_LEDGER_SOURCE",
+            "USAGE_LEDGER_AUTH",
+            "USAGE_LEDGER_BATCH_MAX_AGE",
+            "USAGE_LEDGER_DEDUPE_MAX_IDS",
+            "USAGE_LEDGER_START_AT",
+            "USAGE_LEDGER_GRANULARITIES",
+            "USAGE_LEDGER_GRANULARITIES",
+            "USAGE_LEDGER_CURRENCY",
+            "USAGE_LEDGER_TIME_ZONE",
+        ];
+        expected.sort_unstable();
+        let mut variables = variables;
+        variables.sort_unstable();
+        assert_eq!(variables, expected, "{problems:#?}");
+    }
+
+    #[test]
+    fn access_is_closed_unless_it_is_said_how() {
+        let problems = parse(&[], true).expect_err("no key");
+        assert!(
+            problems[0].starts_with("USAGE_LEDGER_AUTH: `jwt` needs one of"),
+            "{problems:?}"
+        );
+        assert!(parse(&[("JWT_SECRET", "s"), ("JWT_JWKS_URL", "http://x")], true).is_err());
+        assert!(matches!(
+            parse(&[("JWT_SECRET", "s"), ("API_ADDR", "0.0.0.0:80")], true)
+                .expect("valid")
+                .access,
+            Some(api::Access::Jwt(_))
+        ));
+    }
+
+    #[test]
+    fn properties_may_hold_commas_and_are_never_shown() {
+        let config = parse(
+            &[
+                ("SOURCE", "kafka"),
+                ("KAFKA_BROKERS", "k:9092"),
+                ("KAFKA_PROPERTIES", r"sasl.password=a\,b=c, x=y"),
+            ],
+            false,
+        )
+        .expect("valid");
+        let Source::Kafka { properties, .. } = &config.source else {
+            panic!("not kafka")
+        };
+        assert_eq!(properties[0].0, "sasl.password");
+        assert_eq!(properties[0].1.reveal(), "a,b=c");
+        assert_eq!(properties[1].0, "x");
+        assert!(!format!("{config:?}").contains("a,b=c"));
+        let problems =
+            parse(&[("SOURCE", "kafka"), ("KAFKA_PROPERTIES", "secret")], false).expect_err("wrong");
+        assert!(!problems.concat().contains("secret`"), "{problems:?}");
+    }
+
+    #[test]
+    fn an_events_collection_may_be_in_another_database() {
+        let config = parse(&[("EVENTS_COLLECTION", "app.request.events")], false).expect("valid");
+        assert_eq!(
+            config.source,
+            Source::ChangeStream {
+                database: "app".into(),
+                collection: "request.events".into()
+            }
+        );
+    }
+}

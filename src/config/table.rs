@@ -1,0 +1,196 @@
+//! The settings, as people see them: one row each. Flags, variables, `--help` and the README's table all
+//! follow from it.
+
+/// One setting: a flag and its environment variable.
+#[derive(Debug)]
+pub struct Setting {
+    /// The variable's name without `USAGE_LEDGER_`, and the flag's in capitals.
+    pub name: &'static str,
+    /// What holds where it is not set; `None`: nothing.
+    pub default: Option<&'static str>,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// Never shown.
+    pub is_secret: bool,
+}
+
+impl Setting {
+    /// The environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        variable(self.name)
+    }
+
+    /// The long flag, without its dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+/// The environment variable of a setting.
+pub(super) fn variable(name: &str) -> String {
+    format!("USAGE_LEDGER_{name}")
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        help,
+        is_secret: false,
+    }
+}
+
+const fn secret(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        help,
+        is_secret: true,
+    }
+}
+
+/// Every setting, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &[
+    secret(
+        "MONGODB_URI",
+        Some("mongodb://127.0.0.1:27017"),
+        "The MongoDB replica set that holds the ledger",
+    ),
+    setting("MONGODB_DATABASE", Some("usage"), "The ledger's database"),
+    setting(
+        "SOURCE",
+        Some("change-stream"),
+        "Where events come from: `change-stream` or `kafka`",
+    ),
+    setting(
+        "EVENTS_COLLECTION",
+        Some("requestEvents"),
+        "The collection that services insert events into; `database.collection` for another database",
+    ),
+    setting(
+        "KAFKA_BROKERS",
+        None,
+        "Kafka's bootstrap servers: `host:port,host:port`",
+    ),
+    setting(
+        "KAFKA_TOPIC",
+        Some("request-events"),
+        "The topic that services produce events to",
+    ),
+    setting(
+        "KAFKA_GROUP",
+        Some("usage-ledger"),
+        "The consumer group; workers of one group share the partitions",
+    ),
+    secret(
+        "KAFKA_PROPERTIES",
+        None,
+        "More properties of librdkafka: `key=value,key=value`, with `\\,` for a comma in a value",
+    ),
+    setting("API_ADDR", Some("127.0.0.1:8080"), "Where the reader listens"),
+    setting(
+        "ADMIN_ADDR",
+        Some("127.0.0.1:9464"),
+        "Where metrics and health listen",
+    ),
+    setting(
+        "AUTH",
+        Some("jwt"),
+        "Who may read: `jwt`, or `off` (only on loopback)",
+    ),
+    secret("JWT_SECRET", None, "Shared secret of HS256 tokens"),
+    setting(
+        "JWT_PUBLIC_KEY",
+        None,
+        "Public key (PEM) of RS256 or ES256 tokens",
+    ),
+    setting(
+        "JWT_JWKS_URL",
+        None,
+        "Where the keys of RS256 or ES256 tokens are published",
+    ),
+    setting("JWT_ISSUER", None, "The issuer that tokens must name"),
+    setting("JWT_AUDIENCE", None, "The audience that tokens must name"),
+    setting(
+        "BATCH_MAX_EVENTS",
+        Some("10000"),
+        "Commit at the latest after this many events",
+    ),
+    setting(
+        "BATCH_MAX_AGE",
+        Some("250ms"),
+        "Commit at the latest when the oldest event has waited this long",
+    ),
+    setting(
+        "BATCH_MAX_BYTES",
+        Some("8MiB"),
+        "Commit at the latest after this many bytes of events",
+    ),
+    setting(
+        "BATCH_MAX_ROWS",
+        Some("20000"),
+        "Commit at the latest before this many rows of the ledger change",
+    ),
+    setting(
+        "DEDUPE_WINDOW",
+        Some("24h"),
+        "For how long, in the source's time, an event id is remembered",
+    ),
+    setting(
+        "DEDUPE_SCOPE",
+        Some("lane"),
+        "Where a duplicate is recognised: `lane` (the same partition or change stream) or `ledger` (anywhere; slower)",
+    ),
+    setting(
+        "DEDUPE_MAX_IDS",
+        Some("50000000"),
+        "Remember at most this many ids; beyond, the window shrinks",
+    ),
+    setting(
+        "START_AT",
+        None,
+        "Skip events completed before this instant (RFC 3339): another ledger has them",
+    ),
+    setting(
+        "MAX_AGE",
+        None,
+        "Reject events completed longer ago than this; not applied to history",
+    ),
+    setting(
+        "DELETES",
+        Some("keep"),
+        "A deleted event document leaves the bill as it is: `keep`",
+    ),
+    setting(
+        "LEASE",
+        Some("10s"),
+        "A replica takes a change stream over when its leader was silent for this long",
+    ),
+    setting(
+        "TIME_ZONE",
+        Some("UTC"),
+        "The IANA time zone of all periods; fixed when the ledger is created",
+    ),
+    setting(
+        "CURRENCY",
+        Some("USD"),
+        "The ISO 4217 currency of all costs; fixed when the ledger is created",
+    ),
+    setting(
+        "GRANULARITIES",
+        Some("daily,weekly,monthly"),
+        "Periods kept: `daily` and any of `hourly,weekly,monthly`; fixed when the ledger is created",
+    ),
+    setting(
+        "EXCLUDED_ORGANIZATIONS",
+        None,
+        "Organizations booked but left out of the platform table: `a,b`",
+    ),
+    setting(
+        "DRAIN_TIMEOUT",
+        Some("20s"),
+        "After SIGTERM, commit what was read within this time",
+    ),
+];

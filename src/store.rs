@@ -1,0 +1,213 @@
+//! The ledger in MongoDB: the only place that names its collections, and how they are written.
+//!
+//! * [`schema`]: what is created, checked and refused
+//! * [`lanes`]: lanes as an operator sees them
+//! * [`ledger`]: the one transaction that makes a batch permanent
+//! * [`reader`]: the rows as the reader asks for them
+
+pub mod lanes;
+pub mod ledger;
+pub mod schema;
+
+mod convert;
+mod failure;
+mod fences;
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Collection, Database};
+
+use crate::config::{Config, Problem, Secret};
+
+/// Rows of the ledger.
+pub const LEDGER: &str = "usageLedger";
+/// Rollups.
+pub const ROLLUPS: &str = "usageRollups";
+/// One document per lane.
+pub const FENCES: &str = "usageFences";
+/// Ids of counted events, a document per commit and lane.
+pub const DEDUPE: &str = "usageDedupe";
+/// Rejected records.
+pub const DEAD_LETTERS: &str = "usageDeadLetters";
+/// What this ledger is.
+pub const META: &str = "usageMeta";
+
+/// How long an operation looks for a server before it says that there is none.
+const FIND_SERVER: Duration = Duration::from_secs(5);
+/// MongoDB 6.0.
+const OLDEST_WIRE_VERSION: i32 = 17;
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong: exit 64.
+    #[error("{0}")]
+    Setting(Problem),
+    /// Whatever is wrong, the program cannot start or go on: exit 1.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// A connection to the database of one ledger.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    database: Database,
+    /// Names this process in the fences.
+    owner: String,
+}
+
+impl Store {
+    /// Connects, and makes sure that the server can keep the promises made here.
+    ///
+    /// # Errors
+    /// When the URI is wrong, nobody answers, the credentials are refused, or the server is no replica set.
+    pub async fn connect(uri: &Secret, database: &str) -> Result<Self, Error> {
+        let client = Client::with_options(options(uri).await?).map_err(|error| wrong_uri(&error))?;
+        let database = client.database(database);
+        let owner = format!("{}/{}", std::process::id(), uuid::Uuid::new_v4());
+        let store = Self {
+            client,
+            database,
+            owner,
+        };
+        store.check_server().await?;
+        Ok(store)
+    }
+
+    /// Connects as the configuration says.
+    ///
+    /// # Errors
+    /// See [`Store::connect`].
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        Self::connect(&config.mongodb_uri, &config.database).await
+    }
+
+    /// The client, for what reads beside the ledger: the events.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether the server answers within this time.
+    pub async fn answers_within(&self, time: Duration) -> bool {
+        let admin = self.client.database("admin");
+        let ping = admin.run_command(doc! {"ping": 1});
+        matches!(tokio::time::timeout(time, async { ping.await }).await, Ok(Ok(_)))
+    }
+
+    fn collection(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    async fn check_server(&self) -> Result<(), Error> {
+        let hello = self
+            .client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await
+            .map_err(|error| Error::Unusable(failure::unreachable(&error)))?;
+        let is_sharded = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+        if !is_sharded && !hello.contains_key("setName") {
+            return Err(Error::Unusable(
+                "MongoDB is not a replica set, so it has neither transactions nor change streams; a single server \
+                 becomes one with `mongod --replSet rs0` and `rs.initiate()`"
+                    .into(),
+            ));
+        }
+        if hello.get_i32("maxWireVersion").unwrap_or(0) < OLDEST_WIRE_VERSION {
+            return Err(Error::Unusable("MongoDB is older than 6.0".into()));
+        }
+        // `hello` needs no log-in: this does.
+        self.collection(META)
+            .find_one(doc! {})
+            .await
+            .map(drop)
+            .map_err(|error| Error::Unusable(failure::unreachable(&error)))
+    }
+
+    /// Makes sure that the events collection is there. A missing one is created in the ledger's own
+    /// database; in another one somebody mistyped its name, or a service has yet to be set up.
+    ///
+    /// # Errors
+    /// When it is missing in another database, or the server cannot give a change stream of it.
+    pub async fn ensure_events(&self, database: &str, collection: &str) -> Result<(), Error> {
+        let unusable = |error: mongodb::error::Error| Error::Unusable(failure::unreachable(&error));
+        let hello = self
+            .client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await
+            .map_err(unusable)?;
+        if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+            return Err(Error::Unusable(
+                "a change stream of a sharded cluster cannot tell when it has caught up; use `USAGE_LEDGER_SOURCE=kafka` \
+                 there, or connect to the shard's replica set"
+                    .into(),
+            ));
+        }
+        let events = self.client.database(database);
+        let names = events
+            .list_collection_names()
+            .filter(doc! {"name": collection})
+            .await
+            .map_err(unusable)?;
+        if !names.is_empty() {
+            return Ok(());
+        }
+        if database != self.database.name() {
+            return Err(Error::Unusable(format!(
+                "there is no collection `{collection}` in the database `{database}` (USAGE_LEDGER_EVENTS_COLLECTION)"
+            )));
+        }
+        match events.create_collection(collection).await {
+            Err(error) if !failure::exists_already(&error) => Err(unusable(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn options(uri: &Secret) -> Result<ClientOptions, Error> {
+    let mut options = ClientOptions::parse(uri.reveal())
+        .await
+        .map_err(|error| wrong_uri(&error))?;
+    let weaker = options
+        .write_concern
+        .as_ref()
+        .is_some_and(|concern| *concern != WriteConcern::majority())
+        || options
+            .read_concern
+            .as_ref()
+            .is_some_and(|concern| *concern != ReadConcern::majority())
+        || options.selection_criteria.as_ref().is_some_and(|criteria| {
+            !matches!(
+                criteria,
+                SelectionCriteria::ReadPreference(ReadPreference::Primary)
+            )
+        });
+    if weaker {
+        tracing::warn!(
+            "`w`, `readConcern` and `readPreference` of USAGE_LEDGER_MONGODB_URI are overridden: a ledger is written \
+             and read by majority, from the primary"
+        );
+    }
+    options.write_concern = Some(WriteConcern::majority());
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.app_name.get_or_insert_with(|| "usage-ledger".into());
+    options.server_selection_timeout.get_or_insert(FIND_SERVER);
+    options.connect_timeout.get_or_insert(FIND_SERVER);
+    Ok(options)
+}
+
+fn wrong_uri(error: &mongodb::error::Error) -> Error {
+    Error::Setting(Problem {
+        variable: "USAGE_LEDGER_MONGODB_URI".into(),
+        message: format!(
+            "expected a MongoDB connection string: {}",
+            failure::message(error)
+        ),
+    })
+}

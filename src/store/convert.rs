@@ -1,0 +1,218 @@
+//! Values of the core as they are stored.
+
+use ingest::decode::Payload;
+use ingest::lane::{LastRecord, Position, Scan};
+use ingest::ledger::{DeadLetter, LaneCommit, pack};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+use rollup::counters::{Counter, Overflow};
+use rollup::fold::{Booked, LedgerRow, RollupRow};
+use rollup::period::{Calendar, Period};
+
+use super::schema::VERSION;
+
+/// The upsert of one row of the ledger.
+pub(super) fn ledger_row(
+    id: &str,
+    row: &LedgerRow,
+    calendar: &Calendar,
+    at: DateTime,
+) -> Result<Document, Overflow> {
+    let d = &row.dimensions;
+    let mut dimensions = period(row.period, &d.organization, calendar);
+    dimensions.extend(doc! {
+        "agentSlug": &*d.agent, "provider": &*d.provider, "model": &*d.model, "userId": &*d.user,
+        "teamId": &*d.team, "apiKeyId": &*d.api_key, "source": &*d.source, "kind": d.kind.name(),
+    });
+    let mut update = addition(&row.booked, dimensions, at)?;
+    update.insert(
+        "$min",
+        doc! {"firstEventAt": DateTime::from_millis(row.booked.first_event_ms)},
+    );
+    update.insert(
+        "$max",
+        doc! {"lastEventAt": DateTime::from_millis(row.booked.last_event_ms)},
+    );
+    Ok(doc! {"q": {"_id": id}, "u": update, "upsert": true})
+}
+
+/// The upsert of one rollup.
+pub(super) fn rollup_row(
+    id: &str,
+    row: &RollupRow,
+    calendar: &Calendar,
+    at: DateTime,
+) -> Result<Document, Overflow> {
+    let mut dimensions = period(row.period, &row.organization, calendar);
+    dimensions.extend(doc! {"set": row.set.name(), "value": &*row.value});
+    if let Some(provider) = &row.provider {
+        dimensions.insert("provider", &**provider);
+    }
+    Ok(doc! {"q": {"_id": id}, "u": addition(&row.booked, dimensions, at)?, "upsert": true})
+}
+
+fn period(period: Period, organization: &str, calendar: &Calendar) -> Document {
+    doc! {
+        "organizationId": organization,
+        "granularity": period.granularity().name(),
+        "periodKey": period.to_string(),
+        "periodStart": DateTime::from_chrono(calendar.start_of(period)),
+        "schemaVersion": VERSION,
+    }
+}
+
+/// Adds every counter, also those that stay as they are: a row has all of them from its first day.
+fn addition(booked: &Booked, dimensions: Document, at: DateTime) -> Result<Document, Overflow> {
+    let counters = booked.sums.narrow()?;
+    let sums: Document = Counter::ALL
+        .into_iter()
+        .map(|counter| (counter.name().into(), Bson::Int64(counters[counter])))
+        .collect();
+    Ok(doc! {"$inc": sums, "$setOnInsert": dimensions, "$set": {"updatedAt": at}})
+}
+
+/// The move of a lane's fence.
+pub(super) fn fence_move(lane: &LaneCommit) -> Document {
+    let mut set = Document::new();
+    let mut unset = doc! {"stopped": ""};
+    match &lane.position {
+        None => {}
+        Some(Position::Offset(next)) => {
+            set.insert("next", *next);
+        }
+        Some(Position::Stream { token, scan }) => {
+            set.insert("token", token.clone());
+            set.insert("scanning", *scan != Scan::Done);
+            match scan {
+                Scan::UpTo(id) => {
+                    set.insert("scannedUpTo", id.clone());
+                }
+                Scan::Pending | Scan::Done => {
+                    unset.insert("scannedUpTo", "");
+                }
+            }
+        }
+    }
+    if let Some(LastRecord {
+        offset,
+        timestamp_ms,
+        hash,
+    }) = lane.last
+    {
+        set.insert(
+            "last",
+            doc! {"offset": offset, "timestamp": timestamp_ms, "hash": hash},
+        );
+    }
+    let tally = lane.tally;
+    let mut update = doc! {
+        "$inc": {
+            "seq": 1_i64, "read": tally.read(), "counted": tally.counted, "duplicate": tally.duplicate,
+            "skipped": tally.skipped, "deadLetter": tally.dead_letter,
+        },
+        "$currentDate": {"updatedAt": true},
+        "$unset": unset,
+    };
+    if !set.is_empty() {
+        update.insert("$set", set);
+    }
+    if let Some(watermark) = lane.watermark_ms {
+        update.insert("$max", doc! {"watermark": DateTime::from_millis(watermark)});
+    }
+    let fence = &lane.fence;
+    doc! {"q": {"_id": fence.lane.as_str(), "epoch": fence.epoch, "seq": fence.seq}, "u": update}
+}
+
+/// The position that a fence holds, or what is wrong with it.
+pub(super) fn position(fence: &Document) -> Result<Option<Position>, String> {
+    if let Some(next) = fence.get("next") {
+        let next = next.as_i64().ok_or("`next` is not an int64")?;
+        return Ok(Some(Position::Offset(next)));
+    }
+    let Some(token) = fence.get("token") else {
+        return Ok(None);
+    };
+    let token = token.as_document().ok_or("`token` is not a document")?.clone();
+    let scan = match (fence.get_bool("scanning"), fence.get("scannedUpTo")) {
+        (Ok(true), None) => Scan::Pending,
+        (Ok(true), Some(id)) => Scan::UpTo(id.clone()),
+        (Ok(false), _) => Scan::Done,
+        (Err(_), _) => return Err("`scanning` is not a boolean".into()),
+    };
+    Ok(Some(Position::Stream { token, scan }))
+}
+
+/// The last record that a fence remembers.
+pub(super) fn last(fence: &Document) -> Option<LastRecord> {
+    let last = fence.get_document("last").ok()?;
+    Some(LastRecord {
+        offset: last.get_i64("offset").ok()?,
+        timestamp_ms: last.get_i64("timestamp").ok()?,
+        hash: last.get_i64("hash").ok()?,
+    })
+}
+
+/// The ids of one commit of one lane.
+pub(super) fn ids(lane: &LaneCommit) -> Document {
+    doc! {
+        "_id": format!("{}/{}", lane.fence.lane, lane.fence.seq),
+        "lane": lane.fence.lane.as_str(),
+        "seq": lane.fence.seq,
+        "newest": DateTime::from_millis(lane.ids.newest_ms),
+        "ids": Binary { subtype: BinarySubtype::Generic, bytes: pack(&lane.ids.ids) },
+    }
+}
+
+/// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
+pub(super) fn letter(lane: &LaneCommit, letter: &DeadLetter, at: DateTime) -> Document {
+    let id = format!("{}/{}", lane.fence.lane, letter.place);
+    let mut fields = doc! {
+        "lane": lane.fence.lane.as_str(),
+        "place": &letter.place,
+        "reason": letter.reject.reason.code(),
+        "field": letter.reject.field,
+        "state": "open",
+        "eventId": letter.event_id.as_deref(),
+        "sourceTime": DateTime::from_millis(letter.source_time_ms),
+        "rejectedAt": at,
+        "schemaVersion": VERSION,
+    };
+    fields.extend(payload(&letter.payload));
+    doc! {"q": {"_id": id}, "u": {"$setOnInsert": fields}, "upsert": true}
+}
+
+/// The payload in the most readable form that loses nothing.
+fn payload(payload: &Payload) -> Document {
+    let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Bson::String(text.to_owned()),
+        Err(_) => Bson::Binary(Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: bytes.to_vec(),
+        }),
+    };
+    // A document that does not decode is kept as its bytes.
+    let document = |raw: &mongodb::bson::RawDocumentBuf| match Document::try_from(raw.as_ref()) {
+        Ok(document) => Bson::Document(document),
+        Err(_) => text_or_bytes(raw.as_bytes()),
+    };
+    match payload {
+        Payload::Message { value, headers } => {
+            let headers: Vec<Document> = headers
+                .iter()
+                .map(|(name, value)| doc! {"name": name, "value": text_or_bytes(value)})
+                .collect();
+            let value = value.as_deref().map_or(Bson::Null, text_or_bytes);
+            doc! {"format": "message", "payload": value, "headers": headers}
+        }
+        Payload::Document(raw) => doc! {"format": "document", "payload": document(raw)},
+        Payload::Change(raw) => doc! {"format": "change", "payload": document(raw)},
+        Payload::Oversized {
+            length, sha256, head, ..
+        } => doc! {
+            "format": "cut",
+            "payload": Binary { subtype: BinarySubtype::Generic, bytes: head.clone() },
+            "length": i64::try_from(*length).unwrap_or(i64::MAX),
+            "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        },
+    }
+}

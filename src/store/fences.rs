@@ -1,0 +1,160 @@
+//! Fences: who may write a lane, from where, and how a stopped lane goes on.
+
+use std::time::Duration;
+
+use chrono::{DateTime as Instant, Utc};
+use ingest::dedupe::{EventHash, Generation};
+use ingest::lane::{Fence, LaneId};
+use ingest::ledger::{Acquired, FenceError};
+use ingest::source::Stop;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::error::Error as DriverError;
+use mongodb::options::ReturnDocument;
+
+use super::{DEDUPE, FENCES, META, Store, convert, failure};
+
+impl Store {
+    /// Raises the epoch of a lane and makes it ours, unless another owner's lease has not run out.
+    pub(super) async fn acquire(
+        &self,
+        lane: &LaneId,
+        lease: Option<Duration>,
+    ) -> Result<Acquired, FenceError> {
+        let fences = self.collection(FENCES);
+        let away = |error: DriverError| failure::fence(&error);
+        let first = doc! {"$setOnInsert": {
+            "epoch": 0_i64, "seq": 0_i64, "updatedAt": DateTime::from_millis(0), "scanning": lane.source() == "mongodb",
+            "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+        }};
+        fences
+            .update_one(doc! {"_id": lane.as_str()}, first)
+            .upsert(true)
+            .await
+            .map_err(away)?;
+        let mut filter = doc! {"_id": lane.as_str()};
+        if let Some(lease) = lease {
+            // By the server's clock, which also wrote `updatedAt`.
+            let hello = self
+                .client
+                .database("admin")
+                .run_command(doc! {"hello": 1})
+                .await
+                .map_err(away)?;
+            let now = hello
+                .get_datetime("localTime")
+                .map_err(|_| FenceError::Fatal("the server's answer to `hello` has no `localTime`".into()))?;
+            let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+            let expired = DateTime::from_millis(now.timestamp_millis().saturating_sub(lease_ms));
+            filter.insert(
+                "$or",
+                vec![doc! {"owner": &self.owner}, doc! {"updatedAt": {"$lt": expired}}],
+            );
+        }
+        let take = doc! {
+            "$inc": {"epoch": 1_i64}, "$set": {"owner": &self.owner}, "$currentDate": {"updatedAt": true},
+        };
+        let taken = fences
+            .find_one_and_update(filter, take)
+            .return_document(ReturnDocument::After)
+            .await
+            .map_err(away)?;
+        let Some(taken) = taken else {
+            let held = fences.find_one(doc! {"_id": lane.as_str()}).await.map_err(away)?;
+            let owner = held.and_then(|fence| fence.get_str("owner").ok().map(str::to_owned));
+            return Ok(Acquired::Held {
+                owner: owner.unwrap_or_default(),
+            });
+        };
+        let fence = read(&taken)
+            .map_err(|why| FenceError::Fatal(format!("the fence of `{lane}` is damaged: {why}")))?;
+        Ok(Acquired::Granted(fence, self.window(lane).await?))
+    }
+
+    /// The ids of the lane's window, oldest commit first.
+    async fn window(&self, lane: &LaneId) -> Result<Vec<Generation>, FenceError> {
+        let away = |error: DriverError| failure::fence(&error);
+        let mut cursor = self
+            .collection(DEDUPE)
+            .find(doc! {"lane": lane.as_str()})
+            .sort(doc! {"seq": 1})
+            .await
+            .map_err(away)?;
+        let mut generations = Vec::new();
+        while cursor.advance().await.map_err(away)? {
+            let stored = cursor.current();
+            let ids = stored
+                .get_binary("ids")
+                .ok()
+                .and_then(|ids| EventHash::unpack(ids.bytes));
+            let (Ok(newest), Some(ids)) = (stored.get_datetime("newest"), ids) else {
+                return Err(FenceError::Fatal(format!(
+                    "a document of `{DEDUPE}` for `{lane}` is damaged"
+                )));
+            };
+            generations.push(Generation {
+                newest_ms: newest.timestamp_millis(),
+                ids,
+            });
+        }
+        Ok(generations)
+    }
+
+    pub(super) async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
+        self.touch(lane, epoch, doc! {"$currentDate": {"updatedAt": true}})
+            .await
+    }
+
+    pub(super) async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
+        let free = doc! {"$set": {"updatedAt": DateTime::from_millis(0)}, "$unset": {"owner": ""}};
+        self.touch(lane, epoch, free).await.map(drop)
+    }
+
+    pub(super) async fn stopped(
+        &self,
+        lane: &LaneId,
+        epoch: i64,
+        stop: &Stop,
+        at: Instant<Utc>,
+    ) -> Result<(), FenceError> {
+        let mut stopped =
+            doc! {"reason": stop.reason.name(), "detail": &stop.detail, "at": DateTime::from_chrono(at)};
+        if let Some(ingest::lane::Position::Stream { token, .. }) = &stop.resumable {
+            stopped.insert("resumeToken", token.clone());
+        }
+        // Not ours any more: then its new owner finds out by itself.
+        self.touch(lane, epoch, doc! {"$set": {"stopped": stopped}})
+            .await
+            .map(drop)
+    }
+
+    /// Changes a fence that is still ours. Whether it was.
+    async fn touch(&self, lane: &LaneId, epoch: i64, change: Document) -> Result<bool, FenceError> {
+        let ours = doc! {"_id": lane.as_str(), "epoch": epoch};
+        let touched = self.collection(FENCES).update_one(ours, change).await;
+        Ok(touched.map_err(|error| failure::fence(&error))?.matched_count == 1)
+    }
+
+    pub(super) async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
+        let lanes: Vec<Bson> = lanes.iter().map(|lane| Bson::from(lane.as_str())).collect();
+        self.collection(META)
+            .update_one(doc! {"_id": "ledger"}, doc! {"$set": {"lanes": lanes}})
+            .await
+            .map(drop)
+            .map_err(|error| failure::fence(&error))
+    }
+}
+
+/// Reads a stored fence.
+fn read(fence: &Document) -> Result<Fence, String> {
+    let number = |name: &str| {
+        fence
+            .get_i64(name)
+            .map_err(|_| format!("`{name}` is not an int64"))
+    };
+    Ok(Fence {
+        epoch: number("epoch")?,
+        seq: number("seq")?,
+        position: convert::position(fence)?,
+        last: convert::last(fence),
+    })
+}

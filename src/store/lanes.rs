@@ -1,0 +1,163 @@
+//! Lanes as an operator sees them, and how a stopped one goes on.
+
+use ingest::lane::LaneId;
+use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::error::Error as DriverError;
+
+use super::{Error, FENCES, Store, failure};
+
+/// From where a stopped lane goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// From the oldest event that the source still has.
+    Earliest,
+    /// From what arrives from now on.
+    Now,
+}
+
+/// What a lane goes on with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resumed {
+    /// The span of time whose events are not counted; `None`: nothing is missing.
+    pub gap: Option<(DateTime, DateTime)>,
+}
+
+impl Store {
+    /// The fences, as stored, in the order of their lanes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn fences(&self) -> Result<Vec<Document>, Error> {
+        let mut cursor = self
+            .collection(FENCES)
+            .find(doc! {})
+            .sort(doc! {"_id": 1})
+            .await
+            .map_err(unusable)?;
+        let mut fences = Vec::new();
+        while cursor.advance().await.map_err(unusable)? {
+            fences.push(cursor.deserialize_current().map_err(unusable)?);
+        }
+        Ok(fences)
+    }
+
+    /// Lets a stopped lane go on. Its epoch is raised, so that a running process takes it up from there; the
+    /// gap is recorded, and answers over it say so.
+    ///
+    /// # Errors
+    /// When the lane is not there or not stopped, or the source has no such position.
+    pub async fn resume(&self, lane: &LaneId, from: From) -> Result<Resumed, Error> {
+        let fences = self.collection(FENCES);
+        let fence = fences
+            .find_one(doc! {"_id": lane.as_str()})
+            .await
+            .map_err(unusable)?;
+        let fence = fence.ok_or_else(|| Error::Unusable(format!("there is no lane `{lane}`")))?;
+        let Ok(stopped) = fence.get_document("stopped") else {
+            return Err(Error::Unusable(format!(
+                "the lane `{lane}` is not stopped: nothing was changed"
+            )));
+        };
+        let now = self.server_time().await?;
+        let gap_from = fence
+            .get_datetime("watermark")
+            .or_else(|_| stopped.get_datetime("at"))
+            .copied()
+            .unwrap_or(now);
+        let (mut change, gap_to) = match (lane.source(), from, stopped.get_document("resumeToken")) {
+            // The stream itself says where it goes on: nothing lies between.
+            ("mongodb", From::Earliest, Ok(token)) => (doc! {"$set": {"token": token.clone()}}, None),
+            ("mongodb", From::Earliest, Err(_)) => {
+                let oldest = self.oldest_in_oplog().await?;
+                let token = self.token_at(lane, Some(oldest)).await?;
+                (
+                    doc! {"$set": {"token": token}},
+                    Some(DateTime::from_millis(i64::from(oldest.time) * 1000)),
+                )
+            }
+            ("mongodb", From::Now, _) => (
+                doc! {"$set": {"token": self.token_at(lane, None).await?}},
+                Some(now),
+            ),
+            // A lane without a position begins at the oldest record.
+            (_, From::Earliest, _) => (doc! {"$unset": {"next": "", "last": ""}}, Some(now)),
+            (_, From::Now, _) => (
+                doc! {"$set": {"startFrom": "latest"}, "$unset": {"next": "", "last": ""}},
+                Some(now),
+            ),
+        };
+        let gap = gap_to.map(|to| (gap_from.min(to), to));
+        if let Some((from, to)) = gap {
+            change.insert("$push", doc! {"gaps": {"from": from, "to": to}});
+        }
+        change.insert("$inc", doc! {"epoch": 1_i64});
+        let mut unset = change.get_document("$unset").cloned().unwrap_or_default();
+        unset.insert("stopped", "");
+        change.insert("$unset", unset);
+        let same = doc! {"_id": lane.as_str(), "epoch": fence.get("epoch").cloned().unwrap_or(Bson::Null), "stopped": {"$exists": true}};
+        let changed = fences.update_one(same, change).await.map_err(unusable)?;
+        if changed.matched_count == 0 {
+            return Err(Error::Unusable(format!(
+                "the lane `{lane}` was taken over just now; look again and repeat"
+            )));
+        }
+        Ok(Resumed { gap })
+    }
+
+    async fn server_time(&self) -> Result<DateTime, Error> {
+        let hello = self
+            .client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await
+            .map_err(unusable)?;
+        hello
+            .get_datetime("localTime")
+            .copied()
+            .map_err(|_| Error::Unusable("the server tells no time".into()))
+    }
+
+    async fn oldest_in_oplog(&self) -> Result<Timestamp, Error> {
+        let oplog = self.client.database("local").collection::<Document>("oplog.rs");
+        let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
+        oldest
+            .ok()
+            .flatten()
+            .and_then(|entry| entry.get_timestamp("ts").ok())
+            .ok_or_else(|| {
+                Error::Unusable(
+                "the oldest entry of `local.oplog.rs` cannot be read (the user needs `read` on `local`); \
+                 `--from now` goes on without it"
+                    .into(),
+            )
+            })
+    }
+
+    /// The token of the lane's change stream at a time, or as it is now.
+    async fn token_at(&self, lane: &LaneId, time: Option<Timestamp>) -> Result<Document, Error> {
+        let namespace = lane
+            .as_str()
+            .strip_prefix("mongodb/")
+            .and_then(|name| name.split_once('.'));
+        let (database, collection) = namespace
+            .ok_or_else(|| Error::Unusable(format!("`{lane}` is not the lane of a change stream")))?;
+        let collection = self
+            .client
+            .database(database)
+            .collection::<RawDocumentBuf>(collection);
+        let mut watch = collection.watch();
+        if let Some(time) = time {
+            watch = watch.start_at_operation_time(time);
+        }
+        let stream = watch.await.map_err(unusable)?;
+        let token = stream
+            .resume_token()
+            .ok_or_else(|| Error::Unusable("the server gives no resume token".into()))?;
+        mongodb::bson::serialize_to_document(&token).map_err(|error| Error::Unusable(error.to_string()))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn unusable(error: DriverError) -> Error {
+    Error::Unusable(failure::unreachable(&error))
+}

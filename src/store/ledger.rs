@@ -1,0 +1,331 @@
+//! The one transaction that makes a batch permanent.
+//!
+//! ```text
+//! 1  move the fences   {_id, epoch, seq} → seq + 1, position, counters      matched ≠ all → nothing is written
+//! 2  add to the rows   ledger and rollups, sorted by _id, in chunks
+//! 3  ids and letters   insert the ids of this commit, delete those out of the window, keep the rejects
+//! 4  commit
+//! ```
+//! The fences come first: where they do not match, the transaction is cheap to throw away; where they do, an
+//! earlier attempt whose outcome was unknown is known not to have been applied, and never will be, since it
+//! would have conflicted.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{DateTime as Instant, Utc};
+use ingest::lane::{LaneId, Resolution, resolve};
+use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger};
+use ingest::source::Stop;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::options::{ReadConcern, WriteConcern};
+use rollup::counters::Overflow;
+use rollup::period::Calendar;
+
+use super::failure::Failure;
+use super::{DEAD_LETTERS, DEDUPE, FENCES, LEDGER, ROLLUPS, Store, convert};
+
+/// Statements in one command.
+const CHUNK: usize = 1_000;
+/// Attempts at the same content before the batch is halved.
+const ATTEMPTS: usize = 3;
+/// An attempt that takes longer is given up, and its outcome asked for. Longer than a transaction lives.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The ledger that the worker writes to.
+#[derive(Debug, Clone)]
+pub struct MongoLedger {
+    store: Store,
+    calendar: Calendar,
+}
+
+/// Why one attempt failed.
+enum Broken {
+    /// A fence did not match: nothing was written.
+    Fenced,
+    /// An operation failed: nothing was written, unless the failure is [`Failure::Unknown`].
+    Failed(Failure),
+}
+
+impl From<mongodb::error::Error> for Broken {
+    fn from(error: mongodb::error::Error) -> Self {
+        Broken::Failed(Failure::of(&error))
+    }
+}
+
+impl From<Overflow> for Broken {
+    fn from(_: Overflow) -> Self {
+        Broken::Failed(Failure::Overflow)
+    }
+}
+
+impl MongoLedger {
+    /// A ledger in this store, with periods of this calendar.
+    #[must_use]
+    pub const fn new(store: Store, calendar: Calendar) -> Self {
+        Self { store, calendar }
+    }
+
+    /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
+    async fn attempt(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), Broken> {
+        let mut session = self.store.client.start_session().await?;
+        session
+            .start_transaction()
+            .read_concern(ReadConcern::snapshot())
+            .write_concern(WriteConcern::majority())
+            .await?;
+        let written = self.write(&mut session, commit, doubt).await;
+        if let Err(broken) = written {
+            // Whatever abort says, a transaction that is not committed is not applied.
+            if let Err(error) = session.abort_transaction().await {
+                tracing::debug!(%error, "a transaction was left to be aborted by the server");
+            }
+            return Err(broken);
+        }
+        // From here on until the server has answered, the outcome is not known.
+        doubt.0 = true;
+        match session.commit_transaction().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn write(
+        &self,
+        session: &mut ClientSession,
+        commit: &Commit,
+        doubt: &mut Doubt,
+    ) -> Result<(), Broken> {
+        let fences: Vec<Document> = commit.lanes.iter().map(convert::fence_move).collect();
+        let lanes = fences.len();
+        if self.update(session, FENCES, fences).await? != lanes {
+            return Err(Broken::Fenced);
+        }
+        doubt.0 = false;
+        let at = DateTime::from_chrono(commit.at);
+        let calendar = &self.calendar;
+        let rows = commit
+            .delta
+            .ledger
+            .iter()
+            .map(|(id, row)| convert::ledger_row(id, row, calendar, at));
+        self.update_all(session, LEDGER, rows).await?;
+        let rows = commit
+            .delta
+            .rollups
+            .iter()
+            .map(|(id, row)| convert::rollup_row(id, row, calendar, at));
+        self.update_all(session, ROLLUPS, rows).await?;
+        let mut letters = Vec::new();
+        for lane in &commit.lanes {
+            letters.extend(
+                lane.letters
+                    .iter()
+                    .map(|letter| Ok(convert::letter(lane, letter, at))),
+            );
+        }
+        self.update_all(session, DEAD_LETTERS, letters.into_iter())
+            .await?;
+        let dedupe = self.store.collection(DEDUPE);
+        let ids: Vec<Document> = commit
+            .lanes
+            .iter()
+            .filter(|lane| !lane.ids.ids.is_empty())
+            .map(convert::ids)
+            .collect();
+        if !ids.is_empty() {
+            dedupe.insert_many(ids).session(&mut *session).await?;
+        }
+        for lane in &commit.lanes {
+            if let Some(horizon_ms) = lane.expire_before_ms {
+                let horizon = DateTime::from_millis(horizon_ms);
+                let old = doc! {"lane": lane.fence.lane.as_str(), "newest": {"$lt": horizon}};
+                dedupe.delete_many(old).session(&mut *session).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_all(
+        &self,
+        session: &mut ClientSession,
+        collection: &str,
+        statements: impl Iterator<Item = Result<Document, Overflow>>,
+    ) -> Result<(), Broken> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for statement in statements {
+            chunk.push(statement?);
+            if chunk.len() == CHUNK {
+                self.update(session, collection, std::mem::take(&mut chunk))
+                    .await?;
+            }
+        }
+        if !chunk.is_empty() {
+            self.update(session, collection, chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// One `update` command with many statements. How many documents it matched or inserted.
+    async fn update(
+        &self,
+        session: &mut ClientSession,
+        collection: &str,
+        statements: Vec<Document>,
+    ) -> Result<usize, Broken> {
+        let command = doc! {"update": collection, "updates": statements, "ordered": true};
+        let answer = self.store.database.run_command(command).session(session).await?;
+        if let Ok([Bson::Document(error), ..]) = answer.get_array("writeErrors").map(Vec::as_slice) {
+            let told = error.get_str("errmsg").unwrap_or("a write failed").to_owned();
+            return Err(Broken::Failed(Failure::of_code(
+                error.get_i32("code").unwrap_or(0),
+                told,
+                false,
+            )));
+        }
+        let matched = answer.get_i32("n").map_err(|_| {
+            Broken::Failed(Failure::Fatal(
+                "the server's answer to `update` has no `n`".into(),
+            ))
+        })?;
+        Ok(usize::try_from(matched).unwrap_or(0))
+    }
+
+    /// Reads off the fences what became of an attempt that did not match them, or whose outcome is in doubt.
+    ///
+    /// Only an attempt that was *fenced* says who owns which lane: its own statements would have conflicted
+    /// with an earlier attempt that is still on its way. And only the server's own word that there is no such
+    /// transaction says that nothing can come after it.
+    async fn settle(&self, commit: &Commit, broken: Broken, was_in_doubt: bool) -> Settled {
+        let open = || Failure::Unknown("the outcome of a commit is not known yet".into());
+        match (self.resolution(commit).await, broken) {
+            (Err(failure), _) => Settled::Open(failure),
+            (Ok(Resolution::Applied), Broken::Fenced) if !was_in_doubt => {
+                // Our epoch, and a commit that is not ours: another hand has written here.
+                Settled::Lost(commit.lanes.iter().map(|lane| lane.fence.lane.clone()).collect())
+            }
+            (Ok(Resolution::Applied), _) => Settled::Applied,
+            (Ok(Resolution::Lost(lanes)), Broken::Fenced) => Settled::Lost(lanes),
+            (
+                Ok(Resolution::NotApplied),
+                Broken::Failed(failure @ (Failure::Conflict(_) | Failure::TooMuch(_))),
+            ) => Settled::NotApplied(failure),
+            (Ok(_), Broken::Failed(failure @ Failure::Fatal(_))) => Settled::Open(failure),
+            (Ok(_), _) => Settled::Open(open()),
+        }
+    }
+
+    /// Asks the fences, by majority, what became of a commit.
+    async fn resolution(&self, commit: &Commit) -> Result<Resolution, Failure> {
+        let moves = commit.moves();
+        let ids: Vec<&str> = moves.iter().map(|expected| expected.lane.as_str()).collect();
+        let mut stored = std::collections::HashMap::new();
+        let mut cursor = self
+            .store
+            .collection(FENCES)
+            .find(doc! {"_id": {"$in": ids}})
+            .projection(doc! {"epoch": 1, "seq": 1})
+            .read_concern(ReadConcern::majority())
+            .await
+            .map_err(|error| Failure::of(&error))?;
+        while cursor.advance().await.map_err(|error| Failure::of(&error))? {
+            let fence = cursor.current();
+            if let (Ok(id), Ok(epoch), Ok(seq)) =
+                (fence.get_str("_id"), fence.get_i64("epoch"), fence.get_i64("seq"))
+            {
+                stored.insert(LaneId::from_stored(id), (epoch, seq));
+            }
+        }
+        Ok(resolve(&moves, |lane| stored.get(lane).copied()))
+    }
+}
+
+/// What is known of a commit after its fences were asked.
+enum Settled {
+    Applied,
+    Lost(Vec<LaneId>),
+    /// It was not applied and never will be.
+    NotApplied(Failure),
+    /// Nobody knows yet.
+    Open(Failure),
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(5))
+        .with_jitter()
+        .with_max_times(ATTEMPTS - 1)
+        .build()
+}
+
+impl Ledger for MongoLedger {
+    async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
+        self.store.acquire(lane, lease).await
+    }
+
+    async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
+        self.store.renew(lane, epoch).await
+    }
+
+    async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
+        self.store.release(lane, epoch).await
+    }
+
+    async fn stopped(
+        &self,
+        lane: &LaneId,
+        epoch: i64,
+        stop: &Stop,
+        at: Instant<Utc>,
+    ) -> Result<(), FenceError> {
+        self.store.stopped(lane, epoch, stop, at).await
+    }
+
+    async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
+        self.store.topology(lanes).await
+    }
+
+    async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
+        let mut pauses = pauses();
+        loop {
+            let was_in_doubt = doubt.0;
+            let broken = match tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(commit, doubt)).await {
+                Ok(Ok(())) => {
+                    doubt.0 = false;
+                    return Ok(());
+                }
+                Ok(Err(broken)) => broken,
+                Err(_) => Broken::Failed(Failure::Away("the database does not answer".into())),
+            };
+            let failure = match broken {
+                Broken::Failed(failure) if !doubt.0 => failure,
+                broken => match self.settle(commit, broken, was_in_doubt).await {
+                    Settled::Applied => {
+                        doubt.0 = false;
+                        return Ok(());
+                    }
+                    Settled::Lost(lanes) => {
+                        doubt.0 = false;
+                        return Err(CommitError::Lost(lanes));
+                    }
+                    Settled::NotApplied(failure) => {
+                        doubt.0 = false;
+                        failure
+                    }
+                    Settled::Open(failure) => failure,
+                },
+            };
+            // A conflict, or an outcome that is still open: the same content again, after a moment. Its fences
+            // either match, or tell that it was applied.
+            let pause = match failure {
+                Failure::Conflict(_) | Failure::Unknown(_) => pauses.next(),
+                _ => None,
+            };
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(failure.into()),
+            }
+        }
+    }
+}
