@@ -7,13 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
 use crate::process::{Process, Spec, log_after};
+use crate::scratch::Scratch;
 use crate::tools;
 
 /// The user's own brokers.
@@ -49,7 +49,7 @@ pub struct Broker {
     java: Java,
     own: Option<Own>,
     /// Logs of the tools.
-    folder: TempDir,
+    folder: Scratch,
 }
 
 #[derive(Debug)]
@@ -70,10 +70,7 @@ impl Broker {
     /// Starts a broker, or takes the user's, and waits until it serves.
     pub async fn start(options: Options) -> Result<Self> {
         let java = Java::find()?;
-        let folder = tempfile::Builder::new()
-            .prefix("usage-ledger-kafka-")
-            .tempdir()
-            .doing(|| "make a folder for the data".to_owned())?;
+        let folder = Scratch::new("kafka")?;
         if options.user_brokers
             && let Some(brokers) = tools::set(USER_BROKERS)
         {
@@ -122,6 +119,12 @@ impl Broker {
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// Whether it is the user's own, of which nothing was started.
+    #[must_use]
+    pub fn is_users(&self) -> bool {
+        self.own.is_none()
     }
 
     /// Where a broker of ours listens, whatever it advertises.

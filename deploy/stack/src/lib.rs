@@ -13,6 +13,7 @@ pub mod net;
 pub mod process;
 pub mod product;
 pub mod proxy;
+pub mod scratch;
 pub mod sink;
 pub mod tools;
 pub mod trace;

@@ -11,13 +11,13 @@ use ::mongodb::Client;
 use ::mongodb::error::ErrorKind;
 use ::mongodb::options::ClientOptions;
 use bson::{Document, doc};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
 use crate::process::{Process, Spec};
 use crate::proxy::Proxy;
+use crate::scratch::Scratch;
 use crate::tools;
 
 /// The user's own server.
@@ -85,7 +85,7 @@ struct Own {
     process: Process,
     spec: Spec,
     port: u16,
-    folder: TempDir,
+    folder: Scratch,
 }
 
 impl Mongo {
@@ -124,10 +124,7 @@ impl Mongo {
     }
 
     async fn launch(kind: Kind, program: &Path, options: &Options) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("usage-ledger-mongodb-")
-            .tempdir()
-            .doing(|| "make a folder for the data".to_owned())?;
+        let folder = Scratch::new("mongodb")?;
         let port = net::free_port()?;
         let spec = match kind {
             Kind::Mongod => mongod(program, port, folder.path(), options).await?,

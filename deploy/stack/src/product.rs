@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
 use crate::process::{Process, Spec};
+use crate::scratch::Scratch;
 use crate::tools;
 
 /// One request to the product.
@@ -39,7 +39,7 @@ pub struct Product {
     http: reqwest::Client,
     api: String,
     admin: String,
-    _folder: TempDir,
+    _folder: Scratch,
 }
 
 /// The program: `USAGE_LEDGER_BIN`, or `usage-ledger` beside the running one.
@@ -64,10 +64,7 @@ pub fn program() -> Result<PathBuf> {
 impl Product {
     /// Starts it, and returns at once.
     pub fn start(settings: Settings) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("usage-ledger-run-")
-            .tempdir()
-            .doing(|| "make a folder for the log".to_owned())?;
+        let folder = Scratch::new("product")?;
         let (api, admin) = (
             net::loopback(settings.api_port),
             net::loopback(settings.admin_port),

@@ -23,13 +23,13 @@ use tokio::sync::watch as channel;
 #[command(name = "demo", version)]
 struct Arguments {
     /// Requests per second
-    #[arg(long, default_value_t = 200, env = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// End by itself after this time, such as 30s or 5m [default: run until Ctrl-C or the trace's end]
-    #[arg(long, env = "DURATION", value_parser = feed::duration)]
+    #[arg(long, value_parser = feed::duration)]
     duration: Option<Duration>,
     /// The way by which requests reach the ledger
-    #[arg(long, value_enum, default_value_t = Source::ChangeStream, env = "SOURCE")]
+    #[arg(long, value_enum, default_value_t = Source::ChangeStream)]
     source: Source,
     #[command(flatten)]
     feed: FeedOptions,

@@ -38,23 +38,26 @@ pub(crate) async fn run(arguments: &Arguments, mut stop: Receiver<bool>) -> Resu
         stand = Stand::start(arguments) => stand?,
         _ = stop.wait_for(|stop| *stop) => return Ok(End::NotStarted),
     };
-    let outcome = compared(arguments, &mut stand, feed, stop).await;
-    if outcome.is_err() {
-        // What went wrong matters more than an ending in good order, which is still tried.
-        stand
-            .end()
-            .await
-            .unwrap_or_else(|error| eprintln!("demo: {error}"));
-        return outcome;
-    }
-    stand.end().await?;
+    let outcome = match compared(arguments, &mut stand, feed, stop).await {
+        Ok(end) => stand.drain().await.map(|()| end),
+        Err(error) => Err(error),
+    };
+    let ended = stand.end().await;
+    // What went wrong first matters more.
+    let end = outcome?;
+    ended?;
     println!("everything that was started has ended");
-    outcome
+    Ok(end)
 }
 
 async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Receiver<bool>) -> Result<End> {
     let organizations = arguments.feed.organizations();
-    let screen = Screen::new(stand.source(), stand.product.api().to_owned(), arguments.rate);
+    let screen = Screen::new(
+        stand.source(),
+        stand.server(),
+        stand.product.api(),
+        arguments.rate,
+    );
     let truth = Arc::new(Mutex::new(Truth::default()));
     let sink = stand.sink().await?;
     screen.open();

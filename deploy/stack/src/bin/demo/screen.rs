@@ -15,16 +15,18 @@ const ROWS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Screen {
     pub(crate) source: String,
+    pub(crate) server: String,
     pub(crate) api: String,
     pub(crate) rate: u32,
     terminal: bool,
 }
 
 impl Screen {
-    pub(crate) fn new(source: String, api: String, rate: u32) -> Self {
+    pub(crate) fn new(source: String, server: &str, api: &str, rate: u32) -> Self {
         Self {
             source,
-            api,
+            server: server.to_owned(),
+            api: api.to_owned(),
             rate,
             terminal: io::stdout().is_terminal(),
         }
@@ -36,6 +38,7 @@ impl Screen {
             print!("\x1b[2J");
         } else {
             println!("source     {}", self.source);
+            println!("ledger     {}", self.server);
             println!("dashboard  {}/", self.api);
             println!("rate       {} requests/s", self.rate);
         }
@@ -57,11 +60,13 @@ impl Screen {
         let mut text = format!(
             "usage-ledger demo, {} s, {} requests/s (Ctrl-C: stop, compare, clean up)\n\
              source     {}\n\
+             ledger     {}\n\
              dashboard  {}/\n\
              summary    {}/v1/usage/summary?organizationId={}\n\n",
             elapsed.as_secs(),
             self.rate,
             self.source,
+            self.server,
             self.api,
             self.api,
             answers.totals.keys().next().map_or("", String::as_str),

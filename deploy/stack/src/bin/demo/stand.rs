@@ -73,25 +73,37 @@ impl Stand {
     /// What the events come through, in words.
     pub(crate) fn source(&self) -> String {
         match &self.broker {
-            Some((broker, topic)) => format!("Kafka topic {topic} ({})", broker.description()),
-            None => format!(
-                "change stream of {}.{COLLECTION} ({})",
-                self.database,
-                self.mongo.description()
-            ),
+            Some((_, topic)) => format!("Kafka topic {topic}"),
+            None => format!("change stream of {}.{COLLECTION}", self.database),
         }
     }
 
-    /// Drains the product, and leaves the user's own servers as they were.
-    pub(crate) async fn end(mut self) -> Result<()> {
-        let drained = self.product.stop(DRAIN).await;
-        if self.mongo.kind() == Kind::User {
-            self.mongo.client().await?.database(&self.database).drop().await?;
+    /// What keeps the ledger, in words.
+    pub(crate) fn server(&self) -> &str {
+        self.mongo.description()
+    }
+
+    /// Asks the product to finish its work and end.
+    pub(crate) async fn drain(&mut self) -> Result<()> {
+        self.product.stop(DRAIN).await
+    }
+
+    /// Ends everything, and leaves the user's own servers as they were.
+    pub(crate) async fn end(self) -> Result<()> {
+        let Self {
+            product,
+            broker,
+            mongo,
+            database,
+        } = self;
+        drop(product);
+        if mongo.kind() == Kind::User {
+            mongo.client().await?.database(&database).drop().await?;
         }
-        if let Some((broker, topic)) = &self.broker {
-            broker.delete_topic(topic).await?;
+        match broker {
+            Some((broker, topic)) if broker.is_users() => broker.delete_topic(&topic).await,
+            _ => Ok(()),
         }
-        drained
     }
 }
 

@@ -1,0 +1,37 @@
+# make demo    see it at work: starts MongoDB if there is none, the product, and traffic; Ctrl-C ends it all
+#              SOURCE=kafka (default change-stream), RATE=200 requests/s, DURATION=30s (default: no end),
+#              DEMO="--trace FILE" and other flags (--help)
+# make test    all tests, against real servers that they start themselves
+# make check   formatting, lints, licences, documentation
+# make setup   only installs what the demo needs
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SOURCE ?= change-stream
+RATE ?= 200
+DEMO ?=
+
+.PHONY: help demo test check setup
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+setup:
+	@deploy/setup.sh $(if $(filter kafka,$(SOURCE)),kafka,mongodb)
+
+demo: setup
+	@echo "building (about 6 minutes the first time, on 2 cores) …"
+	@cargo build --release --quiet -p usage-ledger -p stack --bins
+	@$(TARGET)/release/demo --source $(SOURCE) --rate $(RATE) $(if $(DURATION),--duration $(DURATION)) $(DEMO)
+
+test:
+	@deploy/setup.sh test
+	cargo test --workspace
+
+check:
+	@deploy/setup.sh build
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if [ ! -f deny.toml ] || ! cargo deny --version >/dev/null 2>&1; then \
+		echo "cargo-deny is not installed: licences and sources are not checked"; \
+	else cargo deny check bans licenses sources; fi
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
