@@ -189,7 +189,7 @@ mod tests {
         let sent = Shown {
             requests: 1,
             tokens: 2,
-            nanos: 3,
+            nanos: Some(3),
         };
         assert!(pair("acme", &sent, &sent).ends_with("0.000000003  =\n"));
         assert!(!pair("acme", &sent, &Shown::default()).contains('='));

@@ -66,34 +66,40 @@ impl Answers {
 pub(crate) struct Shown {
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
-    pub(crate) nanos: u128,
+    /// `None` where no request has a price.
+    pub(crate) nanos: Option<u128>,
 }
 
 impl Shown {
     /// Out of the truth.
     pub(crate) fn sent(totals: &Totals) -> Self {
+        let priced = totals.requests > totals.unpriced_requests;
         Self {
             requests: totals.requests,
             tokens: totals.total_tokens,
-            nanos: totals.cost_nanos,
+            nanos: priced.then_some(totals.cost_nanos),
         }
     }
 
-    /// Out of an answer; an unknown cost shows as zero here, and is compared where it counts.
+    /// Out of an answer.
     pub(crate) fn served(totals: &Value) -> Self {
+        let requests = totals["requests"].as_u64().unwrap_or(0);
         Self {
-            requests: totals["requests"].as_u64().unwrap_or(0),
+            requests,
             tokens: totals["totalTokens"].as_u64().unwrap_or(0),
             nanos: totals["cost"]["amount"]
                 .as_str()
                 .and_then(check::nanos)
-                .unwrap_or(0),
+                .filter(|_| requests > 0),
         }
     }
 
-    /// The amount in the ledger's currency.
+    /// The amount in the ledger's currency. An unknown cost is no zero.
     pub(crate) fn amount(&self) -> String {
-        decimal(self.nanos)
+        match self.nanos {
+            None if self.requests > 0 => "unpriced".to_owned(),
+            nanos => decimal(nanos.unwrap_or(0)),
+        }
     }
 }
 
@@ -102,7 +108,53 @@ impl std::iter::Sum for Shown {
         parts.fold(Self::default(), |sum, part| Self {
             requests: sum.requests + part.requests,
             tokens: sum.tokens + part.tokens,
-            nanos: sum.nanos + part.nanos,
+            nanos: match (sum.nanos, part.nanos) {
+                (Some(one), Some(other)) => Some(one + other),
+                (one, other) => one.or(other),
+            },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_cost_is_not_shown_as_zero() {
+        let unpriced = Totals {
+            requests: 2,
+            unpriced_requests: 2,
+            total_tokens: 7,
+            ..Totals::default()
+        };
+        let sent = Shown::sent(&unpriced);
+        assert_eq!(
+            sent,
+            Shown::served(&json!({"requests": 2, "totalTokens": 7, "cost": null}))
+        );
+        assert_eq!(sent.amount(), "unpriced");
+        assert_eq!(Shown::default().amount(), "0.000000000");
+        let priced = Shown {
+            requests: 1,
+            tokens: 1,
+            nanos: Some(5),
+        };
+        assert_eq!(
+            [sent, priced, sent].into_iter().sum::<Shown>().amount(),
+            "0.000000005"
+        );
+        assert_eq!(
+            [sent, Shown::default()].into_iter().sum::<Shown>().amount(),
+            "unpriced"
+        );
+    }
+
+    #[test]
+    fn no_request_yet_is_the_same_on_both_sides() {
+        let served = json!({"requests": 0, "totalTokens": 0, "cost": {"amount": "0.000000000"}});
+        assert_eq!(Shown::sent(&Totals::default()), Shown::served(&served));
     }
 }

@@ -11,21 +11,20 @@ use stack::sink::Sink;
 use stack::traffic::Truth;
 use stack::{Error, Result};
 
+const EXAMPLES: &str = "Examples:
+  loadgen --collection usage.requestEvents --count 10000
+  loadgen --rate 500 --duration 1m --seed 7
+  loadgen --trace tests/data/azure-llm-2023/code.csv --organizations 1
+  loadgen --brokers 127.0.0.1:9092 --topic request-events --count 100000";
+
 /// Sends request-completed events to a MongoDB collection or a Kafka topic, and prints as JSON what a
 /// ledger must make of them.
 ///
 /// The events are those of three services of an AI platform: chat, workflow and openai-compat. Some come
 /// late, some come twice, some are invalid, unless --plain is given. The same --seed gives the same
-/// requests; --prefix begins their ids, so that another run into the same place needs another prefix (or
-/// seed) unless its events are meant to be duplicates.
-///
-/// Examples:
-///   loadgen --collection usage.requestEvents --count 10000
-///   loadgen --rate 500 --duration 1m --seed 7
-///   loadgen --trace tests/data/azure-llm-2023/code.csv --organizations 1
-///   loadgen --brokers 127.0.0.1:9092 --topic request-events --count 100000
+/// requests; --prefix begins their ids: another run into the same place needs another seed or prefix.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, verbatim_doc_comment)]
+#[command(name = "loadgen", version, after_help = EXAMPLES)]
 struct Arguments {
     /// The MongoDB to write to
     #[arg(
