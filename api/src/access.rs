@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::by::is_sentinel;
 use crate::problem::{Kind, Problem};
 
 pub(crate) use token::Verifier;
@@ -116,6 +117,10 @@ impl Caller {
         let Caller::Person(person) = self else {
             return Err(refused("one's own usage needs a token that says who asks"));
         };
+        if is_sentinel(&person.subject) {
+            // Nobody's usage is not the usage of somebody who calls himself so.
+            return Err(refused("this subject stands for nobody"));
+        }
         let mut organizations = person.organizations.keys();
         let organization = match organization {
             Some(organization) if person.staff || person.organizations.contains_key(organization) => {

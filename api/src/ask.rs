@@ -88,6 +88,8 @@ pub(crate) struct Ask<S> {
     pub(crate) snapshot: S,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
+    /// The name of the ledger's time zone.
+    pub(crate) zone: &'static str,
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) row_limit: u64,
     pub(crate) parts: Arc<Parts>,

@@ -68,7 +68,7 @@ pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granula
             let period = Period::holding(granularity, days[at]);
             let next = at + (period.last_day() - days[at]).num_days().unsigned_abs() as usize + 1;
             let fits = period.first_day() == days[at] && next <= days.len() && usable(period);
-            if fits && best[next].0 + 1 <= best[at].0 {
+            if fits && best[next].0 < best[at].0 {
                 best[at] = (best[next].0 + 1, granularity);
             }
         }

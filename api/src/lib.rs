@@ -23,6 +23,8 @@ mod cursor;
 mod dashboard;
 mod gate;
 mod limit;
+#[cfg(test)]
+mod memory;
 mod metrics;
 mod openapi;
 mod pages;
@@ -35,6 +37,8 @@ mod route;
 mod router;
 mod routes;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 pub use axum::Router;

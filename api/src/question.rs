@@ -82,7 +82,7 @@ pub(crate) const KIND: Parameter = Parameter::filter(
 );
 
 /// The dimensions that can be filtered by.
-const FILTERED: [Dimension; 8] = [
+pub(crate) const FILTERED: [Dimension; 8] = [
     Dimension::Agent,
     Dimension::Provider,
     Dimension::Model,

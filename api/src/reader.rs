@@ -70,7 +70,7 @@ pub struct Lane {
 }
 
 /// A span of time with events missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gap {
     /// Its begin.
     pub from: DateTime<Utc>,

@@ -1,13 +1,43 @@
-//! The public routes.
+//! The public routes, and what every request passes on its way to them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Extension, MatchedPath, RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use prometheus::Registry;
+use rollup::period::Granularity;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tower_http::compression::CompressionLayer;
 
+use crate::access::{Caller, Verifier};
+use crate::answer::{AnswerKey, Rendered, answer};
+use crate::ask::Parts;
+use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::limit::{Name, RateLimit};
+use crate::metrics::Metrics;
+use crate::openapi::{self, Described};
+use crate::pages;
+use crate::problem::{Kind, Problem};
 use crate::reader::Reader;
+use crate::route::Route;
+use crate::routes::{breakdown, meta, series, summary, table};
 use crate::settings::Settings;
+use crate::totals::Currency;
+
+/// Questions that are worked on at the same time; the others wait.
+const CONCURRENT_QUESTIONS: usize = 32;
+/// A question has no body; a client that sends one all the same may send this much.
+const MAX_BODY_BYTES: u64 = 16 * 1024;
+/// What requests are counted under that no route takes.
+const NO_ROUTE: &str = "none";
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
@@ -15,21 +45,217 @@ pub enum SettingsError {
     /// The key that tokens are checked with is unusable.
     #[error("{0}")]
     Key(String),
+    /// The currency is not a code of ISO 4217.
+    #[error("expected a currency such as `USD`, got `{0}`")]
+    Currency(String),
     /// A metric is registered twice.
     #[error("the metrics of the reader cannot be registered")]
     Metrics(#[from] prometheus::Error),
 }
 
+/// What handlers share.
+pub(crate) struct App<R: Reader> {
+    pub(crate) settings: Settings,
+    pub(crate) currency: Currency,
+    pub(crate) granularities: Arc<[Granularity]>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Gate<R>,
+    pub(crate) answers: Cache<AnswerKey, Rendered>,
+    pub(crate) parts: Arc<Parts>,
+    verifier: Verifier,
+    rate: RateLimit,
+    metrics: Metrics,
+    working: Semaphore,
+}
+
+impl<R: Reader> App<R> {
+    fn new(
+        settings: Settings,
+        reader: R,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Result<Self, SettingsError> {
+        let metrics = Metrics::new(registry)?;
+        let currency = settings
+            .currency
+            .parse()
+            .map_err(|()| SettingsError::Currency(settings.currency.clone()))?;
+        let bytes = settings.limits.cache_bytes;
+        Ok(Self {
+            currency,
+            granularities: settings.granularities.clone().into(),
+            clock,
+            gate: Gate::new(reader),
+            answers: Cache::new(bytes / 4, metrics.answers.clone()),
+            parts: Arc::new(Cache::new(bytes / 4 * 3, metrics.parts.clone())),
+            verifier: Verifier::new(&settings.access)?,
+            rate: RateLimit::new(&settings.limits),
+            metrics,
+            working: Semaphore::new(CONCURRENT_QUESTIONS),
+            settings,
+        })
+    }
+
+    /// Waits for a turn to work on a question.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.working
+            .acquire()
+            .await
+            .map_err(|error| Problem::internal(&error))
+    }
+}
+
+/// A route with its description. There is no other way to add one, and none without a rule.
+pub(crate) struct Entry<R: Reader> {
+    pub(crate) described: Described,
+    handler: MethodRouter<Arc<App<R>>>,
+}
+
+fn entry<Q: Route, R: Reader>() -> Entry<R> {
+    let handler = async |State(app): State<Arc<App<R>>>,
+                         Extension(caller): Extension<Caller>,
+                         RawQuery(query): RawQuery,
+                         headers: HeaderMap| {
+        answer::<Q, R>(&app, &caller, query.as_deref(), &headers).await
+    };
+    Entry {
+        described: Described::of::<Q>(),
+        handler: get(handler),
+    }
+}
+
+/// Every route under `/v1`.
+pub(crate) fn entries<R: Reader>() -> Vec<Entry<R>> {
+    vec![
+        entry::<summary::Summary, R>(),
+        entry::<series::Series, R>(),
+        entry::<breakdown::Breakdown, R>(),
+        entry::<table::Table, R>(),
+        entry::<summary::Me, R>(),
+        entry::<meta::Meta, R>(),
+    ]
+}
+
 /// The public routes over a reader.
 ///
 /// # Errors
-/// When the key that tokens are checked with is unusable, or the registry refuses the metrics.
+/// When the key that tokens are checked with or the currency is unusable, or the registry refuses the
+/// metrics.
 pub fn router<R: Reader>(
     settings: Settings,
     reader: R,
     clock: Arc<dyn Clock>,
     registry: &Registry,
 ) -> Result<Router, SettingsError> {
-    drop((settings, reader, clock, registry));
-    Ok(Router::new())
+    let app = Arc::new(App::new(settings, reader, clock, registry)?);
+    let entries = entries::<R>();
+    let document = openapi::document(entries.iter().map(|entry| &entry.described));
+    let questions = entries
+        .into_iter()
+        .fold(Router::new(), |router, entry| {
+            router.route(entry.described.path, entry.handler)
+        })
+        // Under `/v1` also what is not there is told to nobody without a token.
+        .route("/v1/{*rest}", get(not_found))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), admit::<R>))
+        .layer(from_fn_with_state(Arc::clone(&app), in_time::<R>));
+    Ok(Router::new()
+        .merge(questions)
+        .with_state(Arc::clone(&app))
+        .merge(pages::router(document))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(CompressionLayer::new())
+        .layer(from_fn(hardened))
+        .layer(from_fn(small))
+        .layer(from_fn_with_state(app, measured::<R>)))
+}
+
+async fn not_found() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is nothing at this address; `/openapi.json` says what there is",
+    )
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "everything here is read with GET")
+}
+
+/// Finds out who asks, and whether not too often.
+async fn admit<R: Reader>(State(app): State<Arc<App<R>>>, mut request: Request, next: Next) -> Response {
+    let address = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
+    let caller = match app.verifier.caller(request.headers(), app.clock.now()).await {
+        Ok(caller) => caller,
+        // Who guesses tokens is counted under the address that the guesses come from.
+        Err(problem) => {
+            return app
+                .rate
+                .take(&Name::Address(address))
+                .err()
+                .unwrap_or(problem)
+                .into_response();
+        }
+    };
+    let name = caller.name().map_or(Name::Address(address), |subject| {
+        Name::Subject(subject.to_owned())
+    });
+    if let Err(problem) = app.rate.take(&name) {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Ends what takes too long.
+async fn in_time<R: Reader>(State(app): State<Arc<App<R>>>, request: Request, next: Next) -> Response {
+    let limit = app.settings.limits.timeout;
+    tokio::time::timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            let detail = "the question took too long: ask for a shorter range, or come again later";
+            Problem::new(Kind::TimedOut, detail)
+                .retry_after(1)
+                .into_response()
+        })
+}
+
+/// Refuses bodies, which no question has.
+async fn small(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let bytes = length.map(|length| length.to_str().ok().and_then(|text| text.parse::<u64>().ok()));
+    match bytes {
+        Some(Some(0..=MAX_BODY_BYTES)) | None => next.run(request).await,
+        _ => Problem::new(Kind::TooLarge, "everything here is asked for in the address").into_response(),
+    }
+}
+
+async fn hardened(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+async fn measured<R: Reader>(State(app): State<Arc<App<R>>>, request: Request, next: Next) -> Response {
+    let started = tokio::time::Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let took: Duration = started.elapsed();
+    // A wildcard's template is no route of ours: assets and what is not there are counted together.
+    let route = route
+        .as_ref()
+        .map(MatchedPath::as_str)
+        .filter(|route| !route.contains('{'))
+        .unwrap_or(NO_ROUTE);
+    app.metrics.answered(route, response.status(), took);
+    response
 }

@@ -15,8 +15,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceExt};
 
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send the head of a request, and how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait after the machine could not accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 

@@ -60,6 +60,8 @@ impl Jwks {
         }
         let client = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
+            // Fetched so rarely that a kept connection would mostly be found closed.
+            .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| {
                 SettingsError::Key(format!("the client for the key set cannot be made: {error}"))

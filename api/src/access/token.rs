@@ -133,7 +133,7 @@ impl Tokens {
         #[expect(clippy::cast_precision_loss, reason = "exact until the year 285 million")]
         let now = now.timestamp() as f64;
         let early = claims.nbf.is_some_and(|begin| now < begin - leeway);
-        if !(now < claims.exp + leeway) || early || claims.sub.is_empty() {
+        if now >= claims.exp + leeway || early || claims.sub.is_empty() {
             return Err(invalid());
         }
         Ok(Person {

@@ -7,6 +7,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{EncodingKey, encode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -223,6 +224,7 @@ fn unusable_keys_are_refused_at_the_start() {
 }
 
 struct Issuer {
+    tasks: Mutex<JoinSet<()>>,
     set: Mutex<Option<JwkSet>>,
     fetches: AtomicUsize,
 }
@@ -230,6 +232,7 @@ struct Issuer {
 impl Issuer {
     async fn start() -> (Arc<Self>, Verifier) {
         let issuer = Arc::new(Self {
+            tasks: Mutex::default(),
             set: Mutex::new(None),
             fetches: AtomicUsize::new(0),
         });

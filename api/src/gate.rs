@@ -1,0 +1,48 @@
+//! One reading of the store's state for all who ask at the same time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+use crate::reader::{ReadError, Reader};
+
+/// Opens snapshots. Whoever asks gets one that was begun after it asked, and shares it with those who asked
+/// before it was begun.
+pub(crate) struct Gate<R: Reader> {
+    reader: R,
+    arrivals: AtomicU64,
+    last: Mutex<Option<Shared<R::Snapshot>>>,
+}
+
+struct Shared<S> {
+    /// Everybody who arrived before this number may use it.
+    before: u64,
+    result: Result<S, ReadError>,
+}
+
+impl<R: Reader> Gate<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self {
+            reader,
+            arrivals: AtomicU64::new(0),
+            last: Mutex::new(None),
+        }
+    }
+
+    pub(crate) async fn snapshot(&self) -> Result<R::Snapshot, ReadError> {
+        let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        if let Some(shared) = last.as_ref().filter(|shared| arrival < shared.before) {
+            return shared.result.clone();
+        }
+        let before = self.arrivals.load(Ordering::SeqCst);
+        // A snapshot nobody uses any more is let go before the next is opened.
+        *last = None;
+        let result = self.reader.snapshot().await;
+        *last = Some(Shared {
+            before,
+            result: result.clone(),
+        });
+        result
+    }
+}

@@ -1,0 +1,335 @@
+//! A ledger in memory: events go through the real fold, and questions to its rows.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::Stream;
+use rollup::counters::{Counter, Counters, Sums};
+use rollup::event::{Dimensions, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
+use rollup::fold::{Delta, Fold, Grouping, Set};
+use rollup::period::{Calendar, Granularity, Period};
+use sha2::{Digest, Sha256};
+
+use crate::reader::{
+    Dimension, Freshness, Group, Key, Lane, Mark, Query, ReadError, Reader, Rows, Scope, Snapshot, Span,
+};
+
+/// A ledger in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<State>>);
+
+#[derive(Clone, Default)]
+struct State {
+    rows: Arc<Delta>,
+    commits: u64,
+    lanes: Vec<Lane>,
+    failure: Option<ReadError>,
+    snapshots: u64,
+    queries: Arc<Mutex<Vec<Query>>>,
+}
+
+/// The ledger in memory at one instant.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    rows: Arc<Delta>,
+    freshness: Freshness,
+    failure: Option<ReadError>,
+    queries: Arc<Mutex<Vec<Query>>>,
+}
+
+/// A finished request.
+#[derive(Debug, Clone)]
+pub(crate) struct Used {
+    at: DateTime<Utc>,
+    dimensions: Dimensions<Cow<'static, str>>,
+    counters: Counters,
+}
+
+/// One request of organization `acme` that day.
+pub(crate) fn used(day: &str) -> Used {
+    let mut counters = Counters::default();
+    counters[Counter::Requests] = 1;
+    counters[Counter::UnpricedRequests] = 1;
+    Used {
+        at: format!("{day}T12:00:00Z").parse().expect(day),
+        dimensions: Dimensions {
+            organization: "acme".into(),
+            agent: UNATTRIBUTED.into(),
+            provider: UNKNOWN.into(),
+            model: UNKNOWN.into(),
+            user: UNATTRIBUTED.into(),
+            team: NONE.into(),
+            api_key: NONE.into(),
+            source: "chat".into(),
+            kind: Kind::Llm,
+        },
+        counters,
+    }
+}
+
+impl Used {
+    pub(crate) fn with(mut self, dimension: Dimension, value: &str) -> Self {
+        let slot = match dimension {
+            Dimension::Organization => &mut self.dimensions.organization,
+            Dimension::Agent => &mut self.dimensions.agent,
+            Dimension::Provider => &mut self.dimensions.provider,
+            Dimension::Model => &mut self.dimensions.model,
+            Dimension::User => &mut self.dimensions.user,
+            Dimension::Team => &mut self.dimensions.team,
+            Dimension::ApiKey => &mut self.dimensions.api_key,
+            Dimension::Source => &mut self.dimensions.source,
+            Dimension::Kind => {
+                self.dimensions.kind = Kind::ALL
+                    .into_iter()
+                    .find(|kind| kind.name() == value)
+                    .expect(value);
+                return self;
+            }
+        };
+        *slot = value.to_owned().into();
+        self
+    }
+
+    pub(crate) fn counting(mut self, counter: Counter, value: i64) -> Self {
+        if counter == Counter::CostNanos {
+            self.counters[Counter::UnpricedRequests] = 0;
+        }
+        self.counters[counter] = value;
+        self
+    }
+
+    pub(crate) fn cost(self, nanos: i64) -> Self {
+        self.counting(Counter::CostNanos, nanos)
+    }
+}
+
+impl Memory {
+    fn state<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
+        edit(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Books usage in one commit.
+    pub(crate) fn book(&self, usage: impl IntoIterator<Item = Used>) {
+        let granularities = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+        let mut fold = Fold::new(Grouping::new(Calendar::UTC, &granularities).expect("with days"));
+        for used in usage {
+            let event = Event {
+                identity: Identity::Document,
+                completed_at_ms: used.at.timestamp_millis(),
+                dimensions: used.dimensions,
+                counters: used.counters,
+            };
+            fold.add(&event).expect("in the calendar");
+        }
+        self.state(|state| {
+            fold.close_into(Arc::make_mut(&mut state.rows));
+            state.commits += 1;
+        });
+    }
+
+    pub(crate) fn set_lanes(&self, lanes: Vec<Lane>) {
+        self.state(|state| state.lanes = lanes);
+    }
+
+    /// From now on nothing can be read; `None` mends it.
+    pub(crate) fn fail(&self, failure: Option<ReadError>) {
+        self.state(|state| state.failure = failure);
+    }
+
+    /// How many snapshots were opened.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.state(|state| state.snapshots)
+    }
+
+    /// What was asked since the last time.
+    pub(crate) fn take_queries(&self) -> Vec<Query> {
+        let queries = self.state(|state| Arc::clone(&state.queries));
+        std::mem::take(&mut queries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Reader for Memory {
+    type Snapshot = Frozen;
+
+    async fn snapshot(&self) -> Result<Frozen, ReadError> {
+        self.state(|state| {
+            state.snapshots += 1;
+            let frozen = Frozen {
+                rows: Arc::clone(&state.rows),
+                freshness: Freshness {
+                    lanes: state.lanes.clone(),
+                    mark: Mark(Sha256::digest(state.commits.to_be_bytes()).into()),
+                },
+                failure: state.failure.clone(),
+                queries: Arc::clone(&state.queries),
+            };
+            // A store that is away is noticed at once; one that fails, when it is asked.
+            match &state.failure {
+                Some(error @ ReadError::Unavailable(_)) => Err(error.clone()),
+                _ => Ok(frozen),
+            }
+        })
+    }
+}
+
+/// A row of either collection: its organization, period, dimensions and sums.
+type AnyRow<'a> = (&'a str, Period, BTreeMap<Dimension, &'a str>, &'a Sums);
+
+impl Frozen {
+    fn rows(&self, rows: Rows) -> Vec<AnyRow<'_>> {
+        match rows {
+            Rows::Ledger => self
+                .rows
+                .ledger
+                .values()
+                .map(|row| {
+                    let d = &row.dimensions;
+                    let parts = [
+                        (Dimension::Organization, &*d.organization),
+                        (Dimension::Agent, &*d.agent),
+                        (Dimension::Provider, &*d.provider),
+                        (Dimension::Model, &*d.model),
+                        (Dimension::User, &*d.user),
+                        (Dimension::Team, &*d.team),
+                        (Dimension::ApiKey, &*d.api_key),
+                        (Dimension::Source, &*d.source),
+                        (Dimension::Kind, d.kind.name()),
+                    ];
+                    (&*d.organization, row.period, parts.into(), &row.booked.sums)
+                })
+                .collect(),
+            Rows::Rollups(set) => self
+                .rows
+                .rollups
+                .values()
+                .filter(|row| row.set == set)
+                .map(|row| {
+                    let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
+                    match set {
+                        Set::Organization => {}
+                        Set::Agent => drop(parts.insert(Dimension::Agent, &row.value)),
+                        Set::Model => drop(parts.insert(Dimension::Model, &row.value)),
+                        Set::User => drop(parts.insert(Dimension::User, &row.value)),
+                        Set::Source => drop(parts.insert(Dimension::Source, &row.value)),
+                    }
+                    if let Some(provider) = &row.provider {
+                        parts.insert(Dimension::Provider, provider);
+                    }
+                    (&*row.organization, row.period, parts, &row.booked.sums)
+                })
+                .collect(),
+        }
+    }
+
+    fn groups(&self, query: &Query) -> Result<Vec<Group>, ReadError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let mut read = 0;
+        let mut groups: BTreeMap<(Key, Option<Period>), Sums> = BTreeMap::new();
+        for (organization, period, parts, sums) in self.rows(query.rows) {
+            let part = |dimension: &Dimension| *parts.get(dimension).expect("a dimension of these rows");
+            let selected = in_scope(&query.scope, organization)
+                && query
+                    .cover
+                    .iter()
+                    .any(|span| span.first <= period && period <= span.last)
+                && query
+                    .filters
+                    .iter()
+                    .all(|(dimension, values)| values.iter().any(|value| value == part(dimension)));
+            let key: Key = query
+                .group_by
+                .iter()
+                .map(|dimension| part(dimension).into())
+                .collect();
+            if !selected || query.keys.as_ref().is_some_and(|keys| !keys.contains(&key)) {
+                continue;
+            }
+            read += 1;
+            if read > query.row_limit {
+                return Err(ReadError::TooManyRows(query.row_limit));
+            }
+            let group = groups
+                .entry((key, query.by_period.then_some(period)))
+                .or_default();
+            for counter in &query.counters {
+                group[*counter] += sums[*counter];
+            }
+        }
+        let mut groups = groups
+            .into_iter()
+            .map(|((key, period), sums)| {
+                let counters = sums.narrow().map_err(|error| ReadError::Overflow(error.0))?;
+                Ok(Group {
+                    key,
+                    period,
+                    counters,
+                })
+            })
+            .collect::<Result<Vec<_>, ReadError>>()?;
+        if let Some(order) = query.order {
+            groups.sort_by_key(|group| {
+                let metric = group.counters[order.0];
+                (
+                    std::cmp::Reverse((metric, group.counters[Counter::TotalTokens])),
+                    group.key.clone(),
+                )
+            });
+        }
+        Ok(groups)
+    }
+}
+
+fn in_scope(scope: &Scope, organization: &str) -> bool {
+    match scope {
+        Scope::Organizations(these) => these.iter().any(|one| one == organization),
+        Scope::AllExcept(these) => these.iter().all(|one| one != organization),
+    }
+}
+
+impl Snapshot for Frozen {
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
+        let groups = self.groups(&query);
+        self.queries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(query);
+        let (groups, failure) = match groups {
+            Ok(groups) => (groups, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))
+    }
+
+    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let mut digest = Sha256::new();
+        for (owner, period, _, sums) in self.rows(Rows::Rollups(Set::Organization)) {
+            let covered = cover
+                .iter()
+                .any(|span| span.first <= period && period <= span.last);
+            if owner == organization && covered {
+                digest.update(format!("{period} {sums:?}"));
+            }
+        }
+        Ok(Mark(digest.finalize().into()))
+    }
+
+    async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {
+        let rows = self.rows(Rows::Rollups(Set::Organization));
+        let days = rows
+            .iter()
+            .filter(|row| in_scope(scope, row.0) && row.1.granularity() == Granularity::Daily)
+            .map(|row| row.1.first_day());
+        Ok(days.clone().min().zip(days.max()))
+    }
+}

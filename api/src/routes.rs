@@ -1,0 +1,7 @@
+//! The routes.
+
+pub(crate) mod breakdown;
+pub(crate) mod meta;
+pub(crate) mod series;
+pub(crate) mod summary;
+pub(crate) mod table;

@@ -1,0 +1,141 @@
+//! `GET /v1/usage/meta`: what there is to ask for.
+
+use std::collections::BTreeSet;
+
+use rollup::counters::Counter;
+use rollup::period::{Granularity, Period};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::Rule;
+use crate::ask::{Ask, Sought};
+use crate::by::By;
+use crate::parameter::{Parameter, Parameters};
+use crate::problem::Problem;
+use crate::question::{FILTERED, FROM, Filters, OPTIONAL_ORGANIZATION, PRESET, TIME_ZONE, TO};
+use crate::range::Preset;
+use crate::reader::Snapshot;
+use crate::route::{Common, Route, Sheet};
+use crate::totals::shown_name;
+
+/// What there is to ask for.
+pub(crate) struct Meta(Common);
+
+/// What there is to ask for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MetaAnswer {
+    /// The filters.
+    dimensions: Vec<&'static str>,
+    /// The counters of totals.
+    metrics: Vec<&'static str>,
+    /// The granularities that are stored.
+    granularities: Vec<&'static str>,
+    /// The names of ranges.
+    presets: Vec<&'static str>,
+    /// The time zone that periods are in.
+    time_zone: String,
+    /// The currency of costs.
+    currency: String,
+    /// The oldest day with usage.
+    oldest_period: Option<String>,
+    /// The newest day with usage.
+    newest_period: Option<String>,
+    /// The services that emitted usage in the range.
+    sources: Vec<String>,
+    /// The lanes that usage comes through.
+    lanes: Vec<String>,
+}
+
+impl Route for Meta {
+    const PATH: &'static str = "/v1/usage/meta";
+    const TITLE: &'static str = "What there is to ask for";
+    const PARAMETERS: &'static [&'static Parameter] =
+        &[&OPTIONAL_ORGANIZATION, &FROM, &TO, &PRESET, &TIME_ZONE];
+    type Answer = MetaAnswer;
+
+    fn rule(_: &Parameters) -> Rule {
+        Rule::Description
+    }
+
+    fn parse(_: &Parameters, common: Common) -> Result<Self, Problem> {
+        Ok(Self(common))
+    }
+
+    fn common(&self) -> &Common {
+        &self.0
+    }
+
+    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
+        let common = &self.0;
+        let (bounds, sources) = tokio::try_join!(
+            async { ask.snapshot.bounds(&ask.scope).await.map_err(Problem::from) },
+            self.sources(ask),
+        )?;
+        let day = |day| Period::holding(Granularity::Daily, day).to_string();
+        Ok(MetaAnswer {
+            dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
+            metrics: Counter::ALL.into_iter().map(shown_name).collect(),
+            granularities: ask
+                .granularities
+                .iter()
+                .map(|granularity| granularity.name())
+                .collect(),
+            presets: Preset::NAMES.to_vec(),
+            time_zone: ask.zone.to_owned(),
+            currency: common.currency.as_str().to_owned(),
+            oldest_period: bounds.map(|(oldest, _)| day(oldest)),
+            newest_period: bounds.map(|(_, newest)| day(newest)),
+            sources: sources.into_iter().collect(),
+            lanes: ask
+                .snapshot
+                .freshness()
+                .lanes
+                .iter()
+                .map(|lane| lane.name.clone())
+                .collect(),
+        })
+    }
+
+    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(ask).await?;
+        let list = |name: &str, values: Vec<String>| {
+            let name = name.to_owned();
+            values
+                .into_iter()
+                .map(move |value| vec![name.clone(), value])
+                .collect::<Vec<_>>()
+        };
+        let owned = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let rows = [
+            list("dimension", owned(answer.dimensions)),
+            list("metric", owned(answer.metrics)),
+            list("granularity", owned(answer.granularities)),
+            list("preset", owned(answer.presets)),
+            list("timeZone", vec![answer.time_zone]),
+            list("currency", vec![answer.currency]),
+            list("oldestPeriod", answer.oldest_period.into_iter().collect()),
+            list("newestPeriod", answer.newest_period.into_iter().collect()),
+            list("source", answer.sources),
+            list("lane", answer.lanes),
+        ];
+        Ok(Sheet::of(vec!["name", "value"], rows.into_iter().flatten()))
+    }
+}
+
+impl Meta {
+    async fn sources<S: Snapshot>(&self, ask: &Ask<S>) -> Result<BTreeSet<String>, Problem> {
+        let filters = Filters::new();
+        let sought = Sought {
+            counters: &[Counter::Requests],
+            ..Sought::groups(&filters, By::Source.dimensions())
+        };
+        let mut sources = BTreeSet::new();
+        ask.each(self.0.days.range, &sought, |key, _, _| {
+            sources.extend(key.iter().map(ToString::to_string));
+            Ok(())
+        })
+        .await?;
+        Ok(sources)
+    }
+}

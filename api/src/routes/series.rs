@@ -1,0 +1,351 @@
+//! `GET /v1/usage/series`: usage over time.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+use rollup::counters::{Counter, Sums};
+use rollup::period::{Granularity, Period};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::access::Rule;
+use crate::ask::{Ask, Sought};
+use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
+use crate::by::{By, Row, keyed_object};
+use crate::parameter::{Form, Parameter, Parameters};
+use crate::problem::{Kind, Problem};
+use crate::question::{
+    AGENT, API_KEY, FROM, GRANULARITY, KIND, MODEL, ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM, TIME_ZONE,
+    TO, USER, granularity,
+};
+use crate::ranking::{Ranking, Sort};
+use crate::reader::{Key, Snapshot};
+use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::totals::Totals;
+
+/// How many groups are shown by name.
+const GROUPS: usize = 20;
+
+const GROUP_BY: Parameter = Parameter::optional(
+    "groupBy",
+    Form::Choice(&By::SERIES),
+    "Also the 20 largest groups by cost over the range, and what is left as `other`.",
+);
+
+/// Usage over time.
+pub(crate) struct Series {
+    common: Common,
+    granularity: Granularity,
+    group_by: Option<By>,
+}
+
+/// Usage over time.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SeriesAnswer {
+    /// The length of a bucket.
+    granularity: &'static str,
+    /// Every bucket of the range, oldest first.
+    buckets: Vec<SeriesBucket>,
+    /// The sums over the range.
+    totals: Totals,
+}
+
+/// A period, cut to the range.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Head {
+    /// `2026-01-05`, `2026-W02` or `2026-01`.
+    period_key: String,
+    /// The first day that is counted.
+    #[schema(value_type = String, format = Date)]
+    start: NaiveDate,
+    /// The last day that is counted.
+    #[schema(value_type = String, format = Date)]
+    end: NaiveDate,
+    /// The period is over.
+    complete: bool,
+    /// The range cuts the period.
+    partial: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SeriesBucket {
+    #[serde(flatten)]
+    head: Head,
+    totals: Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    groups: Option<Vec<Item>>,
+}
+
+/// A group, or what is left.
+#[derive(Debug)]
+enum Item {
+    Group(Row),
+    Other(Totals),
+}
+
+impl From<&Bucket> for Head {
+    fn from(bucket: &Bucket) -> Self {
+        Self {
+            period_key: bucket.period.to_string(),
+            start: bucket.start,
+            end: bucket.end,
+            complete: bucket.complete,
+            partial: bucket.partial,
+        }
+    }
+}
+
+impl Head {
+    pub(crate) const COLUMNS: [&'static str; 5] = ["periodKey", "start", "end", "complete", "partial"];
+
+    pub(crate) fn cells(&self) -> [String; 5] {
+        [
+            self.period_key.clone(),
+            self.start.to_string(),
+            self.end.to_string(),
+            self.complete.to_string(),
+            self.partial.to_string(),
+        ]
+    }
+}
+
+/// The buckets of a question, or why there are none.
+pub(crate) fn buckets_of<S>(
+    common: &Common,
+    granularity: Granularity,
+    ask: &Ask<S>,
+) -> Result<Vec<Bucket>, Problem> {
+    buckets(common.days.range, granularity, ask.today).ok_or_else(|| {
+        let detail = format!(
+            "the range has more than {MAX_BUCKETS} {granularity} buckets: ask for a shorter range or longer buckets"
+        );
+        Problem::new(Kind::TooMuch, detail)
+    })
+}
+
+impl Route for Series {
+    const PATH: &'static str = "/v1/usage/series";
+    const TITLE: &'static str = "Usage over time: every bucket of the range, oldest first";
+    const PARAMETERS: &'static [&'static Parameter] = &[
+        &ORGANIZATION,
+        &GRANULARITY,
+        &GROUP_BY,
+        &FROM,
+        &TO,
+        &PRESET,
+        &TIME_ZONE,
+        &AGENT,
+        &PROVIDER,
+        &MODEL,
+        &USER,
+        &TEAM,
+        &API_KEY,
+        &SOURCE,
+        &KIND,
+    ];
+    type Answer = SeriesAnswer;
+
+    fn rule(_: &Parameters) -> Rule {
+        Rule::Organization
+    }
+
+    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+        Ok(Self {
+            common,
+            granularity: granularity(parameters)?,
+            group_by: parameters.typed(GROUP_BY.name)?,
+        })
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<SeriesAnswer, Problem> {
+        let common = &self.common;
+        let buckets = buckets_of(common, self.granularity, ask)?;
+        let (sums, groups) = tokio::try_join!(self.sums(ask), self.groups(ask))?;
+        let mut whole = Sums::default();
+        let mut shown = Vec::with_capacity(buckets.len());
+        for bucket in &buckets {
+            let total = sums.get(&bucket.period).copied().unwrap_or_default();
+            whole.merge(&total);
+            shown.push(SeriesBucket {
+                head: bucket.into(),
+                totals: common.totals(&total)?,
+                groups: groups
+                    .as_ref()
+                    .map(|groups| groups.items(common, bucket.period, total))
+                    .transpose()?,
+            });
+        }
+        Ok(SeriesAnswer {
+            granularity: self.granularity.name(),
+            buckets: shown,
+            totals: common.totals(&whole)?,
+        })
+    }
+
+    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(ask).await?;
+        let currency = self.common.currency;
+        let key_columns = self.group_by.map_or(&[][..], By::dimensions);
+        let mut columns = Head::COLUMNS.to_vec();
+        columns.extend(key_columns.iter().map(|dimension| dimension.name()));
+        columns.extend(self.group_by.map(|_| "other"));
+        columns.extend(totals_columns());
+        let parts = key_columns.len();
+        let rows = answer.buckets.into_iter().flat_map(move |bucket| {
+            let head = bucket.head.cells().to_vec();
+            let row = move |key: Vec<String>, totals: &Totals| {
+                head.iter()
+                    .cloned()
+                    .chain(key)
+                    .chain(totals_cells(totals, currency))
+                    .collect::<Vec<_>>()
+            };
+            match bucket.groups {
+                None => vec![row(Vec::new(), &bucket.totals)],
+                Some(items) => items
+                    .iter()
+                    .map(|item| match item {
+                        Item::Group(group) => {
+                            let key = group.key.iter().map(ToString::to_string);
+                            row(key.chain(["false".to_owned()]).collect(), &group.totals)
+                        }
+                        Item::Other(totals) => {
+                            let key = std::iter::repeat_n(String::new(), parts);
+                            row(key.chain(["true".to_owned()]).collect(), totals)
+                        }
+                    })
+                    .collect(),
+            }
+        });
+        Ok(Sheet::of(columns, rows))
+    }
+}
+
+/// The largest groups of a series, and their sums per bucket.
+struct Groups {
+    by: By,
+    largest: Vec<Key>,
+    has_other: bool,
+    sums: HashMap<(Key, Period), Sums>,
+}
+
+impl Groups {
+    /// The groups of one bucket, and what they leave of its total.
+    fn items(&self, common: &Common, period: Period, mut left: Sums) -> Result<Vec<Item>, Problem> {
+        let mut items = Vec::with_capacity(self.largest.len() + 1);
+        for key in &self.largest {
+            let sums = self.sums.get(&(key.clone(), period)).copied().unwrap_or_default();
+            for counter in Counter::ALL {
+                left[counter] -= sums[counter];
+            }
+            items.push(Item::Group(Row {
+                by: self.by,
+                key: key.clone(),
+                totals: common.totals(&sums)?,
+            }));
+        }
+        if self.has_other {
+            items.push(Item::Other(common.totals(&left)?));
+        }
+        Ok(items)
+    }
+}
+
+impl Series {
+    async fn sums<S: Snapshot>(&self, ask: &Ask<S>) -> Result<HashMap<Period, Sums>, Problem> {
+        let mut sums: HashMap<Period, Sums> = HashMap::new();
+        let sought = Sought {
+            bucket: Some(self.granularity),
+            ..Sought::groups(&self.common.filters, &[])
+        };
+        ask.each(self.common.days.range, &sought, |_, period, piece| {
+            if let Some(period) = period {
+                sums.entry(period).or_default().merge(piece);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(sums)
+    }
+
+    async fn groups<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Option<Groups>, Problem> {
+        let Some(by) = self.group_by else {
+            return Ok(None);
+        };
+        let range = self.common.days.range;
+        let sought = Sought::groups(&self.common.filters, by.dimensions());
+        let mut ranking = Ranking::new(Sort::Cost, None, GROUPS);
+        ask.each(range, &sought, |key, _, sums| Ok(ranking.take(key, sums)?))
+            .await?;
+        let page = ranking.finish();
+        let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
+        let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
+        if !largest.is_empty() {
+            let sought = Sought {
+                bucket: Some(self.granularity),
+                keys: Some(largest.clone()),
+                ..sought
+            };
+            ask.each(range, &sought, |key, period, piece| {
+                if let Some(period) = period {
+                    sums.entry((key.clone(), period)).or_default().merge(piece);
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(Some(Groups {
+            by,
+            largest,
+            has_other: page.other.is_some(),
+            sums,
+        }))
+    }
+}
+
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Item::Group(row) => row.serialize(serializer),
+            Item::Other(totals) => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                map.serialize_entry("other", &true)?;
+                map.serialize_entry("totals", totals)?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl PartialSchema for Item {
+    fn schema() -> RefOr<Schema> {
+        keyed_object()
+            .property("other", ObjectBuilder::new().schema_type(Type::Boolean))
+            .property("totals", Ref::from_schema_name(Totals::name()))
+            .required("totals")
+            .description(Some(
+                "A group with its key, or `\"other\": true` with what the groups leave.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Item {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "SeriesGroup".into()
+    }
+}
+
+/// The schema of a list of totals.
+pub(crate) fn list_of_totals() -> ArrayBuilder {
+    ArrayBuilder::new().items(Ref::from_schema_name(Totals::name()))
+}

@@ -1,0 +1,296 @@
+//! `GET /v1/usage/table`: rows × buckets, from the platform down to one agent.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use rollup::counters::Sums;
+use rollup::event::UNATTRIBUTED;
+use rollup::period::Granularity;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::series::{Head, buckets_of, list_of_totals};
+use crate::access::Rule;
+use crate::ask::{Ask, Sought};
+use crate::by::{By, Row, keyed_object};
+use crate::parameter::{Form, Parameter, Parameters};
+use crate::problem::{Kind, Problem};
+use crate::question::{
+    AGENT, API_KEY, FROM, GRANULARITY, KIND, MODEL, OPTIONAL_ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM,
+    TIME_ZONE, TO, USER, granularity,
+};
+use crate::ranking::{Ranked, Sort};
+use crate::reader::{Key, Snapshot};
+use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::totals::Totals;
+
+const SCOPE: Parameter = Parameter::required(
+    "scope",
+    Form::Choice(&["platform", "organization", "agent"]),
+    "`platform`: the rows are organizations; `organization`: the agents of one; `agent`: one agent of it.",
+);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TableScope {
+    Platform,
+    Organization,
+    Agent,
+}
+
+impl FromStr for TableScope {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "platform" => Ok(TableScope::Platform),
+            "organization" => Ok(TableScope::Organization),
+            "agent" => Ok(TableScope::Agent),
+            _ => Err(()),
+        }
+    }
+}
+
+impl TableScope {
+    const fn name(self) -> &'static str {
+        match self {
+            TableScope::Platform => "platform",
+            TableScope::Organization => "organization",
+            TableScope::Agent => "agent",
+        }
+    }
+
+    const fn by(self) -> By {
+        match self {
+            TableScope::Platform => By::Organization,
+            TableScope::Organization | TableScope::Agent => By::Agent,
+        }
+    }
+}
+
+/// Rows × buckets.
+pub(crate) struct Table {
+    common: Common,
+    scope: TableScope,
+    granularity: Granularity,
+}
+
+/// Rows × buckets.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TableAnswer {
+    scope: &'static str,
+    granularity: &'static str,
+    /// The columns.
+    periods: Vec<Head>,
+    /// The rows with usage, the largest first and what nobody is named for last.
+    rows: Vec<TableRow>,
+    /// The sums of each column.
+    column_totals: Vec<Totals>,
+    /// The sums over all rows and columns.
+    totals: Totals,
+    /// Organizations that the scope `platform` leaves out.
+    excluded_organizations: Vec<String>,
+}
+
+#[derive(Debug)]
+struct TableRow {
+    row: Row,
+    cells: Vec<Totals>,
+}
+
+impl Route for Table {
+    const PATH: &'static str = "/v1/usage/table";
+    const TITLE: &'static str = "Rows by buckets, from the platform down to one agent";
+    const PARAMETERS: &'static [&'static Parameter] = &[
+        &SCOPE,
+        &OPTIONAL_ORGANIZATION,
+        &GRANULARITY,
+        &FROM,
+        &TO,
+        &PRESET,
+        &TIME_ZONE,
+        &AGENT,
+        &PROVIDER,
+        &MODEL,
+        &USER,
+        &TEAM,
+        &API_KEY,
+        &SOURCE,
+        &KIND,
+    ];
+    type Answer = TableAnswer;
+
+    fn rule(parameters: &Parameters) -> Rule {
+        match parameters.one(SCOPE.name) {
+            Some("organization" | "agent") => Rule::Organization,
+            _ => Rule::Platform,
+        }
+    }
+
+    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+        let scope = parameters
+            .typed(SCOPE.name)?
+            .ok_or_else(|| Problem::parameter(SCOPE.name, "this parameter is required"))?;
+        if scope == TableScope::Agent && parameters.all(AGENT.name).count() != 1 {
+            return Err(Problem::parameter(
+                AGENT.name,
+                "the scope `agent` is about exactly one agent",
+            ));
+        }
+        Ok(Self {
+            common,
+            scope,
+            granularity: granularity(parameters)?,
+        })
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<TableAnswer, Problem> {
+        let common = &self.common;
+        let buckets = buckets_of(common, self.granularity, ask)?;
+        let by = self.scope.by();
+        let mut column_sums = vec![Sums::default(); buckets.len()];
+        let mut whole = Sums::default();
+        let mut rows = Vec::new();
+        for (key, cells) in self.cells(ask, by, &buckets).await? {
+            let mut sums = Sums::default();
+            for (column, cell) in column_sums.iter_mut().zip(&cells) {
+                column.merge(cell);
+                sums.merge(cell);
+            }
+            if sums.is_zero() && cells.iter().all(Sums::is_zero) {
+                continue;
+            }
+            whole.merge(&sums);
+            rows.push((Ranked::new(Sort::Cost, key, sums.narrow()?), cells));
+        }
+        rows.sort_unstable_by(|(one, _), (other, _)| place(one, other));
+        let shown = |(ranked, cells): (Ranked, Vec<Sums>)| {
+            let totals = common.totals(&ranked.counters.into())?;
+            let row = Row {
+                by,
+                key: ranked.position.key,
+                totals,
+            };
+            let cells = cells
+                .iter()
+                .map(|sums| common.totals(sums))
+                .collect::<Result<_, _>>()?;
+            Ok(TableRow { row, cells })
+        };
+        Ok(TableAnswer {
+            scope: self.scope.name(),
+            granularity: self.granularity.name(),
+            periods: buckets.iter().map(Head::from).collect(),
+            rows: rows.into_iter().map(shown).collect::<Result<_, Problem>>()?,
+            column_totals: column_sums
+                .iter()
+                .map(|sums| common.totals(sums))
+                .collect::<Result<_, _>>()?,
+            totals: common.totals(&whole)?,
+            excluded_organizations: match self.scope {
+                TableScope::Platform => common.excluded.clone(),
+                TableScope::Organization | TableScope::Agent => Vec::new(),
+            },
+        })
+    }
+
+    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(ask).await?;
+        let currency = self.common.currency;
+        let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
+        columns.extend(Head::COLUMNS);
+        columns.extend(totals_columns());
+        let heads: Vec<_> = answer.periods.iter().map(Head::cells).collect();
+        let rows = answer.rows.into_iter().flat_map(move |row| {
+            let key: Vec<String> = row.row.key.iter().map(ToString::to_string).collect();
+            let cells = heads.iter().zip(&row.cells).map(|(head, totals)| {
+                let key = key.iter().cloned();
+                key.chain(head.iter().cloned())
+                    .chain(totals_cells(totals, currency))
+                    .collect()
+            });
+            cells.collect::<Vec<_>>()
+        });
+        Ok(Sheet::of(columns, rows))
+    }
+}
+
+impl Table {
+    /// The sums of every row in every bucket.
+    async fn cells<S: Snapshot>(
+        &self,
+        ask: &Ask<S>,
+        by: By,
+        buckets: &[crate::bucket::Bucket],
+    ) -> Result<HashMap<Key, Vec<Sums>>, Problem> {
+        let columns: HashMap<_, _> = buckets
+            .iter()
+            .enumerate()
+            .map(|(at, bucket)| (bucket.period, at))
+            .collect();
+        let limit = self.common.limits.cells;
+        let mut rows: HashMap<Key, Vec<Sums>> = HashMap::new();
+        let sought = Sought {
+            bucket: Some(self.granularity),
+            ..Sought::groups(&self.common.filters, by.dimensions())
+        };
+        ask.each(self.common.days.range, &sought, |key, period, piece| {
+            let Some(at) = period.and_then(|period| columns.get(&period)) else {
+                return Ok(());
+            };
+            if let Some(cells) = rows.get_mut(key) {
+                cells[*at].merge(piece);
+                return Ok(());
+            }
+            if (rows.len() + 1) * buckets.len() > limit {
+                let detail = format!(
+                    "the table has more than {limit} cells: ask for longer buckets or a shorter range, or page \
+                     through `/v1/usage/breakdown`"
+                );
+                return Err(Problem::new(Kind::TooMuch, detail));
+            }
+            let mut cells = vec![Sums::default(); buckets.len()];
+            cells[*at].merge(piece);
+            rows.insert(key.clone(), cells);
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
+    }
+}
+
+/// The largest first, and what nobody is named for last.
+fn place(one: &Ranked, other: &Ranked) -> Ordering {
+    let unnamed = |ranked: &Ranked| ranked.position.key.iter().any(|part| **part == *UNATTRIBUTED);
+    unnamed(one).cmp(&unnamed(other)).then_with(|| one.cmp(other))
+}
+
+impl Serialize for TableRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        Row::serialize_key(self.row.by, &self.row.key, &mut map)?;
+        map.serialize_entry("cells", &self.cells)?;
+        map.serialize_entry("totals", &self.row.totals)?;
+        map.end()
+    }
+}
+
+impl PartialSchema for TableRow {
+    fn schema() -> RefOr<Schema> {
+        keyed_object()
+            .property("cells", list_of_totals())
+            .property("totals", Ref::from_schema_name(Totals::name()))
+            .required("cells")
+            .required("totals")
+            .description(Some("A row: its key, one cell per period, and their sums."))
+            .into()
+    }
+}
+
+impl ToSchema for TableRow {}
