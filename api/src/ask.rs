@@ -166,7 +166,9 @@ impl<S: Snapshot> Ask<S> {
         };
         let (past, current) = range.split(self.today);
         let part = async |range: Option<Range>| match range {
-            Some(range) => self.part(organization, self.query(range, sought)).await.map(Some),
+            Some(range) => Box::pin(self.part(organization, self.query(range, sought)))
+                .await
+                .map(Some),
             None => Ok(None),
         };
         let (past, current) = tokio::try_join!(part(past), part(current))?;

@@ -63,6 +63,8 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
         key: K,
         make: impl Future<Output = Result<V, E>>,
     ) -> Result<Arc<V>, E> {
+        // The makings of answers are large: they are moved by their address.
+        let make = Box::pin(make);
         let now = self.tick.fetch_add(1, Ordering::Relaxed);
         let slot = self.slot(&key);
         slot.used.store(now, Ordering::Relaxed);

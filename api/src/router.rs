@@ -116,7 +116,7 @@ fn entry<Q: Route, R: Reader>() -> Entry<R> {
                          Extension(caller): Extension<Caller>,
                          RawQuery(query): RawQuery,
                          headers: HeaderMap| {
-        answer::<Q, R>(&app, &caller, query.as_deref(), &headers).await
+        Box::pin(answer::<Q, R>(&app, &caller, query.as_deref(), &headers)).await
     };
     Entry {
         described: Described::of::<Q>(),
