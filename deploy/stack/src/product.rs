@@ -134,6 +134,14 @@ impl Product {
         serde_json::from_str(&text).map_err(|error| Error::Other(format!("{path}: {error}")))
     }
 
+    /// The status and the body of any address.
+    pub async fn get(&self, url: &str) -> Result<(u16, String)> {
+        let failed = |error: reqwest::Error| Error::Other(format!("{url}: {error}"));
+        let answer = self.http.get(url).send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(failed)?))
+    }
+
     /// The text of `/metrics`.
     pub async fn metrics(&self) -> Result<String> {
         let failed = |error: reqwest::Error| Error::Other(format!("metrics: {error}"));

@@ -149,10 +149,16 @@ async fn caught_up(
     let start = Instant::now();
     loop {
         stand.product.process().check()?;
-        let answers = Answers::ask(&stand.product, organizations, truth).await?;
-        let differences = answers.differences(truth);
-        if differences.is_empty() || start.elapsed() >= CATCH_UP {
-            return Ok((answers, differences));
+        let last = start.elapsed() >= CATCH_UP;
+        match Answers::ask(&stand.product, organizations, truth).await {
+            Err(error) if last => return Err(error),
+            Err(_) => {}
+            Ok(answers) => {
+                let differences = answers.differences(truth);
+                if differences.is_empty() || last {
+                    return Ok((answers, differences));
+                }
+            }
         }
         tokio::time::sleep(COMPARE).await;
     }
