@@ -1,0 +1,151 @@
+//! The command line: what is wrong is said in one clear sentence, with an exit code that says who must act.
+
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use stack::mongodb::{Mongo, Options};
+
+use crate::world::{World, event, run};
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn wrong_settings_are_all_reported_at_once_with_64() {
+    let wrong = variables(&[("SOURCE", "rabbit"), ("BATCH_MAX_AGE", "soon"), ("MONGODB_URI", "mongodb://u:geheim@h")]);
+    for command in [&["run"][..], &["config", "check"]] {
+        let (code, told) = run(command, wrong.clone()).await;
+        assert_eq!(code, 64, "{told}");
+        for variable in ["USAGE_LEDGER_SOURCE", "USAGE_LEDGER_BATCH_MAX_AGE", "USAGE_LEDGER_AUTH"] {
+            assert!(told.contains(variable), "{variable}: {told}");
+        }
+        assert!(!told.contains("geheim"), "{told}");
+    }
+    let (code, told) = run(&["run", "--api-addr"], Vec::new()).await;
+    assert_eq!(code, 64, "{told}");
+    let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", "postgres://x")])).await;
+    assert_eq!(code, 64, "{told}");
+    assert!(told.contains("USAGE_LEDGER_MONGODB_URI"), "{told}");
+    let (code, told) = run(&["config", "check"], variables(&[("AUTH", "off"), ("MONGODB_URI", "mongodb://u:geheim@h")])).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("USAGE_LEDGER_MONGODB_URI=<redacted>") && !told.contains("geheim"), "{told}");
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_one_sentence_and_1() {
+    let port = stack::net::free_port().expect("a port");
+    let uri = format!("mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=500");
+    let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", &uri)])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI)"), "{told}");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_one_sentence_and_1() {
+    let options = Options { login: Some(("ledger".into(), "right".into())), ..Options::default() };
+    let mongo = Mongo::start(options).await.expect("MongoDB starts");
+    let world = World::on(&mongo, "credentials").await;
+    let wrong = world.uri.replace("ledger:right@", "ledger:geheim@");
+    let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", &wrong)])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("refused the credentials") && !told.contains("geheim"), "{told}");
+    let mut right = world.ready(&[]).await;
+    world.insert_one(event("acme")).await;
+    world.wait_read(&mut right, 1).await;
+}
+
+#[tokio::test]
+async fn an_unknown_collection_of_another_database_is_an_error() {
+    let world = World::new("elsewhere").await;
+    let elsewhere = format!("{}_app.events", world.name);
+    let settings = [("EVENTS_COLLECTION", elsewhere.as_str())];
+    let (code, told) = run(&["run"], world.variables(&settings)).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("there is no collection `events`"), "{told}");
+    let database = world.database.client().database(&format!("{}_app", world.name));
+    database.create_collection("events").await.expect("creates");
+    let mut worker = world.ready(&settings).await;
+    database.collection("events").insert_one(event("acme")).await.expect("inserts");
+    world.wait_read(&mut worker, 1).await;
+}
+
+#[tokio::test]
+async fn a_second_program_on_a_port_is_one_sentence_and_1() {
+    let world = World::new("port").await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let taken = listener.local_addr().expect("an address").to_string();
+    let arguments = ["run", "--api-addr", &taken];
+    let (code, told) = run(&arguments, world.variables(&[])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains(&format!("cannot listen on {taken} (USAGE_LEDGER_API_ADDR): another program")), "{told}");
+}
+
+#[tokio::test]
+async fn the_schema_is_created_checked_and_refused() {
+    let world = World::new("schema").await;
+    let (code, told) = run(&["serve"], world.variables(&[])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("usage-ledger migrate"), "{told}");
+    for _ in 0..2 {
+        let (code, told) = run(&["migrate"], world.variables(&[])).await;
+        assert_eq!(code, 0, "{told}");
+    }
+    let incomplete = doc! {"_id": "v1/x", "organizationId": "acme"};
+    world.collection("usageLedger").insert_one(incomplete).await.expect_err("the validator refuses it");
+    for (name, value) in [("TIME_ZONE", "Europe/Berlin"), ("CURRENCY", "EUR"), ("GRANULARITIES", "daily")] {
+        let (code, told) = run(&["run"], world.variables(&[(name, value)])).await;
+        assert_eq!(code, 64, "{told}");
+        assert!(told.contains(&format!("USAGE_LEDGER_{name}: the ledger was created with")), "{told}");
+    }
+    world.collection("usageLedger").drop_indexes().await.expect("drops");
+    let (code, told) = run(&["run"], world.variables(&[])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("run `usage-ledger migrate`"), "{told}");
+    let version = doc! {"$set": {"schemaVersion": 99}};
+    world.collection("usageMeta").update_one(doc! {}, version).await.expect("updates");
+    for command in ["migrate", "run"] {
+        let (code, told) = run(&[command], world.variables(&[])).await;
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains("schema version 99"), "{told}");
+    }
+}
+
+/// Another source has fed the ledger: where the new one begins has to be said.
+#[tokio::test]
+async fn a_second_source_needs_to_be_told_where_to_begin() {
+    let world = World::new("second_source").await;
+    let mut worker = world.ready(&[]).await;
+    world.insert_one(event("acme")).await;
+    world.wait_read(&mut worker, 1).await;
+    worker.stop(Duration::from_secs(20)).await.expect("drains");
+    world.database.create_collection("otherEvents").await.expect("creates");
+    let (code, told) = run(&["run"], world.variables(&[("EVENTS_COLLECTION", "otherEvents")])).await;
+    assert_eq!(code, 64, "{told}");
+    assert!(told.contains("USAGE_LEDGER_START_AT"), "{told}");
+    let begun = [("EVENTS_COLLECTION", "otherEvents"), ("START_AT", "2026-02-01T00:00:00Z")];
+    let mut worker = world.ready(&begun).await;
+    // Completed before the start: another ledger has it.
+    world.collection("otherEvents").insert_one(event("acme")).await.expect("inserts");
+    let skipped = || async {
+        let fence = world.collection("usageFences").find_one(doc! {"_id": {"$regex": "otherEvents$"}}).await;
+        fence.expect("reads").is_some_and(|fence| fence.get_i64("skipped").is_ok_and(|skipped| skipped == 1))
+    };
+    worker.process().wait_until("skipped", crate::world::PATIENCE, skipped).await.expect("skips");
+    assert_eq!(world.sums(doc! {}).await["ledger daily"]["requests"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sigterm_drains_what_was_read_and_exits_0() {
+    let world = World::new("sigterm").await;
+    let mut worker = world.ready(&[("BATCH_MAX_AGE", "1h")]).await;
+    world.insert_one(event("acme")).await;
+    let pending = || async {
+        let metrics = worker.metrics().await.unwrap_or_default();
+        metrics.lines().any(|line| line == "usage_ledger_pending_events 1")
+    };
+    crate::world::eventually("folded", pending).await;
+    assert_eq!(world.fence_number("counted").await, 0);
+    worker.stop(Duration::from_secs(20)).await.expect("exits with 0");
+    assert_eq!(world.fence_number("counted").await, 1);
+}

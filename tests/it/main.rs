@@ -1,0 +1,13 @@
+//! The real program against real servers: what a user would see, with faults made on purpose.
+//!
+//! The suite starts its own MongoDB, one for all tests that only need a database of their own; a test that
+//! breaks its server has one for itself.
+
+mod changes;
+mod cli;
+mod exactness;
+mod faults;
+mod history;
+mod replicas;
+mod stopped;
+mod world;
