@@ -1,7 +1,9 @@
 //! From what a source read to what the contract says of it.
 
 mod bson;
+mod cloud_events;
 mod json;
+mod message;
 
 use std::borrow::Cow;
 
@@ -112,10 +114,7 @@ impl Payload {
     #[must_use]
     pub fn judge(&self, rules: &Rules) -> Judged<'_> {
         match self {
-            Payload::Message { value, .. } => match value.as_deref() {
-                None | Some([]) => Judged::rejected(Reject::record(Reason::EmptyRecord)),
-                Some(value) => judge(|| json::read(value), rules),
-            },
+            Payload::Message { value, headers } => judge(|| message::read(value.as_deref(), headers), rules),
             Payload::Document(document) => judge_document(document, rules),
             Payload::Change(change) => judge_change(change, rules),
             Payload::Oversized { .. } => Judged::rejected(Reject::record(Reason::TooLarge)),

@@ -25,6 +25,11 @@ pub const UNKNOWN: &str = "__unknown__";
 /// Stands for a team or an API key that the event does not name.
 pub const NONE: &str = "__none__";
 
+/// The `type` of a finished request; that of an event without one.
+pub const COMPLETED: &str = "request.completed";
+/// The `type` of a correction of one.
+pub const CORRECTED: &str = "request.corrected";
+
 /// The largest quantity that one event may report, also for a cost in nano-units.
 pub const MAX_QUANTITY: i64 = 1_000_000_000_000_000;
 /// The longest text, in characters.

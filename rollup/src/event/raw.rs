@@ -173,7 +173,7 @@ impl<'a> RawEvent<'a> {
     }
 
     /// Takes out what was written into a field.
-    pub(super) fn take(&mut self, field: Field) -> Value<'a> {
+    pub fn take(&mut self, field: Field) -> Value<'a> {
         std::mem::take(&mut self.values[field as usize])
     }
 }
@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Value<'de> {
+impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
         impl<'de> Visitor<'de> for Any {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::DateTime;
 
 use super::{
-    Checked, Dimensions, DocumentId, Event, Field, Identity, Kind, MAX_QUANTITY, MAX_TEXT_CHARS, NONE,
+    COMPLETED, CORRECTED, Checked, Dimensions, DocumentId, Event, Field, Identity, Kind, MAX_QUANTITY, MAX_TEXT_CHARS, NONE,
     RawEvent, Reason, Reject, Skip, UNATTRIBUTED, UNKNOWN, Value,
 };
 use crate::counters::{Counter, Counters};
@@ -32,8 +32,8 @@ pub fn validate<'a>(mut raw: RawEvent<'a>, rules: &Rules) -> Result<Checked<'a>,
         return Err(Reject::field(Reason::DuplicateField, field));
     }
     match optional_text(&mut raw, Field::Type)?.as_deref() {
-        None | Some("request.completed") => {}
-        Some("request.corrected") => return Err(Reject::field(Reason::UnsupportedType, Field::Type)),
+        None | Some(COMPLETED) => {}
+        Some(CORRECTED) => return Err(Reject::field(Reason::UnsupportedType, Field::Type)),
         Some(_) => return Ok(Checked::Skipped(Skip::OtherType)),
     }
     if flag(&mut raw, Field::TestMode)? {

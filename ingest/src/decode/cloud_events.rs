@@ -1,0 +1,169 @@
+//! CloudEvents 1.0: structured JSON, and Kafka's binary mode with its `ce_*` headers.
+//!
+//! | attribute | field |
+//! |---|---|
+//! | `id` | `eventId`; one in the data must be the same |
+//! | `type` | `type`, whatever the data says |
+//! | `time` | `completedAt`; without it, that of the data |
+//! | `source` | none: ours is in the data |
+//! | `data` | the rest |
+
+use rollup::event::{COMPLETED, CORRECTED, Field, RawEvent, Reason, Reject, Value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json;
+use super::message::{self, Header};
+
+/// The version that is read here.
+const VERSION: &str = "1.0";
+
+/// The attributes that become fields.
+#[derive(Debug)]
+pub(super) struct Attributes<'a> {
+    id: Value<'a>,
+    r#type: Value<'a>,
+    time: Value<'a>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Those in the headers of a record in binary mode; `None` where it is in none.
+    pub(super) fn of(headers: &'a [Header]) -> Result<Option<Self>, Reject> {
+        let value = |name: &str| message::header(headers, name);
+        let once = |name: &str, field: Field| {
+            let is_it = |header: &&Header| header.0.eq_ignore_ascii_case(name);
+            match headers.iter().filter(is_it).count() {
+                0 | 1 => Ok(value(name)?.map_or(Value::Absent, |text| Value::Text(text.into()))),
+                _ => Err(Reject::field(Reason::DuplicateField, field)),
+            }
+        };
+        let attributes = Self {
+            id: once("ce_id", Field::EventId)?,
+            r#type: once("ce_type", Field::Type)?,
+            time: once("ce_time", Field::CompletedAt)?,
+        };
+        let version = value("ce_specversion")?;
+        let any = version.is_some() || attributes.id != Value::Absent || attributes.r#type != Value::Absent;
+        if !any {
+            return Ok(None);
+        }
+        let version = version.map_or(Value::Absent, |text| Value::Text(text.into()));
+        check_version(&version)?;
+        Ok(Some(attributes))
+    }
+
+    /// Whether the type is one that this ledger books; also where it is no type at all, to be rejected.
+    pub(super) fn is_booked(&self) -> bool {
+        match &self.r#type {
+            Value::Text(name) if !name.is_empty() => [COMPLETED, CORRECTED].contains(&name.as_ref()),
+            _ => true,
+        }
+    }
+
+    /// The event without its data.
+    pub(super) fn alone(self) -> RawEvent<'a> {
+        let mut event = RawEvent::default();
+        event.set(Field::Type, self.r#type);
+        event
+    }
+
+    /// The event that the data describes.
+    pub(super) fn with_data(self, mut event: RawEvent<'a>) -> Result<RawEvent<'a>, Reject> {
+        // Both are required of a CloudEvent; our own field would be optional.
+        for (value, field) in [(&self.id, Field::EventId), (&self.r#type, Field::Type)] {
+            match value {
+                Value::Absent => return Err(Reject::field(Reason::MissingField, field)),
+                Value::Text(text) if text.is_empty() => return Err(Reject::field(Reason::EmptyText, field)),
+                _ => {}
+            }
+        }
+        let own_id = event.take(Field::EventId);
+        if own_id != Value::Absent && own_id != self.id {
+            return Err(Reject::field(Reason::IdMismatch, Field::EventId));
+        }
+        event.set(Field::EventId, self.id);
+        event.take(Field::Type);
+        event.set(Field::Type, self.r#type);
+        if self.time != Value::Absent {
+            event.take(Field::CompletedAt);
+            event.set(Field::CompletedAt, self.time);
+        }
+        Ok(event)
+    }
+}
+
+/// A CloudEvent as one JSON object.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    specversion: Value<'a>,
+    #[serde(borrow, default)]
+    id: Value<'a>,
+    #[serde(borrow, default)]
+    r#type: Value<'a>,
+    #[serde(borrow, default)]
+    time: Value<'a>,
+    #[serde(borrow, default)]
+    datacontenttype: Value<'a>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data_base64: Value<'a>,
+}
+
+/// Whether a JSON object says that it is a CloudEvent.
+pub(super) fn is_structured(value: &[u8]) -> bool {
+    let envelope = serde_json::from_slice::<Envelope<'_>>(value);
+    envelope.is_ok_and(|envelope| envelope.specversion != Value::Absent)
+}
+
+pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
+    let envelope: Envelope<'_> =
+        serde_json::from_str(text).map_err(|_| Reject::record(Reason::InvalidJson))?;
+    check_version(&envelope.specversion)?;
+    let attributes = Attributes {
+        id: envelope.id,
+        r#type: envelope.r#type,
+        time: envelope.time,
+    };
+    if !attributes.is_booked() {
+        return Ok(attributes.alone());
+    }
+    let is_json = match &envelope.datacontenttype {
+        Value::Absent => true,
+        Value::Text(content_type) => message::is_json(content_type),
+        _ => false,
+    };
+    if !is_json {
+        return Err(attribute(Reason::UnsupportedContentType, "datacontenttype"));
+    }
+    if envelope.data_base64 != Value::Absent {
+        return Err(attribute(Reason::UnsupportedContentType, "data_base64"));
+    }
+    let data = envelope
+        .data
+        .ok_or(attribute(Reason::MissingField, "data"))?
+        .get();
+    if !data.starts_with('{') {
+        return Err(attribute(Reason::WrongType, "data"));
+    }
+    attributes.with_data(json::read(data.as_bytes())?)
+}
+
+fn check_version(version: &Value<'_>) -> Result<(), Reject> {
+    match version {
+        Value::Text(text) if text == VERSION => Ok(()),
+        Value::Absent => Err(attribute(Reason::MissingField, "specversion")),
+        _ => Err(attribute(Reason::InvalidValue, "specversion")),
+    }
+}
+
+const fn attribute(reason: Reason, name: &'static str) -> Reject {
+    Reject {
+        reason,
+        field: Some(name),
+    }
+}
+
+#[cfg(test)]
+mod tests;
