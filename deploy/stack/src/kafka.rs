@@ -97,7 +97,7 @@ impl Broker {
             .arg(&settings);
         run(format.spawn()?).await?;
         let spec = java.broker(&settings, &folder.path().join("log"));
-        let process = launch(&spec).await?;
+        let process = spec.clone().spawn_until(STARTED, START).await?;
         let brokers = net::loopback(options.advertised.unwrap_or(port)).to_string();
         let description = format!("Apache Kafka, started from {}", java.jars.display());
         Ok(Self {
@@ -201,7 +201,7 @@ impl Broker {
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         let own = self.own_mut()?;
-        own.process = launch(&own.spec).await?;
+        own.process = own.spec.clone().spawn_until(STARTED, START).await?;
         Ok(())
     }
 
@@ -332,15 +332,6 @@ fn not_ours() -> Error {
     Error::Other(format!(
         "the cluster that {USER_BROKERS} names is the user's own: it is not started or stopped"
     ))
-}
-
-async fn launch(spec: &Spec) -> Result<Process> {
-    let log = spec.log().to_owned();
-    let before = std::fs::metadata(&log).map_or(0, |data| data.len());
-    let mut process = spec.clone().spawn()?;
-    let probe = || async { log_after(&log, before).contains(STARTED) };
-    process.wait_until("serving", START, probe).await?;
-    Ok(process)
 }
 
 /// Waits for a tool; returns what it printed.

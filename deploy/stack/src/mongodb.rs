@@ -11,7 +11,6 @@ use ::mongodb::Client;
 use ::mongodb::error::ErrorKind;
 use ::mongodb::options::ClientOptions;
 use bson::{Document, doc};
-use tokio::net::TcpStream;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
@@ -39,6 +38,16 @@ pub enum Kind {
     Mongod,
     /// SecantusDB.
     Secantus,
+}
+
+impl Kind {
+    /// What a server writes when it takes connections.
+    fn says(self) -> &'static str {
+        match self {
+            Kind::Mongod => "Waiting for connections",
+            _ => "listening on",
+        }
+    }
 }
 
 /// How to start a server.
@@ -130,10 +139,8 @@ impl Mongo {
             Kind::Mongod => mongod(program, port, folder.path(), options).await?,
             _ => secantus(program, port, folder.path(), options),
         };
-        let mut process = spec.clone().spawn()?;
-        let direct = direct_uri(port, None);
-        answers(&mut process, port).await?;
-        let client = connect(&direct).await?;
+        let mut process = spec.clone().spawn_until(kind.says(), START).await?;
+        let client = connect(&direct_uri(port, None)).await?;
         if kind == Kind::Mongod {
             initiate(&client, port).await?;
         }
@@ -244,9 +251,9 @@ impl Mongo {
     /// writes.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
+        let says = self.kind.says();
         let own = self.own_mut()?;
-        own.process = own.spec.clone().spawn()?;
-        answers(&mut own.process, own.port).await?;
+        own.process = own.spec.clone().spawn_until(says, START).await?;
         let client = connect(&direct_uri(own.port, None)).await?;
         writable(&mut own.process, &client).await.map(drop)
     }
@@ -384,11 +391,6 @@ async fn version(client: &Client) -> Result<String> {
         .get_str("version")
         .unwrap_or("of an unknown version")
         .to_owned())
-}
-
-async fn answers(process: &mut Process, port: u16) -> Result<()> {
-    let probe = || async move { TcpStream::connect(net::loopback(port)).await.is_ok() };
-    process.wait_until("taking connections", START, probe).await
 }
 
 async fn initiate(client: &Client, port: u16) -> Result<()> {
