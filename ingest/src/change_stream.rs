@@ -162,7 +162,7 @@ async fn follow<C: Clock>(
             Interrupt::Stopped(stop) => {
                 let told = signals
                     .send(Signal::Stopped {
-                        lane: grant.key,
+                        lane: events.lane(),
                         stop: Stop::clone(&stop),
                     })
                     .await;

@@ -169,10 +169,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Signal::Topology(lanes) => self.store_topology(lanes),
             Signal::Assigned { lane, reply } => self.acquire(lane, reply),
             Signal::Revoked { lanes, reply } => {
-                for key in lanes {
-                    if let Some(lane) = self.remove(key) {
-                        self.health.forget(&lane.id);
+                for lane in lanes {
+                    if let Some(key) = self.key_of(&lane) {
+                        self.remove(key);
                     }
+                    self.health.forget(&lane);
                 }
                 if reply.send(()).is_err() {
                     tracing::debug!("the source went on without waiting for its lanes to be let go of");
@@ -186,15 +187,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
             }
             Signal::Stopped { lane, stop } => {
-                if let Some(lane) = self.lanes.get_mut(&lane) {
-                    if !self.health.is_stopped(&lane.id, stop.reason) {
-                        tracing::error!(
-                            lane = %lane.id, reason = stop.reason.name(), detail = stop.detail,
-                            "the lane stopped; nothing is skipped. Look at `usage-ledger lanes list`, then say how to go on: \
-                             `usage-ledger lanes resume --lane {} --from earliest|now --accept-gap`", lane.id
-                        );
-                    }
-                    self.health.lane(&lane.id, LaneHealth::Stopped(stop.reason));
+                if !self.health.is_stopped(&lane, stop.reason) {
+                    tracing::error!(
+                        %lane, reason = stop.reason.name(), detail = stop.detail,
+                        "the lane stopped; nothing is skipped. Look at `usage-ledger lanes list`, then say how to go on: \
+                         `usage-ledger lanes resume --lane {lane} --from earliest|now --accept-gap`"
+                    );
+                }
+                self.health.lane(&lane, LaneHealth::Stopped(stop.reason));
+                let granted = self.key_of(&lane).and_then(|key| self.lanes.get_mut(&key));
+                if let Some(lane) = granted {
                     lane.stop = Some(stop);
                 }
             }
@@ -438,13 +440,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         Some(lane)
     }
 
+    fn key_of(&self, lane: &LaneId) -> Option<LaneKey> {
+        let found = self.lanes.iter().find(|(_, ours)| ours.id == *lane);
+        found.map(|(key, _)| *key)
+    }
+
     fn lose(&mut self, lane: &LaneId) {
-        let key = self
-            .lanes
-            .iter()
-            .find(|(_, ours)| ours.id == *lane)
-            .map(|(key, _)| *key);
-        if let Some(lane) = key.and_then(|key| self.remove(key)) {
+        if let Some(lane) = self.key_of(lane).and_then(|key| self.remove(key)) {
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
             self.metrics.lanes_lost.inc();
             self.health.watermark(&lane.id, None);

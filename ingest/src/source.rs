@@ -105,10 +105,10 @@ pub enum Signal {
         /// Where the answer goes.
         reply: oneshot::Sender<Grant>,
     },
-    /// The source no longer has these grants. Nothing more is committed for them.
+    /// The source no longer has these lanes, granted or not. Nothing more is committed for them.
     Revoked {
         /// Which.
-        lanes: Vec<LaneKey>,
+        lanes: Vec<LaneId>,
         /// Answered when the loop has let go of them.
         reply: oneshot::Sender<()>,
     },
@@ -124,10 +124,11 @@ pub enum Signal {
         /// cannot tell yet.
         as_of_ms: Option<i64>,
     },
-    /// The lane cannot go on, and must not skip ahead.
+    /// The lane cannot go on, and must not skip ahead. Where it is granted, what was read of it is committed
+    /// first, and then it is let go of.
     Stopped {
         /// Which.
-        lane: LaneKey,
+        lane: LaneId,
         /// Why.
         stop: Stop,
     },

@@ -92,8 +92,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
         match side {
             Side::Acquired { lane, reply, result } => {
-                if let Some((fence, generations)) = result.map_err(fatal)? {
-                    self.granted(lane, reply, fence, generations);
+                match result.map_err(fatal)? {
+                    Some((fence, generations)) => self.granted(lane, reply, fence, generations),
+                    None => self.health.forget(&lane),
                 }
             }
             Side::Renewed { lane, epoch, result } => match result {
@@ -136,6 +137,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         };
         if reply.send(grant).is_err() {
             // The source gave the lane up while we waited for it.
+            self.health.forget(&id);
             let ledger = Arc::clone(&self.ledger);
             self.side.push(Box::pin(async move {
                 Side::Noted(until_back(|| ledger.release(&id, epoch)).await)
@@ -178,6 +180,9 @@ async fn acquire<L: Ledger>(
     let mut standby = false;
     health.waits(lane, LaneHealth::Acquiring);
     loop {
+        if reply.is_closed() {
+            return Ok(None);
+        }
         let pause = match ledger.acquire(lane, lease).await {
             Ok(Acquired::Granted(fence, generations)) => {
                 health.ledger_away(None);
@@ -199,9 +204,6 @@ async fn acquire<L: Ledger>(
             }
             Err(error) => return Err(error),
         };
-        if reply.is_closed() {
-            return Ok(None);
-        }
         tokio::time::sleep(pause).await;
     }
 }
