@@ -7,6 +7,7 @@
 
 pub mod lanes;
 pub mod ledger;
+pub mod reader;
 pub mod schema;
 
 mod convert;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::config::{Config, Source};
+use crate::config::{Config, Problem, Source};
 use crate::store::Store;
 use crate::store::ledger::MongoLedger;
 use crate::store::schema::Change;
@@ -128,7 +128,8 @@ async fn start(
         worker(config, &store, health.clone(), &registry, &mut tasks, stop).await?;
     }
     if let Some(listener) = api {
-        let router = api::Router::new();
+        let router = api::router(reader_settings(config), store.clone(), Arc::new(now), &registry)
+            .map_err(|error| reader_failure(&error))?;
         tracing::info!(address = %address(&listener), "the reader listens");
         serve(&mut tasks, listener, router, stop);
     }
@@ -152,6 +153,18 @@ fn reader_settings(config: &Config) -> api::Settings {
         excluded_organizations: config.excluded_organizations.clone(),
         ..api::Settings::new(*grouping.calendar(), config.identity.currency.clone(), access)
     }
+}
+
+fn reader_failure(error: &api::SettingsError) -> Failure {
+    let variable = match error {
+        api::SettingsError::Key(_) => "USAGE_LEDGER_JWT_SECRET, _JWT_PUBLIC_KEY or _JWT_JWKS_URL",
+        api::SettingsError::Currency(_) => "USAGE_LEDGER_CURRENCY",
+        api::SettingsError::Metrics(_) => return Failure::Failed(error.to_string()),
+    };
+    Failure::Settings(vec![Problem {
+        variable: variable.into(),
+        message: error.to_string(),
+    }])
 }
 
 fn serve(tasks: &mut Tasks, listener: TcpListener, router: api::Router, stop: &CancellationToken) {

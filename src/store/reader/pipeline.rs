@@ -1,0 +1,278 @@
+//! From a query to an aggregation. Values are always values here: whatever a caller asks for ends up as a
+//! string to be compared with, never as a part of the query's structure.
+
+use api::reader::{Dimension, Key, Query, Rows, Scope, Span};
+use mongodb::bson::{Bson, Document, doc};
+use rollup::counters::Counter;
+use rollup::fold::Set;
+use rollup::key;
+use rollup::period::Period;
+
+/// Of how many rows a group is made.
+pub(super) const ROWS: &str = "rows";
+/// The granularity of a group's period.
+pub(super) const GRANULARITY: &str = "g";
+/// The key of a group's period.
+pub(super) const PERIOD: &str = "p";
+/// Up to so many rows are fetched by their `_id`; more are scanned.
+const MOST_IDS: usize = 4_000;
+
+/// The name of a part of a group's key.
+pub(super) fn part(at: usize) -> String {
+    format!("k{at}")
+}
+
+/// The aggregation that answers a query.
+pub(super) fn of(query: &Query) -> Vec<Document> {
+    let limit = i64::try_from(query.row_limit).unwrap_or(i64::MAX - 1) + 1;
+    let mut id = Document::new();
+    for (at, dimension) in query.group_by.iter().enumerate() {
+        id.insert(part(at), format!("${}", field(query.rows, *dimension)));
+    }
+    if query.by_period {
+        id.insert(GRANULARITY, "$granularity");
+        id.insert(PERIOD, "$periodKey");
+    }
+    let id = if id.is_empty() { Bson::Null } else { id.into() };
+    let mut group = doc! {"_id": id, ROWS: {"$sum": 1_i64}};
+    for counter in &query.counters {
+        group.insert(counter.name(), doc! {"$sum": format!("${}", counter.name())});
+    }
+    let mut stages = vec![
+        doc! {"$match": selected(query)},
+        doc! {"$limit": limit},
+        doc! {"$group": group},
+    ];
+    if let Some(order) = query.order {
+        stages.push(doc! {"$sort": {order.0.name(): -1, Counter::TotalTokens.name(): -1, "_id": 1}});
+    }
+    stages
+}
+
+/// The rows of these periods that also fit `other`. Each branch has all of it, so that each finds its index.
+pub(super) fn rows_in(rows: Rows, scope: &Scope, cover: &[Span], other: &Document) -> Document {
+    let mut spans = cover.iter().map(|span| {
+        let (first, last) = (span.first.to_string(), span.last.to_string());
+        let mut branch = owner(scope);
+        branch.insert("granularity", span.first.granularity().name());
+        if let Rows::Rollups(set) = rows {
+            branch.insert("set", set.name());
+        }
+        let keys = if first == last {
+            first.into()
+        } else {
+            Bson::from(doc! {"$gte": first, "$lte": last})
+        };
+        branch.insert("periodKey", keys);
+        branch.extend(other.clone());
+        branch
+    });
+    match (spans.next(), spans.next()) {
+        (None, _) => doc! {"_id": {"$in": []}},
+        (Some(only), None) => only,
+        (Some(first), Some(second)) => {
+            let all: Vec<Document> = [first, second].into_iter().chain(spans).collect();
+            doc! {"$or": all}
+        }
+    }
+}
+
+/// The rows of these owners.
+pub(super) fn owner(scope: &Scope) -> Document {
+    match scope {
+        Scope::Organizations(these) => match these.as_slice() {
+            [one] => doc! {"organizationId": {"$eq": one}},
+            several => doc! {"organizationId": {"$in": several}},
+        },
+        Scope::AllExcept(none) if none.is_empty() => Document::new(),
+        Scope::AllExcept(these) => doc! {"organizationId": {"$nin": these}},
+    }
+}
+
+fn selected(query: &Query) -> Document {
+    if let Some(ids) = ids(query) {
+        return doc! {"_id": {"$in": ids}};
+    }
+    let filters = query.filters.iter();
+    let mut other: Document = filters
+        .map(|(dimension, values)| {
+            (
+                field(query.rows, *dimension).to_owned(),
+                doc! {"$in": values}.into(),
+            )
+        })
+        .collect();
+    if let Some(keys) = &query.keys {
+        let named = |key: &Key| -> Document {
+            let parts = query.group_by.iter().zip(key);
+            parts
+                .map(|(dimension, value)| {
+                    (
+                        field(query.rows, *dimension).to_owned(),
+                        doc! {"$eq": &**value}.into(),
+                    )
+                })
+                .collect()
+        };
+        other.insert("$or", keys.iter().map(named).collect::<Vec<_>>());
+    }
+    rows_in(query.rows, &query.scope, &query.cover, &other)
+}
+
+/// The `_id`s of the rows, where the query names each of them.
+fn ids(query: &Query) -> Option<Vec<String>> {
+    let (Rows::Rollups(set), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
+        return None;
+    };
+    let values = values(set, query)?;
+    let periods: Vec<Period> = query.cover.iter().flat_map(|span| span.periods()).collect();
+    if organizations.len() * periods.len() * values.len() > MOST_IDS {
+        return None;
+    }
+    let mut ids = Vec::with_capacity(organizations.len() * periods.len() * values.len());
+    for organization in organizations {
+        for period in &periods {
+            for (value, provider) in &values {
+                ids.push(key::rollup(organization, *period, set, value, *provider));
+            }
+        }
+    }
+    Some(ids)
+}
+
+/// The values of a set, with the provider where it belongs to the value.
+fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
+    let of = |dimension| {
+        query
+            .filters
+            .get(&dimension)
+            .map(|values| values.iter().map(String::as_str))
+    };
+    if let Some(keys) = &query.keys {
+        // Keys and filters at once are rare: then rows are scanned.
+        let at = |dimension| query.group_by.iter().position(|grouped| *grouped == dimension);
+        let provider = at(Dimension::Provider);
+        let value = at(dimension(set)?)?;
+        let whole = query.filters.is_empty() && (set == Set::Model) == provider.is_some();
+        return whole.then(|| {
+            keys.iter()
+                .map(|key| (&*key[value], provider.map(|at| &*key[at])))
+                .collect()
+        });
+    }
+    match set {
+        Set::Organization => None,
+        Set::Model => {
+            let (models, providers) = (of(Dimension::Model)?, of(Dimension::Provider)?);
+            Some(
+                models
+                    .flat_map(|model| providers.clone().map(move |provider| (model, Some(provider))))
+                    .collect(),
+            )
+        }
+        Set::Agent | Set::User | Set::Source => {
+            Some(of(dimension(set)?)?.map(|value| (value, None)).collect())
+        }
+    }
+}
+
+/// The dimension whose value a set's rows carry.
+fn dimension(set: Set) -> Option<Dimension> {
+    match set {
+        Set::Organization => None,
+        Set::Agent => Some(Dimension::Agent),
+        Set::Model => Some(Dimension::Model),
+        Set::User => Some(Dimension::User),
+        Set::Source => Some(Dimension::Source),
+    }
+}
+
+/// The field that holds a dimension.
+fn field(rows: Rows, named: Dimension) -> &'static str {
+    match rows {
+        Rows::Rollups(set) if dimension(set) == Some(named) => "value",
+        Rows::Rollups(_) | Rows::Ledger => named.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use rollup::period::Granularity;
+
+    fn query(rows: Rows) -> Query {
+        let day = |key: &str| Period::parse(Granularity::Daily, key).expect(key);
+        Query {
+            rows,
+            scope: Scope::Organizations(vec!["acme".into()]),
+            cover: vec![Span {
+                first: day("2026-01-05"),
+                last: day("2026-01-06"),
+            }],
+            filters: BTreeMap::new(),
+            group_by: Vec::new(),
+            by_period: false,
+            keys: None,
+            counters: vec![Counter::Requests],
+            order: None,
+            row_limit: 7,
+        }
+    }
+
+    #[test]
+    fn a_total_is_one_group_of_a_scan() {
+        let expected = vec![
+            doc! {"$match": {
+                "organizationId": {"$eq": "acme"}, "granularity": "daily", "set": "organization",
+                "periodKey": {"$gte": "2026-01-05", "$lte": "2026-01-06"},
+            }},
+            doc! {"$limit": 8_i64},
+            doc! {"$group": {"_id": null, "rows": {"$sum": 1_i64}, "requests": {"$sum": "$requests"}}},
+        ];
+        assert_eq!(of(&query(Rows::Rollups(Set::Organization))), expected);
+    }
+
+    #[test]
+    fn rows_that_are_all_named_are_fetched_by_their_ids() {
+        let mut one = query(Rows::Rollups(Set::User));
+        one.filters.insert(Dimension::User, vec!["u/1".into()]);
+        let ids = [
+            "v1/acme/daily/2026-01-05/user/u%2F1",
+            "v1/acme/daily/2026-01-06/user/u%2F1",
+        ];
+        assert_eq!(selected(&one), doc! {"_id": {"$in": ids.as_slice()}});
+
+        let mut models = query(Rows::Rollups(Set::Model));
+        models.group_by = vec![Dimension::Model, Dimension::Provider];
+        models.keys = Some(vec![Box::new(["m".into(), "p".into()])]);
+        let ids = [
+            "v1/acme/daily/2026-01-05/model/m/p",
+            "v1/acme/daily/2026-01-06/model/m/p",
+        ];
+        assert_eq!(selected(&models), doc! {"_id": {"$in": ids.as_slice()}});
+
+        models.keys = None;
+        models.filters.insert(Dimension::Model, vec!["m".into()]);
+        assert_eq!(
+            super::ids(&models),
+            None,
+            "a model without its provider is no whole key"
+        );
+    }
+
+    #[test]
+    fn a_filter_is_a_list_of_values_whatever_they_look_like() {
+        let mut ledger = query(Rows::Ledger);
+        ledger
+            .filters
+            .insert(Dimension::Team, vec![r#"{"$ne": null}"#.into(), "$where".into()]);
+        let selected = selected(&ledger);
+        assert_eq!(
+            selected.get("teamId"),
+            Some(&doc! {"$in": [r#"{"$ne": null}"#, "$where"]}.into())
+        );
+        assert!(!selected.contains_key("set"));
+    }
+}
