@@ -10,7 +10,7 @@ use rollup::event::{Checked, Field, Identity, Reason, Reject, Rules, judge_time}
 use rollup::fold::{Delta, Fold, Grouping};
 
 use crate::decode::Source;
-use crate::dedupe::{EventHash, Generation, Window};
+use crate::dedupe::{EventHash, Generation, Windows};
 use crate::lane::{LastRecord, Position};
 use crate::ledger::{DeadLetter, Tally};
 use crate::source::Record;
@@ -101,6 +101,8 @@ struct Entry {
     record: Record,
     source: Source,
     verdict: Verdict,
+    /// The document, where the history scan found it.
+    scanned: Option<EventHash>,
 }
 
 /// The records of one lane that are folded and not yet committed.
@@ -126,7 +128,23 @@ impl LaneBatch {
     }
 
     /// Judges a record, and folds it if it counts.
-    pub fn push(&mut self, record: Record, policy: &Policy, window: &mut Window, now: DateTime<Utc>) {
+    ///
+    /// A document's insert that the stream brings after the scan has taken the document in is the same record
+    /// again: only the position moves.
+    pub fn push(&mut self, record: Record, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
+        let scanned = match record.payload.document_id() {
+            Some(id) if record.historical => Some(EventHash::of_document(id)),
+            Some(id)
+                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(id)) =>
+            {
+                self.idle(record.next, record.as_of_ms);
+                return;
+            }
+            _ => None,
+        };
+        if let Some(id) = scanned {
+            windows.scanned.insert(id);
+        }
         let judged = record.payload.judge(&policy.rules);
         let source = judged.source;
         let max_age = if record.historical { None } else { policy.max_age };
@@ -139,7 +157,7 @@ impl LaneBatch {
                     Identity::Document => None,
                 };
                 // A duplicate of a counted event is one whatever the clock says by now.
-                if id.is_some_and(|id| !window.insert(id)) {
+                if id.is_some_and(|id| !windows.events.insert(id)) {
                     Ok(Verdict::Duplicate)
                 } else {
                     let booked = judge_time(event.completed_at_ms, now, max_age).and_then(|()| {
@@ -148,7 +166,7 @@ impl LaneBatch {
                             .map_err(|_| Reject::field(Reason::OutOfRange, Field::CompletedAt))
                     });
                     if let (Err(_), Some(id)) = (&booked, id) {
-                        window.forget(id);
+                        windows.events.forget(id);
                     }
                     booked.map(|()| Verdict::Counted(id))
                 }
@@ -164,6 +182,7 @@ impl LaneBatch {
             record,
             source,
             verdict,
+            scanned,
         });
     }
 
@@ -248,17 +267,26 @@ impl LaneBatch {
     /// The ids that were counted, and the newest source time among their records.
     #[must_use]
     pub fn ids(&self) -> Generation {
-        let mut generation = Generation {
-            newest_ms: i64::MIN,
-            ids: Vec::new(),
-        };
-        for entry in &self.entries {
-            if let Verdict::Counted(Some(id)) = entry.verdict {
-                generation.ids.push(id);
-                generation.newest_ms = generation.newest_ms.max(entry.record.source_time_ms);
-            }
-        }
-        generation
+        Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted(Some(id)) => Some((id, entry.record.source_time_ms)),
+            _ => None,
+        }))
+    }
+
+    /// The documents that the history scan found, and the newest source time among them.
+    #[must_use]
+    pub fn scanned(&self) -> Generation {
+        Generation::of(
+            self.entries
+                .iter()
+                .filter_map(|entry| Some((entry.scanned?, entry.record.source_time_ms))),
+        )
+    }
+
+    /// The source time of the oldest record, or of the moment in which the lane was idle.
+    #[must_use]
+    pub fn oldest_or_idle_ms(&self) -> Option<i64> {
+        self.oldest_ms().or(self.watermark_ms())
     }
 
     /// The rejected records.
@@ -299,11 +327,11 @@ impl LaneBatch {
     /// Rejects the records that were counted: booking them would overflow a stored counter. Called when a
     /// batch has been cut down to one record.
     #[must_use]
-    pub fn reject_overflow(mut self, policy: &Policy, window: &mut Window) -> Self {
+    pub fn reject_overflow(mut self, policy: &Policy, windows: &mut Windows) -> Self {
         for entry in &mut self.entries {
             if let Verdict::Counted(id) = entry.verdict {
                 if let Some(id) = id {
-                    window.forget(id);
+                    windows.events.forget(id);
                 }
                 let event_id = entry
                     .record

@@ -7,7 +7,7 @@ mod message;
 
 use std::borrow::Cow;
 
-use ::bson::{Bson, RawDocument, RawDocumentBuf};
+use ::bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf};
 use rollup::event::{
     Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
 };
@@ -83,6 +83,18 @@ impl Payload {
                 Err(_) => name(element(change)),
             },
             Payload::Oversized { place, .. } => place.clone(),
+        }
+    }
+
+    /// The `_id` of the event's document, where the record is that document or its insert.
+    #[must_use]
+    pub fn document_id(&self) -> Option<RawBsonRef<'_>> {
+        match self {
+            Payload::Document(document) => document.get("_id").ok().flatten(),
+            Payload::Change(change) if change.get_str("operationType").is_ok_and(|name| name == "insert") => {
+                change.get_document("documentKey").ok()?.get("_id").ok().flatten()
+            }
+            Payload::Change(_) | Payload::Message { .. } | Payload::Oversized { .. } => None,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocumentBuf};
 use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
@@ -18,10 +20,22 @@ impl EventHash {
     /// The hash of an id.
     #[must_use]
     pub fn of(event_id: &str) -> Self {
-        let digest = Sha256::digest(event_id.as_bytes());
-        let mut bytes = [0; Self::BYTES];
-        bytes.copy_from_slice(&digest[..Self::BYTES]);
-        Self(u128::from_be_bytes(bytes))
+        Self::of_bytes(event_id.as_bytes())
+    }
+
+    /// The hash of the `_id` of an event's document. It is never compared with that of an event id.
+    #[must_use]
+    pub fn of_document(id: RawBsonRef<'_>) -> Self {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("_id"), id);
+        Self::of_bytes(document.as_bytes())
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
+        let mut first = [0; Self::BYTES];
+        first.copy_from_slice(&digest[..Self::BYTES]);
+        Self(u128::from_be_bytes(first))
     }
 
     /// The packed form that is stored.
@@ -78,6 +92,44 @@ pub struct Generation {
     pub ids: Vec<EventHash>,
 }
 
+impl Generation {
+    /// Ids with the source time (ms) of their records.
+    pub fn of(ids: impl Iterator<Item = (EventHash, i64)>) -> Self {
+        let mut generation = Self {
+            newest_ms: i64::MIN,
+            ids: Vec::new(),
+        };
+        for (id, source_time_ms) in ids {
+            generation.ids.push(id);
+            generation.newest_ms = generation.newest_ms.max(source_time_ms);
+        }
+        generation
+    }
+}
+
+/// What one commit does to a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remember {
+    /// The ids that it adds.
+    pub ids: Generation,
+    /// Commits whose newest id is older than this (ms of source time) are forgotten; `None`: none is.
+    pub forget_before_ms: Option<i64>,
+}
+
+/// The windows of one lane.
+#[derive(Debug, Default)]
+pub struct Windows<W = Window> {
+    /// Event ids, for as long as `USAGE_LEDGER_DEDUPE_WINDOW` says.
+    pub events: W,
+    /// `_id`s of documents that the history scan took in, for [`SCANNED_MS`]: their inserts may still be on
+    /// their way in the stream. MongoDB's majority reads never run ahead of its change streams; a server that
+    /// holds its stream back while a transaction is open may answer reads that do.
+    pub scanned: W,
+}
+
+/// For how long, in milliseconds, a scanned document's `_id` is remembered: twice the life of a transaction.
+pub const SCANNED_MS: i64 = 120_000;
+
 /// The ids of one lane that are known: those of the window, and those of every batch folded since and not
 /// yet committed. Age is measured in the time of the *source*, so that an outage does not open the window.
 #[derive(Debug, Default)]
@@ -106,22 +158,50 @@ impl Window {
         self.known.insert(id)
     }
 
+    /// Whether an id is known.
+    #[must_use]
+    pub fn contains(&self, id: EventHash) -> bool {
+        self.known.contains(&id)
+    }
+
     /// Forgets an id whose event turned out not to be counted.
     pub fn forget(&mut self, id: EventHash) {
         self.known.remove(&id);
     }
 
-    /// The ids of a commit became permanent.
-    pub fn committed(&mut self, generation: Generation) {
-        if !generation.ids.is_empty() {
-            self.generations.push_back(generation);
+    /// What a commit that adds these ids does to the window; `oldest_of_batch_ms` is the source time of the
+    /// oldest record in it.
+    #[must_use]
+    pub fn remember(
+        &self,
+        ids: Generation,
+        oldest_of_batch_ms: Option<i64>,
+        window_ms: i64,
+        max_ids: usize,
+    ) -> Remember {
+        let horizon = oldest_of_batch_ms.map(|oldest| self.horizon_ms(oldest, window_ms, max_ids));
+        let forget_before_ms =
+            horizon.filter(|horizon| self.oldest_ms().is_some_and(|oldest| oldest < *horizon));
+        Remember {
+            ids,
+            forget_before_ms,
+        }
+    }
+
+    /// A commit became permanent.
+    pub fn committed(&mut self, remember: &Remember) {
+        if !remember.ids.ids.is_empty() {
+            self.generations.push_back(remember.ids.clone());
+        }
+        if let Some(horizon) = remember.forget_before_ms {
+            self.expire(horizon);
         }
     }
 
     /// The source time before which whole commits may be forgotten, given the oldest record of the newest
     /// batch and the window's length; or later, where the window would hold more than `max_ids` ids.
     #[must_use]
-    pub fn horizon_ms(&self, oldest_of_batch_ms: i64, window_ms: i64, max_ids: usize) -> i64 {
+    fn horizon_ms(&self, oldest_of_batch_ms: i64, window_ms: i64, max_ids: usize) -> i64 {
         let mut horizon = oldest_of_batch_ms.saturating_sub(window_ms);
         let mut held = self.known.len();
         for generation in &self.generations {
@@ -135,7 +215,7 @@ impl Window {
     }
 
     /// Forgets the commits whose newest id is older than the horizon, as the store did.
-    pub fn expire(&mut self, horizon_ms: i64) {
+    fn expire(&mut self, horizon_ms: i64) {
         let known = &mut self.known;
         self.generations.retain(|generation| {
             let keep = generation.newest_ms >= horizon_ms;
@@ -196,7 +276,9 @@ mod tests {
         assert!(!window.insert(EventHash::of("a")));
         assert!(window.insert(EventHash::of("b")));
         assert!(!window.insert(EventHash::of("b")));
-        window.committed(generation(2_000, &["b"]));
+        let remember = window.remember(generation(2_000, &["b"]), Some(2_000), 1_000, 10);
+        assert_eq!(remember.forget_before_ms, None);
+        window.committed(&remember);
         assert_eq!(window.horizon_ms(2_000, 1_000, 10), 1_000);
         window.expire(1_000);
         assert!(

@@ -8,7 +8,7 @@ use rollup::event::Reject;
 use rollup::fold::Delta;
 
 use crate::decode::Payload;
-use crate::dedupe::{EventHash, Generation};
+use crate::dedupe::{EventHash, Generation, Remember, Windows};
 use crate::lane::{Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -61,10 +61,10 @@ pub struct LaneCommit {
     pub watermark_ms: Option<i64>,
     /// What became of the records.
     pub tally: Tally,
-    /// The ids that were counted, with the newest source time.
-    pub ids: Generation,
-    /// Ids of commits older than this (ms of source time) are deleted; `None`: there are none.
-    pub expire_before_ms: Option<i64>,
+    /// The event ids that were counted.
+    pub events: Remember,
+    /// The documents that the history scan took in.
+    pub scanned: Remember,
     /// The rejected records.
     pub letters: Vec<DeadLetter>,
 }
@@ -124,11 +124,14 @@ pub enum FenceError {
     Fatal(String),
 }
 
+/// A fence that is ours, and the ids of its lane's windows, oldest commit first.
+pub type Granted = (Fence, Windows<Vec<Generation>>);
+
 /// The answer to an attempt to acquire a lane.
 #[derive(Debug)]
 pub enum Acquired {
-    /// The lane is ours from here on, with the ids of its window, oldest commit first.
-    Granted(Fence, Vec<Generation>),
+    /// The lane is ours from here on.
+    Granted(Granted),
     /// Another process leads, and its lease has not run out.
     Held {
         /// Who.

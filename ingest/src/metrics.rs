@@ -197,7 +197,12 @@ impl Freshness {
             "usage_ledger_data_as_of_timestamp_seconds",
             "The instant up to which every event that reached the source is counted; 0 while unknown",
         )?;
-        Ok(Self { health, clock, lag, as_of })
+        Ok(Self {
+            health,
+            clock,
+            lag,
+            as_of,
+        })
     }
 }
 
@@ -207,12 +212,16 @@ impl Collector for Freshness {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        #[allow(clippy::cast_precision_loss, reason = "milliseconds of this century are exact in a double")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "milliseconds of this century are exact in a double"
+        )]
         let seconds = |millis: i64| millis as f64 / 1000.0;
         let as_of = self.health.data_as_of_ms();
         let now_ms = self.clock.now().timestamp_millis();
         self.as_of.set(as_of.map_or(0.0, seconds));
-        self.lag.set(as_of.map_or(f64::NAN, |as_of| seconds((now_ms - as_of).max(0))));
+        self.lag
+            .set(as_of.map_or(f64::NAN, |as_of| seconds((now_ms - as_of).max(0))));
         [self.lag.collect(), self.as_of.collect()].concat()
     }
 }

@@ -229,10 +229,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             if lane.current.records() == 0 {
                 self.health.lane(&lane.id, reading(&record.next));
             }
-            let (bytes, rows) = (lane.current.bytes(), lane.current.rows());
+            let (events, bytes, rows) = (lane.current.records(), lane.current.bytes(), lane.current.rows());
             lane.current
-                .push(record, &self.settings.policy, &mut lane.window, now);
-            self.filling.events += 1;
+                .push(record, &self.settings.policy, &mut lane.windows, now);
+            self.filling.events += lane.current.records() - events;
             self.filling.bytes += lane.current.bytes() - bytes;
             self.filling.rows += lane.current.rows() - rows;
             folded = true;
@@ -388,10 +388,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 continue;
             };
             lane.seq += 1;
-            lane.window.committed(done.ids.clone());
-            if let Some(horizon) = done.expire_before_ms {
-                lane.window.expire(horizon);
-            }
+            lane.windows.events.committed(&done.events);
+            lane.windows.scanned.committed(&done.scanned);
             if let Some(position) = batch.position() {
                 lane.committed.send_replace(Some(position.clone()));
             }
@@ -462,14 +460,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.pending.set(count(pending));
         self.metrics.lanes.set(count(self.lanes.len()));
-        self.metrics
-            .dedupe_ids
-            .set(count(self.lanes.values().map(|lane| lane.window.len()).sum()));
+        self.metrics.dedupe_ids.set(count(
+            self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
+        ));
         let now_ms = self.clock.now().timestamp_millis();
         let oldest = self
             .lanes
             .values()
-            .filter_map(|lane| lane.window.oldest_ms())
+            .filter_map(|lane| lane.windows.events.oldest_ms())
             .min();
         #[allow(clippy::cast_precision_loss, reason = "seconds of a window, shown to people")]
         self.metrics

@@ -1,6 +1,7 @@
 //! Values of the core as they are stored.
 
 use ingest::decode::Payload;
+use ingest::dedupe::Remember;
 use ingest::lane::{LastRecord, Position, Scan};
 use ingest::ledger::{DeadLetter, LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
@@ -152,14 +153,35 @@ pub(super) fn last(fence: &Document) -> Option<LastRecord> {
     })
 }
 
-/// The ids of one commit of one lane.
-pub(super) fn ids(lane: &LaneCommit) -> Document {
-    doc! {
-        "_id": format!("{}/{}", lane.fence.lane, lane.fence.seq),
-        "lane": lane.fence.lane.as_str(),
-        "seq": lane.fence.seq,
-        "newest": DateTime::from_millis(lane.ids.newest_ms),
-        "ids": Binary { subtype: BinarySubtype::Generic, bytes: pack(&lane.ids.ids) },
+/// The ids that one commit adds to a window of a lane; `None`: it adds none.
+pub(super) fn ids(lane: &LaneCommit, window: WindowName, remember: &Remember) -> Option<Document> {
+    if remember.ids.ids.is_empty() {
+        return None;
+    }
+    let (id, seq) = (&lane.fence.lane, lane.fence.seq);
+    Some(doc! {
+        "_id": format!("{id}/{}/{seq}", window.name()),
+        "lane": id.as_str(),
+        "window": window.name(),
+        "seq": seq,
+        "newest": DateTime::from_millis(remember.ids.newest_ms),
+        "ids": Binary { subtype: BinarySubtype::Generic, bytes: pack(&remember.ids.ids) },
+    })
+}
+
+/// The windows of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WindowName {
+    Events,
+    Scanned,
+}
+
+impl WindowName {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            WindowName::Events => "events",
+            WindowName::Scanned => "scanned",
+        }
     }
 }
 

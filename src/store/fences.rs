@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime as Instant, Utc};
-use ingest::dedupe::{EventHash, Generation};
+use ingest::dedupe::{EventHash, Generation, Windows};
 use ingest::lane::{Fence, LaneId};
 use ingest::ledger::{Acquired, FenceError};
 use ingest::source::Stop;
@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReturnDocument;
 
+use super::convert::WindowName;
 use super::{DEDUPE, FENCES, META, Store, convert, failure};
 
 impl Store {
@@ -67,11 +68,11 @@ impl Store {
         };
         let fence = read(&taken)
             .map_err(|why| FenceError::Fatal(format!("the fence of `{lane}` is damaged: {why}")))?;
-        Ok(Acquired::Granted(fence, self.window(lane).await?))
+        Ok(Acquired::Granted((fence, self.windows(lane).await?)))
     }
 
-    /// The ids of the lane's window, oldest commit first.
-    async fn window(&self, lane: &LaneId) -> Result<Vec<Generation>, FenceError> {
+    /// The ids of the lane's windows, oldest commit first.
+    async fn windows(&self, lane: &LaneId) -> Result<Windows<Vec<Generation>>, FenceError> {
         let away = |error: DriverError| failure::fence(&error);
         let mut cursor = self
             .collection(DEDUPE)
@@ -79,24 +80,30 @@ impl Store {
             .sort(doc! {"seq": 1})
             .await
             .map_err(away)?;
-        let mut generations = Vec::new();
+        let mut windows: Windows<Vec<Generation>> = Windows::default();
         while cursor.advance().await.map_err(away)? {
             let stored = cursor.current();
             let ids = stored
                 .get_binary("ids")
                 .ok()
                 .and_then(|ids| EventHash::unpack(ids.bytes));
-            let (Ok(newest), Some(ids)) = (stored.get_datetime("newest"), ids) else {
+            let (Ok(window), Ok(newest), Some(ids)) =
+                (stored.get_str("window"), stored.get_datetime("newest"), ids)
+            else {
                 return Err(FenceError::Fatal(format!(
                     "a document of `{DEDUPE}` for `{lane}` is damaged"
                 )));
             };
-            generations.push(Generation {
+            let generation = Generation {
                 newest_ms: newest.timestamp_millis(),
                 ids,
-            });
+            };
+            match window == WindowName::Scanned.name() {
+                true => windows.scanned.push(generation),
+                false => windows.events.push(generation),
+            }
         }
-        Ok(generations)
+        Ok(windows)
     }
 
     pub(super) async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
 use ingest::lane::{LaneId, Resolution, resolve};
-use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger};
+use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger};
 use ingest::source::Stop;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -23,6 +23,7 @@ use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::counters::Overflow;
 use rollup::period::Calendar;
 
+use super::convert::WindowName;
 use super::failure::Failure;
 use super::{DEAD_LETTERS, DEDUPE, FENCES, LEDGER, ROLLUPS, Store, convert};
 
@@ -127,20 +128,34 @@ impl MongoLedger {
         }
         self.update_all(session, DEAD_LETTERS, letters.into_iter())
             .await?;
+        self.remember(session, commit).await?;
+        Ok(())
+    }
+
+    async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
         let dedupe = self.store.collection(DEDUPE);
-        let ids: Vec<Document> = commit
-            .lanes
+        let windows = |lane| {
+            let lane: &LaneCommit = lane;
+            [
+                (WindowName::Events, &lane.events),
+                (WindowName::Scanned, &lane.scanned),
+            ]
+            .map(|(name, window)| (lane, name, window))
+        };
+        let changes: Vec<_> = commit.lanes.iter().flat_map(windows).collect();
+        let ids: Vec<Document> = changes
             .iter()
-            .filter(|lane| !lane.ids.ids.is_empty())
-            .map(convert::ids)
+            .filter_map(|(lane, name, window)| convert::ids(lane, *name, window))
             .collect();
         if !ids.is_empty() {
             dedupe.insert_many(ids).session(&mut *session).await?;
         }
-        for lane in &commit.lanes {
-            if let Some(horizon_ms) = lane.expire_before_ms {
+        for (lane, name, window) in changes {
+            if let Some(horizon_ms) = window.forget_before_ms {
                 let horizon = DateTime::from_millis(horizon_ms);
-                let old = doc! {"lane": lane.fence.lane.as_str(), "newest": {"$lt": horizon}};
+                let old = doc! {
+                    "lane": lane.fence.lane.as_str(), "window": name.name(), "newest": {"$lt": horizon},
+                };
                 dedupe.delete_many(old).session(&mut *session).await?;
             }
         }

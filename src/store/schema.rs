@@ -44,7 +44,10 @@ fn indexes(collection: &str) -> Vec<Document> {
             doc! {"organizationId": 1, "granularity": 1, "set": 1, "periodKey": 1},
             doc! {"granularity": 1, "set": 1, "periodKey": 1},
         ],
-        DEDUPE => vec![doc! {"lane": 1, "seq": 1}, doc! {"lane": 1, "newest": 1}],
+        DEDUPE => vec![
+            doc! {"lane": 1, "seq": 1},
+            doc! {"lane": 1, "window": 1, "newest": 1},
+        ],
         DEAD_LETTERS => vec![doc! {"lane": 1, "rejectedAt": 1}, doc! {"eventId": 1}],
         _ => vec![],
     }

@@ -139,7 +139,9 @@ impl<C: Clock> Reader<'_, C> {
             }
             let document = cursor.current().to_owned();
             let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
-                return Err(Interrupt::Failed("a document of the collection has no readable `_id`".into()));
+                return Err(Interrupt::Failed(
+                    "a document of the collection has no readable `_id`".into(),
+                ));
             };
             bytes += document.as_bytes().len();
             documents.push((id, document));

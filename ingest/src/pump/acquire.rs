@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Lane, Pump, backoff};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
-use crate::dedupe::{Generation, Window};
+use crate::dedupe::{Window, Windows};
 use crate::health::{Health, LaneHealth};
-use crate::lane::{Fence, LaneId};
-use crate::ledger::{Acquired, FenceError, Ledger};
+use crate::lane::LaneId;
+use crate::ledger::{Acquired, FenceError, Granted, Ledger};
 use crate::source::{Grant, LaneKey};
 
 /// How often a lane without a lease is asked for again while another process holds it.
@@ -23,7 +23,7 @@ pub(super) enum Side {
     Acquired {
         lane: LaneId,
         reply: oneshot::Sender<Grant>,
-        result: Result<Option<(Fence, Vec<Generation>)>, FenceError>,
+        result: Result<Option<Granted>, FenceError>,
     },
     Renewed {
         lane: LaneId,
@@ -91,12 +91,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
         match side {
-            Side::Acquired { lane, reply, result } => {
-                match result.map_err(fatal)? {
-                    Some((fence, generations)) => self.granted(lane, reply, fence, generations),
-                    None => self.health.forget(&lane),
-                }
-            }
+            Side::Acquired { lane, reply, result } => match result.map_err(fatal)? {
+                Some((fence, stored)) => self.granted(lane, reply, fence, stored),
+                None => self.health.forget(&lane),
+            },
             Side::Renewed { lane, epoch, result } => match result {
                 Ok(true) => self.health.ledger_away(None),
                 Ok(false) => {
@@ -117,13 +115,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         Ok(())
     }
 
-    fn granted(
-        &mut self,
-        id: LaneId,
-        reply: oneshot::Sender<Grant>,
-        fence: Fence,
-        generations: Vec<Generation>,
-    ) {
+    fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, (fence, stored): Granted) {
         self.granted += 1;
         let key = LaneKey(self.granted);
         let (epoch, seq) = (fence.epoch, fence.seq);
@@ -147,14 +139,17 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         tracing::info!(lane = %id, epoch, seq, "the lane is ours");
         self.health.watermark(&id, None);
         let current = LaneBatch::new(&self.settings.policy.grouping);
-        let window = Window::load(generations);
+        let windows = Windows {
+            events: Window::load(stored.events),
+            scanned: Window::load(stored.scanned),
+        };
         self.lanes.insert(
             key,
             Lane {
                 id,
                 epoch,
                 seq,
-                window,
+                windows,
                 current,
                 lost,
                 committed,
@@ -175,7 +170,7 @@ async fn acquire<L: Ledger>(
     lease: Option<Duration>,
     health: &Health,
     reply: &oneshot::Sender<Grant>,
-) -> Result<Option<(Fence, Vec<Generation>)>, FenceError> {
+) -> Result<Option<Granted>, FenceError> {
     let mut waited = backoff();
     let mut standby = false;
     health.waits(lane, LaneHealth::Acquiring);
@@ -184,9 +179,9 @@ async fn acquire<L: Ledger>(
             return Ok(None);
         }
         let pause = match ledger.acquire(lane, lease).await {
-            Ok(Acquired::Granted(fence, generations)) => {
+            Ok(Acquired::Granted(granted)) => {
                 health.ledger_away(None);
-                return Ok(Some((fence, generations)));
+                return Ok(Some(granted));
             }
             Ok(Acquired::Held { owner }) => {
                 health.ledger_away(None);

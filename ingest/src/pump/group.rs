@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::Window;
+use crate::dedupe::{SCANNED_MS, Windows};
 use crate::lane::{FenceMove, LaneId};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::{LaneKey, Stop};
@@ -17,7 +17,7 @@ pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) epoch: i64,
     pub(super) seq: i64,
-    pub(super) window: Window,
+    pub(super) windows: Windows,
     /// What is being folded, and not yet on its way.
     pub(super) current: LaneBatch,
     pub(super) lost: tokio_util::sync::CancellationToken,
@@ -58,9 +58,7 @@ impl Group {
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get(key) else { continue };
             batch.close_into(&mut commit.delta);
-            let horizon = batch.oldest_ms().map(|oldest| lane.window.horizon_ms(oldest, window.length_ms, max_ids));
-            let expire_before_ms =
-                horizon.filter(|horizon| lane.window.oldest_ms().is_some_and(|oldest| oldest < *horizon));
+            let (events, scanned) = (&lane.windows.events, &lane.windows.scanned);
             commit.lanes.push(LaneCommit {
                 fence: FenceMove {
                     lane: lane.id.clone(),
@@ -71,8 +69,8 @@ impl Group {
                 last: batch.last(),
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
-                ids: batch.ids(),
-                expire_before_ms,
+                events: events.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids),
+                scanned: scanned.remember(batch.scanned(), batch.oldest_or_idle_ms(), SCANNED_MS, usize::MAX),
                 letters: batch.letters(),
             });
         }
@@ -120,7 +118,7 @@ impl Group {
     pub(super) fn reject_overflow(self, lanes: &mut HashMap<LaneKey, Lane>, policy: &Policy) -> Self {
         let reject = |(key, batch): (LaneKey, LaneBatch)| {
             let lane = lanes.get_mut(&key)?;
-            Some((key, batch.reject_overflow(policy, &mut lane.window)))
+            Some((key, batch.reject_overflow(policy, &mut lane.windows)))
         };
         Self {
             lanes: self.lanes.into_iter().filter_map(reject).collect(),
