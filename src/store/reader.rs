@@ -16,6 +16,7 @@ use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::options::{CollectionOptions, ReadConcern};
 use mongodb::{ClientSession, Collection, SessionCursor};
 use rollup::counters::Counters;
 use rollup::fold::Set;
@@ -49,11 +50,11 @@ impl api::reader::Reader for Store {
             .snapshot(true)
             .await
             .map_err(|error| failed(&error))?;
-        let fences = all(&mut session, &self.raw(FENCES), doc! {}).await?;
+        let fences = all(&mut session, &self.snapshot_of(FENCES), doc! {}).await?;
         let at = session
             .snapshot_time()
             .ok_or_else(|| ReadError::Malformed("the server does not tell the time of a snapshot".into()))?;
-        let meta = all(&mut session, &self.raw(META), doc! {"_id": "ledger"}).await?;
+        let meta = all(&mut session, &self.snapshot_of(META), doc! {"_id": "ledger"}).await?;
         let [meta] = meta.as_slice() else {
             return Err(ReadError::Malformed(format!(
                 "`{META}` does not describe a ledger"
@@ -68,8 +69,13 @@ impl api::reader::Reader for Store {
 }
 
 impl Store {
-    fn raw(&self, name: &str) -> Collection<RawDocumentBuf> {
-        self.database.collection(name)
+    /// A collection read as of a snapshot. The driver leaves a read concern that is there already, such as
+    /// the database's, as it is, also in a snapshot session: it must be this one from the start.
+    fn snapshot_of(&self, name: &str) -> Collection<RawDocumentBuf> {
+        let options = CollectionOptions::builder()
+            .read_concern(ReadConcern::snapshot())
+            .build();
+        self.database.collection_with_options(name, options)
     }
 }
 
@@ -87,8 +93,8 @@ impl Snapshot {
     async fn open(self, query: Query) -> Result<Reading, ReadError> {
         let mut session = self.session().await?;
         let collection = match query.rows {
-            Rows::Ledger => self.store.raw(LEDGER),
-            Rows::Rollups(_) => self.store.raw(ROLLUPS),
+            Rows::Ledger => self.store.snapshot_of(LEDGER),
+            Rows::Rollups(_) => self.store.snapshot_of(ROLLUPS),
         };
         let cursor = collection
             .aggregate(pipeline::of(&query))
@@ -151,7 +157,7 @@ impl Port for Snapshot {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
         let filter = pipeline::rows_in(Rows::Rollups(Set::Organization), &scope, cover, &Document::new());
         let mut session = self.session().await?;
-        let mut rows = all(&mut session, &self.store.raw(ROLLUPS), filter).await?;
+        let mut rows = all(&mut session, &self.store.snapshot_of(ROLLUPS), filter).await?;
         rows.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
         let mut digest = Sha256::new();
         for row in &rows {
@@ -173,7 +179,7 @@ impl Snapshot {
         let mut session = self.session().await?;
         let row = self
             .store
-            .collection(ROLLUPS)
+            .snapshot_of(ROLLUPS)
             .find_one(filter)
             .sort(doc! {"periodKey": direction})
             .projection(doc! {"_id": 0, "periodKey": 1})
