@@ -367,7 +367,8 @@ impl<C: Clock> Reader<'_, C> {
             .unwrap_or("invalidate")
             .to_owned();
         let mut token = change.token;
-        while stream.is_alive() {
+        // The cursor may be closed already while its last changes are still to be taken.
+        loop {
             match stream.next_if_any().await.map(|next| next.map(Change::read)) {
                 Ok(Some(Ok(last))) => token = last.token,
                 Ok(Some(Err(interrupt))) => return interrupt,

@@ -69,6 +69,7 @@ impl MongoLedger {
     }
 
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
+    #[expect(clippy::disallowed_methods, reason = "this is the one transaction")]
     async fn attempt(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), Broken> {
         let mut session = self.store.client.start_session().await?;
         session

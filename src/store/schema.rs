@@ -2,7 +2,7 @@
 
 use ingest::lane::LaneId;
 use mongodb::IndexModel;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
 
 use super::{DEAD_LETTERS, DEDUPE, Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
@@ -172,7 +172,6 @@ impl Store {
         let meta = doc! {
             "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
             "granularities": granularities, "source": config.source.name(), "lanes": [],
-            "createdAt": DateTime::now(),
         };
         let once = self
             .collection(META)

@@ -17,13 +17,22 @@ async fn changes_without_images_are_dead_letters_and_deletes_leave_the_bill() {
         world.insert_one(event).await;
     }
     world.wait_read(&mut worker, 3).await;
-    events.update_one(doc! {"_id": "a"}, doc! {"$set": {"inputTokens": 99}}).await.expect("updates");
+    events
+        .update_one(doc! {"_id": "a"}, doc! {"$set": {"inputTokens": 99}})
+        .await
+        .expect("updates");
     let mut replacement = event("acme");
     replacement.insert("inputTokens", 77);
-    events.replace_one(doc! {"_id": "b"}, replacement).await.expect("replaces");
+    events
+        .replace_one(doc! {"_id": "b"}, replacement)
+        .await
+        .expect("replaces");
     events.delete_one(doc! {"_id": "c"}).await.expect("deletes");
     world.wait_read(&mut worker, 6).await;
-    assert_eq!(world.reasons().await, BTreeMap::from([(("image_missing".to_owned(), String::new()), 2)]));
+    assert_eq!(
+        world.reasons().await,
+        BTreeMap::from([(("image_missing".to_owned(), String::new()), 2)])
+    );
     assert_eq!(world.fence_number("skipped").await, 1);
     for (what, sums) in world.sums(doc! {}).await {
         assert_eq!((sums["requests"], sums["inputTokens"]), (3, 30), "{what}");

@@ -8,28 +8,50 @@ use stack::mongodb::{Mongo, Options};
 use crate::world::{World, event, run};
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 #[tokio::test]
 async fn wrong_settings_are_all_reported_at_once_with_64() {
-    let wrong = variables(&[("SOURCE", "rabbit"), ("BATCH_MAX_AGE", "soon"), ("MONGODB_URI", "mongodb://u:geheim@h")]);
+    let wrong = variables(&[
+        ("SOURCE", "rabbit"),
+        ("BATCH_MAX_AGE", "soon"),
+        ("MONGODB_URI", "mongodb://u:geheim@h"),
+    ]);
     for command in [&["run"][..], &["config", "check"]] {
         let (code, told) = run(command, wrong.clone()).await;
         assert_eq!(code, 64, "{told}");
-        for variable in ["USAGE_LEDGER_SOURCE", "USAGE_LEDGER_BATCH_MAX_AGE", "USAGE_LEDGER_AUTH"] {
+        for variable in [
+            "USAGE_LEDGER_SOURCE",
+            "USAGE_LEDGER_BATCH_MAX_AGE",
+            "USAGE_LEDGER_AUTH",
+        ] {
             assert!(told.contains(variable), "{variable}: {told}");
         }
         assert!(!told.contains("geheim"), "{told}");
     }
     let (code, told) = run(&["run", "--api-addr"], Vec::new()).await;
     assert_eq!(code, 64, "{told}");
-    let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", "postgres://x")])).await;
+    let (code, told) = run(
+        &["run"],
+        variables(&[("AUTH", "off"), ("MONGODB_URI", "postgres://x")]),
+    )
+    .await;
     assert_eq!(code, 64, "{told}");
     assert!(told.contains("USAGE_LEDGER_MONGODB_URI"), "{told}");
-    let (code, told) = run(&["config", "check"], variables(&[("AUTH", "off"), ("MONGODB_URI", "mongodb://u:geheim@h")])).await;
+    let (code, told) = run(
+        &["config", "check"],
+        variables(&[("AUTH", "off"), ("MONGODB_URI", "mongodb://u:geheim@h")]),
+    )
+    .await;
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("USAGE_LEDGER_MONGODB_URI=<redacted>") && !told.contains("geheim"), "{told}");
+    assert!(
+        told.contains("USAGE_LEDGER_MONGODB_URI=<redacted>") && !told.contains("geheim"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -38,18 +60,27 @@ async fn an_unreachable_server_is_one_sentence_and_1() {
     let uri = format!("mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=500");
     let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", &uri)])).await;
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI)"), "{told}");
+    assert!(
+        told.contains("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI)"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_one_sentence_and_1() {
-    let options = Options { login: Some(("ledger".into(), "right".into())), ..Options::default() };
+    let options = Options {
+        login: Some(("ledger".into(), "right".into())),
+        ..Options::default()
+    };
     let mongo = Mongo::start(options).await.expect("MongoDB starts");
     let world = World::on(&mongo, "credentials").await;
     let wrong = world.uri.replace("ledger:right@", "ledger:geheim@");
     let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", &wrong)])).await;
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("refused the credentials") && !told.contains("geheim"), "{told}");
+    assert!(
+        told.contains("refused the credentials") && !told.contains("geheim"),
+        "{told}"
+    );
     let mut right = world.ready(&[]).await;
     world.insert_one(event("acme")).await;
     world.wait_read(&mut right, 1).await;
@@ -66,7 +97,11 @@ async fn an_unknown_collection_of_another_database_is_an_error() {
     let database = world.database.client().database(&format!("{}_app", world.name));
     database.create_collection("events").await.expect("creates");
     let mut worker = world.ready(&settings).await;
-    database.collection("events").insert_one(event("acme")).await.expect("inserts");
+    database
+        .collection("events")
+        .insert_one(event("acme"))
+        .await
+        .expect("inserts");
     world.wait_read(&mut worker, 1).await;
 }
 
@@ -78,7 +113,12 @@ async fn a_second_program_on_a_port_is_one_sentence_and_1() {
     let arguments = ["run", "--api-addr", &taken];
     let (code, told) = run(&arguments, world.variables(&[])).await;
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains(&format!("cannot listen on {taken} (USAGE_LEDGER_API_ADDR): another program")), "{told}");
+    assert!(
+        told.contains(&format!(
+            "cannot listen on {taken} (USAGE_LEDGER_API_ADDR): another program"
+        )),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -92,18 +132,37 @@ async fn the_schema_is_created_checked_and_refused() {
         assert_eq!(code, 0, "{told}");
     }
     let incomplete = doc! {"_id": "v1/x", "organizationId": "acme"};
-    world.collection("usageLedger").insert_one(incomplete).await.expect_err("the validator refuses it");
-    for (name, value) in [("TIME_ZONE", "Europe/Berlin"), ("CURRENCY", "EUR"), ("GRANULARITIES", "daily")] {
+    world
+        .collection("usageLedger")
+        .insert_one(incomplete)
+        .await
+        .expect_err("the validator refuses it");
+    for (name, value) in [
+        ("TIME_ZONE", "Europe/Berlin"),
+        ("CURRENCY", "EUR"),
+        ("GRANULARITIES", "daily"),
+    ] {
         let (code, told) = run(&["run"], world.variables(&[(name, value)])).await;
         assert_eq!(code, 64, "{told}");
-        assert!(told.contains(&format!("USAGE_LEDGER_{name}: the ledger was created with")), "{told}");
+        assert!(
+            told.contains(&format!("USAGE_LEDGER_{name}: the ledger was created with")),
+            "{told}"
+        );
     }
-    world.collection("usageLedger").drop_indexes().await.expect("drops");
+    world
+        .collection("usageLedger")
+        .drop_indexes()
+        .await
+        .expect("drops");
     let (code, told) = run(&["run"], world.variables(&[])).await;
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("run `usage-ledger migrate`"), "{told}");
     let version = doc! {"$set": {"schemaVersion": 99}};
-    world.collection("usageMeta").update_one(doc! {}, version).await.expect("updates");
+    world
+        .collection("usageMeta")
+        .update_one(doc! {}, version)
+        .await
+        .expect("updates");
     for command in ["migrate", "run"] {
         let (code, told) = run(&[command], world.variables(&[])).await;
         assert_eq!(code, 1, "{told}");
@@ -119,19 +178,39 @@ async fn a_second_source_needs_to_be_told_where_to_begin() {
     world.insert_one(event("acme")).await;
     world.wait_read(&mut worker, 1).await;
     worker.stop(Duration::from_secs(20)).await.expect("drains");
-    world.database.create_collection("otherEvents").await.expect("creates");
+    world
+        .database
+        .create_collection("otherEvents")
+        .await
+        .expect("creates");
     let (code, told) = run(&["run"], world.variables(&[("EVENTS_COLLECTION", "otherEvents")])).await;
     assert_eq!(code, 64, "{told}");
     assert!(told.contains("USAGE_LEDGER_START_AT"), "{told}");
-    let begun = [("EVENTS_COLLECTION", "otherEvents"), ("START_AT", "2026-02-01T00:00:00Z")];
+    let begun = [
+        ("EVENTS_COLLECTION", "otherEvents"),
+        ("START_AT", "2026-02-01T00:00:00Z"),
+    ];
     let mut worker = world.ready(&begun).await;
     // Completed before the start: another ledger has it.
-    world.collection("otherEvents").insert_one(event("acme")).await.expect("inserts");
+    world
+        .collection("otherEvents")
+        .insert_one(event("acme"))
+        .await
+        .expect("inserts");
     let skipped = || async {
-        let fence = world.collection("usageFences").find_one(doc! {"_id": {"$regex": "otherEvents$"}}).await;
-        fence.expect("reads").is_some_and(|fence| fence.get_i64("skipped").is_ok_and(|skipped| skipped == 1))
+        let fence = world
+            .collection("usageFences")
+            .find_one(doc! {"_id": {"$regex": "otherEvents$"}})
+            .await;
+        fence
+            .expect("reads")
+            .is_some_and(|fence| fence.get_i64("skipped").is_ok_and(|skipped| skipped == 1))
     };
-    worker.process().wait_until("skipped", crate::world::PATIENCE, skipped).await.expect("skips");
+    worker
+        .process()
+        .wait_until("skipped", crate::world::PATIENCE, skipped)
+        .await
+        .expect("skips");
     assert_eq!(world.sums(doc! {}).await["ledger daily"]["requests"], 1);
 }
 
@@ -142,7 +221,9 @@ async fn sigterm_drains_what_was_read_and_exits_0() {
     world.insert_one(event("acme")).await;
     let pending = || async {
         let metrics = worker.metrics().await.unwrap_or_default();
-        metrics.lines().any(|line| line == "usage_ledger_pending_events 1")
+        metrics
+            .lines()
+            .any(|line| line == "usage_ledger_pending_events 1")
     };
     crate::world::eventually("folded", pending).await;
     assert_eq!(world.fence_number("counted").await, 0);

@@ -12,8 +12,15 @@ use crate::world::{World, event, rejections, truth};
 const KILLS: usize = 20;
 
 fn trace(name: &str) -> Vec<Item> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/azure-llm-2023").join(name);
-    let spread = Spread { organizations: 2, agents: 5, users: 40, models: 3 };
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/azure-llm-2023")
+        .join(name);
+    let spread = Spread {
+        organizations: 2,
+        agents: 5,
+        users: 40,
+        models: 3,
+    };
     Trace::open(&path).expect("a trace").items(spread).collect()
 }
 
@@ -25,7 +32,14 @@ async fn real_requests_are_exact_through_20_kills_and_two_workers() {
     let (code, conversation) = (trace("code.csv"), trace("conv.csv"));
     let items: Vec<Item> = code.iter().chain(&conversation).cloned().collect();
     let truth = truth(&items);
-    assert_eq!((truth.totals.requests, truth.totals.input_tokens, truth.totals.output_tokens), (28_185, 40_421_844, 4_334_561));
+    assert_eq!(
+        (
+            truth.totals.requests,
+            truth.totals.input_tokens,
+            truth.totals.output_tokens
+        ),
+        (28_185, 40_421_844, 4_334_561)
+    );
 
     world.insert(&code).await;
     let settings = [("BATCH_MAX_EVENTS", "400"), ("BATCH_MAX_AGE", "20ms")];
@@ -39,11 +53,22 @@ async fn real_requests_are_exact_through_20_kills_and_two_workers() {
     };
     let killing = async {
         while kills < KILLS {
-            let goal = total * i64::try_from(kills + 1).expect("fits") / (i64::try_from(KILLS).expect("fits") + 2);
+            let goal =
+                total * i64::try_from(kills + 1).expect("fits") / (i64::try_from(KILLS).expect("fits") + 2);
             crate::world::eventually("progress", || async { world.fence_number("read").await >= goal }).await;
-            let owner = world.fence().await.and_then(|fence| fence.get_str("owner").ok().map(str::to_owned));
-            let leads = |pid: u32| owner.as_ref().is_some_and(|owner| owner.starts_with(&format!("{pid}/")));
-            let leader = workers.iter_mut().position(|worker| leads(worker.process().pid())).unwrap_or(0);
+            let owner = world
+                .fence()
+                .await
+                .and_then(|fence| fence.get_str("owner").ok().map(str::to_owned));
+            let leads = |pid: u32| {
+                owner
+                    .as_ref()
+                    .is_some_and(|owner| owner.starts_with(&format!("{pid}/")))
+            };
+            let leader = workers
+                .iter_mut()
+                .position(|worker| leads(worker.process().pid()))
+                .unwrap_or(0);
             workers[leader].process().kill9().expect("kills");
             workers[leader] = world.start("ingest", &settings);
             kills += 1;
@@ -56,14 +81,20 @@ async fn real_requests_are_exact_through_20_kills_and_two_workers() {
         worker.stop(Duration::from_secs(20)).await.expect("drains");
     }
     world.assert_truth(&truth).await;
-    assert!(world.fence_number("epoch").await > i64::try_from(KILLS).expect("fits") / 2, "the leader was never killed");
+    assert!(
+        world.fence_number("epoch").await > i64::try_from(KILLS).expect("fits") / 2,
+        "the leader was never killed"
+    );
 }
 
 /// Late, duplicate, skipped and invalid events of three services: each ends where it must.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn every_event_of_mixed_traffic_ends_where_it_must() {
     let world = World::new("traffic").await;
-    let mut generator = Generator::new(Options { invalid: 0.05, ..Options::default() });
+    let mut generator = Generator::new(Options {
+        invalid: 0.05,
+        ..Options::default()
+    });
     let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
     let items: Vec<Item> = (0..4_000).map(|_| generator.item(now)).collect();
     let truth = truth(&items);
@@ -74,7 +105,10 @@ async fn every_event_of_mixed_traffic_ends_where_it_must() {
     world.assert_truth(&truth).await;
     assert_eq!(world.reasons().await, rejections(&items));
     let metrics = stack::check::results(&worker.metrics().await.expect("metrics"));
-    assert_eq!(stack::check::result_differences(&truth, &metrics), Vec::<String>::new());
+    assert_eq!(
+        stack::check::result_differences(&truth, &metrics),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -85,6 +119,10 @@ async fn two_simultaneous_completions_are_one_row_per_granularity_with_both_coun
     world.wait_read(&mut worker, 2).await;
     for (what, sums) in world.sums(doc! {}).await {
         assert_eq!((sums["rows"], sums["requests"]), (1, 2), "{what}");
-        assert_eq!((sums["inputTokens"], sums["totalTokens"], sums["costNanos"]), (20, 30, 30), "{what}");
+        assert_eq!(
+            (sums["inputTokens"], sums["totalTokens"], sums["costNanos"]),
+            (20, 30, 30),
+            "{what}"
+        );
     }
 }

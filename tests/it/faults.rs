@@ -7,7 +7,10 @@ use stack::traffic::{Generator, Item, Options as Mix};
 use crate::world::{World, admin, eventually, truth};
 
 fn items(seed: u64, count: usize) -> Vec<Item> {
-    let mut generator = Generator::new(Mix { seed, ..Mix::default() });
+    let mut generator = Generator::new(Mix {
+        seed,
+        ..Mix::default()
+    });
     let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
     (0..count).map(|_| generator.item(now)).collect()
 }
@@ -29,7 +32,10 @@ async fn d1_d2_a_lost_acknowledgement_counts_once() {
             proxy.lose_request("commitTransaction");
         }
         world.insert(items).await;
-        proxy.wait_lost(round as u64 + 1, crate::world::PATIENCE).await.expect("a commit loses its answer");
+        proxy
+            .wait_lost(round as u64 + 1, crate::world::PATIENCE)
+            .await
+            .expect("a commit loses its answer");
     }
     world.wait_read(&mut worker, truth.read).await;
     world.assert_truth(&truth).await;
@@ -52,7 +58,10 @@ async fn the_worker_recovers_by_itself_when_mongodb_returns() {
     mongo.restart().await.expect("restarts");
     world.insert(&items[3_000..]).await;
     world.wait_read(&mut worker, truth.read).await;
-    worker.wait_ready(crate::world::PATIENCE).await.expect("ready again");
+    worker
+        .wait_ready(crate::world::PATIENCE)
+        .await
+        .expect("ready again");
     world.assert_truth(&truth).await;
 }
 
@@ -69,16 +78,37 @@ async fn an_overflow_is_one_dead_letter_and_the_lane_goes_on() {
     world.insert_one(sized(1)).await;
     world.wait_read(&mut worker, 1).await;
     let almost = doc! {"$set": {"inputTokens": i64::MAX - 100, "totalTokens": i64::MAX - 1_000}};
-    world.collection("usageLedger").update_many(doc! {"granularity": "daily"}, almost).await.expect("updates");
+    world
+        .collection("usageLedger")
+        .update_many(doc! {"granularity": "daily"}, almost)
+        .await
+        .expect("updates");
     let events: Vec<_> = [10, 20, 500, 30].map(sized).into_iter().collect();
-    world.collection("requestEvents").insert_many(events).await.expect("inserts");
+    world
+        .collection("requestEvents")
+        .insert_many(events)
+        .await
+        .expect("inserts");
     world.wait_read(&mut worker, 5).await;
-    assert_eq!((world.fence_number("counted").await, world.fence_number("deadLetter").await), (4, 1));
+    assert_eq!(
+        (
+            world.fence_number("counted").await,
+            world.fence_number("deadLetter").await
+        ),
+        (4, 1)
+    );
     let letters = world.letters().await;
     assert_eq!(letters[0].get_str("reason").expect("a reason"), "overflow");
-    let payload = letters[0].get_document("payload").expect("the event").get_document("fullDocument").expect("the event");
+    let payload = letters[0]
+        .get_document("payload")
+        .expect("the event")
+        .get_document("fullDocument")
+        .expect("the event");
     assert_eq!(payload.get_i64("inputTokens").expect("tokens"), 500);
     let sums = world.sums(doc! {}).await;
-    assert_eq!(sums["ledger daily"]["inputTokens"], i128::from(i64::MAX) - 100 + 60);
+    assert_eq!(
+        sums["ledger daily"]["inputTokens"],
+        i128::from(i64::MAX) - 100 + 60
+    );
     assert_eq!(sums["ledger monthly"]["inputTokens"], 61);
 }

@@ -49,7 +49,8 @@ async fn mixed_ids_are_counted_once_with_live_inserts_through_kills() {
     tokio::join!(inserts, kills);
     let all: Vec<&Document> = before.iter().chain(&live).collect();
     let is_event = |document: &&&Document| {
-        !matches!(document.get("_id"), Some(Bson::Double(_) | Bson::Int64(_))) || document.contains_key("eventId")
+        !matches!(document.get("_id"), Some(Bson::Double(_) | Bson::Int64(_)))
+            || document.contains_key("eventId")
     };
     let expected = all.iter().filter(is_event).count();
     world.wait_read(&mut worker, all.len() as u64).await;
@@ -58,7 +59,7 @@ async fn mixed_ids_are_counted_once_with_live_inserts_through_kills() {
     }
     let letters = BTreeMap::from([(("wrong_type".to_owned(), "_id".to_owned()), all.len() - expected)]);
     assert_eq!(world.reasons().await, letters);
-    assert_eq!(world.fence_number("read").await, all.len() as i64);
+    assert_eq!(world.fence_number("read").await, i64::try_from(all.len()).expect("fits"));
 }
 
 /// A new event id is new, and a known one is known, across the border between history and stream.
@@ -79,13 +80,25 @@ async fn an_event_id_of_the_history_is_known_to_the_stream() {
         world.insert_one(with_id(id)).await;
     }
     world.wait_read(&mut worker, 5).await;
-    assert_eq!((world.fence_number("counted").await, world.fence_number("duplicate").await), (3, 2));
+    assert_eq!(
+        (
+            world.fence_number("counted").await,
+            world.fence_number("duplicate").await
+        ),
+        (3, 2)
+    );
     // Known also to the process that comes after.
     worker.process().kill9().expect("kills");
     let mut worker = world.ready(&[]).await;
     world.insert_one(with_id("c")).await;
     world.wait_read(&mut worker, 6).await;
-    assert_eq!((world.fence_number("counted").await, world.fence_number("duplicate").await), (3, 3));
+    assert_eq!(
+        (
+            world.fence_number("counted").await,
+            world.fence_number("duplicate").await
+        ),
+        (3, 3)
+    );
 }
 
 /// `maxAge` is for what arrives; history may be as old as it is.

@@ -11,7 +11,13 @@ async fn a_standby_is_ready_and_takes_over_when_the_leader_dies() {
     let mut standby = world.ready(&[]).await;
     let owns = |pid: u32| {
         let fence = world.fence();
-        async move { fence.await.is_some_and(|fence| fence.get_str("owner").is_ok_and(|owner| owner.starts_with(&format!("{pid}/")))) }
+        async move {
+            fence.await.is_some_and(|fence| {
+                fence
+                    .get_str("owner")
+                    .is_ok_and(|owner| owner.starts_with(&format!("{pid}/")))
+            })
+        }
     };
     assert!(owns(leader.process().pid()).await);
     world.insert_one(event("acme")).await;
@@ -47,10 +53,18 @@ async fn a_zombie_writes_nothing() {
     zombie.process().resume().expect("wakes up");
     let lost = || async {
         let metrics = zombie.metrics().await.unwrap_or_default();
-        metrics.lines().any(|line| line == "usage_ledger_lanes_lost_total 1")
+        metrics
+            .lines()
+            .any(|line| line == "usage_ledger_lanes_lost_total 1")
     };
     eventually("the zombie sees that it was replaced", lost).await;
     world.insert_one(event("acme")).await;
     world.wait_read(&mut heir, 3).await;
-    assert_eq!((world.fence_number("read").await, world.fence_number("counted").await), (3, 3));
+    assert_eq!(
+        (
+            world.fence_number("read").await,
+            world.fence_number("counted").await
+        ),
+        (3, 3)
+    );
 }

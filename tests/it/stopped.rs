@@ -20,7 +20,11 @@ async fn wait_reason(product: &Product, reason: &str) {
 /// Lesson D8: after the history was lost nothing is skipped by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn d8_a_lost_history_stops_the_lane_until_it_is_resumed() {
-    let options = Options { oplog_entries: 500, oplog_retention: Duration::from_secs(1), ..Options::default() };
+    let options = Options {
+        oplog_entries: 500,
+        oplog_retention: Duration::from_secs(1),
+        ..Options::default()
+    };
     let mongo = Mongo::start(options).await.expect("MongoDB starts");
     let world = World::on(&mongo, "history_lost").await;
     let mut worker = world.ready(&[]).await;
@@ -30,21 +34,46 @@ async fn d8_a_lost_history_stops_the_lane_until_it_is_resumed() {
     // More than the history holds.
     for _ in 0..6 {
         let events: Vec<_> = (0..1_000).map(|_| event("acme")).collect();
-        world.collection("requestEvents").insert_many(events).await.expect("inserts");
+        world
+            .collection("requestEvents")
+            .insert_many(events)
+            .await
+            .expect("inserts");
     }
     let mut worker = world.start("run", &[]);
     wait_reason(&worker, "history_lost").await;
     assert_eq!(world.fence_number("read").await, 1, "nothing was skipped");
     let lane = format!("mongodb/{}.requestEvents", world.name);
 
-    eventually("the stop is stored", || async { world.fence().await.is_some_and(|fence| fence.contains_key("stopped")) }).await;
+    eventually("the stop is stored", || async {
+        world
+            .fence()
+            .await
+            .is_some_and(|fence| fence.contains_key("stopped"))
+    })
+    .await;
     let (code, told) = run(&["lanes", "list"], world.variables(&[])).await;
     assert_eq!(code, 0);
-    assert!(told.contains(&lane) && told.contains("stopped: history_lost"), "{told}");
-    let (code, told) = run(&["lanes", "resume", "--lane", &lane, "--from", "now"], world.variables(&[])).await;
+    assert!(
+        told.contains(&lane) && told.contains("stopped: history_lost"),
+        "{told}"
+    );
+    let (code, told) = run(
+        &["lanes", "resume", "--lane", &lane, "--from", "now"],
+        world.variables(&[]),
+    )
+    .await;
     assert_eq!(code, 64, "{told}");
     assert!(told.contains("--accept-gap"), "{told}");
-    let resume = ["lanes", "resume", "--lane", &lane, "--from", "now", "--accept-gap"];
+    let resume = [
+        "lanes",
+        "resume",
+        "--lane",
+        &lane,
+        "--from",
+        "now",
+        "--accept-gap",
+    ];
     let (code, told) = run(&resume, world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     worker.wait_ready(crate::world::PATIENCE).await.expect("goes on");
@@ -63,16 +92,37 @@ async fn a_dropped_collection_stops_the_lane_and_loses_nothing() {
     world.insert_one(event("acme")).await;
     world.collection("requestEvents").drop().await.expect("drops");
     wait_reason(&worker, "invalidated").await;
-    eventually("what was read is committed", || async { world.fence_number("read").await == 1 }).await;
+    eventually("what was read is committed", || async {
+        world.fence_number("read").await == 1
+    })
+    .await;
     world.insert_one(event("acme")).await;
     let lane = format!("mongodb/{}.requestEvents", world.name);
-    eventually("the stop is stored", || async { world.fence().await.is_some_and(|fence| fence.contains_key("stopped")) }).await;
-    let resume = ["lanes", "resume", "--lane", &lane, "--from", "earliest", "--accept-gap"];
+    eventually("the stop is stored", || async {
+        world
+            .fence()
+            .await
+            .is_some_and(|fence| fence.contains_key("stopped"))
+    })
+    .await;
+    let resume = [
+        "lanes",
+        "resume",
+        "--lane",
+        &lane,
+        "--from",
+        "earliest",
+        "--accept-gap",
+    ];
     let (code, told) = run(&resume, world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     world.wait_read(&mut worker, 2).await;
     worker.wait_ready(crate::world::PATIENCE).await.expect("goes on");
     assert_eq!(world.fence_number("counted").await, 2);
-    let gaps = world.collection("usageFences").find_one(doc! {"gaps": {"$exists": true}}).await.expect("reads");
+    let gaps = world
+        .collection("usageFences")
+        .find_one(doc! {"gaps": {"$exists": true}})
+        .await
+        .expect("reads");
     assert_eq!(gaps, None, "nothing is missing");
 }

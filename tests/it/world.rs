@@ -12,7 +12,7 @@ use stack::product::{Product, Settings};
 use stack::traffic::{Item, Truth, Verdict};
 
 /// How long anything may take before a test says that it never will.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 static SERVER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static SHARED: Mutex<Weak<Mongo>> = Mutex::new(Weak::new());
@@ -30,93 +30,126 @@ async fn shared() -> Arc<Mongo> {
 }
 
 /// A database of a test's own on the shared server, or on one that it may break.
-pub struct World {
+pub(crate) struct World {
     _shared: Option<Arc<Mongo>>,
-    pub uri: String,
-    pub name: String,
-    pub database: Database,
+    pub(crate) uri: String,
+    pub(crate) name: String,
+    pub(crate) database: Database,
 }
 
 impl World {
     /// A database on the shared server.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let mongo = shared().await;
         let world = Self::on(&mongo, name).await;
-        Self { _shared: Some(mongo), ..world }
+        Self {
+            _shared: Some(mongo),
+            ..world
+        }
     }
 
     /// A database on this server.
-    pub async fn on(mongo: &Mongo, name: &str) -> Self {
+    pub(crate) async fn on(mongo: &Mongo, name: &str) -> Self {
         let client = mongo.client().await.expect("a client");
         let name = format!("it_{name}");
-        Self { _shared: None, uri: mongo.uri().to_owned(), database: client.database(&name), name }
+        Self {
+            _shared: None,
+            uri: mongo.uri().to_owned(),
+            database: client.database(&name),
+            name,
+        }
     }
 
-    pub fn collection(&self, name: &str) -> Collection<Document> {
+    pub(crate) fn collection(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
 
     /// Variables of a worker on this database, quick to notice a lost leader, and then these.
-    pub fn variables(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let own = [
             ("MONGODB_URI", self.uri.as_str()),
             ("MONGODB_DATABASE", self.name.as_str()),
             ("AUTH", "off"),
             ("LEASE", "1s"),
         ];
-        own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        own.iter()
+            .chain(more)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     /// Starts the program.
-    pub fn start(&self, command: &str, more: &[(&str, &str)]) -> Product {
+    pub(crate) fn start(&self, command: &str, more: &[(&str, &str)]) -> Product {
         start(&[command], self.variables(more))
     }
 
     /// Starts a worker with a reader, and waits until it is ready.
-    pub async fn ready(&self, more: &[(&str, &str)]) -> Product {
+    pub(crate) async fn ready(&self, more: &[(&str, &str)]) -> Product {
         let mut product = self.start("run", more);
         product.wait_ready(PATIENCE).await.expect("ready");
         product
     }
 
     /// Inserts events into the events collection.
-    pub async fn insert(&self, items: &[Item]) {
+    pub(crate) async fn insert(&self, items: &[Item]) {
         let documents: Vec<Document> = items.iter().map(Item::document).collect();
         for documents in documents.chunks(1_000) {
-            self.collection("requestEvents").insert_many(documents).await.expect("inserts");
+            self.collection("requestEvents")
+                .insert_many(documents)
+                .await
+                .expect("inserts");
         }
     }
 
     /// Inserts one document into the events collection.
-    pub async fn insert_one(&self, document: Document) {
-        self.collection("requestEvents").insert_one(document).await.expect("inserts");
+    pub(crate) async fn insert_one(&self, document: Document) {
+        self.collection("requestEvents")
+            .insert_one(document)
+            .await
+            .expect("inserts");
     }
 
     /// The only fence, or `None` before there is one.
-    pub async fn fence(&self) -> Option<Document> {
-        self.collection("usageFences").find_one(doc! {}).await.expect("reads")
+    pub(crate) async fn fence(&self) -> Option<Document> {
+        self.collection("usageFences")
+            .find_one(doc! {})
+            .await
+            .expect("reads")
     }
 
     /// A number of the only fence; 0 before there is one.
-    pub async fn fence_number(&self, name: &str) -> i64 {
-        self.fence().await.and_then(|fence| fence.get_i64(name).ok()).unwrap_or(0)
+    pub(crate) async fn fence_number(&self, name: &str) -> i64 {
+        self.fence()
+            .await
+            .and_then(|fence| fence.get_i64(name).ok())
+            .unwrap_or(0)
     }
 
     /// Waits until the fence has read this many records, and the history is taken in.
-    pub async fn wait_read(&self, product: &mut Product, records: u64) {
+    pub(crate) async fn wait_read(&self, product: &mut Product, records: u64) {
         let records = i64::try_from(records).expect("fits");
         let read = || async {
-            let Some(fence) = self.fence().await else { return false };
+            let Some(fence) = self.fence().await else {
+                return false;
+            };
             fence.get_i64("read").unwrap_or(0) >= records && !fence.get_bool("scanning").unwrap_or(true)
         };
-        product.process().wait_until("done reading", PATIENCE, read).await.expect("reads everything");
+        product
+            .process()
+            .wait_until("done reading", PATIENCE, read)
+            .await
+            .expect("reads everything");
     }
 
     /// The sums of each granularity of the ledger and of each set and granularity of the rollups, by counter.
-    pub async fn sums(&self, filter: Document) -> BTreeMap<String, BTreeMap<String, i128>> {
+    pub(crate) async fn sums(&self, filter: Document) -> BTreeMap<String, BTreeMap<String, i128>> {
         let mut sums: BTreeMap<String, BTreeMap<String, i128>> = BTreeMap::new();
         for collection in ["usageLedger", "usageRollups"] {
-            let mut rows = self.collection(collection).find(filter.clone()).await.expect("reads");
+            let mut rows = self
+                .collection(collection)
+                .find(filter.clone())
+                .await
+                .expect("reads");
             while rows.advance().await.expect("reads") {
                 let row = rows.deserialize_current().expect("a row");
                 let set = row.get_str("set").unwrap_or("ledger");
@@ -135,15 +168,27 @@ impl World {
 
     /// Compares everything stored with the truth: every granularity and every set, each organization, the four
     /// counters of the fence, and the dead letters.
-    pub async fn assert_truth(&self, truth: &Truth) {
-        let organizations = truth.organizations.iter().map(|(name, totals)| (Some(name.as_str()), totals));
+    pub(crate) async fn assert_truth(&self, truth: &Truth) {
+        let organizations = truth
+            .organizations
+            .iter()
+            .map(|(name, totals)| (Some(name.as_str()), totals));
         for (organization, totals) in organizations.chain([(None, &truth.totals)]) {
             let filter = organization.map_or_else(Document::new, |name| doc! {"organizationId": name});
             let sums = self.sums(filter).await;
-            assert_eq!(sums.len(), 18, "three granularities of the ledger and of five sets: {:?}", sums.keys());
+            assert_eq!(
+                sums.len(),
+                18,
+                "three granularities of the ledger and of five sets: {:?}",
+                sums.keys()
+            );
             for (what, counters) in sums {
                 for (counter, expected) in totals.integers() {
-                    assert_eq!(counters[counter], i128::from(expected), "{counter} of {what} of {organization:?}");
+                    assert_eq!(
+                        counters[counter],
+                        i128::from(expected),
+                        "{counter} of {what} of {organization:?}"
+                    );
                 }
                 let cost = i128::try_from(totals.cost_nanos).expect("fits");
                 assert_eq!(counters["costNanos"], cost, "cost of {what} of {organization:?}");
@@ -157,15 +202,23 @@ impl World {
             ("skipped", truth.skipped),
             ("deadLetter", truth.dead_letter),
         ] {
-            assert_eq!(fence.get_i64(name).expect(name), i64::try_from(expected).expect("fits"), "{name}");
+            assert_eq!(
+                fence.get_i64(name).expect(name),
+                i64::try_from(expected).expect("fits"),
+                "{name}"
+            );
         }
         assert_eq!(self.letters().await.len() as u64, truth.dead_letter);
     }
 
     /// All dead letters.
-    pub async fn letters(&self) -> Vec<Document> {
+    pub(crate) async fn letters(&self) -> Vec<Document> {
         let mut letters = Vec::new();
-        let mut cursor = self.collection("usageDeadLetters").find(doc! {}).await.expect("reads");
+        let mut cursor = self
+            .collection("usageDeadLetters")
+            .find(doc! {})
+            .await
+            .expect("reads");
         while cursor.advance().await.expect("reads") {
             letters.push(cursor.deserialize_current().expect("a letter"));
         }
@@ -173,7 +226,7 @@ impl World {
     }
 
     /// How many dead letters there are for each reason and field.
-    pub async fn reasons(&self) -> BTreeMap<(String, String), usize> {
+    pub(crate) async fn reasons(&self) -> BTreeMap<(String, String), usize> {
         let mut reasons = BTreeMap::new();
         for letter in self.letters().await {
             let text = |name: &str| letter.get_str(name).unwrap_or("").to_owned();
@@ -184,7 +237,7 @@ impl World {
 }
 
 /// Starts the program with these arguments and variables, on free ports.
-pub fn start(arguments: &[&str], variables: Vec<(String, String)>) -> Product {
+pub(crate) fn start(arguments: &[&str], variables: Vec<(String, String)>) -> Product {
     Product::start(Settings {
         program: env!("CARGO_BIN_EXE_usage-ledger").into(),
         arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -196,14 +249,17 @@ pub fn start(arguments: &[&str], variables: Vec<(String, String)>) -> Product {
 }
 
 /// Runs the program to its end: its exit code and what it printed.
-pub async fn run(arguments: &[&str], variables: Vec<(String, String)>) -> (i32, String) {
+pub(crate) async fn run(arguments: &[&str], variables: Vec<(String, String)>) -> (i32, String) {
     let mut product = start(arguments, variables);
     let status = product.process().wait_ended(PATIENCE).await.expect("ends");
-    (status.code().unwrap_or(-1), stack::process::log_after(product.process().log(), 0))
+    (
+        status.code().unwrap_or(-1),
+        stack::process::log_after(product.process().log(), 0),
+    )
 }
 
 /// Asks until the answer is yes.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let start = Instant::now();
     while !ask().await {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
@@ -212,7 +268,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMu
 }
 
 /// The status and body of a path of the admin port; 0 while nobody answers.
-pub async fn admin(product: &Product, path: &str) -> (u16, String) {
+pub(crate) async fn admin(product: &Product, path: &str) -> (u16, String) {
     match product.get(&format!("{}{path}", product.admin())).await {
         Ok((status, body)) => (status, body),
         Err(_) => (0, String::new()),
@@ -220,14 +276,14 @@ pub async fn admin(product: &Product, path: &str) -> (u16, String) {
 }
 
 /// The truth about these events.
-pub fn truth(items: &[Item]) -> Truth {
+pub(crate) fn truth(items: &[Item]) -> Truth {
     let mut truth = Truth::default();
     items.iter().for_each(|item| truth.add(item));
     truth
 }
 
 /// The reason and field of each event that must be rejected.
-pub fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
+pub(crate) fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
     let mut reasons = BTreeMap::new();
     for item in items {
         if let Verdict::Rejected { reason, field } = item.verdict {
@@ -238,7 +294,7 @@ pub fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
 }
 
 /// A plain event of one organization, without an identity.
-pub fn event(organization: &str) -> Document {
+pub(crate) fn event(organization: &str) -> Document {
     doc! {
         "completedAt": DateTime::from_millis(1_767_607_200_000), "source": "chat", "organizationId": organization,
         "agentSlug": "support", "userId": "u1", "model": "m1", "provider": "p1", "inputTokens": 10, "outputTokens": 5,

@@ -92,7 +92,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
         match side {
             Side::Acquired { lane, reply, result } => match result.map_err(fatal)? {
-                Some((fence, stored)) => self.granted(lane, reply, fence, stored),
+                Some(granted) => self.granted(lane, reply, granted),
                 None => self.health.forget(&lane),
             },
             Side::Renewed { lane, epoch, result } => match result {
