@@ -1,6 +1,6 @@
 //! From a source of events to committed batches.
 //!
-//! * [`source`]: what a source says to the loop; [`change_stream`] speaks it
+//! * [`source`]: what a source says to the loop; [`change_stream`] and [`kafka`] speak it
 //! * [`decode`]: from what was read to what the contract says of it
 //! * [`dedupe`]: the window in which a duplicate is recognised
 //! * [`batch`]: the records of a lane between reading and committing
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod decode;
 pub mod dedupe;
 pub mod health;
+pub mod kafka;
 pub mod lane;
 pub mod ledger;
 pub mod metrics;

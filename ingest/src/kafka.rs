@@ -1,0 +1,60 @@
+//! A Kafka topic as a source.
+//!
+//! ```text
+//!  thread kafka-poll                                          thread kafka-watch
+//!  ┌───────────────────────────────────────────────┐  asks   ┌──────────────────────────┐
+//!  │ member of the group: polls, assigns, pauses   │ ──────▶ │ belongs to no group:     │
+//!  │ one lane per partition                        │ ◀────── │ partitions, begins, ends │
+//!  └──────────────────────┬────────────────────────┘  seen   └──────────────────────────┘
+//!                         ▼ signals
+//!                      the loop
+//! ```
+//! The position of a partition is in the ledger, and nowhere else. A partition that the group assigns is asked
+//! for there first; it is given to librdkafka once, with the offset to begin at. Kafka is told of positions for
+//! tools that show lag, and never asked for them.
+//!
+//! A partition whose position no longer exists, or whose topic is another one of the same name, stops its lane;
+//! nothing is skipped.
+
+mod context;
+mod lanes;
+mod outbox;
+mod reader;
+mod record;
+mod settings;
+mod steps;
+mod track;
+mod watch;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::source::Signal;
+use reader::Reader;
+
+pub use settings::{Problem, Setting, Settings};
+
+/// Speaks for the topic until nobody listens, and then leaves the group: wait for it, or the group waits for
+/// the member's session to time out.
+pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, signals: mpsc::Sender<Signal>) {
+    let (ended, end) = oneshot::channel();
+    let (runtime, to_loop) = (Handle::current(), signals.clone());
+    let read = move || {
+        let read = Reader::join(settings, clock, to_loop, runtime).and_then(Reader::run);
+        // Nobody waits: then nobody wants to know.
+        drop(ended.send(read));
+    };
+    let why = match std::thread::Builder::new().name("kafka-poll".into()).spawn(read) {
+        Err(error) => format!("a thread cannot be started: {error}"),
+        Ok(_) => match end.await {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(_) => "the thread that polls Kafka panicked".into(),
+        },
+    };
+    // Nobody left to tell: then the process is stopping already.
+    drop(signals.send(Signal::Failed(why)).await);
+}

@@ -1,0 +1,175 @@
+//! What librdkafka calls back. Callbacks run on the thread that polls; they send a message, wait for its
+//! answer where one is due, and decide nothing.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+
+use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::{mpsc, oneshot};
+
+use super::settings::Settings;
+use crate::source::Signal;
+
+/// What a client complained of last: says why a request that merely timed out did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn note(&self, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The context of a client that belongs to no group.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outsider {
+    pub(super) trouble: Trouble,
+}
+
+impl ClientContext for Outsider {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain(&self.trouble, &error, reason);
+    }
+}
+
+impl ConsumerContext for Outsider {}
+
+/// A change of what the group has assigned to this member.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rebalanced {
+    Assigned(Vec<i32>),
+    Revoked(Vec<i32>),
+}
+
+/// The context of the member of the group.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) settings: Settings,
+    pub(super) signals: mpsc::Sender<Signal>,
+    pub(super) rebalanced: std_mpsc::Sender<Rebalanced>,
+    pub(super) trouble: Trouble,
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain(&self.trouble, &error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = partitions(list);
+        let done = if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // Nothing is read before the ledger has said from where: each partition is added when its lane is
+            // granted. Until then the group has its answer, and polling goes on.
+            let done = consumer.incremental_assign(&TopicPartitionList::new());
+            self.tell(Rebalanced::Assigned(partitions));
+            done
+        } else {
+            self.let_go(&partitions);
+            let done = self.unassign(consumer, &partitions);
+            self.tell(Rebalanced::Revoked(partitions));
+            done
+        };
+        if let Err(error) = done {
+            // The group takes the member out and in again.
+            tracing::warn!(%error, "a rebalance was not answered");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "offsets were not shown to Kafka; nothing reads them back");
+        }
+    }
+}
+
+impl Member {
+    fn tell(&self, change: Rebalanced) {
+        if self.rebalanced.send(change).is_err() {
+            tracing::debug!("a rebalance while the member leaves");
+        }
+    }
+
+    /// Waits until the loop has let go of the lanes: nothing is committed for them from then on. Where the
+    /// loop is gone there is nobody left to wait for.
+    fn let_go(&self, partitions: &[i32]) {
+        let lanes = partitions
+            .iter()
+            .map(|partition| self.settings.lane(*partition))
+            .collect();
+        let (reply, done) = oneshot::channel();
+        let told = self.signals.blocking_send(Signal::Revoked { lanes, reply });
+        if told.is_err() || done.blocking_recv().is_err() {
+            tracing::debug!("lanes were revoked after the loop had ended");
+        }
+    }
+
+    fn unassign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> KafkaResult<()> {
+        let topic = self.settings.topic();
+        let mut list = TopicPartitionList::new();
+        for reading in super::context::partitions(&consumer.assignment()?) {
+            if partitions.contains(&reading) {
+                list.add_partition(topic, reading);
+            }
+        }
+        consumer.incremental_unassign(&list)
+    }
+}
+
+/// The partitions of a list; there is only one topic.
+pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements()
+        .iter()
+        .map(|element| element.partition())
+        .collect()
+}
+
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "librdkafka", facility, "{message}");
+        }
+    }
+}
+
+/// A broker that cannot be reached is told as such, once, by whoever waits for it.
+fn complain(trouble: &Trouble, error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut,
+        ) => {
+            tracing::debug!(%error, reason, "the Kafka client complains");
+            trouble.note(reason.to_owned());
+        }
+        _ => {
+            tracing::warn!(%error, reason, "the Kafka client complains");
+            trouble.note(reason.to_owned());
+        }
+    }
+}

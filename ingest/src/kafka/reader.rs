@@ -1,0 +1,320 @@
+//! The member of the consumer group: polls on a thread of its own, and never stops polling for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::context::{Member, Rebalanced, Trouble};
+use super::lanes::Lane;
+use super::outbox::Outbox;
+use super::record::{self, Taken};
+use super::settings::Settings;
+use super::watch::{Ask, Seen, Watcher};
+use crate::clock::Clock;
+use crate::lane::LaneId;
+use crate::source::{Signal, Stop, StopReason};
+
+/// Records in one signal, at most.
+const BATCH_RECORDS: usize = 512;
+/// Bytes in one signal, at most (and one record more).
+const BATCH_BYTES: usize = 1024 * 1024;
+/// How long an empty poll waits.
+pub(super) const POLL: Duration = Duration::from_millis(50);
+/// How often Kafka is told of committed positions.
+pub(super) const SHOW_EVERY: Duration = Duration::from_secs(5);
+/// How often in a row a topic must be missing before it counts as deleted: brokers that start know less.
+const MISSING: u32 = 3;
+
+/// What is known of the topic.
+#[derive(Debug, Default)]
+struct Topic {
+    partitions: Option<i32>,
+    /// Looks in a row that did not find it.
+    missing: u32,
+    /// The partitions that were ours when it was last seen.
+    ours: BTreeSet<i32>,
+    /// It was deleted, with these partitions.
+    gone: BTreeSet<i32>,
+}
+
+/// The poller. See the module.
+pub(super) struct Reader {
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) consumer: BaseConsumer<Member>,
+    pub(super) trouble: Trouble,
+    pub(super) outbox: Outbox,
+    pub(super) rebalanced: Receiver<Rebalanced>,
+    pub(super) asks: Sender<Ask>,
+    pub(super) seen: Receiver<Seen>,
+    pub(super) lanes: BTreeMap<i32, Lane>,
+    pub(super) watched: BTreeSet<i32>,
+    topic: Topic,
+    pub(super) is_away: bool,
+    pub(super) is_paused: bool,
+    pub(super) show_at: Instant,
+}
+
+impl Reader {
+    /// Joins the group, and starts to look at the topic.
+    pub(super) fn join(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        signals: mpsc::Sender<Signal>,
+        runtime: Handle,
+    ) -> Result<Self, String> {
+        let failed = |error: KafkaError| format!("the Kafka client cannot be made: {error}");
+        let (tell_rebalanced, rebalanced) = channel();
+        let (asks, asked) = channel();
+        let (tell_seen, seen) = channel();
+        let watcher = Watcher::new(&settings, Arc::clone(&clock), asked, tell_seen).map_err(failed)?;
+        let trouble = Trouble::default();
+        let context = Member {
+            settings: settings.clone(),
+            signals: signals.clone(),
+            rebalanced: tell_rebalanced,
+            trouble: trouble.clone(),
+        };
+        let consumer: BaseConsumer<Member> =
+            settings.member().create_with_context(context).map_err(failed)?;
+        // Once: subscribing again would rebalance again (D12).
+        consumer.subscribe(&[settings.topic()]).map_err(failed)?;
+        std::thread::Builder::new()
+            .name("kafka-watch".into())
+            .spawn(move || watcher.run())
+            .map_err(|error| format!("a thread cannot be started: {error}"))?;
+        Ok(Self {
+            settings,
+            clock,
+            consumer,
+            trouble,
+            outbox: Outbox::new(signals, runtime),
+            rebalanced,
+            asks,
+            seen,
+            lanes: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            topic: Topic::default(),
+            is_away: false,
+            is_paused: false,
+            show_at: Instant::now(),
+        })
+    }
+
+    /// Reads until nobody listens any more.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        while !self.outbox.is_closed() {
+            self.follow_group()?;
+            self.follow_topic()?;
+            self.advance_lanes()?;
+            self.show_positions();
+            self.deliver()?;
+            self.poll()?;
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// Hands over what was read. While the loop stands still the partitions are paused, and polling goes on.
+    fn deliver(&mut self) -> Result<(), String> {
+        let taken = self.outbox.deliver(!self.is_paused);
+        if taken == self.is_paused {
+            self.pause(!taken)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, pause: bool) -> Result<(), String> {
+        let list = self.list(self.watched.iter().copied());
+        let done = match pause {
+            true => self.consumer.pause(&list),
+            false => self.consumer.resume(&list),
+        };
+        self.is_paused = pause;
+        done.map_err(|error| format!("partitions cannot be paused or resumed: {error}"))
+    }
+
+    /// Reads what has arrived, up to a batch.
+    fn poll(&mut self) -> Result<(), String> {
+        let now_ms = self.clock.now().timestamp_millis();
+        let (mut batch, mut bytes, mut wait) = (Vec::new(), 0, POLL);
+        let mut failures = Vec::new();
+        let mut stops = Vec::new();
+        while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => match record::take(&mut self.lanes, &message, now_ms) {
+                    Taken::Record(record) => {
+                        bytes += record.payload.size();
+                        batch.push(record);
+                    }
+                    Taken::Nothing => {}
+                    Taken::Stop(stop) => stops.push((message.partition(), stop)),
+                },
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some((_, track)) = self.lanes.get_mut(&partition).and_then(Lane::reading) {
+                        track.meet_end();
+                    }
+                }
+                Some(Err(error)) => failures.push(error),
+            }
+            wait = Duration::ZERO;
+        }
+        if !batch.is_empty() {
+            self.outbox.push(Signal::Records(batch));
+        }
+        for (partition, stop) in stops {
+            self.stop(partition, stop)?;
+        }
+        failures.into_iter().try_for_each(|error| self.fail(&error))
+    }
+
+    fn fail(&mut self, error: &KafkaError) -> Result<(), String> {
+        let why = self.trouble.take().unwrap_or_else(|| error.to_string());
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => return Err(why),
+            // It does not say which partition: each is looked at again.
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => return self.place_again(),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure,
+            ) => tracing::debug!(%error, why, "a poll failed; the watch tells whether the topic is there"),
+            error => tracing::warn!(%error, why, "a poll failed; polling goes on"),
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the group has assigned and revoked.
+    fn follow_group(&mut self) -> Result<(), String> {
+        while let Ok(change) = self.rebalanced.try_recv() {
+            match change {
+                Rebalanced::Assigned(partitions) => {
+                    tracing::info!(?partitions, "the group has assigned partitions");
+                    let now = Instant::now();
+                    for partition in partitions {
+                        self.lanes.insert(partition, Lane::new(now));
+                    }
+                }
+                Rebalanced::Revoked(partitions) => {
+                    tracing::info!(?partitions, "the group has revoked partitions");
+                    for partition in partitions {
+                        self.lanes.remove(&partition);
+                        if self.topic.gone.contains(&partition) {
+                            // The group knows no partitions of a topic that is gone; what we read of it has stopped
+                            // all the same.
+                            let detail = format!("the topic `{}` was deleted", self.settings.topic());
+                            self.tell_stopped(partition, changed(detail));
+                        }
+                    }
+                }
+            }
+            self.watch()?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what was seen of the topic.
+    fn follow_topic(&mut self) -> Result<(), String> {
+        while let Ok(seen) = self.seen.try_recv() {
+            let away = match seen {
+                Seen::Away(why) => Some(why),
+                Seen::Missing => self.missing()?,
+                Seen::Partitions(partitions) => {
+                    self.partitions(partitions)?;
+                    None
+                }
+                Seen::Placed(partition, bounds) => {
+                    self.place(partition, bounds)?;
+                    None
+                }
+                Seen::Ends { at_ms, ends } => {
+                    self.mark(at_ms, &ends)?;
+                    None
+                }
+            };
+            if away.is_some() != self.is_away {
+                self.is_away = away.is_some();
+                self.outbox.push(Signal::Away(away));
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic is not there. What to wait for, if it never was.
+    fn missing(&mut self) -> Result<Option<String>, String> {
+        if self.topic.partitions.is_none() {
+            return Ok(Some(format!(
+                "the topic `{}` does not exist",
+                self.settings.topic()
+            )));
+        }
+        self.topic.missing += 1;
+        if self.topic.missing == MISSING {
+            self.topic.gone = std::mem::take(&mut self.topic.ours);
+            for partition in self.topic.gone.clone() {
+                let detail = format!("the topic `{}` was deleted", self.settings.topic());
+                self.stop(partition, changed(detail))?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn partitions(&mut self, partitions: i32) -> Result<(), String> {
+        let before = self.topic.partitions.replace(partitions);
+        self.topic.missing = 0;
+        let gone = std::mem::take(&mut self.topic.gone);
+        let not_ours: Vec<LaneId> = gone
+            .iter()
+            .filter(|partition| !self.lanes.contains_key(partition))
+            .map(|partition| self.settings.lane(*partition))
+            .collect();
+        if !not_ours.is_empty() {
+            let (reply, _) = oneshot::channel();
+            self.outbox.push(Signal::Revoked {
+                lanes: not_ours,
+                reply,
+            });
+        }
+        self.topic.ours = self.lanes.keys().copied().collect();
+        if before == Some(partitions) {
+            return Ok(());
+        }
+        let all = (0..partitions)
+            .map(|partition| self.settings.lane(partition))
+            .collect();
+        self.outbox.push(Signal::Topology(all));
+        let removed: Vec<i32> = self
+            .lanes
+            .range(partitions..)
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in removed {
+            let detail = format!("the topic has only {partitions} partitions now");
+            self.stop(partition, changed(detail))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_stopped(&mut self, partition: i32, stop: Stop) {
+        let lane = self.settings.lane(partition);
+        self.outbox.push(Signal::Stopped { lane, stop });
+    }
+}
+
+fn changed(detail: String) -> Stop {
+    Stop {
+        reason: StopReason::TopicChanged,
+        detail,
+        resumable: None,
+    }
+}

@@ -1,0 +1,334 @@
+//! What the operator may set of Kafka, and what the protocol keeps for itself.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+
+use crate::lane::LaneId;
+
+/// Properties that exactness rests on: where reading begins and goes on is stored in the ledger, and nowhere
+/// else.
+const OWNED: [(&str, &str); 8] = [
+    ("auto.offset.reset", "error"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("isolation.level", "read_committed"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("group.protocol", "classic"),
+    ("enable.partition.eof", "true"),
+    ("fetch.queue.backoff.ms", "10"),
+];
+
+/// Other names of properties that are owned.
+const ALIASES: [(&str, &str); 1] = [("auto.commit.enable", "enable.auto.commit")];
+
+/// Properties that have a setting of their own.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("bootstrap.servers", "the brokers"),
+    ("metadata.broker.list", "the brokers"),
+    ("group.id", "the group"),
+];
+
+/// What the operator may set otherwise. The queues bound the memory, in KiB and bytes.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("client.id", "usage-ledger"),
+    ("queued.max.messages.kbytes", "32768"),
+    ("fetch.max.bytes", "16777216"),
+    ("topic.metadata.refresh.interval.ms", "10000"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("socket.keepalive.enable", "true"),
+    ("check.crcs", "true"),
+];
+
+/// A topic as a consumer group reads it.
+#[derive(Clone)]
+pub struct Settings {
+    brokers: String,
+    topic: String,
+    group: String,
+    properties: Vec<(String, String)>,
+}
+
+/// Which of the settings is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// The bootstrap servers.
+    Brokers,
+    /// The topic.
+    Topic,
+    /// The consumer group.
+    Group,
+    /// More properties.
+    Properties,
+}
+
+/// A setting that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which.
+    pub setting: Setting,
+    /// What was expected. Never holds a secret.
+    pub message: String,
+}
+
+impl Settings {
+    /// Settings that librdkafka accepts. Nothing is connected to.
+    ///
+    /// # Errors
+    /// Names every setting that is wrong.
+    pub fn new(
+        brokers: &str,
+        topic: &str,
+        group: &str,
+        properties: Vec<(String, String)>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut problem = |setting, message: String| problems.push(Problem { setting, message });
+        if brokers.split(',').any(|broker| broker.trim().is_empty()) {
+            problem(
+                Setting::Brokers,
+                "expected bootstrap servers such as `kafka-1:9092,kafka-2:9092`".into(),
+            );
+        }
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if topic.is_empty()
+            || topic.len() > 249
+            || [".", ".."].contains(&topic)
+            || !topic.bytes().all(is_legal)
+        {
+            problem(
+                Setting::Topic,
+                format!("expected the name of a topic, got `{topic}`"),
+            );
+        }
+        if group.is_empty() {
+            problem(Setting::Group, "expected the name of a consumer group".into());
+        }
+        for message in wrong_properties(&properties) {
+            problem(Setting::Properties, message);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let settings = Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            group: group.into(),
+            properties,
+        };
+        settings.try_out().map_err(|message| {
+            vec![Problem {
+                setting: Setting::Properties,
+                message,
+            }]
+        })?;
+        Ok(settings)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The lane of a partition.
+    #[must_use]
+    pub fn lane(&self, partition: i32) -> LaneId {
+        LaneId::kafka(&self.topic, partition)
+    }
+
+    /// The configuration of the member of the group.
+    pub(super) fn member(&self) -> ClientConfig {
+        let mut config = self.base();
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("group.id", &self.group);
+        for (name, value) in OWNED {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// The configuration of a client that only looks: it belongs to no group, and sees every record that a
+    /// partition holds, also those of open transactions.
+    pub(super) fn observer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config.remove("group.instance.id");
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("isolation.level", "read_uncommitted");
+        config.set("allow.auto.create.topics", "false");
+        config
+    }
+
+    fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        for (name, value) in DEFAULTS {
+            config.set(name, value);
+        }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Some properties are only wrong together. Without brokers and group a client can be made that connects
+    /// to nothing.
+    fn try_out(&self) -> Result<(), String> {
+        let mut config = self.member();
+        config.remove("bootstrap.servers");
+        config.remove("group.id");
+        match config.create::<BaseConsumer>() {
+            Ok(_) => Ok(()),
+            Err(KafkaError::ClientCreation(why)) => Err(why),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.properties.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Settings")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("group", &self.group)
+            .field("properties", &names)
+            .finish()
+    }
+}
+
+fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, value) in properties {
+        let real = ALIASES
+            .iter()
+            .find(|(alias, _)| alias == name)
+            .map_or(name.as_str(), |(_, real)| real);
+        let owned = OWNED.iter().find(|(owned, _)| *owned == real);
+        let elsewhere = ELSEWHERE.iter().find(|(other, _)| other == name);
+        if let Some((_, fixed)) = owned {
+            wrong.push(format!("`{name}` cannot be set: it is always `{fixed}`"));
+        } else if let Some((_, other)) = elsewhere {
+            wrong.push(format!(
+                "`{name}` cannot be set here: {other} have a setting of their own"
+            ));
+        } else if !seen.insert(name) {
+            wrong.push(format!("`{name}` is there twice"));
+        } else {
+            wrong.extend(refused(name, value));
+        }
+    }
+    wrong
+}
+
+/// Why librdkafka does not take a property.
+fn refused(name: &str, value: &str) -> Option<String> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    let error = config.create_native_config().err()?;
+    // The description repeats the value.
+    let is_secret = ["password", "secret", "key", "token", "pem", "config"]
+        .iter()
+        .any(|word| name.contains(word));
+    match error {
+        KafkaError::ClientConfig(_, description, _, _) if !is_secret => {
+            Some(format!("`{name}`: {}", description.trim()))
+        }
+        _ => Some(format!("`{name}` has a value that librdkafka does not take")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(properties: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        let properties = properties
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::new("127.0.0.1:1", "request-events", "usage-ledger", properties)
+            .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    }
+
+    #[test]
+    fn what_the_protocol_owns_cannot_be_set() {
+        let mut given: Vec<(&str, &str)> = OWNED.to_vec();
+        given.extend([
+            ("auto.commit.enable", "true"),
+            ("group.id", "x"),
+            ("bootstrap.servers", "x"),
+        ]);
+        let messages = parse(&given).expect_err("refused");
+        assert_eq!(messages.len(), given.len(), "{messages:?}");
+        for (message, (name, _)) in messages.iter().zip(given) {
+            assert!(
+                message.starts_with(&format!("`{name}` cannot be set")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_and_secrets_are_not() {
+        let messages = parse(&[
+            ("no.such.property", "1"),
+            ("session.timeout.ms", "soon"),
+            ("client.rack", "a"),
+            ("client.rack", "b"),
+        ])
+        .expect_err("refused");
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(messages[0].contains("no.such.property"));
+        assert!(messages[1].contains("session.timeout.ms"));
+        assert_eq!(messages[2], "`client.rack` is there twice");
+        let settings = parse(&[("sasl.password", "hunter2")]).expect("accepted");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn properties_that_are_only_wrong_together_are_found_without_a_broker() {
+        let messages = parse(&[
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanisms", "PLAIN"),
+        ])
+        .map_err(|messages| messages.concat());
+        assert!(messages.is_err_and(|message| message.contains("sasl.username")));
+    }
+
+    #[test]
+    fn tls_and_every_sasl_mechanism_are_built_in() {
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            parse(&[
+                ("security.protocol", "sasl_ssl"),
+                ("sasl.mechanisms", mechanism),
+                ("sasl.username", "u"),
+                ("sasl.password", "p"),
+            ])
+            .unwrap_or_else(|problems| panic!("{mechanism}: {problems:?}"));
+        }
+        parse(&[
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanisms", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.client.id", "c"),
+            ("sasl.oauthbearer.client.secret", "s"),
+            ("sasl.oauthbearer.token.endpoint.url", "http://127.0.0.1:1/token"),
+        ])
+        .expect("OAUTHBEARER");
+        parse(&[("group.instance.id", "worker-1"), ("session.timeout.ms", "6000")])
+            .expect("static membership");
+    }
+
+    #[test]
+    fn names_are_checked() {
+        let problems = Settings::new("a,,b", "^requests.*", "", Vec::new()).expect_err("wrong");
+        let settings: Vec<Setting> = problems.iter().map(|problem| problem.setting).collect();
+        assert_eq!(settings, [Setting::Brokers, Setting::Topic, Setting::Group]);
+    }
+}
