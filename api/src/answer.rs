@@ -64,6 +64,7 @@ impl Weighed for Rendered {
 /// What every answer starts with.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Question)]
 pub(crate) struct Head<'a> {
     /// Whose usage; null where it is not one organization's.
     organization_id: Option<&'a str>,
@@ -108,6 +109,7 @@ struct ShownGap {
 /// How fresh an answer is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Freshness)]
 pub(crate) struct Fresh {
     /// When the answer was given.
     #[schema(value_type = String, format = DateTime)]

@@ -207,3 +207,29 @@ fn form(form: Form) -> ObjectBuilder {
         Form::Cursor => text.min_length(Some(1)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::router::entries;
+
+    #[test]
+    fn two_schemas_do_not_share_a_name() {
+        let mut known: HashMap<String, RefOr<Schema>> = HashMap::new();
+        let routes = entries::<Memory>();
+        let own = routes.iter().flat_map(|entry| entry.described.schemas.clone());
+        let shared = [
+            all_of::<Head<'_>>(),
+            all_of::<Fresh>(),
+            all_of::<problem::Body<'_>>(),
+        ];
+        for (name, schema) in own.chain(shared.into_iter().flatten()) {
+            if let Some(other) = known.insert(name.clone(), schema.clone()) {
+                assert!(other == schema, "{name}");
+            }
+        }
+    }
+}

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use rollup::period::{Calendar, Granularity};
 
+use crate::access::Verifier;
+use crate::router::SettingsError;
+
 /// The settings of the public routes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -44,6 +47,16 @@ pub enum Access {
     Off,
     /// Bearer tokens.
     Jwt(Jwt),
+}
+
+impl Access {
+    /// Checks that tokens can be checked with this, without starting anything.
+    ///
+    /// # Errors
+    /// When the key is unusable.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        Verifier::new(self).map(drop)
+    }
 }
 
 /// How a bearer token is checked.

@@ -56,6 +56,7 @@ pub(crate) struct SeriesAnswer {
 /// A period, cut to the range.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Period)]
 pub(crate) struct Head {
     /// `2026-01-05`, `2026-W02` or `2026-01`.
     period_key: String,

@@ -1,1 +1,213 @@
-//! x
+//! Who gets which answer on which route.
+
+use serde_json::{Value, json};
+
+use super::{SECRET, World, bearing, column, person, staff, token};
+use crate::memory::{Memory, used};
+use crate::reader::Dimension;
+use crate::router::entries;
+
+const NOW: &str = "2026-09-28T12:00:00Z";
+
+/// Every route with what it needs to be asked; `#` stands for an organization.
+const QUESTIONS: [(&str, &str); 8] = [
+    ("/v1/usage/summary", "organizationId=#"),
+    ("/v1/usage/series", "organizationId=#"),
+    ("/v1/usage/breakdown", "organizationId=#&by=agent"),
+    ("/v1/usage/table", "scope=platform"),
+    ("/v1/usage/table", "scope=organization&organizationId=#"),
+    ("/v1/usage/table", "scope=agent&organizationId=#&agentSlug=a"),
+    ("/v1/usage/me", "organizationId=#"),
+    ("/v1/usage/meta", "organizationId=#"),
+];
+
+async fn statuses(world: &World, token: &str, organization: &str) -> String {
+    let mut statuses = Vec::new();
+    for (path, query) in QUESTIONS {
+        let target = format!("{path}?{}", query.replace('#', organization));
+        statuses.push(world.send(&target, &bearing(token)).await.status.to_string());
+    }
+    statuses.join(" ")
+}
+
+#[tokio::test]
+async fn the_rules_hold_on_every_route() {
+    let world = World::guarded(NOW);
+    let member = person("u1", json!({"a": "member"}));
+    let admin = person("u1", json!({"a": "admin"}));
+    let owner = person("u1", json!({"a": "owner"}));
+    for (name, token, organization, expected) in [
+        ("owner", &owner, "a", "200 200 200 403 200 200 200 200"),
+        ("admin", &admin, "a", "200 200 200 403 200 200 200 200"),
+        ("admin elsewhere", &admin, "b", "403 403 403 403 403 403 403 403"),
+        ("member", &member, "a", "403 403 403 403 403 403 200 403"),
+        (
+            "member elsewhere",
+            &member,
+            "b",
+            "403 403 403 403 403 403 403 403",
+        ),
+        ("staff", &staff(), "a", "200 200 200 200 200 200 200 200"),
+    ] {
+        assert_eq!(statuses(&world, token, organization).await, expected, "{name}");
+    }
+    let off = World::at(NOW);
+    assert_eq!(statuses(&off, "", "a").await, "200 200 200 200 200 200 403 200");
+}
+
+/// Walks the table that the router is made of: a route cannot be added without being asked here.
+#[tokio::test]
+async fn every_route_is_closed_to_who_has_no_valid_token() {
+    let world = World::guarded(NOW);
+    let expired = token(&json!({"sub": "u1", "exp": 1, "platformRole": "staff"}));
+    for entry in entries::<Memory>() {
+        let path = entry.described.path;
+        assert!(
+            QUESTIONS.iter().any(|(known, _)| *known == path),
+            "{path} has no line in the matrix"
+        );
+        assert!(path.starts_with("/v1/"), "{path}");
+        for headers in [
+            &[][..],
+            &bearing("Bearer x"),
+            &bearing(SECRET),
+            &bearing(&expired),
+        ] {
+            let reply = world.send(path, headers).await;
+            assert_eq!(reply.status, 401, "{path}");
+            assert_eq!(reply.header("www-authenticate"), Some("Bearer"), "{path}");
+        }
+        // A member of another organization gets through nowhere: refused, or asked to say for what.
+        let stranger = person("u1", json!({"elsewhere": "member"}));
+        let reply = world
+            .send(&format!("{path}?organizationId=acme"), &bearing(&stranger))
+            .await;
+        assert!(matches!(reply.status, 400 | 403), "{path}: {}", reply.status);
+        assert_eq!(world.memory.snapshots(), 0, "nothing is read for a stranger");
+    }
+    assert_eq!(world.send("/v1/usage/nothing", &[]).await.status, 401);
+    assert_eq!(
+        world.send("/v1/usage/nothing", &bearing(&staff())).await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn one_sees_ones_own_usage_and_nobody_elses() {
+    let world = World::guarded(NOW);
+    let by = |user: &str, organization: &str| {
+        used("2026-09-28")
+            .with(Dimension::User, user)
+            .with(Dimension::Organization, organization)
+            .with(Dimension::Agent, "a")
+    };
+    world
+        .memory
+        .book([by("u1", "acme"), by("u2", "acme"), by("u1", "other")]);
+    let member = person("u1", json!({"acme": "member"}));
+    let reply = world.send("/v1/usage/me", &bearing(&member)).await.json();
+    assert_eq!(
+        (&reply["userId"], &reply["organizationId"]),
+        (&json!("u1"), &json!("acme"))
+    );
+    assert_eq!(reply["totals"]["requests"], json!(1));
+    assert_eq!(
+        (&reply["activeUsers"], &reply["activeAgents"]),
+        (&json!(1), &json!(1))
+    );
+    let other = world.send("/v1/usage/me?userId=u2", &bearing(&member)).await;
+    assert_eq!(
+        (other.status, other.json()["parameter"].as_str()),
+        (400, Some("userId"))
+    );
+    let two = person("u1", json!({"acme": "member", "other": "member"}));
+    assert_eq!(
+        world.send("/v1/usage/me", &bearing(&two)).await.json()["parameter"],
+        "organizationId"
+    );
+    assert_eq!(
+        world
+            .send("/v1/usage/me?organizationId=other", &bearing(&two))
+            .await
+            .status,
+        200
+    );
+    let nobody = person("__unattributed__", json!({"acme": "member"}));
+    assert_eq!(world.send("/v1/usage/me", &bearing(&nobody)).await.status, 403);
+}
+
+/// Two people ask the same question at the same time, and each gets an answer of their own.
+#[tokio::test]
+async fn a_remembered_answer_is_not_shown_to_another_person() {
+    let world = World::guarded(NOW);
+    world
+        .memory
+        .book([used("2026-09-28").with(Dimension::User, "u1")]);
+    let ask = async |subject: &str| {
+        let token = person(subject, json!({"acme": "member"}));
+        world.send("/v1/usage/me", &bearing(&token)).await.json()["totals"]["requests"].clone()
+    };
+    assert_eq!((ask("u1").await, ask("u2").await), (json!(1), json!(0)));
+    let admin = person("u2", json!({"acme": "admin"}));
+    let query = "/v1/usage/summary?organizationId=acme";
+    assert_eq!(world.send(query, &bearing(&admin)).await.status, 200);
+    let stranger = person("u3", json!({"other": "admin"}));
+    assert_eq!(world.send(query, &bearing(&stranger)).await.status, 403);
+}
+
+#[tokio::test]
+async fn the_description_is_about_what_one_may_read() {
+    let world = World::guarded(NOW);
+    let from = |organization: &str, source: &str, day: &str| {
+        used(day)
+            .with(Dimension::Organization, organization)
+            .with(Dimension::Source, source)
+    };
+    world.memory.book([
+        from("acme", "chat", "2026-09-28"),
+        from("other", "secret-service", "2026-09-20"),
+    ]);
+    let meta = async |token: &str, query: &str| {
+        world
+            .send(&format!("/v1/usage/meta{query}"), &bearing(token))
+            .await
+    };
+    let admin = person("u1", json!({"acme": "admin"}));
+    let own = meta(&admin, "").await.json();
+    assert_eq!(
+        (&own["sources"], &own["oldestPeriod"]),
+        (&json!(["chat"]), &json!("2026-09-28"))
+    );
+    assert_eq!(
+        meta(&staff(), "").await.json()["sources"],
+        json!(["chat", "secret-service"])
+    );
+    assert_eq!(meta(&admin, "?organizationId=other").await.status, 403);
+}
+
+#[tokio::test]
+async fn the_platform_leaves_out_whom_it_is_told_to_and_says_so() {
+    let world = World::with(NOW, |settings| {
+        settings.excluded_organizations = vec!["internal".to_owned()]
+    });
+    let of = |organization: &str| used("2026-09-28").with(Dimension::Organization, organization);
+    world
+        .memory
+        .book([of("internal"), of("acme"), of("__unattributed__")]);
+    let table = world.send("/v1/usage/table?scope=platform", &[]).await.json();
+    assert_eq!(table["excludedOrganizations"], json!(["internal"]));
+    assert_eq!(
+        column(&table["rows"], "organizationId"),
+        ["acme", "__unattributed__"]
+    );
+    assert_eq!(table["organizationId"], Value::Null);
+    let drilled = world
+        .send("/v1/usage/table?scope=organization&organizationId=internal", &[])
+        .await
+        .json();
+    assert_eq!(
+        drilled["totals"]["requests"],
+        json!(1),
+        "it is booked, and can be asked for"
+    );
+}

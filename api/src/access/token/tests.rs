@@ -224,7 +224,7 @@ fn unusable_keys_are_refused_at_the_start() {
 }
 
 struct Issuer {
-    tasks: Mutex<JoinSet<()>>,
+    _tasks: Mutex<JoinSet<()>>,
     set: Mutex<Option<JwkSet>>,
     fetches: AtomicUsize,
 }
@@ -232,7 +232,7 @@ struct Issuer {
 impl Issuer {
     async fn start() -> (Arc<Self>, Verifier) {
         let issuer = Arc::new(Self {
-            tasks: Mutex::default(),
+            _tasks: Mutex::default(),
             set: Mutex::new(None),
             fetches: AtomicUsize::new(0),
         });
@@ -252,7 +252,11 @@ impl Issuer {
             .expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().route("/keys", route);
-        tokio::spawn(crate::serve(listener, router, std::future::pending()));
+        issuer
+            ._tasks
+            .lock()
+            .await
+            .spawn(crate::serve(listener, router, std::future::pending()));
         (
             issuer,
             verifier(Key::Jwks(format!("http://{address}/keys")), |_| {}),
