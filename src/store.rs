@@ -13,12 +13,15 @@ pub mod schema;
 mod convert;
 mod failure;
 mod fences;
+mod session;
 
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
+
+use session::Sessions;
 
 use crate::config::{Config, Problem, Secret};
 
@@ -58,6 +61,7 @@ pub struct Store {
     database: Database,
     /// Names this process in the fences.
     owner: String,
+    sessions: Sessions,
 }
 
 impl Store {
@@ -69,10 +73,12 @@ impl Store {
         let client = Client::with_options(options(uri).await?).map_err(|error| wrong_uri(&error))?;
         let database = client.database(database);
         let owner = format!("{}/{}", std::process::id(), uuid::Uuid::new_v4());
+        let sessions = Sessions::new(client.clone());
         let store = Self {
             client,
             database,
             owner,
+            sessions,
         };
         store.check_server().await?;
         Ok(store)

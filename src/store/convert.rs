@@ -72,9 +72,9 @@ fn addition(booked: &Booked, dimensions: Document, at: DateTime) -> Result<Docum
     Ok(doc! {"$inc": sums, "$setOnInsert": dimensions, "$set": {"updatedAt": at}})
 }
 
-/// The move of a lane's fence.
-pub(super) fn fence_move(lane: &LaneCommit) -> Document {
-    let mut set = Document::new();
+/// The move of a lane's fence, in a transaction of this session.
+pub(super) fn fence_move(lane: &LaneCommit, session: &Document) -> Document {
+    let mut set = doc! {"session": session.clone()};
     let mut unset = doc! {"stopped": ""};
     match &lane.position {
         None => {}
@@ -114,9 +114,7 @@ pub(super) fn fence_move(lane: &LaneCommit) -> Document {
         "$currentDate": {"updatedAt": true},
         "$unset": unset,
     };
-    if !set.is_empty() {
-        update.insert("$set", set);
-    }
+    update.insert("$set", set);
     if let Some(watermark) = lane.watermark_ms {
         update.insert("$max", doc! {"watermark": DateTime::from_millis(watermark)});
     }

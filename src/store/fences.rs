@@ -23,36 +23,47 @@ impl Store {
     ) -> Result<Acquired, FenceError> {
         let fences = self.collection(FENCES);
         let away = |error: DriverError| failure::fence(&error);
-        let first = doc! {"$setOnInsert": {
-            "epoch": 0_i64, "seq": 0_i64, "updatedAt": DateTime::from_millis(0), "scanning": lane.source() == "mongodb",
-            "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
-        }};
-        fences
-            .update_one(doc! {"_id": lane.as_str()}, first)
-            .upsert(true)
-            .await
-            .map_err(away)?;
-        let mut filter = doc! {"_id": lane.as_str()};
+        let id = doc! {"_id": lane.as_str()};
+        let previous = match fences.find_one(id.clone()).await.map_err(away)? {
+            Some(fence) => fence,
+            None => {
+                let first = doc! {"$setOnInsert": first_fence(lane)};
+                fences
+                    .update_one(id.clone(), first)
+                    .upsert(true)
+                    .await
+                    .map_err(away)?;
+                Document::new()
+            }
+        };
+        let mut filter = id.clone();
         if let Some(lease) = lease {
-            // By the server's clock, which also wrote `updatedAt`.
-            let hello = self
-                .client
-                .database("admin")
-                .run_command(doc! {"hello": 1})
+            let expired = self
+                .server_time()
                 .await
-                .map_err(away)?;
-            let now = hello
-                .get_datetime("localTime")
-                .map_err(|_| FenceError::Fatal("the server's answer to `hello` has no `localTime`".into()))?;
-            let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-            let expired = DateTime::from_millis(now.timestamp_millis().saturating_sub(lease_ms));
+                .map_err(away)?
+                .timestamp_millis()
+                .saturating_sub(millis(lease));
+            let expired = DateTime::from_millis(expired);
+            let is_ours = previous.get_str("owner").is_ok_and(|owner| owner == self.owner);
+            if !is_ours
+                && previous
+                    .get_datetime("updatedAt")
+                    .is_ok_and(|updated| *updated >= expired)
+            {
+                return Ok(Acquired::Held {
+                    owner: owner(&previous),
+                });
+            }
             filter.insert(
                 "$or",
                 vec![doc! {"owner": &self.owner}, doc! {"updatedAt": {"$lt": expired}}],
             );
         }
+        self.end_session_of(&previous).await;
         let take = doc! {
-            "$inc": {"epoch": 1_i64}, "$set": {"owner": &self.owner}, "$currentDate": {"updatedAt": true},
+            "$inc": {"epoch": 1_i64}, "$currentDate": {"updatedAt": true},
+            "$set": {"owner": &self.owner, "session": self.sessions.id().await.map_err(away)?},
         };
         let taken = fences
             .find_one_and_update(filter, take)
@@ -60,15 +71,36 @@ impl Store {
             .await
             .map_err(away)?;
         let Some(taken) = taken else {
-            let held = fences.find_one(doc! {"_id": lane.as_str()}).await.map_err(away)?;
-            let owner = held.and_then(|fence| fence.get_str("owner").ok().map(str::to_owned));
-            return Ok(Acquired::Held {
-                owner: owner.unwrap_or_default(),
-            });
+            let held = fences.find_one(id).await.map_err(away)?.unwrap_or_default();
+            return Ok(Acquired::Held { owner: owner(&held) });
         };
         let fence = read(&taken)
             .map_err(|why| FenceError::Fatal(format!("the fence of `{lane}` is damaged: {why}")))?;
         Ok(Acquired::Granted((fence, self.windows(lane).await?)))
+    }
+
+    /// Ends the session of the owner before us, so that a transaction it left open does not keep the fence
+    /// for as long as a transaction may live.
+    async fn end_session_of(&self, fence: &Document) {
+        let (Ok(owner), Ok(session)) = (fence.get_str("owner"), fence.get_document("session")) else {
+            return;
+        };
+        if owner == self.owner {
+            return;
+        }
+        if let Err(error) = self.sessions.end(session).await {
+            tracing::debug!(%error, "the session of the owner before us could not be ended; it will run out");
+        }
+    }
+
+    /// The server's clock, which also writes `updatedAt`.
+    pub(super) async fn server_time(&self) -> mongodb::error::Result<DateTime> {
+        let hello = self
+            .client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await?;
+        Ok(*hello.get_datetime("localTime")?)
     }
 
     /// The ids of the lane's windows, oldest commit first.
@@ -149,6 +181,22 @@ impl Store {
             .map(drop)
             .map_err(|error| failure::fence(&error))
     }
+}
+
+/// The fence of a lane that was never acquired.
+fn first_fence(lane: &LaneId) -> Document {
+    doc! {
+        "epoch": 0_i64, "seq": 0_i64, "updatedAt": DateTime::from_millis(0), "scanning": lane.source() == "mongodb",
+        "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+    }
+}
+
+fn owner(fence: &Document) -> String {
+    fence.get_str("owner").unwrap_or_default().to_owned()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Reads a stored fence.

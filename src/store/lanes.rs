@@ -58,7 +58,7 @@ impl Store {
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
-        let now = self.server_time().await?;
+        let now = self.server_time().await.map_err(unusable)?;
         let gap_from = fence
             .get_datetime("watermark")
             .or_else(|_| stopped.get_datetime("at"))
@@ -102,19 +102,6 @@ impl Store {
             )));
         }
         Ok(Resumed { gap })
-    }
-
-    async fn server_time(&self) -> Result<DateTime, Error> {
-        let hello = self
-            .client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await
-            .map_err(unusable)?;
-        hello
-            .get_datetime("localTime")
-            .copied()
-            .map_err(|_| Error::Unusable("the server tells no time".into()))
     }
 
     async fn oldest_in_oplog(&self) -> Result<Timestamp, Error> {

@@ -69,15 +69,29 @@ impl MongoLedger {
     }
 
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
-    #[expect(clippy::disallowed_methods, reason = "this is the one transaction")]
     async fn attempt(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), Broken> {
-        let mut session = self.store.client.start_session().await?;
+        let mut session = self.store.sessions.take().await?;
+        let done = self.transact(&mut session, commit, doubt).await;
+        // A session whose transaction may be open still is given up, and ended by the driver.
+        if !matches!(done, Err(Broken::Failed(_))) {
+            self.store.sessions.give_back(session);
+        }
+        done
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one transaction")]
+    async fn transact(
+        &self,
+        session: &mut ClientSession,
+        commit: &Commit,
+        doubt: &mut Doubt,
+    ) -> Result<(), Broken> {
         session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await?;
-        let written = self.write(&mut session, commit, doubt).await;
+        let written = self.write(session, commit, doubt).await;
         if let Err(broken) = written {
             // Whatever abort says, a transaction that is not committed is not applied.
             if let Err(error) = session.abort_transaction().await {
@@ -99,7 +113,12 @@ impl MongoLedger {
         commit: &Commit,
         doubt: &mut Doubt,
     ) -> Result<(), Broken> {
-        let fences: Vec<Document> = commit.lanes.iter().map(convert::fence_move).collect();
+        let used = session.id().clone();
+        let fences: Vec<Document> = commit
+            .lanes
+            .iter()
+            .map(|lane| convert::fence_move(lane, &used))
+            .collect();
         let lanes = fences.len();
         if self.update(session, FENCES, fences).await? != lanes {
             return Err(Broken::Fenced);

@@ -1,11 +1,12 @@
 //! The rows as the reader asks for them: every answer from one snapshot, summed where the rows are.
 //!
-//! The first read of a snapshot session decides its instant; every further read of the answer names that
-//! instant in a session of its own, so that reads of one answer run side by side. Sums of 64-bit counters
-//! that outgrow 64 bits come back as floating point: they are refused, never shown.
+//! A snapshot is a transaction that only reads, so its reads take turns. It is committed with majority
+//! before its answer is given: what was read is then known to last. Sums of 64-bit counters that outgrow 64
+//! bits come back as floating point: they are refused, never shown.
 
 mod pipeline;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,94 +15,92 @@ use api::reader::{
 };
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{Error as DriverError, ErrorKind};
-use mongodb::options::{CollectionOptions, ReadConcern};
+use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection, SessionCursor};
 use rollup::counters::Counters;
 use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{FENCES, LEDGER, META, ROLLUPS, Store};
 
 /// How long the server may work on one read.
 const READ_TIME: Duration = Duration::from_secs(30);
+/// How long a snapshot may wait until what it read is known to last.
+const COMMIT_TIME: Duration = Duration::from_secs(5);
 /// Groups that the server sends at once.
 const BATCH: u32 = 10_000;
 /// Codes of the server that pass by themselves: it is stepping down, too busy, or the snapshot is too old.
 const PASSING: [i32; 12] = [50, 89, 91, 112, 189, 239, 246, 262, 10107, 11600, 11602, 13435];
 
 /// The ledger at one instant.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Snapshot {
     store: Store,
-    at: Timestamp,
-    freshness: Arc<Freshness>,
+    session: Arc<Mutex<ClientSession>>,
 }
 
 impl api::reader::Reader for Store {
     type Snapshot = Snapshot;
 
+    async fn freshness(&self) -> Result<Freshness, ReadError> {
+        // The fences first: a lane that appears meanwhile is one without a watermark.
+        let fences = async {
+            let fences = self.collection(FENCES).find(doc! {}).max_time(READ_TIME).await?;
+            fences.try_collect::<Vec<Document>>().await
+        };
+        let fences = fences.await.map_err(|error| failed(&error))?;
+        let meta = self
+            .collection(META)
+            .find_one(doc! {"_id": "ledger"})
+            .max_time(READ_TIME)
+            .await;
+        let meta = meta
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))?;
+        Ok(freshness(&meta, &fences))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it only reads: the one transaction that writes is the ledger's"
+    )]
     async fn snapshot(&self) -> Result<Snapshot, ReadError> {
         let mut session = self
             .client
             .start_session()
-            .snapshot(true)
             .await
             .map_err(|error| failed(&error))?;
-        let fences = all(&mut session, &self.snapshot_of(FENCES), doc! {}).await?;
-        let at = session
-            .snapshot_time()
-            .ok_or_else(|| ReadError::Malformed("the server does not tell the time of a snapshot".into()))?;
-        let meta = all(&mut session, &self.snapshot_of(META), doc! {"_id": "ledger"}).await?;
-        let [meta] = meta.as_slice() else {
-            return Err(ReadError::Malformed(format!(
-                "`{META}` does not describe a ledger"
-            )));
-        };
+        session
+            .start_transaction()
+            .read_concern(ReadConcern::snapshot())
+            .write_concern(WriteConcern::majority())
+            .max_commit_time(COMMIT_TIME)
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(Snapshot {
             store: self.clone(),
-            at,
-            freshness: Arc::new(freshness(&document(meta)?, &fences)?),
+            session: Arc::new(Mutex::new(session)),
         })
     }
 }
 
-impl Store {
-    /// A collection read as of a snapshot. The driver leaves a read concern that is there already, such as
-    /// the database's, as it is, also in a snapshot session: it must be this one from the start.
-    fn snapshot_of(&self, name: &str) -> Collection<RawDocumentBuf> {
-        let options = CollectionOptions::builder()
-            .read_concern(ReadConcern::snapshot())
-            .build();
-        self.database.collection_with_options(name, options)
-    }
-}
-
 impl Snapshot {
-    async fn session(&self) -> Result<ClientSession, ReadError> {
-        let session = self
-            .store
-            .client
-            .start_session()
-            .snapshot(true)
-            .snapshot_time(self.at);
-        session.await.map_err(|error| failed(&error))
-    }
-
     async fn open(self, query: Query) -> Result<Reading, ReadError> {
-        let mut session = self.session().await?;
         let collection = match query.rows {
-            Rows::Ledger => self.store.snapshot_of(LEDGER),
-            Rows::Rollups(_) => self.store.snapshot_of(ROLLUPS),
+            Rows::Ledger => self.store.rows(LEDGER),
+            Rows::Rollups(_) => self.store.rows(ROLLUPS),
         };
+        let mut session = self.session.lock_owned().await;
         let cursor = collection
             .aggregate(pipeline::of(&query))
             .allow_disk_use(true)
             .batch_size(BATCH)
             .max_time(READ_TIME)
-            .session(&mut session)
+            .session(&mut *session)
             .with_type::<RawDocumentBuf>()
             .await
             .map_err(|error| failed(&error))?;
@@ -114,9 +113,15 @@ impl Snapshot {
     }
 }
 
-/// An aggregation that is being read.
+impl Store {
+    fn rows(&self, name: &str) -> Collection<RawDocumentBuf> {
+        self.database.collection(name)
+    }
+}
+
+/// An aggregation that is being read. It has the snapshot to itself.
 struct Reading {
-    session: ClientSession,
+    session: OwnedMutexGuard<ClientSession>,
     cursor: SessionCursor<RawDocumentBuf>,
     query: Query,
     rows: u64,
@@ -142,8 +147,9 @@ impl Reading {
 }
 
 impl Port for Snapshot {
-    fn freshness(&self) -> &Freshness {
-        &self.freshness
+    async fn finish(self) -> Result<(), ReadError> {
+        let mut session = self.session.lock().await;
+        session.commit_transaction().await.map_err(|error| failed(&error))
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
@@ -156,8 +162,22 @@ impl Port for Snapshot {
     async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
         let filter = pipeline::rows_in(Rows::Rollups(Set::Organization), &scope, cover, &Document::new());
-        let mut session = self.session().await?;
-        let mut rows = all(&mut session, &self.store.snapshot_of(ROLLUPS), filter).await?;
+        let mut session = self.session.lock().await;
+        let rollups = self.store.rows(ROLLUPS);
+        let find = rollups
+            .find(filter)
+            .max_time(READ_TIME)
+            .batch_size(BATCH)
+            .session(&mut *session);
+        let mut cursor = find.await.map_err(|error| failed(&error))?;
+        let mut rows = Vec::new();
+        while cursor
+            .advance(&mut session)
+            .await
+            .map_err(|error| failed(&error))?
+        {
+            rows.push(cursor.current().to_owned());
+        }
         rows.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
         let mut digest = Sha256::new();
         for row in &rows {
@@ -176,15 +196,15 @@ impl Snapshot {
     async fn edge(&self, scope: &Scope, direction: i32) -> Result<Option<NaiveDate>, ReadError> {
         let mut filter = pipeline::owner(scope);
         filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Set::Organization.name()});
-        let mut session = self.session().await?;
+        let mut session = self.session.lock().await;
         let row = self
             .store
-            .snapshot_of(ROLLUPS)
+            .collection(ROLLUPS)
             .find_one(filter)
             .sort(doc! {"periodKey": direction})
             .projection(doc! {"_id": 0, "periodKey": 1})
             .max_time(READ_TIME)
-            .session(&mut session)
+            .session(&mut *session)
             .await
             .map_err(|error| failed(&error))?;
         row.map(|row| {
@@ -194,21 +214,6 @@ impl Snapshot {
         })
         .transpose()
     }
-}
-
-/// Reads all of a small result.
-async fn all(
-    session: &mut ClientSession,
-    collection: &Collection<RawDocumentBuf>,
-    filter: Document,
-) -> Result<Vec<RawDocumentBuf>, ReadError> {
-    let find = collection.find(filter).max_time(READ_TIME).session(&mut *session);
-    let mut cursor = find.await.map_err(|error| failed(&error))?;
-    let mut found = Vec::new();
-    while cursor.advance(session).await.map_err(|error| failed(&error))? {
-        found.push(cursor.current().to_owned());
-    }
-    Ok(found)
 }
 
 /// Reads one group, and how many rows it is made of.
@@ -259,45 +264,30 @@ fn group(found: &RawDocument, query: &Query) -> Result<(Group, u64), ReadError> 
     Ok((group, rows.ok_or_else(|| malformed("a count of its rows"))?))
 }
 
-fn document(raw: &RawDocumentBuf) -> Result<Document, ReadError> {
-    Document::try_from(raw.as_ref()).map_err(|error| ReadError::Malformed(error.to_string()))
-}
-
 /// What the fences say of the lanes that the source has.
 ///
 /// Rows change only where a record was read, or where an operator's command moved the revision: a mark of
 /// these numbers is a mark of all rows.
-fn freshness(meta: &Document, fences: &[RawDocumentBuf]) -> Result<Freshness, ReadError> {
+fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     let mut digest = Sha256::new();
     digest.update(format!("{:?}", meta.get("revision")));
-    let mut known = Vec::new();
-    for fence in fences {
-        let fence = document(fence)?;
-        let name = fence.get_str("_id").unwrap_or_default().to_owned();
-        known.push((name, fence));
-    }
-    known.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let known: BTreeMap<&str, &Document> = fences
+        .iter()
+        .map(|fence| (fence.get_str("_id").unwrap_or_default(), fence))
+        .collect();
     for (name, fence) in &known {
-        digest.update(format!(
-            "{name:?} {:?} {:?}",
-            fence.get("read"),
-            fence.get("counted")
-        ));
+        digest.update(format!("{name:?} {:?}", fence.get("read")));
     }
     let names = meta.get_array("lanes").map(Vec::as_slice).unwrap_or_default();
     let mut lanes = Vec::with_capacity(names.len());
     for name in names.iter().filter_map(Bson::as_str) {
         digest.update(format!("{name:?}"));
-        let fence = known
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, fence)| fence);
-        lanes.push(lane(name, fence));
+        lanes.push(lane(name, known.get(name).copied()));
     }
-    Ok(Freshness {
+    Freshness {
         lanes,
         mark: Mark(digest.finalize().into()),
-    })
+    }
 }
 
 /// A lane without a fence was never read.
