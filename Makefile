@@ -19,8 +19,8 @@ setup:
 	@deploy/setup.sh $(if $(filter kafka,$(SOURCE)),kafka,mongodb)
 
 demo: setup
-	@echo "building (about 6 minutes the first time, on 2 cores) …"
-	@cargo build --release --quiet -p usage-ledger -p stack --bins
+	@[ -x $(TARGET)/release/demo ] || echo "building (about 7 minutes on 2 cores, once) …"
+	@cargo build --release -p usage-ledger -p stack --bins
 	@$(TARGET)/release/demo --source $(SOURCE) --rate $(RATE) $(if $(DURATION),--duration $(DURATION)) $(DEMO)
 
 test:

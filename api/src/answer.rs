@@ -236,39 +236,42 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     };
     let question = format!("{:?} {parameters:?}", common.grant);
     let route = Q::parse(&parameters, common)?;
-    let snapshot = app.gate.snapshot().await?;
-    let ask = Ask {
-        scope: route.common().scope(),
-        today,
-        zone: app.settings.calendar.zone_name(),
-        granularities: Arc::clone(&app.granularities),
-        row_limit: app.settings.limits.rows,
-        parts: Arc::clone(&app.parts),
-        marks: Mutex::new(HashMap::new()),
-        snapshot,
+    let freshness = app.gate.freshness().await?;
+    let fresh = Fresh::new(&freshness, now);
+    let ask = async || {
+        Ok::<_, Problem>(Ask {
+            snapshot: app.gate.snapshot().await?,
+            freshness: Arc::clone(&freshness),
+            scope: route.common().scope(),
+            today,
+            zone: app.settings.calendar.zone_name(),
+            granularities: Arc::clone(&app.granularities),
+            row_limit: app.settings.limits.rows,
+            parts: Arc::clone(&app.parts),
+            marks: Mutex::new(HashMap::new()),
+        })
     };
-    let fresh = Fresh::new(ask.snapshot.freshness(), now);
     let mut response = match format {
         Format::Csv => {
             let _permit = app.permit().await?;
-            csv(route.sheet(&ask).await?).await?
+            csv(route.sheet(ask().await?).await?).await?
         }
         Format::Json => {
-            let gaps = gaps(
-                ask.snapshot.freshness(),
-                &route.common().days,
-                &app.settings.calendar,
-            );
+            let gaps = gaps(&freshness, &route.common().days, &app.settings.calendar);
             let key = AnswerKey {
                 path: Q::PATH,
                 question,
                 today,
-                mark: ask.snapshot.freshness().mark,
+                mark: freshness.mark,
                 gaps: gaps.clone(),
             };
             let made = app.answers.get_or_make(key, async {
                 let _permit = app.permit().await?;
-                render(&route, &ask, gaps).await
+                let ask = ask().await?;
+                let answer = route.answer(&ask).await?;
+                let rendered = render(route.common(), ask.zone, &answer, gaps)?;
+                ask.snapshot.finish().await?;
+                Ok::<_, Problem>(rendered)
             });
             json(&*made.await?, &fresh, headers)?
         }
@@ -288,16 +291,19 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     Ok(response)
 }
 
-async fn render<Q: Route, S: Snapshot>(route: &Q, ask: &Ask<S>, gaps: Vec<Gap>) -> Result<Rendered, Problem> {
-    let answer = route.answer(ask).await?;
-    let common = route.common();
+fn render(
+    common: &Common,
+    zone: &'static str,
+    answer: &impl Serialize,
+    gaps: Vec<Gap>,
+) -> Result<Rendered, Problem> {
     let head = Head {
         organization_id: common.organization(),
         range: ShownRange {
             from: common.days.range.from,
             to: common.days.range.to,
             preset: common.days.preset,
-            time_zone: ask.zone,
+            time_zone: zone,
         },
         gaps: gaps
             .into_iter()
@@ -307,7 +313,7 @@ async fn render<Q: Route, S: Snapshot>(route: &Q, ask: &Ask<S>, gaps: Vec<Gap>) 
             })
             .collect(),
     };
-    let (head, rest) = (members(&head)?, members(&answer)?);
+    let (head, rest) = (members(&head)?, members(answer)?);
     let digest = Sha256::new()
         .chain_update(&head)
         .chain_update("\0")

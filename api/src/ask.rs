@@ -20,7 +20,9 @@ use crate::cache::{Cache, Weighed};
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
-use crate::reader::{Dimension, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span};
+use crate::reader::{
+    Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
+};
 
 /// Remembered sums, by what was asked and the mark of the rows.
 pub(crate) type Parts = Cache<(Query, Mark), Part>;
@@ -86,6 +88,7 @@ impl<'a> Sought<'a> {
 /// One question to one snapshot.
 pub(crate) struct Ask<S> {
     pub(crate) snapshot: S,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
     /// The name of the ledger's time zone.
@@ -184,12 +187,19 @@ impl<S: Snapshot> Ask<S> {
             let mut stream = pin!(self.snapshot.sums(query));
             while let Some(group) = stream.try_next().await? {
                 bytes += group_bytes(&group);
-                if bytes > self.parts.largest() {
-                    return Ok(Part::TooLarge);
+                if bytes <= self.parts.largest() {
+                    groups.push(group);
+                } else {
+                    // Read on all the same: whether there are too many rows shows at the end.
+                    groups = Vec::new();
                 }
-                groups.push(group);
             }
-            Ok(Part::Groups(groups))
+            let fits = bytes <= self.parts.largest();
+            Ok(if fits {
+                Part::Groups(groups)
+            } else {
+                Part::TooLarge
+            })
         });
         made.await
     }

@@ -1,23 +1,24 @@
-//! One reading of the store's state for all who ask at the same time.
+//! One reading of the ledger's freshness for all who ask at the same time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::reader::{ReadError, Reader};
+use crate::reader::{Freshness, ReadError, Reader};
 
-/// Opens snapshots. Whoever asks gets one that was begun after it asked, and shares it with those who asked
-/// before it was begun.
-pub(crate) struct Gate<R: Reader> {
+/// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it
+/// with those who asked before it was begun.
+pub(crate) struct Gate<R> {
     reader: R,
     arrivals: AtomicU64,
-    last: Mutex<Option<Shared<R::Snapshot>>>,
+    last: Mutex<Option<Shared>>,
 }
 
-struct Shared<S> {
+struct Shared {
     /// Everybody who arrived before this number may use it.
     before: u64,
-    result: Result<S, ReadError>,
+    result: Result<Arc<Freshness>, ReadError>,
 }
 
 impl<R: Reader> Gate<R> {
@@ -30,15 +31,17 @@ impl<R: Reader> Gate<R> {
     }
 
     pub(crate) async fn snapshot(&self) -> Result<R::Snapshot, ReadError> {
+        self.reader.snapshot().await
+    }
+
+    pub(crate) async fn freshness(&self) -> Result<Arc<Freshness>, ReadError> {
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if let Some(shared) = last.as_ref().filter(|shared| arrival < shared.before) {
             return shared.result.clone();
         }
         let before = self.arrivals.load(Ordering::SeqCst);
-        // A snapshot nobody uses any more is let go before the next is opened.
-        *last = None;
-        let result = self.reader.snapshot().await;
+        let result = self.reader.freshness().await.map(Arc::new);
         *last = Some(Shared {
             before,
             result: result.clone(),

@@ -26,7 +26,7 @@ struct State {
     commits: u64,
     lanes: Vec<Lane>,
     failure: Option<ReadError>,
-    snapshots: u64,
+    readings: u64,
     queries: Arc<Mutex<Vec<Query>>>,
 }
 
@@ -34,7 +34,6 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Frozen {
     rows: Arc<Delta>,
-    freshness: Freshness,
     failure: Option<ReadError>,
     queries: Arc<Mutex<Vec<Query>>>,
 }
@@ -138,9 +137,9 @@ impl Memory {
         self.state(|state| state.failure = failure);
     }
 
-    /// How many snapshots were opened.
-    pub(crate) fn snapshots(&self) -> u64 {
-        self.state(|state| state.snapshots)
+    /// How often anything was read.
+    pub(crate) fn readings(&self) -> u64 {
+        self.state(|state| state.readings)
     }
 
     /// What was asked since the last time.
@@ -153,24 +152,26 @@ impl Memory {
 impl Reader for Memory {
     type Snapshot = Frozen;
 
-    async fn snapshot(&self) -> Result<Frozen, ReadError> {
+    async fn freshness(&self) -> Result<Freshness, ReadError> {
         self.state(|state| {
-            state.snapshots += 1;
-            let frozen = Frozen {
-                rows: Arc::clone(&state.rows),
-                freshness: Freshness {
-                    lanes: state.lanes.clone(),
-                    mark: Mark(Sha256::digest(state.commits.to_be_bytes()).into()),
-                },
-                failure: state.failure.clone(),
-                queries: Arc::clone(&state.queries),
-            };
+            state.readings += 1;
             // A store that is away is noticed at once; one that fails, when it is asked.
             match &state.failure {
                 Some(error @ ReadError::Unavailable(_)) => Err(error.clone()),
-                _ => Ok(frozen),
+                _ => Ok(Freshness {
+                    lanes: state.lanes.clone(),
+                    mark: Mark(Sha256::digest(state.commits.to_be_bytes()).into()),
+                }),
             }
         })
+    }
+
+    async fn snapshot(&self) -> Result<Frozen, ReadError> {
+        Ok(self.state(|state| Frozen {
+            rows: Arc::clone(&state.rows),
+            failure: state.failure.clone(),
+            queries: Arc::clone(&state.queries),
+        }))
     }
 }
 
@@ -291,8 +292,8 @@ fn in_scope(scope: &Scope, organization: &str) -> bool {
 }
 
 impl Snapshot for Frozen {
-    fn freshness(&self) -> &Freshness {
-        &self.freshness
+    async fn finish(self) -> Result<(), ReadError> {
+        Ok(())
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {

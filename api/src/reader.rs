@@ -3,6 +3,9 @@
 //! One answer reads one [`Snapshot`]: everything it asks is answered from the same instant of the store, so
 //! that parents equal the sum of their children while writers run. Sums are made where the rows are, and
 //! arrive as a stream of groups, so that memory stays bounded however many users there are.
+//!
+//! The [`Freshness`] of an answer is read before its snapshot is opened. So the rows may be newer than what
+//! is said of them, and never older.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,14 +23,19 @@ pub trait Reader: Clone + Send + Sync + 'static {
     /// What is opened.
     type Snapshot: Snapshot;
 
+    /// How fresh the ledger is now, and what changed before.
+    fn freshness(&self) -> impl Future<Output = Result<Freshness, ReadError>> + Send;
+
     /// Opens a snapshot of all that is committed now.
     fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot, ReadError>> + Send;
 }
 
-/// The ledger at one instant.
+/// The ledger at one instant. Its reads may have to wait for each other: a stream of sums is read to its
+/// end, or dropped, before anything else is awaited.
 pub trait Snapshot: Clone + Send + Sync + 'static {
-    /// How fresh the snapshot is, and what changed before it.
-    fn freshness(&self) -> &Freshness;
+    /// Ends the snapshot. What was read counts only when this succeeds: until then it might be something
+    /// that a failing server takes back.
+    fn finish(self) -> impl Future<Output = Result<(), ReadError>> + Send;
 
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;

@@ -37,7 +37,7 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
 
     /// The whole answer as a table.
-    fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> impl Future<Output = Result<Sheet, Problem>> + Send;
+    fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> impl Future<Output = Result<Sheet, Problem>> + Send;
 }
 
 /// What every question has in common.

@@ -59,7 +59,10 @@ async fn mixed_ids_are_counted_once_with_live_inserts_through_kills() {
     }
     let letters = BTreeMap::from([(("wrong_type".to_owned(), "_id".to_owned()), all.len() - expected)]);
     assert_eq!(world.reasons().await, letters);
-    assert_eq!(world.fence_number("read").await, i64::try_from(all.len()).expect("fits"));
+    assert_eq!(
+        world.fence_number("read").await,
+        i64::try_from(all.len()).expect("fits")
+    );
 }
 
 /// A new event id is new, and a known one is known, across the border between history and stream.

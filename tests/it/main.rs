@@ -8,6 +8,7 @@ mod cli;
 mod exactness;
 mod faults;
 mod history;
+mod reader_consistency;
 mod replicas;
 mod stopped;
 mod world;

@@ -176,7 +176,7 @@ impl Route for Breakdown {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
         for (parameter, given) in [(LIMIT, self.limit.is_some()), (CURSOR, self.after.is_some())] {
             if given {
                 return Err(Problem::parameter(
@@ -202,6 +202,7 @@ impl Route for Breakdown {
                 Ok(())
             })
             .await?;
+            ask.snapshot.finish().await?;
             ranked.sort_unstable();
             futures_util::stream::iter(ranked).map(row).boxed()
         } else {

@@ -87,18 +87,16 @@ impl Route for Meta {
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
-            lanes: ask
-                .snapshot
-                .freshness()
-                .lanes
+            lanes: ask.freshness.lanes
                 .iter()
                 .map(|lane| lane.name.clone())
                 .collect(),
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(ask).await?;
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(&ask).await?;
+        ask.snapshot.finish().await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values

@@ -192,8 +192,9 @@ impl Route for Series {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(ask).await?;
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(&ask).await?;
+        ask.snapshot.finish().await?;
         let currency = self.common.currency;
         let key_columns = self.group_by.map_or(&[][..], By::dimensions);
         let mut columns = Head::COLUMNS.to_vec();

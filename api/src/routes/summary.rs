@@ -115,8 +115,10 @@ impl Route for Summary {
         summary(&self.0, ask).await
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(&self.0, &summary(&self.0, ask).await?))
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = summary(&self.0, &ask).await?;
+        ask.snapshot.finish().await?;
+        Ok(sheet(&self.0, &answer))
     }
 }
 
@@ -159,8 +161,10 @@ impl Route for Me {
         summary(&self.0, ask).await
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(&self.0, &summary(&self.0, ask).await?))
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = summary(&self.0, &ask).await?;
+        ask.snapshot.finish().await?;
+        Ok(sheet(&self.0, &answer))
     }
 }
 

@@ -200,8 +200,9 @@ impl Route for Table {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(ask).await?;
+    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.answer(&ask).await?;
+        ask.snapshot.finish().await?;
         let currency = self.common.currency;
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);

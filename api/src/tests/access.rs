@@ -83,7 +83,7 @@ async fn every_route_is_closed_to_who_has_no_valid_token() {
             .send(&format!("{path}?organizationId=acme"), &bearing(&stranger))
             .await;
         assert!(matches!(reply.status, 400 | 403), "{path}: {}", reply.status);
-        assert_eq!(world.memory.snapshots(), 0, "nothing is read for a stranger");
+        assert_eq!(world.memory.readings(), 0, "nothing is read for a stranger");
     }
     assert_eq!(world.send("/v1/usage/nothing", &[]).await.status, 401);
     assert_eq!(

@@ -114,7 +114,7 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
 }
 
 #[tokio::test]
-async fn who_asks_at_the_same_time_shares_one_snapshot() {
+async fn who_asks_at_the_same_time_shares_one_reading() {
     let world = World::at(NOW);
     world.memory.book([by("u1", "2026-09-28")]);
     let asks = (0..20).map(|_| world.ask("summary", ""));
@@ -124,5 +124,5 @@ async fn who_asks_at_the_same_time_shares_one_snapshot() {
             .iter()
             .all(|answer| answer["totals"]["requests"] == json!(1))
     );
-    assert!(world.memory.snapshots() <= 20);
+    assert!(world.memory.readings() <= 20);
 }

@@ -38,7 +38,7 @@ struct Topic {
     partitions: Option<i32>,
     /// Looks in a row that did not find it.
     missing: u32,
-    /// The partitions that were ours when it was last seen.
+    /// The partitions that were ours when it was last seen, or became ours since.
     ours: BTreeSet<i32>,
     /// It was deleted, with these partitions.
     gone: BTreeSet<i32>,
@@ -203,6 +203,7 @@ impl Reader {
                     let now = Instant::now();
                     for partition in partitions {
                         self.lanes.insert(partition, Lane::new(now));
+                        self.topic.ours.insert(partition);
                     }
                 }
                 Rebalanced::Revoked(partitions) => {

@@ -155,6 +155,8 @@ impl Reader {
     /// Partitions ended here at an instant; tells of those of which everything was sent.
     pub(super) fn mark(&mut self, at_ms: i64, ends: &[(i32, i64)]) -> Result<(), String> {
         let positions = self.positions()?;
+        // While the loop is busy it hears of records only.
+        let is_busy = !self.outbox.is_empty();
         let mut stops = Vec::new();
         for (partition, end) in ends {
             let Some((grant, track)) = self.lanes.get_mut(partition).and_then(Lane::reading) else {
@@ -164,8 +166,7 @@ impl Reader {
                 stops.push((*partition, *stop));
                 continue;
             }
-            // While the loop is busy it hears of records only.
-            if !self.outbox.is_empty() || !track.is_placed() {
+            if is_busy || !track.is_placed() {
                 continue;
             }
             if let Some(position) = positions.get(partition) {
@@ -244,6 +245,9 @@ impl Reader {
             drop(self.consumer.poll(POLL));
         }
         self.show_all(true);
+        let t = std::time::Instant::now();
+        drop(self.consumer);
+        eprintln!("close took {:?}", t.elapsed());
     }
 
     pub(super) fn list(&self, partitions: impl Iterator<Item = i32>) -> TopicPartitionList {

@@ -15,7 +15,8 @@ use crate::lane::LaneId;
 use crate::ledger::{Acquired, FenceError, Granted, Ledger};
 use crate::source::{Grant, LaneKey};
 
-/// How often a lane without a lease is asked for again while another process holds it.
+/// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
+/// order gives its lane back at once.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What came back from the ledger.
@@ -190,7 +191,7 @@ async fn acquire<L: Ledger>(
                     tracing::info!(%lane, owner, "another process leads this lane; waiting for its lease to run out");
                     standby = true;
                 }
-                lease.map_or(ASK_AGAIN, |lease| lease / 3)
+                lease.map_or(ASK_AGAIN, |lease| (lease / 3).min(ASK_AGAIN))
             }
             Err(FenceError::Away(why)) => {
                 tracing::warn!(%lane, error = why, "the ledger is away; asking for the lane again");
