@@ -1,0 +1,344 @@
+//! Parents equal the sum of their children in every answer, while writers run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::reader::{Dimension, Query, Reader, Rows, Scope, Snapshot, Span};
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use futures_util::TryStreamExt;
+use rollup::counters::{Counter, Sums};
+use rollup::fold::Set;
+use rollup::period::{Granularity, Period};
+use serde_json::Value;
+use stack::traffic::{Generator, Item, Options};
+use usage_ledger::config::{Config, Given};
+use usage_ledger::store::Store;
+
+use crate::world::{World, eventually, truth};
+
+const EVENTS: usize = 5_000;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program under test goes by the machine's clock"
+)]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Events of the last forty days, so that writers touch months, weeks and days alike.
+fn traffic(seed: u64) -> Vec<Item> {
+    let start = now() - Days::new(40);
+    let step = TimeDelta::days(40) / i32::try_from(EVENTS).expect("fits");
+    Generator::new(Options::plain(seed))
+        .spaced(start, step)
+        .take(EVENTS)
+        .collect()
+}
+
+async fn store(world: &World) -> Store {
+    let given = Given::from([
+        ("MONGODB_URI", world.uri.clone()),
+        ("MONGODB_DATABASE", world.name.clone()),
+        ("AUTH", "off".to_owned()),
+    ]);
+    let config = Config::parse(&given, true).expect("settings");
+    Store::open(&config).await.expect("a store")
+}
+
+/// Everything that was ever booked for these organizations, summed from rows of one kind.
+fn everything(rows: Rows, scope: Scope, granularity: Granularity) -> Query {
+    let period = |day: &str| Period::holding(granularity, day.parse().expect(day));
+    Query {
+        rows,
+        scope,
+        cover: vec![Span {
+            first: period("2000-01-01"),
+            last: period("2099-12-31"),
+        }],
+        filters: BTreeMap::new(),
+        group_by: Vec::new(),
+        by_period: false,
+        keys: None,
+        counters: Counter::ALL.to_vec(),
+        order: None,
+        row_limit: 1_000_000,
+    }
+}
+
+/// The port itself: every set and every granularity of one snapshot has the same sums.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
+    let world = World::new("reader_port").await;
+    let mut worker = world
+        .ready(&[("BATCH_MAX_EVENTS", "100"), ("BATCH_MAX_AGE", "5ms")])
+        .await;
+    let items = traffic(11);
+    let truth = truth(&items);
+    let store = store(&world).await;
+    let writing = async {
+        for items in items.chunks(200) {
+            world.insert(items).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut seen = Vec::new();
+    let reading = async {
+        let total = i128::from(truth.totals.requests);
+        while seen.last() != Some(&total) {
+            let snapshot = store.snapshot().await.expect("a snapshot");
+            let sets = Set::ALL.map(Rows::Rollups).into_iter().chain([Rows::Ledger]);
+            let mut all: Vec<(String, Sums)> = Vec::new();
+            for rows in sets {
+                for granularity in [Granularity::Daily, Granularity::Weekly, Granularity::Monthly] {
+                    let query = everything(rows, Scope::AllExcept(Vec::new()), granularity);
+                    let groups: Vec<_> = snapshot.sums(query).try_collect().await.expect("sums");
+                    let mut sums = Sums::default();
+                    groups.iter().for_each(|group| sums.add(&group.counters));
+                    all.push((format!("{rows:?} {granularity}"), sums));
+                }
+            }
+            for (what, sums) in &all {
+                assert_eq!(*sums, all[0].1, "{what} differs from {}", all[0].0);
+            }
+            seen.push(all[0].1[Counter::Requests]);
+        }
+    };
+    tokio::join!(writing, tokio::time::timeout(crate::world::PATIENCE, reading))
+        .1
+        .expect("everything arrives");
+    assert!(seen.is_sorted(), "a later snapshot never shows less");
+    seen.dedup();
+    assert!(seen.len() > 5, "read while writers ran: {seen:?}");
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
+fn requests(value: &Value) -> i64 {
+    value["totals"]["requests"].as_i64().expect("requests")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+/// Compares the parts of each answer with its whole.
+fn compare(route: &str, answer: &Value) {
+    let whole = requests(answer);
+    let sum = |items: &Value| list(items).iter().map(requests).sum::<i64>();
+    match route {
+        "series" => {
+            assert_eq!(sum(&answer["buckets"]), whole);
+            for bucket in list(&answer["buckets"]) {
+                assert_eq!(sum(&bucket["groups"]), requests(bucket), "{bucket}");
+            }
+        }
+        "breakdown" => {
+            let rest = answer["other"]
+                .as_object()
+                .map_or(0, |_| requests(&answer["other"]));
+            assert_eq!(sum(&answer["rows"]) + rest, whole);
+        }
+        "table" => {
+            assert_eq!(sum(&answer["rows"]), whole);
+            let columns = list(&answer["columnTotals"])
+                .iter()
+                .map(|totals| totals["requests"].as_i64().expect("a number"));
+            assert_eq!(columns.sum::<i64>(), whole);
+        }
+        "summary" => assert!(answer["unattributed"]["requests"].as_i64().expect("a number") <= whole),
+        other => panic!("nothing compares `{other}`"),
+    }
+}
+
+/// The same over HTTP, with everything that is remembered in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_equal_their_parents_in_every_answer_while_writers_run() {
+    let world = World::new("reader_http").await;
+    let mut worker = world
+        .ready(&[("BATCH_MAX_EVENTS", "100"), ("BATCH_MAX_AGE", "5ms")])
+        .await;
+    let items = traffic(12);
+    let truth = truth(&items);
+    let organization = truth
+        .organizations
+        .keys()
+        .next()
+        .expect("an organization")
+        .clone();
+    let mut answers = 0;
+    {
+        let product = &worker;
+        let writing = async {
+            for items in items.chunks(200) {
+                world.insert(items).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reading = async {
+            let expected = i64::try_from(truth.organizations[&organization].requests).expect("fits");
+            let questions: [(&str, &[(&str, &str)]); 6] = [
+                ("series", &[("groupBy", "agent"), ("granularity", "weekly")]),
+                ("series", &[("groupBy", "user"), ("granularity", "monthly")]),
+                ("breakdown", &[("by", "user"), ("limit", "7")]),
+                ("breakdown", &[("by", "model"), ("source", "chat")]),
+                ("table", &[("scope", "organization"), ("granularity", "monthly")]),
+                ("summary", &[]),
+            ];
+            let mut whole = 0;
+            while whole < expected {
+                for (route, query) in questions {
+                    let mut query: Vec<(&str, String)> = query
+                        .iter()
+                        .map(|(name, value)| (*name, (*value).to_owned()))
+                        .collect();
+                    query.push(("organizationId", organization.clone()));
+                    query.push(("preset", "90d".to_owned()));
+                    let answer = product
+                        .ask(&format!("/v1/usage/{route}"), &query)
+                        .await
+                        .expect("an answer");
+                    compare(route, &answer);
+                    answers += 1;
+                    if route == "summary" {
+                        whole = requests(&answer);
+                    }
+                    // Below the rate that one caller may ask at.
+                    tokio::time::sleep(Duration::from_millis(25)).await;
+                }
+            }
+        };
+        tokio::join!(writing, tokio::time::timeout(crate::world::PATIENCE, reading))
+            .1
+            .expect("everything arrives");
+    }
+    assert!(answers >= 30, "read while writers ran: {answers}");
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
+/// A late event in a closed period is in the answers as soon as the ledger says that it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_event_is_seen_as_soon_as_the_answer_claims_it() {
+    let world = World::new("reader_late").await;
+    let mut worker = world.ready(&[]).await;
+    let today = now();
+    let event = |days: u64| {
+        let mut event = crate::world::event("acme");
+        let at = today - Days::new(days);
+        event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
+        event
+    };
+    world.insert_one(event(0)).await;
+    let ask = async || {
+        let query = [
+            ("organizationId", "acme".to_owned()),
+            ("by", "user".to_owned()),
+            ("preset", "90d".to_owned()),
+        ];
+        worker
+            .ask("/v1/usage/breakdown", &query)
+            .await
+            .expect("an answer")
+    };
+    eventually("the first event", || async { requests(&ask().await) == 1 }).await;
+    for late in 1..=5 {
+        world.insert_one(event(late * 15)).await;
+        let inserted = now();
+        eventually("the late event", || async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let answer = ask().await;
+            let counted = requests(&answer) == i64::try_from(late).expect("fits") + 1;
+            let as_of = answer["dataAsOf"]
+                .as_str()
+                .and_then(|at| at.parse::<DateTime<Utc>>().ok());
+            // The promise: whatever reached the source before `dataAsOf` is in the answer.
+            assert!(
+                counted || as_of.is_none_or(|at| at <= inserted + TimeDelta::seconds(1)),
+                "{answer}"
+            );
+            counted
+        })
+        .await;
+    }
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
+/// The dimensions of a group, read back from the store as they were written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_groups_by_every_dimension() {
+    let world = World::new("reader_groups").await;
+    let mut worker = world.ready(&[]).await;
+    let mut event = crate::world::event("acme");
+    event.insert("model", "meta/llama%3");
+    event.insert("teamId", "$where");
+    world.insert_one(event).await;
+    world.wait_read(&mut worker, 1).await;
+    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let scope = || Scope::Organizations(vec!["acme".to_owned()]);
+    let mut query = everything(Rows::Ledger, scope(), Granularity::Daily);
+    query.group_by = vec![
+        Dimension::Organization,
+        Dimension::Model,
+        Dimension::Team,
+        Dimension::Kind,
+        Dimension::Source,
+    ];
+    query.by_period = true;
+    let groups: Vec<_> = snapshot.sums(query).try_collect().await.expect("sums");
+    assert_eq!(groups.len(), 1);
+    let key: Vec<&str> = groups[0].key.iter().map(|part| &**part).collect();
+    assert_eq!(key, ["acme", "meta/llama%3", "$where", "llm", "chat"]);
+    assert_eq!(
+        groups[0].period.map(|period| period.to_string()).as_deref(),
+        Some("2026-01-05")
+    );
+
+    // By their ids, and limited.
+    let mut query = everything(Rows::Rollups(Set::Model), scope(), Granularity::Monthly);
+    query.group_by = vec![Dimension::Model, Dimension::Provider];
+    query.keys = Some(vec![Box::new(["meta/llama%3".into(), "p1".into()])]);
+    let groups: Vec<_> = snapshot.sums(query.clone()).try_collect().await.expect("sums");
+    assert_eq!(groups[0].counters[Counter::CostNanos], 15);
+    query.row_limit = 0;
+    let refused = snapshot
+        .sums(query)
+        .try_collect::<Vec<_>>()
+        .await
+        .expect_err("too many");
+    assert!(
+        matches!(refused, api::reader::ReadError::TooManyRows(0)),
+        "{refused}"
+    );
+
+    let bounds = snapshot.bounds(&scope()).await.expect("bounds").expect("days");
+    assert_eq!(bounds.0, bounds.1);
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
+/// Sums that outgrow 64 bits are refused; the server would show them rounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sum_beyond_64_bits_is_an_error_and_never_rounded() {
+    let world = World::new("reader_overflow").await;
+    let mut worker = world.ready(&[]).await;
+    for day in [0_u64, 1] {
+        let mut event = crate::world::event("acme");
+        let at = now() - Days::new(day);
+        event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
+        world.insert_one(event).await;
+    }
+    world.wait_read(&mut worker, 2).await;
+    let filter = mongodb::bson::doc! {"set": "organization", "granularity": "daily"};
+    let huge = mongodb::bson::doc! {"$set": {"inputTokens": i64::MAX}};
+    world
+        .collection("usageRollups")
+        .update_many(filter, huge)
+        .await
+        .expect("updates");
+    let query = [("organizationId", "acme".to_owned()), ("preset", "7d".to_owned())];
+    let refused = worker
+        .ask("/v1/usage/summary", &query)
+        .await
+        .expect_err("refused")
+        .to_string();
+    assert!(refused.contains("500") && !refused.contains("e18"), "{refused}");
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
