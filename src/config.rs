@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::batch::Limits;
+use ingest::kafka;
 use rollup::fold::Grouping;
 
 pub use table::{SETTINGS, Setting};
@@ -54,7 +55,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where events come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Source {
     /// The change stream of a collection.
     ChangeStream {
@@ -64,16 +65,7 @@ pub enum Source {
         collection: String,
     },
     /// A Kafka topic.
-    Kafka {
-        /// Bootstrap servers.
-        brokers: String,
-        /// The topic.
-        topic: String,
-        /// The consumer group.
-        group: String,
-        /// More properties of librdkafka.
-        properties: Vec<(String, Secret)>,
-    },
+    Kafka(kafka::Settings),
 }
 
 impl Source {
@@ -82,7 +74,7 @@ impl Source {
     pub const fn name(&self) -> &'static str {
         match self {
             Source::ChangeStream { .. } => "change-stream",
-            Source::Kafka { .. } => "kafka",
+            Source::Kafka(_) => "kafka",
         }
     }
 }

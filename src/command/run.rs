@@ -9,6 +9,7 @@ use ingest::batch::Policy;
 use ingest::change_stream;
 use ingest::clock::Clock;
 use ingest::health::Health;
+use ingest::kafka;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use ingest::source::Signal;
@@ -252,9 +253,17 @@ async fn source<C: Clock>(
             });
             Ok(Some(config.lease))
         }
-        Source::Kafka { .. } => Err(Failure::Failed(
-            "the Kafka source is not part of this build".into(),
-        )),
+        Source::Kafka(topic) => {
+            store.enter_source(config, "kafka", None).await?;
+            tracing::info!(topic = topic.topic(), "reading");
+            let topic = topic.clone();
+            tasks.spawn(async move {
+                kafka::run(topic, clock, signals).await;
+                Ok(())
+            });
+            // Kafka assigns lanes itself, and the epoch keeps a former owner out.
+            Ok(None)
+        }
     }
 }
 

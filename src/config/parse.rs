@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::batch::Limits;
+use ingest::kafka;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
 
@@ -27,7 +28,11 @@ pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>
         problems: Vec::new(),
     };
     let database = parser.name("MONGODB_DATABASE");
-    let source = parser.source(&database);
+    // Where it is none a problem was noted, and no configuration comes of it.
+    let source = parser.source(&database).unwrap_or_else(|| Source::ChangeStream {
+        database: database.clone(),
+        collection: String::new(),
+    });
     let api_addr = parser.address("API_ADDR");
     let admin_addr = parser.address("ADMIN_ADDR");
     if serves && api_addr == admin_addr && api_addr.port() != 0 {
@@ -239,7 +244,8 @@ impl Parser<'_> {
         }
     }
 
-    fn source(&mut self, own_database: &str) -> Source {
+    /// `None`: a problem was noted.
+    fn source(&mut self, own_database: &str) -> Option<Source> {
         match self.one_of("SOURCE", &["change-stream", "kafka"]) {
             Some("kafka") => self.kafka(),
             _ => {
@@ -254,30 +260,34 @@ impl Parser<'_> {
                         format!("expected `collection` or `database.collection`, got `{name}`"),
                     );
                 }
-                Source::ChangeStream { database, collection }
+                Some(Source::ChangeStream { database, collection })
             }
         }
     }
 
-    fn kafka(&mut self) -> Source {
-        let brokers = self.text("KAFKA_BROKERS").unwrap_or_default();
-        if brokers.is_empty() {
-            self.problem(
-                "KAFKA_BROKERS",
-                "expected bootstrap servers such as `kafka-1:9092,kafka-2:9092`",
-            );
-        }
+    fn kafka(&mut self) -> Option<Source> {
         let properties = self.properties("KAFKA_PROPERTIES");
-        Source::Kafka {
-            brokers,
-            topic: self.text("KAFKA_TOPIC").unwrap_or_default(),
-            group: self.text("KAFKA_GROUP").unwrap_or_default(),
-            properties,
+        let text = |name| self.text(name).unwrap_or_default();
+        let (brokers, topic, group) = (text("KAFKA_BROKERS"), text("KAFKA_TOPIC"), text("KAFKA_GROUP"));
+        match kafka::Settings::new(&brokers, &topic, &group, properties) {
+            Ok(settings) => Some(Source::Kafka(settings)),
+            Err(problems) => {
+                for kafka::Problem { setting, message } in problems {
+                    let name = match setting {
+                        kafka::Setting::Brokers => "KAFKA_BROKERS",
+                        kafka::Setting::Topic => "KAFKA_TOPIC",
+                        kafka::Setting::Group => "KAFKA_GROUP",
+                        kafka::Setting::Properties => "KAFKA_PROPERTIES",
+                    };
+                    self.problem(name, message);
+                }
+                None
+            }
         }
     }
 
     /// `key=value,key=value`, with `\,` for a comma in a value.
-    fn properties(&mut self, name: &str) -> Vec<(String, Secret)> {
+    fn properties(&mut self, name: &str) -> Vec<(String, String)> {
         let text = self.text(name).unwrap_or_default();
         let mut items = vec![String::new()];
         let mut characters = text.chars().peekable();
@@ -294,7 +304,7 @@ impl Parser<'_> {
         for item in items.iter().filter(|item| !item.trim().is_empty()) {
             match item.split_once('=') {
                 Some((key, value)) if !key.trim().is_empty() => {
-                    properties.push((key.trim().to_owned(), Secret(value.to_owned())));
+                    properties.push((key.trim().to_owned(), value.to_owned()));
                 }
                 // The item may be part of a password: it is not shown.
                 _ => self.problem(
@@ -355,17 +365,16 @@ mod tests {
         config(&given, serves).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
+    fn is_stream(config: &Config, expected_database: &str, expected_collection: &str) -> bool {
+        matches!(&config.source, Source::ChangeStream { database, collection }
+            if database == expected_database && collection == expected_collection)
+    }
+
     #[test]
     fn defaults_are_those_of_the_table() {
         let config = parse(&[("AUTH", "off")], true).expect("valid");
         assert_eq!(config.mongodb_uri.reveal(), "mongodb://127.0.0.1:27017");
-        assert_eq!(
-            config.source,
-            Source::ChangeStream {
-                database: "usage".into(),
-                collection: "requestEvents".into()
-            }
-        );
+        assert!(is_stream(&config, "usage", "requestEvents"));
         assert_eq!(config.limits.max_bytes, 8 * 1024 * 1024);
         assert_eq!(config.limits.max_age, Duration::from_millis(250));
         assert_eq!(config.dedupe.window, Duration::from_secs(86_400));
@@ -432,36 +441,36 @@ mod tests {
 
     #[test]
     fn properties_may_hold_commas_and_are_never_shown() {
-        let config = parse(
-            &[
-                ("SOURCE", "kafka"),
-                ("KAFKA_BROKERS", "k:9092"),
-                ("KAFKA_PROPERTIES", r"sasl.password=a\,b=c, x=y"),
-            ],
-            false,
-        )
-        .expect("valid");
-        let Source::Kafka { properties, .. } = &config.source else {
-            panic!("not kafka")
+        let given = Given::from([(
+            "KAFKA_PROPERTIES",
+            r"sasl.password=a\,b=c, client.id=y".to_owned(),
+        )]);
+        let mut parser = Parser {
+            given: &given,
+            problems: Vec::new(),
         };
-        assert_eq!(properties[0].0, "sasl.password");
-        assert_eq!(properties[0].1.reveal(), "a,b=c");
-        assert_eq!(properties[1].0, "x");
+        let expected = [("sasl.password", "a,b=c"), ("client.id", "y")];
+        assert_eq!(
+            parser.properties("KAFKA_PROPERTIES"),
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+        let kafka = [("SOURCE", "kafka"), ("KAFKA_BROKERS", "k:9092")];
+        let set = |properties| parse(&[kafka[0], kafka[1], ("KAFKA_PROPERTIES", properties)], false);
+        let config = set(r"sasl.password=a\,b=c,client.id=y").expect("valid");
         assert!(!format!("{config:?}").contains("a,b=c"));
-        let problems =
-            parse(&[("SOURCE", "kafka"), ("KAFKA_PROPERTIES", "secret")], false).expect_err("wrong");
-        assert!(!problems.concat().contains("secret`"), "{problems:?}");
+        assert!(!set("geheim").expect_err("no key").concat().contains("geheim"));
+        let owned = set("enable.auto.commit=true")
+            .expect_err("the protocol's own")
+            .concat();
+        assert!(
+            owned.starts_with("USAGE_LEDGER_KAFKA_PROPERTIES") && owned.contains("enable.auto.commit"),
+            "{owned}"
+        );
     }
 
     #[test]
     fn an_events_collection_may_be_in_another_database() {
         let config = parse(&[("EVENTS_COLLECTION", "app.request.events")], false).expect("valid");
-        assert_eq!(
-            config.source,
-            Source::ChangeStream {
-                database: "app".into(),
-                collection: "request.events".into()
-            }
-        );
+        assert!(is_stream(&config, "app", "request.events"));
     }
 }
