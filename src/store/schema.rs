@@ -39,7 +39,11 @@ pub enum Change {
 /// that adding to a counter touches no index.
 fn indexes(collection: &str) -> Vec<Document> {
     match collection {
-        LEDGER => vec![doc! {"organizationId": 1, "granularity": 1, "periodKey": 1}],
+        LEDGER => vec![
+            doc! {"organizationId": 1, "granularity": 1, "periodKey": 1},
+            // One person's own usage must not cost a scan of the organization's.
+            doc! {"organizationId": 1, "granularity": 1, "userId": 1, "periodKey": 1},
+        ],
         ROLLUPS => vec![
             doc! {"organizationId": 1, "granularity": 1, "set": 1, "periodKey": 1},
             doc! {"granularity": 1, "set": 1, "periodKey": 1},
