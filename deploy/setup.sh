@@ -11,6 +11,7 @@
 set -euo pipefail
 
 readonly SECANTUS_VERSION=0.5.3-beta.196
+readonly SCHEMATHESIS_VERSION=4.32.5
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 tools=${USAGE_LEDGER_TOOLS:-$root/.local/tools}
@@ -47,6 +48,11 @@ missing_for_kafka() {
     version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' || true)
     [ "${version:-0}" -ge 17 ] || echo "openjdk-17-jre-headless|openjdk-21-jre-headless|default-jre-headless"
     have mvn || echo maven
+}
+
+# The contract of the reader is tested by a program in Python.
+missing_for_contract() {
+    if ! have python3 || ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then echo python3-venv; fi
 }
 
 # Installs system packages, or says how to.
@@ -101,6 +107,15 @@ need_kafka() {
     cp "$pom" "$folder/pom.xml"
 }
 
+need_schemathesis() {
+    local folder=$tools/schemathesis
+    if "$folder/bin/schemathesis" --version 2>/dev/null | grep -qF "$SCHEMATHESIS_VERSION"; then return; fi
+    say "installing schemathesis (half a minute, once) …"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
+}
+
 case "${1:-}" in
     build)
         need_rust
@@ -123,10 +138,11 @@ case "${1:-}" in
     test)
         # The tests stop and start their servers: the user's own will not do.
         need_rust
-        mapfile -t missing < <(missing_to_build && missing_for_kafka)
+        mapfile -t missing < <(missing_to_build && missing_for_kafka && missing_for_contract)
         need_packages "${missing[@]}"
         need_mongodb
         need_kafka
+        need_schemathesis
         ;;
     *)
         sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"

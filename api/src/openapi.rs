@@ -14,6 +14,7 @@ use crate::answer::{Fresh, Head};
 use crate::parameter::{Form, MAX_VALUES, Parameter};
 use crate::problem;
 use crate::route::Route;
+use crate::settings::{Access, Settings};
 
 const BEARER: &str = "bearer";
 
@@ -44,8 +45,10 @@ fn all_of<T: ToSchema>() -> Vec<(String, RefOr<Schema>)> {
     schemas
 }
 
-/// The document of these routes.
-pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>) -> OpenApi {
+/// The document of these routes, for a ledger with these settings.
+pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>, settings: &Settings) -> OpenApi {
+    let zone = settings.calendar.zone_name();
+    let is_open = matches!(settings.access, Access::Off);
     let mut paths = PathsBuilder::new();
     let mut components = ComponentsBuilder::new()
         .schemas_from_iter(all_of::<Head<'_>>())
@@ -62,7 +65,7 @@ pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>) -> OpenA
         );
     for route in routes {
         components = components.schemas_from_iter(route.schemas.clone());
-        paths = paths.path(route.path, PathItem::new(HttpMethod::Get, operation(route)));
+        paths = paths.path(route.path, PathItem::new(HttpMethod::Get, operation(route, zone)));
     }
     OpenApiBuilder::new()
         .info(
@@ -77,11 +80,11 @@ pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>) -> OpenA
         )
         .paths(paths)
         .components(Some(components.build()))
-        .security(Some([SecurityRequirement::new(BEARER, Vec::<String>::new())]))
+        .security((!is_open).then(|| [SecurityRequirement::new(BEARER, Vec::<String>::new())]))
         .build()
 }
 
-fn operation(route: &Described) -> OperationBuilder {
+fn operation(route: &Described, zone: &str) -> OperationBuilder {
     let id = route.path.rsplit('/').next().unwrap_or(route.path);
     let mut operation = OperationBuilder::new()
         .operation_id(Some(id))
@@ -92,7 +95,7 @@ fn operation(route: &Described) -> OperationBuilder {
             fresh_headers(ResponseBuilder::new().description("The caller has this answer already.")),
         );
     for parameter in route.parameters {
-        operation = operation.parameter(described(parameter));
+        operation = operation.parameter(described(parameter, zone));
     }
     for (status, description) in [
         (
@@ -165,8 +168,8 @@ fn fresh_headers(response: ResponseBuilder) -> ResponseBuilder {
         )
 }
 
-fn described(parameter: &Parameter) -> utoipa::openapi::path::Parameter {
-    let schema = form(parameter.form);
+fn described(parameter: &Parameter, zone: &str) -> utoipa::openapi::path::Parameter {
+    let schema = form(parameter.form, zone);
     let schema: RefOr<Schema> = if parameter.repeatable {
         ArrayBuilder::new()
             .items(schema)
@@ -190,7 +193,7 @@ fn described(parameter: &Parameter) -> utoipa::openapi::path::Parameter {
         .build()
 }
 
-fn form(form: Form) -> ObjectBuilder {
+fn form(form: Form, zone: &str) -> ObjectBuilder {
     let text = ObjectBuilder::new().schema_type(Type::String);
     match form {
         Form::Text => text
@@ -198,6 +201,7 @@ fn form(form: Form) -> ObjectBuilder {
             .max_length(Some(MAX_TEXT_CHARS))
             .pattern(Some(r"^[^\x00-\x1F\x7F-\x9F]+$")),
         Form::Service => text.pattern(Some("^[a-z0-9-]{1,32}$")),
+        Form::Zone => text.enum_values(Some([zone])),
         Form::Date => text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))),
         Form::Choice(words) => text.enum_values(Some(words.iter().copied())),
         Form::Number { min, max } => ObjectBuilder::new()

@@ -37,6 +37,8 @@ pub(crate) enum Form {
     Text,
     /// The name of a service: `[a-z0-9-]{1,32}`.
     Service,
+    /// The ledger's own time zone.
+    Zone,
     /// `YYYY-MM-DD`.
     Date,
     /// One of these words.
@@ -74,7 +76,7 @@ impl Parameter {
 
     fn check(&self, text: &str) -> Result<(), String> {
         match self.form {
-            Form::Text => check_identity(text),
+            Form::Text | Form::Zone => check_identity(text),
             Form::Service => {
                 let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
                 let valid = (1..=32).contains(&text.len()) && text.bytes().all(fits);

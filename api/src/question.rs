@@ -28,7 +28,7 @@ pub(crate) const PRESET: Parameter = Parameter::optional(
 );
 pub(crate) const TIME_ZONE: Parameter = Parameter::optional(
     "timeZone",
-    Form::Text,
+    Form::Zone,
     "The ledger's own time zone. Another one is refused: its days are not stored.",
 );
 pub(crate) const GRANULARITY: Parameter = Parameter::optional(

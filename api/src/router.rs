@@ -149,7 +149,7 @@ pub fn router<R: Reader>(
 ) -> Result<Router, SettingsError> {
     let app = Arc::new(App::new(settings, reader, clock, registry)?);
     let entries = entries::<R>();
-    let document = openapi::document(entries.iter().map(|entry| &entry.described));
+    let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
         .into_iter()
         .fold(Router::new(), |router, entry| {

@@ -9,6 +9,7 @@ mod exactness;
 mod faults;
 mod history;
 mod reader_consistency;
+mod reader_contract;
 mod reader_latency;
 mod replicas;
 mod stopped;

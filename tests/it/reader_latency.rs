@@ -343,6 +343,11 @@ async fn measure(world: &World, product: &Product) {
             "table?organizationId=acme&preset=90d&scope=organization&granularity=monthly",
             None,
         ),
+        (
+            "summary of one user",
+            "summary?organizationId=acme&preset=90d&userId=user-00042",
+            None,
+        ),
         ("meta", "meta?organizationId=acme", None),
     ];
     println!("\nthe same question again, {REQUESTS} times over {CONNECTIONS} connections");

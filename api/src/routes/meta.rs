@@ -87,10 +87,7 @@ impl Route for Meta {
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
-            lanes: ask.freshness.lanes
-                .iter()
-                .map(|lane| lane.name.clone())
-                .collect(),
+            lanes: ask.freshness.lanes.iter().map(|lane| lane.name.clone()).collect(),
         })
     }
 
