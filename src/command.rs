@@ -117,6 +117,12 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
 
 fn execute(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     telemetry::init();
+    for variable in unknown_variables() {
+        tracing::warn!(
+            variable,
+            "this is no setting, and is ignored; `usage-ledger run --help` lists them all"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -125,6 +131,15 @@ fn execute(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     // Whatever is still under way was given its time to end.
     runtime.shutdown_background();
     result
+}
+
+/// Variables that look like settings and are none: most likely a name was mistyped.
+fn unknown_variables() -> impl Iterator<Item = String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| {
+        let setting = name.strip_prefix("USAGE_LEDGER_");
+        setting.is_some_and(|name| !SETTINGS.iter().any(|setting| setting.name == name))
+    })
 }
 
 /// What was set, by flag or else by variable.
