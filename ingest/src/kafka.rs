@@ -32,6 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::lane::LaneId;
 use crate::source::Signal;
 use reader::Reader;
 
@@ -57,4 +58,24 @@ pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, signals: mpsc::Sen
     };
     // Nobody left to tell: then the process is stopping already.
     drop(signals.send(Signal::Failed(why)).await);
+}
+
+/// The offset with which a lane of this topic goes on if it is to take in only what arrives from now on.
+///
+/// # Errors
+/// When the lane is not one of this topic, or Kafka does not answer.
+pub async fn end(settings: &Settings, lane: &LaneId) -> Result<i64, String> {
+    let name = lane
+        .as_str()
+        .strip_prefix("kafka/")
+        .and_then(|name| name.rsplit_once('/'));
+    let partition = name
+        .filter(|(topic, _)| *topic == settings.topic())
+        .and_then(|(_, partition)| partition.parse().ok())
+        .ok_or_else(|| format!("`{lane}` is not a lane of the topic `{}`", settings.topic()))?;
+    let settings = settings.clone();
+    let asked = tokio::task::spawn_blocking(move || watch::end(&settings, partition));
+    asked
+        .await
+        .map_err(|error| format!("Kafka could not be asked: {error}"))?
 }

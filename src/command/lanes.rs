@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use ingest::kafka;
 use ingest::lane::LaneId;
 use mongodb::bson::{Bson, Document};
 
 use super::Failure;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, Source};
 use crate::store::Store;
 use crate::store::lanes::From;
 
@@ -77,10 +78,12 @@ pub(super) async fn list(config: Config) -> Result<(), Failure> {
 }
 
 pub(super) async fn resume(config: Config, order: Resume) -> Result<(), Failure> {
-    let resumed = Store::open(&config)
-        .await?
-        .resume(&order.lane, order.from)
-        .await?;
+    let store = Store::open(&config).await?;
+    let from = match (order.from, order.lane.source()) {
+        (From::Now, "kafka") => From::Offset(end(&config, &order.lane).await?),
+        (from, _) => from,
+    };
+    let resumed = store.resume(&order.lane, from).await?;
     match resumed.gap {
         Some((from, to)) => println!(
             "the lane `{}` goes on; events from {} to {} are not counted, and answers over that time say so",
@@ -91,6 +94,17 @@ pub(super) async fn resume(config: Config, order: Resume) -> Result<(), Failure>
         None => println!("the lane `{}` goes on; nothing is missing", order.lane),
     }
     Ok(())
+}
+
+/// Where a Kafka partition ends: only Kafka knows.
+async fn end(config: &Config, lane: &LaneId) -> Result<i64, Failure> {
+    let Source::Kafka(topic) = &config.source else {
+        return Err(Failure::Settings(vec![Problem {
+            variable: "USAGE_LEDGER_SOURCE".into(),
+            message: format!("expected `kafka`: where `{lane}` ends must be asked of Kafka"),
+        }]));
+    };
+    kafka::end(topic, lane).await.map_err(Failure::Failed)
 }
 
 fn describe(fence: &Document) -> String {

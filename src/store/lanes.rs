@@ -13,6 +13,8 @@ pub enum From {
     Earliest,
     /// From what arrives from now on.
     Now,
+    /// From this offset of a Kafka partition, which is its end now.
+    Offset(i64),
 }
 
 /// What a lane goes on with.
@@ -81,10 +83,12 @@ impl Store {
             ),
             // A lane without a position begins at the oldest record.
             (_, From::Earliest, _) => (doc! {"$unset": {"next": "", "last": ""}}, Some(now)),
-            (_, From::Now, _) => (
-                doc! {"$set": {"startFrom": "latest"}, "$unset": {"next": "", "last": ""}},
-                Some(now),
-            ),
+            ("kafka", From::Offset(next), _) => {
+                (doc! {"$set": {"next": next}, "$unset": {"last": ""}}, Some(now))
+            }
+            (_, From::Now | From::Offset(_), _) => {
+                return Err(Error::Unusable(format!("the lane `{lane}` has no such position")));
+            }
         };
         let gap = gap_to.map(|to| (gap_from.min(to), to));
         if let Some((from, to)) = gap {

@@ -1,7 +1,8 @@
 //! How lanes move on: from assigned to read, and from read to stopped, lost or begun again.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,6 +16,9 @@ use super::track::{Bounds, Done, Track};
 use super::watch::Ask;
 use crate::lane::Position;
 use crate::source::{Signal, Stop};
+
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// What a lane needs done outside of itself.
 enum Step {
@@ -245,9 +249,20 @@ impl Reader {
             drop(self.consumer.poll(POLL));
         }
         self.show_all(true);
-        let t = std::time::Instant::now();
-        drop(self.consumer);
-        eprintln!("close took {:?}", t.elapsed());
+        let consumer = self.consumer;
+        let (left, leaving) = channel::<()>();
+        let leave = move || {
+            drop(consumer);
+            drop(left);
+        };
+        let spawned = std::thread::Builder::new()
+            .name("kafka-leave".into())
+            .spawn(leave);
+        // Told by its end being dropped.
+        if spawned.is_err() || leaving.recv_timeout(LEAVE) == Err(RecvTimeoutError::Timeout) {
+            // The client waits for a broker that is away, for as long as a session lasts.
+            tracing::warn!("the group could not be told that this member leaves; it will find out by itself");
+        }
     }
 
     pub(super) fn list(&self, partitions: impl Iterator<Item = i32>) -> TopicPartitionList {

@@ -198,6 +198,17 @@ impl Watcher {
     }
 }
 
+/// Where a partition ends at this moment. Blocks for as long as a request takes.
+pub(super) fn end(settings: &Settings, partition: i32) -> Result<i64, String> {
+    let context = Outsider::default();
+    let asked = settings
+        .observer()
+        .create_with_context::<_, BaseConsumer<Outsider>>(context.clone())
+        .and_then(|client| client.fetch_watermarks(settings.topic(), partition, REQUEST));
+    let why = |error: KafkaError| context.trouble.take().unwrap_or_else(|| error.to_string());
+    asked.map(|(_, end)| end).map_err(why)
+}
+
 /// A partition or topic that is not there is for the look at the topic to judge.
 fn is_about_the_topic(error: &KafkaError) -> bool {
     matches!(

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use chrono::DateTime;
 
 use super::{
-    COMPLETED, CORRECTED, Checked, Dimensions, DocumentId, Event, Field, Identity, Kind, MAX_QUANTITY, MAX_TEXT_CHARS, NONE,
-    RawEvent, Reason, Reject, Skip, UNATTRIBUTED, UNKNOWN, Value,
+    COMPLETED, CORRECTED, Checked, Dimensions, DocumentId, Event, Field, Identity, Kind, MAX_QUANTITY,
+    MAX_TEXT_CHARS, NONE, RawEvent, Reason, Reject, Skip, UNATTRIBUTED, UNKNOWN, Value,
 };
 use crate::counters::{Counter, Counters};
 use crate::money::{AmountError, Nanos};

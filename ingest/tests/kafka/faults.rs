@@ -1,0 +1,237 @@
+//! The loop stands still, lanes are taken away, the broker goes and comes back, and records are poison.
+
+use std::time::{Duration, Instant};
+
+use ingest::source::StopReason;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use stack::kafka::{Broker, Options};
+
+use crate::world::{World, event, shared};
+
+/// The ledger is away while far more arrives than the process may hold; the member stays in its group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_ledger_that_stands_still_pauses_the_partitions_and_loses_nothing() {
+    let broker = shared().await;
+    let world = World::new(&broker, "pressure", 4).await;
+    let quick = [
+        ("session.timeout.ms", "3000"),
+        ("heartbeat.interval.ms", "500"),
+        ("max.poll.interval.ms", "4000"),
+    ];
+    let worker = world.worker(&quick);
+    let producer = world.producer(&[]);
+    world.ledger.open(false);
+    let mut sent = 0;
+    for round in 0..20_u64 {
+        for partition in 0..4 {
+            let first = round * 100_000 + u64::try_from(partition).expect("fits") * 10_000;
+            producer.send_events(partition, first..first + 5_000);
+            sent += 5_000;
+        }
+    }
+    producer.flush();
+    // Longer than a member may stay silent.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(world.ledger.tally().read(), 0);
+    world.ledger.open(true);
+    world.wait_read(sent).await;
+    assert_eq!(world.ledger.requests()["acme"], i128::from(sent));
+    for partition in 0..4 {
+        assert_eq!(
+            world.ledger.lane(&world.lane(partition)).epoch,
+            1,
+            "the lane was never lost"
+        );
+    }
+    world.wait_fresh().await;
+    worker.stop().await;
+}
+
+/// Somebody else raises the epoch of a lane that the group still has assigned to us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lane_that_was_taken_away_is_asked_for_again_and_goes_on_exactly() {
+    let broker = shared().await;
+    let world = World::new(&broker, "stolen", 2).await;
+    let worker = world.worker(&[]);
+    let producer = world.producer(&[]);
+    let mut sent = 0;
+    for round in 0..6_u64 {
+        for partition in 0..2 {
+            let first = round * 10_000 + u64::try_from(partition).expect("fits") * 5_000;
+            producer.send_events(partition, first..first + 1_000);
+            sent += 1_000;
+        }
+        producer.flush();
+        if round % 2 == 1 {
+            world.ledger.steal(&world.lane(1));
+        }
+        world.wait_read(sent).await;
+    }
+    assert_eq!(world.ledger.requests()["acme"], i128::from(sent));
+    assert!(world.ledger.lane(&world.lane(1)).epoch >= 7);
+    assert_eq!(
+        world.ledger.lane(&world.lane(0)).epoch,
+        1,
+        "no other lane was touched"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_broker_that_is_killed_and_returns_is_waited_for() {
+    let mut broker = Broker::start(Options::default()).await.expect("Kafka starts");
+    let world = World::new(&broker, "restart", 2).await;
+    let worker = world.worker(&[]);
+    let producer = world.producer(&[]);
+    producer.send_events(0, 0..1_000);
+    producer.flush();
+    world.wait_read(1_000).await;
+    worker.wait_ready().await;
+    broker.kill9().expect("kills");
+    worker.wait_reason("source_unreachable").await;
+    let frozen = world.ledger.data_as_of_ms();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        world.ledger.data_as_of_ms(),
+        frozen,
+        "nobody knows what reached the source"
+    );
+    broker.restart().await.expect("restarts");
+    producer.send_events(1, 1_000..2_000);
+    producer.flush();
+    world.wait_read(2_000).await;
+    worker.wait_ready().await;
+    world.wait_fresh().await;
+    assert_eq!(world.ledger.requests()["acme"], 2_000);
+    // A drain does not wait for a broker that is away.
+    broker.kill9().expect("kills");
+    let asked = Instant::now();
+    worker.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+}
+
+/// The group need not wait for the session of a member that left in good order, and lag tools see its work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_member_that_leaves_tells_the_group_and_shows_its_positions() {
+    let broker = shared().await;
+    let world = World::new(&broker, "leaves", 1).await;
+    let slow = [("session.timeout.ms", "45000")];
+    let first = world.worker(&slow);
+    let producer = world.producer(&[]);
+    producer.send_events(0, 0..100);
+    producer.flush();
+    world.wait_read(100).await;
+    let second = world.worker(&slow);
+    first.stop().await;
+    let left = Instant::now();
+    producer.send_events(0, 100..200);
+    producer.flush();
+    world.wait_read(200).await;
+    assert!(left.elapsed() < Duration::from_secs(15), "{:?}", left.elapsed());
+    second.stop().await;
+
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer = config
+        .set("bootstrap.servers", &world.brokers)
+        .set("group.id", &world.topic)
+        .create()
+        .expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&world.topic, 0);
+    let shown = consumer
+        .committed_offsets(list, Duration::from_secs(10))
+        .expect("offsets");
+    assert_eq!(shown.elements()[0].offset(), Offset::Offset(200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn poison_is_kept_with_a_reason_and_the_lane_goes_on() {
+    let broker = shared().await;
+    let world = World::new(&broker, "poison", 1).await;
+    let producer = world.producer(&[("message.max.bytes", "2000000")]);
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(300 * 1024));
+    let values: [Option<&[u8]>; 5] = [
+        None,
+        Some(b""),
+        Some(b"\xff\xfe"),
+        Some(b"{"),
+        Some(large.as_bytes()),
+    ];
+    for value in values {
+        let mut record = BaseRecord::<str, [u8]>::to(&world.topic).partition(0).key("acme");
+        record.payload = value;
+        producer.send_bytes(record);
+    }
+    let avro = OwnedHeaders::new().insert(Header {
+        key: "content-type",
+        value: Some("application/avro"),
+    });
+    let good = event("e-1", "acme");
+    producer.send_record(
+        BaseRecord::to(&world.topic)
+            .partition(0)
+            .key("acme")
+            .payload(good.as_str())
+            .headers(avro),
+    );
+    let with_headers = OwnedHeaders::new()
+        .insert(Header {
+            key: "trace",
+            value: Some("a"),
+        })
+        .insert(Header::<&str> {
+            key: "nothing",
+            value: None,
+        });
+    producer.send_record(
+        BaseRecord::to(&world.topic)
+            .partition(0)
+            .key("acme")
+            .payload(good.as_str())
+            .headers(with_headers),
+    );
+    producer.flush();
+    let worker = world.worker(&[]);
+    world.wait_read(7).await;
+    assert_eq!(
+        (world.ledger.tally().counted, world.ledger.tally().dead_letter),
+        (1, 6)
+    );
+    let letters = world.ledger.letters();
+    let reasons: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.place.as_str(), letter.reject.reason.code()))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            ("0", "empty_record"),
+            ("1", "empty_record"),
+            ("2", "invalid_utf8"),
+            ("3", "invalid_json"),
+            ("4", "too_large"),
+            ("5", "unsupported_content_type"),
+        ]
+    );
+    assert_eq!(world.ledger.lane(&world.lane(0)).next, Some(7));
+    assert_eq!(world.ledger.lane(&world.lane(0)).stopped, None::<StopReason>);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_topic_that_is_made_later_is_waited_for() {
+    let broker = shared().await;
+    let world = World::without_topic(&broker, "later");
+    let worker = world.worker(&[]);
+    worker.wait_reason("source_unreachable").await;
+    world.create(1).await;
+    let producer = world.producer(&[]);
+    producer.send_events(0, 0..10);
+    producer.flush();
+    world.wait_read(10).await;
+    worker.wait_ready().await;
+    worker.stop().await;
+}
