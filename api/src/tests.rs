@@ -6,6 +6,7 @@ mod cache;
 mod contract;
 mod lessons;
 mod paging;
+mod ports;
 mod windows;
 
 use std::sync::Arc;

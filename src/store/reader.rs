@@ -331,3 +331,45 @@ fn failed(error: &DriverError) -> ReadError {
         ReadError::Failed(cause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime as BsonTime;
+
+    use super::*;
+
+    fn fence(name: &str, read: i64) -> Document {
+        let gap = doc! {"from": BsonTime::from_millis(1_000), "to": BsonTime::from_millis(2_000)};
+        doc! {
+            "_id": name, "read": read, "scanning": false, "watermark": BsonTime::from_millis(5_000), "seq": read * 7,
+            "gaps": [gap],
+        }
+    }
+
+    #[test]
+    fn a_lane_is_what_its_fence_says_and_one_without_was_never_read() {
+        let meta = doc! {"lanes": ["kafka/t/0", "kafka/t/1"]};
+        let known = freshness(&meta, &[fence("kafka/t/0", 3), fence("kafka/gone/0", 9)]);
+        assert_eq!(known.lanes.len(), 2, "an old source's fence is no lane");
+        assert_eq!(known.lanes[0].watermark, Instant::from_timestamp_millis(5_000));
+        assert_eq!(known.lanes[0].gaps.len(), 1);
+        assert_eq!((known.lanes[1].watermark, known.lanes[1].scanning), (None, false));
+    }
+
+    #[test]
+    fn the_mark_moves_with_what_was_read_and_not_with_idle_commits() {
+        let meta = doc! {"lanes": ["a"]};
+        let mark = |meta: &Document, fence: Document| freshness(meta, &[fence]).mark;
+        let before = mark(&meta, fence("a", 3));
+        let mut idle = fence("a", 3);
+        idle.insert("seq", 99);
+        idle.insert("watermark", BsonTime::from_millis(9_000));
+        assert_eq!(mark(&meta, idle), before);
+        assert_ne!(mark(&meta, fence("a", 4)), before);
+        assert_ne!(mark(&meta, fence("b", 3)), before);
+        assert_ne!(
+            mark(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
+            before
+        );
+    }
+}
