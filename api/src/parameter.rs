@@ -142,7 +142,7 @@ fn is_operator(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + 1..].chars().next();
-        matches!(before, None | Some('[' | '{' | '"' | '\'' | ' '))
+        matches!(before, None | Some('[' | '{' | '"' | '\''))
             && after.is_some_and(|c| c.is_ascii_alphabetic())
     })
 }
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_dollar_sign_alone_is_no_operator() {
-        for text in ["a$b", "us$", "$", "$5", "claude[1m]", "{x}"] {
+        for text in ["a$b", "save $money", "us$", "$", "$5", "claude[1m]", "{x}"] {
             assert_eq!(check_identity(text), Ok(()), "{text}");
         }
     }

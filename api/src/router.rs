@@ -32,8 +32,9 @@ use crate::routes::{breakdown, meta, series, summary, table};
 use crate::settings::Settings;
 use crate::totals::Currency;
 
-/// Questions that are worked on at the same time; the others wait.
-const CONCURRENT_QUESTIONS: usize = 32;
+/// Questions that are worked on at the same time; the others wait. Fewer than a store's connections, which
+/// a worker in the same process needs as well.
+const CONCURRENT_QUESTIONS: usize = 8;
 /// A question has no body; a client that sends one all the same may send this much.
 const MAX_BODY_BYTES: u64 = 16 * 1024;
 /// What requests are counted under that no route takes.
