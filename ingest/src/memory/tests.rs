@@ -1,0 +1,200 @@
+use chrono::TimeDelta;
+use rollup::counters::{Counter, Counters};
+use rollup::event::{Dimensions, Event, Identity, Kind};
+use rollup::fold::{Delta, Fold, Grouping};
+use rollup::period::{Calendar, Granularity};
+
+use super::*;
+use crate::dedupe::{EventHash, Generation, Remember};
+use crate::lane::{FenceMove, Position};
+use crate::ledger::{Granted, LaneCommit, Tally};
+
+fn lane(name: &str) -> LaneId {
+    LaneId::from_stored(name)
+}
+
+fn ledger() -> MemoryLedger {
+    MemoryLedger::new(Arc::new(|| DateTime::<Utc>::UNIX_EPOCH), "us")
+}
+
+async fn granted(ledger: &MemoryLedger, name: &str) -> Granted {
+    match ledger.acquire(&lane(name), None).await {
+        Ok(Acquired::Granted(granted)) => granted,
+        other => panic!("expected the lane, got {other:?}"),
+    }
+}
+
+/// Counts one id in each of these lanes, each at its (epoch, seq).
+fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
+    let mut counters = Counters::default();
+    counters[Counter::Requests] = 1;
+    counters[Counter::InputTokens] = tokens;
+    let names = ["o", "a", "p", "m", "u", "t", "k", "s"].map(std::borrow::Cow::Borrowed);
+    let [organization, agent, provider, model, user, team, api_key, source] = names;
+    let event = Event {
+        identity: Identity::Document,
+        completed_at_ms: 0,
+        dimensions: Dimensions {
+            organization,
+            agent,
+            provider,
+            model,
+            user,
+            team,
+            api_key,
+            source,
+            kind: Kind::Llm,
+        },
+        counters,
+    };
+    let mut fold = Fold::new(Grouping::new(Calendar::UTC, &[Granularity::Daily]).expect("with daily"));
+    let mut delta = Delta::default();
+    for _ in lanes {
+        fold.add(&event).expect("inside the calendar");
+    }
+    fold.close_into(&mut delta);
+    let none = || Remember {
+        ids: Generation::of(std::iter::empty()),
+        forget_before_ms: None,
+    };
+    let lane_commit = |(name, epoch, seq): &(&str, i64, i64)| LaneCommit {
+        fence: FenceMove {
+            lane: lane(name),
+            epoch: *epoch,
+            seq: *seq,
+        },
+        position: Some(Position::Offset(seq + 1)),
+        last: None,
+        watermark_ms: Some(*seq),
+        tally: Tally {
+            counted: 1,
+            ..Tally::default()
+        },
+        events: Remember {
+            ids: Generation::of([(EventHash::of(&format!("{name}{seq}")), *seq)].into_iter()),
+            ..none()
+        },
+        scanned: none(),
+        letters: Vec::new(),
+    };
+    Commit {
+        lanes: lanes.iter().map(lane_commit).collect(),
+        delta,
+        at: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn requests(ledger: &MemoryLedger) -> i128 {
+    ledger.read(|stored| {
+        stored
+            .rows
+            .ledger
+            .values()
+            .map(|row| row.booked.sums[Counter::Requests])
+            .sum()
+    })
+}
+
+#[tokio::test]
+async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
+    let ledger = ledger();
+    for name in ["a", "b"] {
+        granted(&ledger, name).await;
+    }
+    let mut doubt = Doubt::default();
+    ledger.steal(&lane("b"));
+    let outcome = ledger
+        .commit(&commit(&[("a", 1, 0), ("b", 1, 0)], 1), &mut doubt)
+        .await;
+    assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("b")]));
+    assert_eq!(requests(&ledger), 0);
+    ledger
+        .commit(&commit(&[("a", 1, 0), ("b", 2, 0)], 1), &mut doubt)
+        .await
+        .expect("applied");
+    let again = ledger.commit(&commit(&[("a", 1, 0)], 1), &mut doubt).await;
+    assert!(
+        matches!(again, Err(CommitError::Lost(lost)) if lost == [lane("a")]),
+        "without doubt another hand wrote here"
+    );
+    assert_eq!(requests(&ledger), 2);
+    let (fence, windows) = granted(&ledger, "a").await;
+    assert_eq!(
+        (fence.epoch, fence.seq, fence.position),
+        (2, 1, Some(Position::Offset(1)))
+    );
+    assert_eq!(windows.events[0].ids, [EventHash::of("a0")]);
+}
+
+#[tokio::test]
+async fn a_sum_beyond_64_bits_writes_nothing() {
+    let ledger = ledger();
+    granted(&ledger, "a").await;
+    let mut doubt = Doubt::default();
+    ledger
+        .commit(&commit(&[("a", 1, 0)], i64::MAX), &mut doubt)
+        .await
+        .expect("fits exactly");
+    let beyond = ledger.commit(&commit(&[("a", 1, 1)], 1), &mut doubt).await;
+    assert!(matches!(beyond, Err(CommitError::Overflow)));
+    assert_eq!((requests(&ledger), doubt), (1, Doubt(false)));
+    assert_eq!(ledger.read(|stored| stored.fences[&lane("a")].seq), 1);
+}
+
+#[tokio::test]
+async fn whatever_became_of_a_commit_the_next_attempt_at_it_settles_it() {
+    for fate in [Fate::Applied, Fate::NotApplied, Fate::Late] {
+        let ledger = ledger();
+        granted(&ledger, "a").await;
+        ledger.set_plan(Plan::faults([Fault::Unknown(fate, Told::Away), Fault::Away]));
+        let commit = commit(&[("a", 1, 0)], 1);
+        let mut doubt = Doubt::default();
+        for _ in 0..2 {
+            assert!(matches!(
+                ledger.commit(&commit, &mut doubt).await,
+                Err(CommitError::Away(_))
+            ));
+            assert_eq!(doubt, Doubt(true), "{fate:?}");
+        }
+        ledger.commit(&commit, &mut doubt).await.expect("applied");
+        assert_eq!((requests(&ledger), doubt), (1, Doubt(false)), "{fate:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
+    let ledger = ledger();
+    granted(&ledger, "a").await;
+    ledger.set_plan(Plan::faults([Fault::Unknown(Fate::Late, Told::Contended)]));
+    let late = commit(&[("a", 1, 0)], 1);
+    let mut doubt = Doubt::default();
+    assert!(matches!(
+        ledger.commit(&late, &mut doubt).await,
+        Err(CommitError::Contended(_))
+    ));
+    granted(&ledger.of("them"), "a").await;
+    let outcome = ledger.commit(&late, &mut doubt).await;
+    assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("a")]));
+    assert_eq!(requests(&ledger), 0);
+}
+
+#[tokio::test]
+async fn a_lease_runs_by_the_clock_of_the_store() {
+    let now = Arc::new(Mutex::new(DateTime::<Utc>::UNIX_EPOCH));
+    let clock = Arc::clone(&now);
+    let ours = MemoryLedger::new(Arc::new(move || *lock(&clock)), "us");
+    let (theirs, a, lease) = (ours.of("them"), lane("a"), Some(Duration::from_secs(10)));
+    let pass = |seconds: i64| *lock(&now) += TimeDelta::seconds(seconds);
+    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));
+    pass(9);
+    assert!(ours.renew(&a, 1).await.expect("there"));
+    pass(10);
+    assert!(matches!(theirs.acquire(&a, lease).await, Ok(Acquired::Held { owner }) if owner == "us"));
+    pass(1);
+    assert!(matches!(theirs.acquire(&a, lease).await, Ok(Acquired::Granted((fence, _))) if fence.epoch == 2));
+    assert!(!ours.renew(&a, 1).await.expect("there"));
+    ours.release(&a, 1).await.expect("there");
+    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Held { .. })));
+    theirs.release(&a, 2).await.expect("there");
+    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));
+}
