@@ -131,7 +131,10 @@ impl LaneBatch {
     ///
     /// A document's insert that the stream brings after the scan has taken the document in is the same record
     /// again: only the position moves.
-    pub fn push(&mut self, record: Record, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
+    pub fn push(&mut self, mut record: Record, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
+        // Nothing was taken in later than now. A window is measured in this time, and one record from a clock
+        // that is years ahead must not empty it.
+        record.source_time_ms = record.source_time_ms.min(now.timestamp_millis());
         let scanned = match record.payload.document_id() {
             Some(id) if record.historical => Some(EventHash::of_document(id)),
             Some(id)
@@ -177,7 +180,9 @@ impl LaneBatch {
             event_id: judged.event_id.map(std::borrow::Cow::into_owned),
         });
         self.bytes += record.payload.size();
-        self.idle = None;
+        // What was known of the lane before this record is known with it.
+        let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
+        record.as_of_ms = record.as_of_ms.max(known);
         self.entries.push(Entry {
             record,
             source,
@@ -188,7 +193,8 @@ impl LaneBatch {
 
     /// The lane is idle at this position.
     pub fn idle(&mut self, position: Position, as_of_ms: Option<i64>) {
-        self.idle = Some((position, as_of_ms));
+        let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
+        self.idle = Some((position, as_of_ms.max(known)));
     }
 
     /// Records in the batch.

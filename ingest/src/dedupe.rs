@@ -136,6 +136,8 @@ pub const SCANNED_MS: i64 = 120_000;
 pub struct Window {
     known: HashSet<EventHash, BuildHasherDefault<Uniform>>,
     generations: VecDeque<Generation>,
+    /// The least newest source time (ms) of a commit: asked for far more often than it changes.
+    oldest_ms: Option<i64>,
 }
 
 impl Window {
@@ -149,6 +151,7 @@ impl Window {
             .collect();
         Self {
             known,
+            oldest_ms: generations.iter().map(|generation| generation.newest_ms).min(),
             generations: generations.into(),
         }
     }
@@ -191,6 +194,8 @@ impl Window {
     /// A commit became permanent.
     pub fn committed(&mut self, remember: &Remember) {
         if !remember.ids.ids.is_empty() {
+            let newest_ms = remember.ids.newest_ms;
+            self.oldest_ms = Some(self.oldest_ms.map_or(newest_ms, |oldest| oldest.min(newest_ms)));
             self.generations.push_back(remember.ids.clone());
         }
         if let Some(horizon) = remember.forget_before_ms {
@@ -226,6 +231,11 @@ impl Window {
             }
             keep
         });
+        self.oldest_ms = self
+            .generations
+            .iter()
+            .map(|generation| generation.newest_ms)
+            .min();
     }
 
     /// How many ids are known.
@@ -242,11 +252,8 @@ impl Window {
 
     /// The source time of the oldest commit that is still known, in milliseconds.
     #[must_use]
-    pub fn oldest_ms(&self) -> Option<i64> {
-        self.generations
-            .iter()
-            .map(|generation| generation.newest_ms)
-            .min()
+    pub const fn oldest_ms(&self) -> Option<i64> {
+        self.oldest_ms
     }
 }
 

@@ -11,7 +11,7 @@
 mod acquire;
 mod group;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,13 @@ pub enum Error {
     Ledger(String),
 }
 
+/// A commit on its way.
+struct InFlight {
+    attempt: BoxFuture<'static, Attempt>,
+    lanes: Vec<LaneKey>,
+    records: usize,
+}
+
 /// What a commit attempt came back with.
 struct Attempt {
     group: Group,
@@ -87,16 +94,19 @@ pub struct Pump<L, C> {
     settings: Settings,
     metrics: Metrics,
     health: Health,
-    lanes: HashMap<LaneKey, Lane>,
+    lanes: BTreeMap<LaneKey, Lane>,
     granted: u64,
     backlog: VecDeque<Record>,
     filling: Filling,
     queue: VecDeque<Group>,
-    in_flight: Option<BoxFuture<'static, Attempt>>,
+    in_flight: Option<InFlight>,
     side: FuturesUnordered<BoxFuture<'static, Side>>,
     backoff: ExponentialBackoff,
     delay: Duration,
     launched: Instant,
+    /// The newest lanes of the source that are not on their way to the ledger yet.
+    topology: Option<Vec<LaneId>>,
+    storing_topology: bool,
 }
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
@@ -108,7 +118,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             settings,
             metrics,
             health,
-            lanes: HashMap::new(),
+            lanes: BTreeMap::new(),
             granted: 0,
             backlog: VecDeque::new(),
             filling: Filling::default(),
@@ -118,6 +128,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             backoff: backoff(),
             delay: Duration::ZERO,
             launched: Instant::now(),
+            topology: None,
+            storing_topology: false,
         }
     }
 
@@ -141,24 +153,26 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 return self.finish().await;
             }
             let due = self.due();
+            // In a fixed order, what the source says last: nothing above it is ready time and again.
             tokio::select! {
-                attempt = async { self.in_flight.as_mut().expect("guarded").await }, if self.in_flight.is_some() => {
-                    self.in_flight = None;
-                    self.settle(attempt)?;
-                }
-                Some(side) = self.side.next() => self.side_done(side)?,
-                signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
-                    Some(signal) => self.handle(signal)?,
-                    None => return Err(Error::Source("it ended".into())),
-                },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
-                _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
+                biased;
                 () = stop.cancelled(), if !draining => {
                     draining = true;
                     signals.close();
                     // Never folded, so their positions have not moved: the next owner reads them again.
                     self.backlog.clear();
                 }
+                attempt = async { self.in_flight.as_mut().expect("guarded").attempt.as_mut().await }, if self.in_flight.is_some() => {
+                    self.in_flight = None;
+                    self.settle(attempt)?;
+                }
+                Some(side) = self.side.next() => self.side_done(side)?,
+                _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
+                signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
+                    Some(signal) => self.handle(signal)?,
+                    None => return Err(Error::Source("it ended".into())),
+                },
             }
         }
     }
@@ -222,7 +236,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             let Some(lane) = self.lanes.get_mut(&record.lane) else {
                 continue;
             };
-            if self.filling.events == 0 {
+            if self.filling.since.is_none() {
                 self.filling.since = Some(Instant::now());
                 self.health.waiting_since(Some(now));
             }
@@ -264,17 +278,20 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         if self.in_flight.is_some() {
             return false;
         }
-        let is_due = self
-            .due()
-            .is_some_and(|due| draining || self.is_full() || due <= Instant::now());
-        if !is_due {
-            return false;
-        }
-        let mut group = self.queue.pop_front().unwrap_or_else(|| self.close());
-        group.retain(&self.lanes);
-        if group.lanes.is_empty() {
-            return false;
-        }
+        let group = loop {
+            let is_due = self
+                .due()
+                .is_some_and(|due| draining || self.is_full() || due <= Instant::now());
+            if !is_due {
+                return false;
+            }
+            let mut group = self.queue.pop_front().unwrap_or_else(|| self.close());
+            group.retain(&self.lanes);
+            // Empty where all its lanes were lost while it was on its way: there may be more behind it.
+            if !group.lanes.is_empty() {
+                break group;
+            }
+        };
         let window = WindowLimits {
             length_ms: i64::try_from(self.settings.window.as_millis()).unwrap_or(i64::MAX),
             max_ids: self.settings.max_ids,
@@ -304,7 +321,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.launched = Instant::now();
         let ledger = Arc::clone(&self.ledger);
         let delay = std::mem::take(&mut self.delay);
-        self.in_flight = Some(Box::pin(async move {
+        let (lanes, records) = (group.keys().collect(), group.records());
+        let attempt = Box::pin(async move {
             tokio::time::sleep(delay).await;
             let started = Instant::now();
             // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
@@ -319,7 +337,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 result,
                 took: started.elapsed(),
             }
-        }));
+        });
+        self.in_flight = Some(InFlight {
+            attempt,
+            lanes,
+            records,
+        });
     }
 
     /// Decides what follows from an attempt. While its outcome is in doubt nothing but the same content is
@@ -349,8 +372,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Ok(()) => self.applied(&group, &commit),
             Err(CommitError::Fatal(why)) => return Err(Error::Ledger(why)),
             Err(CommitError::Lost(lost)) => {
-                for lane in lost {
-                    self.lose(&lane);
+                for fence in commit.moves().iter().filter(|fence| lost.contains(&fence.lane)) {
+                    self.lose(&fence.lane, fence.epoch);
                 }
                 self.queue.push_front(group);
             }
@@ -443,8 +466,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         found.map(|(key, _)| *key)
     }
 
-    fn lose(&mut self, lane: &LaneId) {
-        if let Some(lane) = self.key_of(lane).and_then(|key| self.remove(key)) {
+    /// The grant of a lane under this epoch is over. The lane may be ours again by now, under a newer one.
+    fn lose(&mut self, lane: &LaneId, epoch: i64) {
+        let key = self.key_of(lane).filter(|key| self.lanes[key].epoch == epoch);
+        if let Some(lane) = key.and_then(|key| self.remove(key)) {
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
             self.metrics.lanes_lost.inc();
             self.health.watermark(&lane.id, None);
@@ -453,7 +478,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     }
 
     fn observe(&self) {
-        let pending = self.filling.events + self.queue.iter().map(Group::records).sum::<usize>();
+        let on_its_way = self.in_flight.as_ref().map_or(0, |commit| commit.records);
+        let pending = self.filling.events + self.queue.iter().map(Group::records).sum::<usize>() + on_its_way;
         if pending == 0 && self.in_flight.is_none() {
             self.health.waiting_since(None);
         }
@@ -475,8 +501,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             .set(oldest.map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0));
     }
 
-    async fn finish(mut self) -> Result<(), Error> {
-        for (_, lane) in self.lanes.drain() {
+    async fn finish(self) -> Result<(), Error> {
+        for lane in self.lanes.into_values() {
             match self.ledger.release(&lane.id, lane.epoch).await {
                 Ok(()) => {}
                 // The lease runs out by itself.

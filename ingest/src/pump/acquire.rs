@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Lane, Pump, backoff};
+use super::{Error, Group, Lane, Pump, backoff};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
 use crate::dedupe::{Window, Windows};
@@ -31,22 +31,34 @@ pub(super) enum Side {
         epoch: i64,
         result: Result<bool, FenceError>,
     },
+    Topology(Result<(), FenceError>),
     Noted(Result<(), FenceError>),
 }
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
-    pub(super) fn acquire(&mut self, lane: LaneId, reply: oneshot::Sender<Grant>) {
+    pub(super) fn acquire(&mut self, lane: LaneId, mut reply: oneshot::Sender<Grant>) {
         let (ledger, health, lease) = (Arc::clone(&self.ledger), self.health.clone(), self.settings.lease);
         self.side.push(Box::pin(async move {
-            let result = acquire(ledger.as_ref(), &lane, lease, &health, &reply).await;
+            let result = acquire(ledger.as_ref(), &lane, lease, &health, &mut reply).await;
             Side::Acquired { lane, reply, result }
         }));
     }
 
     pub(super) fn store_topology(&mut self, lanes: Vec<LaneId>) {
+        self.topology = Some(lanes);
+        self.store_newest_topology();
+    }
+
+    /// One after the other: an older one must not arrive behind a newer one.
+    fn store_newest_topology(&mut self) {
+        if self.storing_topology {
+            return;
+        }
+        let Some(lanes) = self.topology.take() else { return };
+        self.storing_topology = true;
         let ledger = Arc::clone(&self.ledger);
         self.side.push(Box::pin(async move {
-            Side::Noted(until_back(|| ledger.topology(&lanes)).await)
+            Side::Topology(until_back(|| ledger.topology(&lanes)).await)
         }));
     }
 
@@ -70,14 +82,19 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     /// Lets go of lanes that stopped, once everything they read is committed.
     pub(super) fn let_go_of_stopped_lanes(&mut self) {
-        if self.in_flight.is_some() || !self.queue.is_empty() {
-            return;
-        }
-        let done = |lane: &Lane| lane.stop.is_some() && lane.current.is_empty();
+        let on_its_way = |key: LaneKey| {
+            let in_flight = self
+                .in_flight
+                .iter()
+                .flat_map(|commit| commit.lanes.iter().copied());
+            in_flight
+                .chain(self.queue.iter().flat_map(Group::keys))
+                .any(|other| other == key)
+        };
         let keys: Vec<LaneKey> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| done(lane))
+            .filter(|(key, lane)| lane.stop.is_some() && lane.current.is_empty() && !on_its_way(**key))
             .map(|(key, _)| *key)
             .collect();
         for key in keys {
@@ -94,26 +111,31 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         match side {
             Side::Acquired { lane, reply, result } => match result.map_err(fatal)? {
                 Some(granted) => self.granted(lane, reply, granted),
-                None => self.health.forget(&lane),
+                None => self.given_up(&lane),
             },
             Side::Renewed { lane, epoch, result } => match result {
                 Ok(true) => self.health.ledger_away(None),
-                Ok(false) => {
-                    // The lane may have been lost and granted again while the answer was on its way.
-                    if self
-                        .lanes
-                        .values()
-                        .any(|ours| ours.id == lane && ours.epoch == epoch)
-                    {
-                        self.lose(&lane);
-                    }
-                }
+                Ok(false) => self.lose(&lane, epoch),
                 Err(FenceError::Away(why)) => self.health.ledger_away(Some(why)),
                 Err(error) => return Err(fatal(error)),
             },
+            Side::Topology(result) => {
+                result.map_err(fatal)?;
+                self.storing_topology = false;
+                self.store_newest_topology();
+            }
             Side::Noted(result) => result.map_err(fatal)?,
         }
         Ok(())
+    }
+
+    /// The source no longer wants the lane that it asked for; unless it has it from another asking.
+    fn given_up(&mut self, lane: &LaneId) {
+        // Nobody asks any more whether the ledger is back.
+        self.health.ledger_away(None);
+        if self.key_of(lane).is_none() {
+            self.health.forget(lane);
+        }
     }
 
     fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, (fence, stored): Granted) {
@@ -130,7 +152,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         };
         if reply.send(grant).is_err() {
             // The source gave the lane up while we waited for it.
-            self.health.forget(&id);
+            self.given_up(&id);
             let ledger = Arc::clone(&self.ledger);
             self.side.push(Box::pin(async move {
                 Side::Noted(until_back(|| ledger.release(&id, epoch)).await)
@@ -138,6 +160,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             return;
         }
         tracing::info!(lane = %id, epoch, seq, "the lane is ours");
+        if let Some(older) = self.key_of(&id) {
+            self.remove(older);
+        }
         self.health.watermark(&id, None);
         let current = LaneBatch::new(&self.settings.policy.grouping);
         let windows = Windows {
@@ -170,7 +195,7 @@ async fn acquire<L: Ledger>(
     lane: &LaneId,
     lease: Option<Duration>,
     health: &Health,
-    reply: &oneshot::Sender<Grant>,
+    reply: &mut oneshot::Sender<Grant>,
 ) -> Result<Option<Granted>, FenceError> {
     let mut waited = backoff();
     let mut standby = false;
@@ -200,7 +225,11 @@ async fn acquire<L: Ledger>(
             }
             Err(error) => return Err(error),
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            biased;
+            () = reply.closed() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A group commit: what all lanes of the process contribute to one transaction.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use rollup::fold::Delta;
@@ -44,7 +44,7 @@ impl Group {
     /// folded per lane; only here are they merged.
     pub(super) fn commit(
         &self,
-        lanes: &HashMap<LaneKey, Lane>,
+        lanes: &BTreeMap<LaneKey, Lane>,
         window: WindowLimits,
         at: DateTime<Utc>,
     ) -> Commit {
@@ -78,8 +78,13 @@ impl Group {
     }
 
     /// Leaves out the lanes that are no longer ours.
-    pub(super) fn retain(&mut self, lanes: &HashMap<LaneKey, Lane>) {
+    pub(super) fn retain(&mut self, lanes: &BTreeMap<LaneKey, Lane>) {
         self.lanes.retain(|(key, _)| lanes.contains_key(key));
+    }
+
+    /// The lanes in the group.
+    pub(super) fn keys(&self) -> impl Iterator<Item = LaneKey> {
+        self.lanes.iter().map(|(key, _)| *key)
     }
 
     /// Records in the group.
@@ -115,7 +120,7 @@ impl Group {
     }
 
     /// Rejects what would overflow. Only for a group that cannot be cut any further.
-    pub(super) fn reject_overflow(self, lanes: &mut HashMap<LaneKey, Lane>, policy: &Policy) -> Self {
+    pub(super) fn reject_overflow(self, lanes: &mut BTreeMap<LaneKey, Lane>, policy: &Policy) -> Self {
         let reject = |(key, batch): (LaneKey, LaneBatch)| {
             let lane = lanes.get_mut(&key)?;
             Some((key, batch.reject_overflow(policy, &mut lane.windows)))
