@@ -1,0 +1,52 @@
+//! Commits that no loop made.
+
+use ingest::dedupe::{Generation, Remember};
+use ingest::lane::{FenceMove, LaneId};
+use ingest::ledger::{Acquired, Commit, Doubt, LaneCommit, Ledger, Tally};
+use ingest::memory::MemoryLedger;
+use rollup::fold::{Delta, Fold};
+
+use crate::oracle::preset;
+use crate::world::settings;
+
+/// A row that is nearly full before anything is read.
+pub(crate) async fn book_beforehand(ledger: &MemoryLedger) {
+    let policy = settings().policy;
+    let mut fold = Fold::new(policy.grouping);
+    fold.add(&preset().event()).expect("inside the calendar");
+    let mut delta = Delta::default();
+    fold.close_into(&mut delta);
+    commit_alone(ledger, "beforehand", delta).await;
+}
+
+/// A commit of a lane that nobody reads.
+pub(crate) async fn commit_alone(ledger: &MemoryLedger, lane: &str, delta: Delta) {
+    let lane = LaneId::from_stored(lane);
+    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane, None).await else {
+        panic!("expected the lane `{lane}`");
+    };
+    let nothing = || Remember {
+        ids: Generation::of(std::iter::empty()),
+        forget_before_ms: None,
+    };
+    let (epoch, seq) = (fence.epoch, fence.seq);
+    let lane = LaneCommit {
+        fence: FenceMove { lane, epoch, seq },
+        position: None,
+        last: None,
+        watermark_ms: None,
+        tally: Tally::default(),
+        events: nothing(),
+        scanned: nothing(),
+        letters: Vec::new(),
+    };
+    let commit = Commit {
+        lanes: vec![lane],
+        delta,
+        at: chrono::DateTime::UNIX_EPOCH,
+    };
+    ledger
+        .commit(&commit, &mut Doubt::default())
+        .await
+        .expect("applied");
+}

@@ -1,0 +1,125 @@
+//! A source that is moved by hand: what it sends and when is written down in the test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ingest::clock::Clock;
+use ingest::lane::{LaneId, Position};
+use ingest::memory::MemoryLedger;
+use ingest::pump::Settings;
+use ingest::source::{Grant, Record, Signal};
+use tokio::sync::oneshot;
+
+use crate::logs::{Log, Usage};
+use crate::world::{self, Ended, Process, VirtualClock};
+
+pub(crate) struct Hand {
+    pub(crate) process: Process,
+    pub(crate) ledger: MemoryLedger,
+    pub(crate) clock: Arc<VirtualClock>,
+}
+
+impl Hand {
+    /// Signals that fit into the channel.
+    pub(crate) const CHANNEL: usize = 16;
+
+    pub(crate) fn start(settings: Settings) -> Self {
+        let clock = VirtualClock::start();
+        let ledger = world::ledger(&clock);
+        let process = Process::start(ledger.clone(), &clock, settings, Self::CHANNEL);
+        Self {
+            process,
+            ledger,
+            clock,
+        }
+    }
+
+    pub(crate) async fn send(&self, signal: Signal) {
+        let sent = self.process.signals.send(signal).await;
+        assert!(sent.is_ok(), "the loop has ended");
+    }
+
+    /// Asks for a lane.
+    pub(crate) async fn ask(&self, lane: &LaneId) -> oneshot::Receiver<Grant> {
+        let (reply, granted) = oneshot::channel();
+        self.send(Signal::Assigned {
+            lane: lane.clone(),
+            reply,
+        })
+        .await;
+        granted
+    }
+
+    pub(crate) async fn grant(&self, lane: &LaneId) -> Grant {
+        soon(self.ask(lane).await).await.expect("granted")
+    }
+
+    pub(crate) async fn revoke(&self, lane: &LaneId) {
+        let (reply, done) = oneshot::channel();
+        self.send(Signal::Revoked {
+            lanes: vec![lane.clone()],
+            reply,
+        })
+        .await;
+        soon(done).await.expect("answered");
+    }
+
+    /// Sends records of a lane, all in one signal.
+    pub(crate) async fn records(&self, grant: &Grant, log: &Log, range: std::ops::Range<usize>) {
+        let records: Vec<Record> = log.items[range]
+            .iter()
+            .map(|item| item.record(grant.key))
+            .collect();
+        self.send(Signal::Records(records)).await;
+    }
+
+    pub(crate) async fn idle(&self, grant: &Grant, next: i64, as_of_ms: Option<i64>) {
+        let (lane, next) = (grant.key, Position::Offset(next));
+        self.send(Signal::Idle { lane, next, as_of_ms }).await;
+    }
+
+    pub(crate) async fn drain(&mut self) {
+        let ended = self.process.drain().await;
+        assert!(matches!(ended, Ended::Drained), "{ended:?}");
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub(crate) fn health_as_of(&self) -> Option<i64> {
+        self.process.health.data_as_of_ms()
+    }
+
+    /// The stored position of a lane.
+    pub(crate) fn position(&self, lane: &LaneId) -> Option<i64> {
+        self.ledger
+            .read(|stored| match stored.fences.get(lane)?.position {
+                Some(Position::Offset(next)) => Some(next),
+                _ => None,
+            })
+    }
+}
+
+/// Waits, but not for ever.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what)
+        .await
+        .expect("within a minute")
+}
+
+/// Waits until a lane is committed up to an offset.
+pub(crate) async fn committed(grant: &Grant, next: i64) {
+    let mut committed = grant.committed.clone();
+    let is_there = |position: &Option<Position>| *position == Some(Position::Offset(next));
+    let found = soon(committed.wait_for(is_there)).await;
+    assert!(found.is_ok(), "the lane was lost before {next} was committed");
+}
+
+/// Plain events of one organization, with ids that begin with a name.
+pub(crate) fn usages(name: &str, count: usize) -> Vec<Usage> {
+    (0..count)
+        .map(|at| Usage::plain(&format!("{name}{at}"), "acme", 1))
+        .collect()
+}

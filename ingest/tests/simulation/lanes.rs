@@ -1,0 +1,363 @@
+//! The life of a lane: granted, revoked, lost, stopped, given back; and a ledger that is away meanwhile.
+
+use std::time::Duration;
+
+use ingest::ledger::Ledger;
+use ingest::memory::{Fate, Fault, Plan, Told, Turn};
+use ingest::pump::Settings;
+use ingest::source::{Signal, Stop, StopReason};
+use tokio::time::{sleep, timeout};
+
+use crate::hand::{Hand, committed, soon, usages};
+use crate::logs::Log;
+use crate::named::{check_all, limits, slow_once};
+use crate::world::{Ended, Process, START_MS, run, settings};
+
+fn stop() -> Stop {
+    Stop {
+        reason: StopReason::OffsetOutOfRange,
+        detail: "gone".into(),
+        resumable: None,
+    }
+}
+
+/// The commit of an old grant comes back as lost. The lane's new grant is another matter.
+#[test]
+fn a_lane_granted_again_outlives_the_commit_of_its_old_grant() {
+    for fault in [None, Some(Fault::Unknown(Fate::NotApplied, Told::Away))] {
+        run(async move {
+            let mut hand = Hand::start(settings());
+            let (moved, other) = (
+                Log::plain("moved", usages("m", 4)),
+                Log::plain("other", usages("o", 2)),
+            );
+            let mut turns = std::iter::once(Turn {
+                there: Duration::from_secs(5),
+                fault,
+                ..Turn::default()
+            });
+            hand.ledger
+                .set_plan(Plan::new(move |_| turns.next().unwrap_or_default()));
+            let (a, b) = (hand.grant(&moved.lane).await, hand.grant(&other.lane).await);
+            hand.records(&a, &moved, 0..2).await;
+            hand.records(&b, &other, 0..2).await;
+            sleep(Duration::from_secs(1)).await;
+            hand.revoke(&moved.lane).await;
+            let again = hand.grant(&moved.lane).await;
+            assert_eq!(again.fence.position, None);
+            // What was read under the old grant is still on its way.
+            hand.records(&a, &moved, 2..4).await;
+            hand.records(&again, &moved, 0..4).await;
+            committed(&again, 4).await;
+            committed(&b, 2).await;
+            assert!(!again.lost.is_cancelled());
+            hand.drain().await;
+            check_all(&hand.ledger, &[moved, other]);
+        });
+    }
+}
+
+/// What is folded when the process is told to stop is committed, and the lanes are given back.
+#[test]
+fn a_drain_commits_what_was_folded() {
+    run(async {
+        let mut hand = Hand::start(Settings {
+            lease: Some(Duration::from_secs(10)),
+            ..limits(2)
+        });
+        let log = Log::plain("drain", usages("d", 4));
+        hand.ledger.set_plan(slow_once(Duration::from_secs(3)));
+        let grant = hand.grant(&log.lane).await;
+        hand.records(&grant, &log, 0..4).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            hand.position(&log.lane),
+            None,
+            "one batch is on its way, one is folded"
+        );
+        hand.drain().await;
+        check_all(&hand.ledger, std::slice::from_ref(&log));
+        assert_eq!(
+            hand.ledger.read(|stored| stored.fences[&log.lane].owner.clone()),
+            None
+        );
+    });
+}
+
+/// The same where the batch on its way comes back with nothing left in it.
+#[test]
+fn a_drain_commits_what_was_folded_behind_a_lost_lane() {
+    run(async {
+        let mut hand = Hand::start(settings());
+        let (lost, kept) = (
+            Log::plain("lost", usages("l", 2)),
+            Log::plain("kept", usages("k", 2)),
+        );
+        hand.ledger.set_plan(slow_once(Duration::from_secs(3)));
+        let (a, b) = (hand.grant(&lost.lane).await, hand.grant(&kept.lane).await);
+        hand.records(&a, &lost, 0..2).await;
+        sleep(Duration::from_secs(1)).await;
+        hand.records(&b, &kept, 0..2).await;
+        hand.ledger.steal(&lost.lane);
+        sleep(Duration::from_secs(1)).await;
+        hand.drain().await;
+        check_all(&hand.ledger, &[kept]);
+    });
+}
+
+/// Nothing is given up while the ledger is away, also not in a drain.
+#[test]
+fn a_drain_waits_for_a_ledger_that_is_away() {
+    run(async {
+        let mut hand = Hand::start(settings());
+        let log = Log::plain("away", usages("a", 2));
+        let grant = hand.grant(&log.lane).await;
+        hand.ledger.set_away(true);
+        hand.records(&grant, &log, 0..2).await;
+        sleep(Duration::from_secs(2)).await;
+        hand.process.stop();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(hand.position(&log.lane), None);
+        hand.ledger.set_away(false);
+        hand.drain().await;
+        check_all(&hand.ledger, &[log]);
+    });
+}
+
+/// The loop never holds more than two batches and one signal: the source waits.
+#[test]
+fn the_source_waits_for_a_ledger_that_hangs() {
+    run(async {
+        let hand = Hand::start(limits(5));
+        hand.ledger.set_plan(Plan::faults([Fault::Hang]));
+        let log = Log::plain("hang", usages("h", 100));
+        let grant = hand.grant(&log.lane).await;
+        let mut sent = 0;
+        while timeout(
+            Duration::from_secs(600),
+            hand.records(&grant, &log, sent..sent + 1),
+        )
+        .await
+        .is_ok()
+        {
+            sent += 1;
+        }
+        // One batch on its way, one full, one signal read, and the channel.
+        assert_eq!(sent, 5 + 5 + 1 + Hand::CHANNEL);
+        assert_eq!(hand.process.metric("usage_ledger_pending_events", None), 10.0);
+    });
+}
+
+/// A lane that stopped is let go of once what was read of it is committed, however busy the others are.
+#[test]
+fn a_stopped_lane_is_let_go_of_while_others_are_busy() {
+    run(async {
+        let mut hand = Hand::start(limits(1));
+        let (stopped, busy) = (
+            Log::plain("stopped", usages("s", 2)),
+            Log::plain("busy", usages("b", 200)),
+        );
+        hand.ledger.set_plan(Plan::new(|_| Turn {
+            there: Duration::from_millis(100),
+            ..Turn::default()
+        }));
+        let (a, b) = (hand.grant(&stopped.lane).await, hand.grant(&busy.lane).await);
+        hand.records(&b, &busy, 0..50).await;
+        hand.records(&a, &stopped, 0..2).await;
+        hand.send(Signal::Stopped {
+            lane: stopped.lane.clone(),
+            stop: stop(),
+        })
+        .await;
+        let feed = hand.records(&b, &busy, 50..200);
+        soon(async { tokio::join!(feed, a.lost.cancelled()) }).await;
+        let (done, position) = (hand.position(&busy.lane), hand.position(&stopped.lane));
+        assert_eq!(position, Some(2), "what was read is committed first");
+        assert!(
+            done < Some(100),
+            "let go of only when the other lane was at {done:?}"
+        );
+        committed(&b, 200).await;
+        assert_eq!(
+            hand.ledger
+                .read(|stored| stored.fences[&stopped.lane].stopped.clone()),
+            Some(stop())
+        );
+        hand.drain().await;
+        check_all(&hand.ledger, &[stopped, busy]);
+    });
+}
+
+/// A lane that the source gives up while it waits for it is not taken from whoever has it by then.
+#[test]
+fn a_lane_given_up_while_it_waits_is_left_alone() {
+    run(async {
+        let hand = Hand::start(settings());
+        let log = Log::plain("given-up", usages("g", 2));
+        hand.ledger.set_away(true);
+        let asked = hand.ask(&log.lane).await;
+        sleep(Duration::from_secs(30)).await;
+        drop(asked);
+        hand.revoke(&log.lane).await;
+        hand.ledger.set_away(false);
+        hand.ledger.steal(&log.lane);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(hand.ledger.read(|stored| stored.fences[&log.lane].epoch), 1);
+        assert_eq!(
+            hand.process
+                .health
+                .reasons(hand.now())
+                .into_iter()
+                .collect::<Vec<_>>(),
+            [""; 0]
+        );
+    });
+}
+
+/// The lane was given up while it waited, and given back: the first asking must not undo the second.
+#[test]
+fn a_lane_asked_for_twice_is_known_once() {
+    run(async {
+        let hand = Hand::start(settings());
+        let log = Log::plain("twice", usages("t", 2));
+        hand.ledger.set_away(true);
+        let first = hand.ask(&log.lane).await;
+        sleep(Duration::from_secs(30)).await;
+        drop(first);
+        hand.revoke(&log.lane).await;
+        let second = hand.ask(&log.lane).await;
+        hand.ledger.set_away(false);
+        let grant = soon(second).await.expect("granted");
+        hand.idle(&grant, 0, Some(START_MS)).await;
+        committed(&grant, 0).await;
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(hand.health_as_of(), Some(START_MS));
+        assert!(!grant.lost.is_cancelled());
+    });
+}
+
+/// Two topologies while the ledger is away: the newer one is what is stored.
+#[test]
+fn the_newest_topology_is_the_one_that_is_stored() {
+    run(async {
+        let hand = Hand::start(settings());
+        let lanes = ["a", "b", "c"].map(|name| Log::plain(name, []).lane);
+        hand.ledger.set_away(true);
+        hand.send(Signal::Topology(lanes[..1].to_vec())).await;
+        sleep(Duration::from_secs(20)).await;
+        hand.send(Signal::Topology(lanes[..2].to_vec())).await;
+        hand.send(Signal::Topology(lanes.to_vec())).await;
+        sleep(Duration::from_millis(50)).await;
+        hand.ledger.set_away(false);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(hand.ledger.read(|stored| stored.topology.clone()), lanes);
+    });
+}
+
+/// Another process has the lane by now. Whatever the old one still does, nothing of it is written.
+#[test]
+fn the_fence_of_a_zombie_writes_nothing() {
+    for fate in [Fate::Applied, Fate::NotApplied, Fate::Late] {
+        run(async move {
+            let mut zombie = Hand::start(settings());
+            let log = Log::plain("zombie", usages("z", 6));
+            let grant = zombie.grant(&log.lane).await;
+            zombie.records(&grant, &log, 0..2).await;
+            committed(&grant, 2).await;
+            zombie
+                .ledger
+                .set_plan(Plan::faults([Fault::Unknown(fate, Told::Away)]));
+            zombie.records(&grant, &log, 2..4).await;
+            sleep(Duration::from_millis(251)).await;
+            let theirs = Process::start(zombie.ledger.of("them"), &zombie.clock, settings(), 16);
+            let mut heir = Hand {
+                process: theirs,
+                ledger: zombie.ledger.of("them"),
+                clock: zombie.clock.clone(),
+            };
+            let inherited = heir.grant(&log.lane).await;
+            let from = log.from(inherited.fence.position.as_ref());
+            zombie.records(&grant, &log, 4..6).await;
+            soon(grant.lost.cancelled()).await;
+            assert_eq!(
+                heir.ledger.renew(&log.lane, grant.fence.epoch).await.ok(),
+                Some(false)
+            );
+            heir.records(&inherited, &log, from..6).await;
+            committed(&inherited, 6).await;
+            assert!(matches!(zombie.process.drain().await, Ended::Drained));
+            heir.drain().await;
+            check_all(&heir.ledger, &[log]);
+        });
+    }
+}
+
+/// A lease that was renewed keeps the lane; one that was given back is there for another process at once.
+#[test]
+fn a_quiet_lane_keeps_its_lease_and_a_drained_one_gives_it_back() {
+    run(async {
+        let lease = Some(Duration::from_secs(10));
+        let mut leader = Hand::start(Settings { lease, ..settings() });
+        let log = Log::plain("lease", usages("l", 2));
+        let grant = leader.grant(&log.lane).await;
+        let process = Process::start(
+            leader.ledger.of("standby"),
+            &leader.clock,
+            Settings { lease, ..settings() },
+            16,
+        );
+        let standby = Hand {
+            process,
+            ledger: leader.ledger.clone(),
+            clock: leader.clock.clone(),
+        };
+        let mut waiting = standby.ask(&log.lane).await;
+        sleep(Duration::from_secs(300)).await;
+        assert!(
+            waiting.try_recv().is_err(),
+            "the leader says nothing for minutes, and leads"
+        );
+        assert!(!grant.lost.is_cancelled());
+        leader.drain().await;
+        timeout(Duration::from_secs(4), waiting)
+            .await
+            .expect("at once")
+            .expect("granted");
+    });
+}
+
+/// An idle lane says how far it is. A record behind that must not take it back.
+#[test]
+fn a_record_keeps_what_the_idle_lane_had_said() {
+    run(async {
+        let hand = Hand::start(settings());
+        let log = Log::plain("as-of", usages("a", 1));
+        let grant = hand.grant(&log.lane).await;
+        hand.idle(&grant, 0, Some(START_MS)).await;
+        let mut record = log.items[0].record(grant.key);
+        record.as_of_ms = None;
+        hand.send(Signal::Records(vec![record])).await;
+        committed(&grant, 1).await;
+        assert_eq!(hand.health_as_of(), Some(START_MS));
+    });
+}
+
+/// An emitter whose clock is years ahead must not make the window forget what it holds.
+#[test]
+fn a_source_time_in_the_future_does_not_empty_the_window() {
+    run(async {
+        let mut hand = Hand::start(limits(1));
+        let mut log = Log::plain("future", usages("f", 3));
+        log.items[0].source_time_ms = START_MS - 5_000;
+        log.items[1].source_time_ms = START_MS + 1_000_000_000_000;
+        log.items[2].payload = log.items[0].payload.clone();
+        log.items[2].expected = crate::logs::Expected::Duplicate;
+        let grant = hand.grant(&log.lane).await;
+        for at in 0..3 {
+            hand.records(&grant, &log, at..at + 1).await;
+            committed(&grant, log.items[at].offset + 1).await;
+        }
+        hand.drain().await;
+        check_all(&hand.ledger, &[log]);
+    });
+}

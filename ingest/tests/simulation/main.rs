@@ -1,0 +1,20 @@
+//! The loop under everything that can happen to it, in virtual time, against a ledger in memory.
+//!
+//! * `beforehand`: what is stored before a history begins
+//! * `logs`: what a source holds, and what is to become of each record
+//! * `oracle`: the same sums, the naive way
+//! * `cluster`: processes with a scripted source each, among which lanes move
+//! * `hand`: one process with a source that is moved by hand
+//! * `random`: many small histories, each checked against the oracle
+//! * `named`: one test per lesson of commits; `lanes`: of the life of lanes
+
+mod beforehand;
+mod cluster;
+mod hand;
+mod lanes;
+mod logs;
+mod named;
+mod oracle;
+mod random;
+mod source;
+mod world;

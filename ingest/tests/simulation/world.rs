@@ -1,0 +1,203 @@
+//! Time, settings, and one process of the product around the loop.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ingest::batch::{Limits, Policy};
+use ingest::clock::Clock;
+use ingest::health::Health;
+use ingest::ledger::Ledger;
+use ingest::memory::MemoryLedger;
+use ingest::metrics::Metrics;
+use ingest::pump::{Error, Pump, Settings};
+use ingest::source::Signal;
+use prometheus::Registry;
+use rollup::event::Rules;
+use rollup::fold::Grouping;
+use rollup::period::{Calendar, Granularity};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// 2026-03-02T12:00:00Z: a Monday, the second day of a month.
+pub(crate) const START_MS: i64 = 1_772_452_800_000;
+
+/// Virtual time, as the runtime has it.
+#[derive(Debug)]
+pub(crate) struct VirtualClock(Instant);
+
+impl VirtualClock {
+    pub(crate) fn start() -> Arc<Self> {
+        Arc::new(Self(Instant::now()))
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> DateTime<Utc> {
+        let start = DateTime::from_timestamp_millis(START_MS).expect("an instant");
+        start + TimeDelta::from_std(self.0.elapsed()).expect("a short test")
+    }
+}
+
+/// Runs a test in virtual time: no real time passes, and everything happens in one order.
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    fastrand::seed(7);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(test)
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        limits: Limits {
+            max_events: 10_000,
+            max_age: Duration::from_millis(250),
+            max_bytes: 8 << 20,
+            max_rows: 20_000,
+        },
+        policy: Policy {
+            grouping: Grouping::new(
+                Calendar::UTC,
+                &[Granularity::Daily, Granularity::Weekly, Granularity::Monthly],
+            )
+            .expect("with daily"),
+            rules: Rules {
+                currency: "USD".into(),
+                start_at_ms: None,
+            },
+            max_age: None,
+        },
+        window: Duration::from_secs(10),
+        max_ids: 100_000,
+        lease: None,
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was told to stop, and did.
+    Drained,
+    /// It was killed.
+    Killed,
+}
+
+/// A process: the loop in a task of its own.
+pub(crate) struct Process {
+    pub(crate) signals: mpsc::Sender<Signal>,
+    pub(crate) registry: Registry,
+    pub(crate) health: Health,
+    stop: CancellationToken,
+    polls_left: Arc<AtomicI64>,
+    task: JoinSet<Ended>,
+}
+
+impl Process {
+    pub(crate) fn start<L: Ledger>(
+        ledger: L,
+        clock: &Arc<VirtualClock>,
+        settings: Settings,
+        channel: usize,
+    ) -> Self {
+        let (signals, listening) = mpsc::channel(channel);
+        let (registry, health) = (Registry::new(), Health::default());
+        let shared: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
+        let metrics = Metrics::register(&registry, health.clone(), shared).expect("registers");
+        let pump = Pump::new(
+            Arc::new(ledger),
+            Arc::clone(clock),
+            settings,
+            metrics,
+            health.clone(),
+        );
+        let (stop, polls_left) = (CancellationToken::new(), Arc::new(AtomicI64::new(i64::MAX)));
+        let mortal = Mortal {
+            work: Box::pin(pump.run(listening, stop.clone())),
+            polls_left: Arc::clone(&polls_left),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(mortal);
+        Self {
+            signals,
+            registry,
+            health,
+            stop,
+            polls_left,
+            task,
+        }
+    }
+
+    /// Kills the process after so many steps more, wherever it is then.
+    pub(crate) async fn kill_after(&mut self, polls: u32) -> Ended {
+        self.polls_left.store(polls.into(), Ordering::Relaxed);
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(5), self.task.join_next()).await {
+            return ended.expect("it runs").expect("no panic");
+        }
+        // Nothing happens in it.
+        self.task.shutdown().await;
+        Ended::Killed
+    }
+
+    /// Tells the process to stop, as a signal would.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) async fn drain(&mut self) -> Ended {
+        self.stop();
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Ended {
+        let ended = tokio::time::timeout(Duration::from_secs(600), self.task.join_next()).await;
+        ended.expect("it ends").expect("it runs").expect("no panic")
+    }
+
+    /// The value of a metric, summed over its labels where they match.
+    pub(crate) fn metric(&self, name: &str, label: Option<&str>) -> f64 {
+        let families = self.registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .expect("a metric");
+        let matches = |metric: &&prometheus::proto::Metric| {
+            label.is_none_or(|label| metric.get_label().iter().any(|pair| pair.value() == label))
+        };
+        let value = |metric: &prometheus::proto::Metric| {
+            metric.get_counter().get_value() + metric.get_gauge().get_value()
+        };
+        family.get_metric().iter().filter(matches).map(value).sum()
+    }
+}
+
+/// A future that is dropped after a number of polls.
+struct Mortal<F> {
+    work: Pin<Box<F>>,
+    polls_left: Arc<AtomicI64>,
+}
+
+impl<F: Future<Output = Result<(), Error>>> Future for Mortal<F> {
+    type Output = Ended;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        if self.polls_left.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return Poll::Ready(Ended::Killed);
+        }
+        self.work.as_mut().poll(context).map(|ended| match ended {
+            Ok(()) => Ended::Drained,
+            Err(error) => panic!("the loop gave up: {error}"),
+        })
+    }
+}
+
+/// Everything that an in-memory ledger of one test is.
+pub(crate) fn ledger(clock: &Arc<VirtualClock>) -> MemoryLedger {
+    MemoryLedger::new(Arc::<VirtualClock>::clone(clock), "us")
+}
