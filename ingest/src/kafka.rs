@@ -23,6 +23,7 @@ mod reader;
 mod record;
 mod settings;
 mod steps;
+mod topic;
 mod track;
 mod watch;
 

@@ -154,12 +154,14 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// A broker that cannot be reached is told as such, once, by whoever waits for it.
+/// A broker that cannot be reached, and a batch that cannot be read, are told as such, once, by whoever waits
+/// for them.
 fn complain(trouble: &Trouble, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         Some(
-            RDKafkaErrorCode::AllBrokersDown
+            RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::AllBrokersDown
             | RDKafkaErrorCode::BrokerTransportFailure
             | RDKafkaErrorCode::Resolve
             | RDKafkaErrorCode::OperationTimedOut,

@@ -16,6 +16,8 @@ use crate::source::Grant;
 
 /// How often a stopped lane is looked at again: somebody may have said how to go on.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// For how long a partition that has more may give nothing.
+const STILL: Duration = Duration::from_secs(15);
 /// librdkafka needs a moment between letting go of a partition and taking it again.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ pub(super) enum State {
 pub(super) struct Lane {
     pub(super) state: State,
     pauses: ExponentialBackoff,
+    /// How far it was read, and since when no further.
+    still: (i64, Instant),
 }
 
 impl Lane {
@@ -51,6 +55,7 @@ impl Lane {
         Self {
             state: State::Resting(now),
             pauses: pauses(),
+            still: (-1, now),
         }
     }
 
@@ -85,8 +90,22 @@ impl Lane {
         });
     }
 
-    /// The lane is begun again where it is, under the same grant, not before an instant.
-    pub(super) fn begin_again(&mut self, ask_at: Instant) {
+    /// Notes how far the lane is read. Whether it has stood still for long although there is more.
+    pub(super) fn stands_still(&mut self, next: i64, end: i64, now: Instant) -> bool {
+        if self.still.0 != next || next >= end {
+            self.still = (next, now);
+        }
+        now.duration_since(self.still.1) >= STILL
+    }
+
+    /// The lane is begun again where it is, under the same grant, after a while. Whether it has stood still for
+    /// long.
+    pub(super) fn begin_again(&mut self, now: Instant) -> bool {
+        let State::Reading(_, track) = &self.state else {
+            return false;
+        };
+        let next = track.next();
+        let ask_at = now + self.pauses.next().unwrap_or(LOOK_AGAIN);
         self.change(|state| match state {
             State::Reading(grant, track) => State::Placing {
                 grant,
@@ -95,6 +114,7 @@ impl Lane {
             },
             other => other,
         });
+        self.stands_still(next, i64::MAX, now)
     }
 
     /// What a lane that is placed is to be begun with. It is being read from then on.

@@ -9,17 +9,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::context::{Member, Rebalanced, Trouble};
 use super::lanes::Lane;
 use super::outbox::Outbox;
 use super::record::{self, Taken};
 use super::settings::Settings;
+use super::topic::Topic;
 use super::watch::{Ask, Seen, Watcher};
 use crate::clock::Clock;
-use crate::lane::LaneId;
-use crate::source::{Signal, Stop, StopReason};
+use crate::source::Signal;
 
 /// Records in one signal, at most.
 const BATCH_RECORDS: usize = 512;
@@ -29,20 +29,6 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub(super) const POLL: Duration = Duration::from_millis(50);
 /// How often Kafka is told of committed positions.
 pub(super) const SHOW_EVERY: Duration = Duration::from_secs(5);
-/// How often in a row a topic must be missing before it counts as deleted: brokers that start know less.
-const MISSING: u32 = 3;
-
-/// What is known of the topic.
-#[derive(Debug, Default)]
-struct Topic {
-    partitions: Option<i32>,
-    /// Looks in a row that did not find it.
-    missing: u32,
-    /// The partitions that were ours when it was last seen, or became ours since.
-    ours: BTreeSet<i32>,
-    /// It was deleted, with these partitions.
-    gone: BTreeSet<i32>,
-}
 
 /// The poller. See the module.
 pub(super) struct Reader {
@@ -56,7 +42,11 @@ pub(super) struct Reader {
     pub(super) seen: Receiver<Seen>,
     pub(super) lanes: BTreeMap<i32, Lane>,
     pub(super) watched: BTreeSet<i32>,
-    topic: Topic,
+    pub(super) topic: Topic,
+    /// Why the topic cannot be looked at.
+    pub(super) away: Option<String>,
+    /// Partitions that give nothing although they have more.
+    pub(super) still: BTreeSet<i32>,
     pub(super) is_away: bool,
     pub(super) is_paused: bool,
     pub(super) show_at: Instant,
@@ -102,6 +92,8 @@ impl Reader {
             lanes: BTreeMap::new(),
             watched: BTreeSet::new(),
             topic: Topic::default(),
+            away: None,
+            still: BTreeSet::new(),
             is_away: false,
             is_paused: false,
             show_at: Instant::now(),
@@ -145,8 +137,7 @@ impl Reader {
     fn poll(&mut self) -> Result<(), String> {
         let now_ms = self.clock.now().timestamp_millis();
         let (mut batch, mut bytes, mut wait) = (Vec::new(), 0, POLL);
-        let mut failures = Vec::new();
-        let mut stops = Vec::new();
+        let (mut stops, mut suspects, mut failure) = (Vec::new(), Vec::new(), None);
         while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match self.consumer.poll(wait) {
                 None => break,
@@ -157,13 +148,21 @@ impl Reader {
                     }
                     Taken::Nothing => {}
                     Taken::Stop(stop) => stops.push((message.partition(), stop)),
+                    Taken::Suspect => {
+                        suspects.push(message.partition());
+                        break;
+                    }
                 },
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     if let Some((_, track)) = self.lanes.get_mut(&partition).and_then(Lane::reading) {
                         track.meet_end();
                     }
                 }
-                Some(Err(error)) => failures.push(error),
+                // What follows may depend on what it means.
+                Some(Err(error)) => {
+                    failure = Some(error);
+                    break;
+                }
             }
             wait = Duration::ZERO;
         }
@@ -173,7 +172,10 @@ impl Reader {
         for (partition, stop) in stops {
             self.stop(partition, stop)?;
         }
-        failures.into_iter().try_for_each(|error| self.fail(&error))
+        if !suspects.is_empty() {
+            self.begin_again(&suspects)?;
+        }
+        failure.map_or(Ok(()), |error| self.fail(&error))
     }
 
     fn fail(&mut self, error: &KafkaError) -> Result<(), String> {
@@ -181,7 +183,15 @@ impl Reader {
         match error {
             KafkaError::MessageConsumptionFatal(_) => return Err(why),
             // It does not say which partition: each is looked at again.
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => return self.place_again(),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                let all: Vec<i32> = self.watched.iter().copied().collect();
+                return self.begin_again(&all);
+            }
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented,
+            ) => {
+                return self.damaged(&why);
+            }
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
@@ -210,11 +220,11 @@ impl Reader {
                     tracing::info!(?partitions, "the group has revoked partitions");
                     for partition in partitions {
                         self.lanes.remove(&partition);
+                        self.still.remove(&partition);
                         if self.topic.gone.contains(&partition) {
                             // The group knows no partitions of a topic that is gone; what we read of it has stopped
                             // all the same.
-                            let detail = format!("the topic `{}` was deleted", self.settings.topic());
-                            self.tell_stopped(partition, changed(detail));
+                            self.tell_deleted(partition);
                         }
                     }
                 }
@@ -222,100 +232,5 @@ impl Reader {
             self.watch()?;
         }
         Ok(())
-    }
-
-    /// Takes note of what was seen of the topic.
-    fn follow_topic(&mut self) -> Result<(), String> {
-        while let Ok(seen) = self.seen.try_recv() {
-            let away = match seen {
-                Seen::Away(why) => Some(why),
-                Seen::Missing => self.missing()?,
-                Seen::Partitions(partitions) => {
-                    self.partitions(partitions)?;
-                    None
-                }
-                Seen::Placed(partition, bounds) => {
-                    self.place(partition, bounds)?;
-                    None
-                }
-                Seen::Ends { at_ms, ends } => {
-                    self.mark(at_ms, &ends)?;
-                    None
-                }
-            };
-            if away.is_some() != self.is_away {
-                self.is_away = away.is_some();
-                self.outbox.push(Signal::Away(away));
-            }
-        }
-        Ok(())
-    }
-
-    /// The topic is not there. What to wait for, if it never was.
-    fn missing(&mut self) -> Result<Option<String>, String> {
-        if self.topic.partitions.is_none() {
-            return Ok(Some(format!(
-                "the topic `{}` does not exist",
-                self.settings.topic()
-            )));
-        }
-        self.topic.missing += 1;
-        if self.topic.missing == MISSING {
-            self.topic.gone = std::mem::take(&mut self.topic.ours);
-            for partition in self.topic.gone.clone() {
-                let detail = format!("the topic `{}` was deleted", self.settings.topic());
-                self.stop(partition, changed(detail))?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn partitions(&mut self, partitions: i32) -> Result<(), String> {
-        let before = self.topic.partitions.replace(partitions);
-        self.topic.missing = 0;
-        let gone = std::mem::take(&mut self.topic.gone);
-        let not_ours: Vec<LaneId> = gone
-            .iter()
-            .filter(|partition| !self.lanes.contains_key(partition))
-            .map(|partition| self.settings.lane(*partition))
-            .collect();
-        if !not_ours.is_empty() {
-            let (reply, _) = oneshot::channel();
-            self.outbox.push(Signal::Revoked {
-                lanes: not_ours,
-                reply,
-            });
-        }
-        self.topic.ours = self.lanes.keys().copied().collect();
-        if before == Some(partitions) {
-            return Ok(());
-        }
-        let all = (0..partitions)
-            .map(|partition| self.settings.lane(partition))
-            .collect();
-        self.outbox.push(Signal::Topology(all));
-        let removed: Vec<i32> = self
-            .lanes
-            .range(partitions..)
-            .map(|(partition, _)| *partition)
-            .collect();
-        for partition in removed {
-            let detail = format!("the topic has only {partitions} partitions now");
-            self.stop(partition, changed(detail))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn tell_stopped(&mut self, partition: i32, stop: Stop) {
-        let lane = self.settings.lane(partition);
-        self.outbox.push(Signal::Stopped { lane, stop });
-    }
-}
-
-fn changed(detail: String) -> Stop {
-    Stop {
-        reason: StopReason::TopicChanged,
-        detail,
-        resumable: None,
     }
 }

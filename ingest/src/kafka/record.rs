@@ -21,6 +21,8 @@ pub(super) enum Taken {
     Nothing,
     /// It shows that the lane cannot go on; it is halted.
     Stop(Stop),
+    /// It shows that records may have been passed over.
+    Suspect,
 }
 
 pub(super) fn take(lanes: &mut BTreeMap<i32, Lane>, message: &BorrowedMessage<'_>, now_ms: i64) -> Taken {
@@ -38,6 +40,7 @@ pub(super) fn take(lanes: &mut BTreeMap<i32, Lane>, message: &BorrowedMessage<'_
     };
     match track.meet(last) {
         Met::Skip => Taken::Nothing,
+        Met::Suspect => Taken::Suspect,
         Met::Changed(stop) => {
             lane.halt();
             Taken::Stop(stop)

@@ -87,7 +87,9 @@ impl Reader {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.settings.topic(), partition, Offset::Offset(offset))
             .map_err(|error| format!("offset {offset} cannot be read from: {error}"))?;
-        match self.consumer.incremental_assign(&list) {
+        // A partition that was paused when it was given up is so still.
+        let resumed = self.consumer.resume(&list);
+        match resumed.and_then(|()| self.consumer.incremental_assign(&list)) {
             Ok(()) => {
                 tracing::info!(partition, offset, next = track.next(), "reading");
                 lane.begin(track);
@@ -101,17 +103,51 @@ impl Reader {
         }
     }
 
-    /// Begins every lane again where it is, to find out which of them can no longer be read.
-    pub(super) fn place_again(&mut self) -> Result<(), String> {
-        let partitions: Vec<i32> = self.watched.iter().copied().collect();
-        self.unread(&partitions)?;
-        let ask_at = Instant::now() + SETTLE;
+    /// Begins lanes again where they are, under the same grants: what librdkafka has of them is dropped.
+    pub(super) fn begin_again(&mut self, partitions: &[i32]) -> Result<(), String> {
+        self.unread(partitions)?;
+        let now = Instant::now();
         for partition in partitions {
-            if let Some(lane) = self.lanes.get_mut(&partition) {
-                lane.begin_again(ask_at);
+            let lane = self.lanes.get_mut(partition);
+            if lane.is_some_and(|lane| lane.begin_again(now)) {
+                self.still.insert(*partition);
             }
         }
         self.watch()
+    }
+
+    /// librdkafka has passed over a batch that it cannot read, of a partition that it does not name. Whose it was
+    /// shows at its next record; where none comes, every lane that may be the one is begun again.
+    pub(super) fn damaged(&mut self, why: &str) -> Result<(), String> {
+        let now = Instant::now();
+        let mut suspects = Vec::new();
+        for (partition, lane) in &mut self.lanes {
+            if let Some((_, track)) = lane.reading()
+                && now - track.suspect(now) >= SETTLE
+            {
+                suspects.push(*partition);
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(why, partitions = ?suspects, "a batch cannot be read; it is asked for again, and never skipped");
+        self.begin_again(&suspects)
+    }
+
+    /// Up to where a partition can be read that gave nothing for long. Where that is further than we are, it is
+    /// begun again, and told.
+    pub(super) fn settle(&mut self, partition: i32, stable: i64) -> Result<(), String> {
+        let read = self.lanes.get_mut(&partition).and_then(Lane::reading);
+        if read.is_none_or(|(_, track)| track.next() >= stable) {
+            return Ok(());
+        }
+        tracing::warn!(
+            partition,
+            stable,
+            "a partition gives nothing although it has more; it is asked again"
+        );
+        self.begin_again(&[partition])
     }
 
     /// The lane cannot go on. What was read of it is committed; then the loop lets go of it.
@@ -119,6 +155,7 @@ impl Reader {
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.halt();
         }
+        self.still.remove(&partition);
         self.unread(&[partition])?;
         self.tell_stopped(partition, stop);
         self.watch()
@@ -158,32 +195,43 @@ impl Reader {
 
     /// Partitions ended here at an instant; tells of those of which everything was sent.
     pub(super) fn mark(&mut self, at_ms: i64, ends: &[(i32, i64)]) -> Result<(), String> {
-        let positions = self.positions()?;
+        let (positions, now) = (self.positions()?, Instant::now());
         // While the loop is busy it hears of records only.
-        let is_busy = !self.outbox.is_empty();
-        let mut stops = Vec::new();
+        let is_busy = self.is_paused || !self.outbox.is_empty();
+        let (mut stops, mut still) = (Vec::new(), Vec::new());
         for (partition, end) in ends {
-            let Some((grant, track)) = self.lanes.get_mut(partition).and_then(Lane::reading) else {
+            let Some(lane) = self.lanes.get_mut(partition) else {
+                continue;
+            };
+            let Some((grant, track)) = lane.reading() else {
                 continue;
             };
             if let Err(stop) = track.mark(at_ms, *end) {
                 stops.push((*partition, *stop));
                 continue;
             }
-            if is_busy || !track.is_placed() {
-                continue;
+            if !is_busy && track.is_placed() {
+                if let Some(position) = positions.get(partition) {
+                    track.advance(*position);
+                }
+                let as_of_ms = track.passed();
+                if as_of_ms.is_some() || track.is_at_end() {
+                    self.outbox.push(Signal::Idle {
+                        lane: grant.key,
+                        next: Position::Offset(track.next()),
+                        as_of_ms,
+                    });
+                }
             }
-            if let Some(position) = positions.get(partition) {
-                track.advance(*position);
+            let (next, end) = (track.next(), if is_busy { 0 } else { *end });
+            if lane.stands_still(next, end, now) {
+                still.push(*partition);
+            } else {
+                self.still.remove(partition);
             }
-            let as_of_ms = track.passed();
-            if as_of_ms.is_some() || track.is_at_end() {
-                self.outbox.push(Signal::Idle {
-                    lane: grant.key,
-                    next: Position::Offset(track.next()),
-                    as_of_ms,
-                });
-            }
+        }
+        for partition in still {
+            self.ask(Ask::Stable(partition))?;
         }
         stops
             .into_iter()

@@ -1,6 +1,7 @@
 //! Where reading of one partition stands. Pure: it is told what was met, and says what that means.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::lane::{Fence, LastRecord, Position};
 use crate::source::{Stop, StopReason};
@@ -56,6 +57,8 @@ pub(super) enum Met {
     Skip,
     /// The record at this offset is not the one that was done: the partition is another.
     Changed(Stop),
+    /// Records before it may have been passed over: the lane is to be begun again where it is.
+    Suspect,
 }
 
 /// Reading of one partition under one grant.
@@ -73,6 +76,8 @@ pub(super) struct Track {
     latest_ms: i64,
     /// Nothing was met since the end was.
     at_end: bool,
+    /// Since when a batch that was passed over may be one of this partition.
+    suspect_since: Option<Instant>,
 }
 
 impl Track {
@@ -114,6 +119,7 @@ impl Track {
             end: high,
             latest_ms: done.last.map_or(i64::MIN, |last| last.timestamp_ms),
             at_end: false,
+            suspect_since: None,
         };
         Ok((track, check.map_or(next, |last| last.offset)))
     }
@@ -145,6 +151,10 @@ impl Track {
         if record.offset < self.next {
             return Met::Skip;
         }
+        if self.suspect_since.is_some() && record.offset > self.next {
+            return Met::Suspect;
+        }
+        self.suspect_since = None;
         self.next = record.offset + 1;
         self.done = Done {
             next: Some(self.next),
@@ -161,10 +171,16 @@ impl Track {
 
     /// The reader is at this offset: what lies between the last record and it holds no record.
     pub(super) fn advance(&mut self, position: i64) {
-        if self.check.is_none() && position > self.next {
+        if self.check.is_none() && self.suspect_since.is_none() && position > self.next {
             self.next = position;
             self.done.next = Some(position);
         }
+    }
+
+    /// librdkafka has passed over a batch, and does not say of which partition. Where it was one of this
+    /// partition, the next record does not follow the last. Since when that is open.
+    pub(super) fn suspect(&mut self, now: Instant) -> Instant {
+        *self.suspect_since.get_or_insert(now)
     }
 
     /// The offset after everything that was met.
@@ -335,6 +351,22 @@ mod tests {
         assert_eq!((track.next(), track.done().next), (15, Some(15)));
         track.advance(3);
         assert_eq!(track.next(), 15);
+    }
+
+    #[test]
+    fn a_batch_that_was_passed_over_is_never_stepped_across() {
+        let (mut track, _) = begin(Some(8), None, 0, 20).expect("begins");
+        track.suspect(Instant::now());
+        assert_eq!(
+            track.meet(record(8)),
+            Met::Take,
+            "it follows: the damaged batch was another partition's"
+        );
+        assert_eq!(track.meet(record(12)), Met::Take);
+        track.suspect(Instant::now());
+        track.advance(20);
+        assert_eq!(track.meet(record(15)), Met::Suspect);
+        assert_eq!((track.next(), track.done().next), (13, Some(13)));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Ask {
     Watch(BTreeSet<i32>),
     /// Where a partition begins and ends, once.
     Place(i32),
+    /// Up to where a partition can be read, past no open transaction.
+    Stable(i32),
 }
 
 /// What was seen.
@@ -44,6 +46,8 @@ pub(super) enum Seen {
     Missing,
     /// Where a partition begins and ends.
     Placed(i32, Bounds),
+    /// Up to where a partition can be read.
+    Stable(i32, i64),
     /// Where partitions end; everything that reached them before the instant (ms) lies below.
     Ends { at_ms: i64, ends: Vec<(i32, i64)> },
     /// Nobody answers.
@@ -59,6 +63,10 @@ pub(super) struct Watcher {
     seen: Sender<Seen>,
     watched: BTreeSet<i32>,
     placing: BTreeSet<i32>,
+    settling: BTreeSet<i32>,
+    /// Sees only what is stable. Rarely needed.
+    reader: Option<BaseConsumer<Outsider>>,
+    settings: Settings,
 }
 
 /// Why a look failed.
@@ -91,6 +99,9 @@ impl Watcher {
             seen,
             watched: BTreeSet::new(),
             placing: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            reader: None,
+            settings: settings.clone(),
         })
     }
 
@@ -105,6 +116,9 @@ impl Watcher {
                 Ok(Ask::Watch(partitions)) => self.watched = partitions,
                 Ok(Ask::Place(partition)) => {
                     self.placing.insert(partition);
+                }
+                Ok(Ask::Stable(partition)) => {
+                    self.settling.insert(partition);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -151,6 +165,7 @@ impl Watcher {
         if ends && !self.watched.is_empty() {
             self.look_at_ends()?;
         }
+        self.look_at_stable()?;
         looked?;
         Ok(true)
     }
@@ -191,6 +206,24 @@ impl Watcher {
             }
         }
         self.tell(Seen::Ends { at_ms, ends })
+    }
+
+    fn look_at_stable(&mut self) -> Result<(), Failed> {
+        let Some(partition) = self.settling.first().copied() else {
+            return Ok(());
+        };
+        if self.reader.is_none() {
+            let mut config = self.settings.observer();
+            config.set("isolation.level", "read_committed");
+            self.reader = Some(config.create_with_context(self.context.clone())?);
+        }
+        if let Some(reader) = &self.reader {
+            drop(reader.poll(Duration::ZERO));
+            let (_, stable) = reader.fetch_watermarks(&self.topic, partition, REQUEST)?;
+            self.settling.remove(&partition);
+            self.tell(Seen::Stable(partition, stable))?;
+        }
+        Ok(())
     }
 
     fn tell(&self, seen: Seen) -> Result<(), Failed> {

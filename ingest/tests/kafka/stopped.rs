@@ -3,6 +3,8 @@
 use ingest::lane::Position;
 use ingest::source::StopReason;
 
+use stack::kafka::{Broker, Options};
+
 use crate::world::{World, eventually, shared};
 
 /// Everything that a worker reads of `count` events in each partition is counted; then it leaves.
@@ -239,4 +241,60 @@ async fn eventually_created(world: &World, partitions: i32) {
         assert!(start.elapsed() < crate::world::PATIENCE, "never: created again");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+}
+
+/// A batch that is damaged on the broker's disk is never passed over, whatever follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_damaged_batch_is_waited_for_and_the_other_partitions_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let options = Options {
+        properties: vec![("log.dirs".into(), data.display().to_string())],
+        ..Options::default()
+    };
+    let mut broker = Broker::start(options).await.expect("Kafka starts");
+    let world = World::new(&broker, "damaged", 2).await;
+    let producer = world.producer(&[]);
+    for batch in 0..3 {
+        producer.send_events(0, batch * 10..batch * 10 + 10);
+        producer.flush();
+    }
+    broker.stop().await.expect("stops");
+    let log = data.join("damaged-0/00000000000000000000.log");
+    let flip = || {
+        let mut bytes = std::fs::read(&log).expect("the log");
+        let id = b"\"e-15\"";
+        let at = bytes
+            .windows(id.len())
+            .position(|window| window == id)
+            .expect("the event");
+        bytes[at + 3] ^= 1;
+        std::fs::write(&log, &bytes).expect("writes");
+        at
+    };
+    let at = flip();
+    broker.restart().await.expect("restarts");
+    let worker = world.worker(&[]);
+    producer.send_events(1, 1_000..1_010);
+    producer.flush();
+    world.wait_read(20).await;
+    worker.wait_reason("source_unreachable").await;
+    assert_eq!(world.ledger.lane(&world.lane(0)).next, Some(10));
+    let frozen = world.ledger.data_as_of_ms();
+    for round in 0..5 {
+        producer.send_events(1, 2_000 + round * 10..2_010 + round * 10);
+        producer.flush();
+        world
+            .wait_read(30 + i64::try_from(round).expect("fits") * 10)
+            .await;
+    }
+    assert_eq!(world.ledger.data_as_of_ms(), frozen);
+    // Repaired, say from a replica.
+    let mut bytes = std::fs::read(&log).expect("the log");
+    bytes[at + 3] ^= 1;
+    std::fs::write(&log, &bytes).expect("writes");
+    world.wait_read(90).await;
+    worker.wait_ready().await;
+    assert_eq!(world.ledger.requests()["acme"], 90);
+    worker.stop().await;
 }
