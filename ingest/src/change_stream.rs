@@ -1,7 +1,7 @@
 //! The change stream of the events collection as a source.
 //!
 //! One task owns the stream. Futures of a change stream must not be dropped half-way, so nothing here is
-//! put under a timeout or into a `select!`: an empty poll returns by itself after [`AWAIT`].
+//! put under a timeout or into a `select!`: an empty poll returns by itself after half a second.
 //!
 //! A stream that fails is opened again at the last position sent. One that can never go on (its history is
 //! gone, its collection was dropped) stops the lane; it never skips ahead.
