@@ -3,16 +3,17 @@
 //! A batch keeps its records until they are committed, so that it can be cut anywhere: exactness never
 //! depends on where a batch ends. Its rows are folded as records come in.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollup::event::{Checked, Field, Identity, Reason, Reject, Rules, judge_time};
 use rollup::fold::{Delta, Fold, Grouping};
 
-use crate::decode::Source;
-use crate::dedupe::{EventHash, Generation, Windows};
+use crate::decode::{Payload, Source};
+use crate::dedupe::{EventHash, Generation, Held, Letter, Windows};
 use crate::lane::{LastRecord, Position};
-use crate::ledger::{DeadLetter, Tally};
+use crate::ledger::{DeadLetter, Marked, Replayed, Tally};
 use crate::source::Record;
 
 /// When a batch is committed, whichever comes first.
@@ -37,6 +38,16 @@ pub struct Policy {
     pub rules: Rules,
     /// How long ago an event may have completed; `None`: any time since 2000.
     pub max_age: Option<TimeDelta>,
+    /// The length of the window in which duplicates are recognised, in time of the source.
+    pub window: Duration,
+}
+
+impl Policy {
+    /// The length of the window in milliseconds.
+    #[must_use]
+    pub fn window_ms(&self) -> i64 {
+        i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 /// What became of a record.
@@ -76,19 +87,26 @@ impl Outcome {
 /// The verdict on a record, with what a commit needs of it.
 #[derive(Debug, Clone, PartialEq)]
 enum Verdict {
-    Counted(Option<EventHash>),
+    Counted {
+        id: Option<EventHash>,
+        /// The event's id, where dead letters are open under it.
+        closes: Option<String>,
+        /// It completed before the window began.
+        is_late: bool,
+    },
     Duplicate,
     Skipped,
     DeadLetter {
         reject: Reject,
         event_id: Option<String>,
+        letter: Letter,
     },
 }
 
 impl Verdict {
     const fn outcome(&self) -> Outcome {
         match self {
-            Verdict::Counted(_) => Outcome::Counted,
+            Verdict::Counted { .. } => Outcome::Counted,
             Verdict::Duplicate => Outcome::Duplicate,
             Verdict::Skipped => Outcome::Skipped,
             Verdict::DeadLetter { .. } => Outcome::DeadLetter,
@@ -96,9 +114,47 @@ impl Verdict {
     }
 }
 
+/// Where what was judged comes from.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// It was read.
+    Record(Record),
+    /// A person wants a dead letter judged again: the lane's position does not move.
+    Letter {
+        place: String,
+        payload: Payload,
+        /// When it was judged again, in milliseconds.
+        at_ms: i64,
+    },
+}
+
+impl Origin {
+    const fn payload(&self) -> &Payload {
+        match self {
+            Origin::Record(record) => &record.payload,
+            Origin::Letter { payload, .. } => payload,
+        }
+    }
+
+    const fn record(&self) -> Option<&Record> {
+        match self {
+            Origin::Record(record) => Some(record),
+            Origin::Letter { .. } => None,
+        }
+    }
+
+    /// The time by which an id is remembered: that of the source. A letter's is long past.
+    const fn remembered_ms(&self) -> i64 {
+        match self {
+            Origin::Record(record) => record.source_time_ms,
+            Origin::Letter { at_ms, .. } => *at_ms,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Entry {
-    record: Record,
+    origin: Origin,
     source: Source,
     verdict: Verdict,
     /// The document, where the history scan found it.
@@ -148,19 +204,70 @@ impl LaneBatch {
         if let Some(id) = scanned {
             windows.scanned.insert(id);
         }
-        let judged = record.payload.judge(&policy.rules);
-        let source = judged.source;
         let max_age = if record.historical { None } else { policy.max_age };
+        let taken_in_ms = record.source_time_ms;
+        let (source, verdict) = self.judge(&record.payload, taken_in_ms, policy, max_age, windows, now);
+        // What was known of the lane before this record is known with it.
+        let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
+        record.as_of_ms = record.as_of_ms.max(known);
+        self.bytes += record.payload.size();
+        self.entries.push(Entry {
+            origin: Origin::Record(record),
+            source,
+            verdict,
+            scanned,
+        });
+    }
+
+    /// Judges a dead letter again, and folds it if it counts now.
+    ///
+    /// One that is no longer open, since an event with its id was counted after it was looked up, is left alone.
+    pub fn replay(&mut self, letter: Marked, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
+        let id = letter.event_id.as_deref().map(EventHash::of);
+        if id.is_some_and(|id| !windows.letters.contains_key(&id)) {
+            return;
+        }
+        // An event grows no older by waiting here.
+        let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
+        let max_age = policy.max_age.map(|age| {
+            age.checked_add(&waited.max(TimeDelta::zero()))
+                .unwrap_or(TimeDelta::MAX)
+        });
+        let taken_in_ms = letter.source_time_ms;
+        let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, max_age, windows, now);
+        self.bytes += letter.payload.size();
+        self.entries.push(Entry {
+            origin: Origin::Letter {
+                place: letter.place,
+                payload: letter.payload,
+                at_ms: now.timestamp_millis(),
+            },
+            source,
+            verdict,
+            scanned: None,
+        });
+    }
+
+    fn judge(
+        &mut self,
+        payload: &Payload,
+        taken_in_ms: i64,
+        policy: &Policy,
+        max_age: Option<TimeDelta>,
+        windows: &mut Windows,
+        now: DateTime<Utc>,
+    ) -> (Source, Verdict) {
+        let judged = payload.judge(&policy.rules);
         let verdict = match judged.verdict {
             Err(reject) => Err(reject),
             Ok(Checked::Skipped(_)) => Ok(Verdict::Skipped),
             Ok(Checked::Event(event)) => {
                 let id = match &event.identity {
-                    Identity::EventId(id) => Some(EventHash::of(id)),
+                    Identity::EventId(id) => Some((EventHash::of(id), id)),
                     Identity::Document => None,
                 };
                 // A duplicate of a counted event is one whatever the clock says by now.
-                if id.is_some_and(|id| !windows.events.insert(id)) {
+                if id.is_some_and(|(hash, _)| windows.is_known(hash)) {
                     Ok(Verdict::Duplicate)
                 } else {
                     let booked = judge_time(event.completed_at_ms, now, max_age).and_then(|()| {
@@ -168,27 +275,16 @@ impl LaneBatch {
                             .add(&event)
                             .map_err(|_| Reject::field(Reason::OutOfRange, Field::CompletedAt))
                     });
-                    if let (Err(_), Some(id)) = (&booked, id) {
-                        windows.events.forget(id);
-                    }
-                    booked.map(|()| Verdict::Counted(id))
+                    booked.map(|()| Verdict::Counted {
+                        id: id.map(|(hash, _)| hash),
+                        closes: id.and_then(|(hash, id)| windows.count(hash).then(|| id.to_string())),
+                        is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
+                    })
                 }
             }
         };
-        let verdict = verdict.unwrap_or_else(|reject| Verdict::DeadLetter {
-            reject,
-            event_id: judged.event_id.map(std::borrow::Cow::into_owned),
-        });
-        self.bytes += record.payload.size();
-        // What was known of the lane before this record is known with it.
-        let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
-        record.as_of_ms = record.as_of_ms.max(known);
-        self.entries.push(Entry {
-            record,
-            source,
-            verdict,
-            scanned,
-        });
+        let verdict = verdict.unwrap_or_else(|reject| reject_as(reject, judged.event_id.as_deref(), windows));
+        (judged.source, verdict)
     }
 
     /// The lane is idle at this position.
@@ -225,13 +321,14 @@ impl LaneBatch {
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         let idle = self.idle.as_ref().map(|(position, _)| position);
-        idle.or_else(|| self.entries.last().map(|entry| &entry.record.next))
+        idle.or_else(|| self.last_record().map(|record| &record.next))
     }
 
     /// Every event that reached the source up to this instant (ms) is counted after this batch.
     #[must_use]
     pub fn watermark_ms(&self) -> Option<i64> {
-        let records = self.entries.iter().rev().find_map(|entry| entry.record.as_of_ms);
+        let mut records = self.entries.iter().rev();
+        let records = records.find_map(|entry| entry.origin.record()?.as_of_ms);
         let idle = self.idle.as_ref().and_then(|(_, as_of)| *as_of);
         idle.max(records)
     }
@@ -239,32 +336,41 @@ impl LaneBatch {
     /// What recognises the last record later.
     #[must_use]
     pub fn last(&self) -> Option<LastRecord> {
-        self.entries.last().and_then(|entry| entry.record.last)
+        self.last_record().and_then(|record| record.last)
+    }
+
+    fn last_record(&self) -> Option<&Record> {
+        self.entries.iter().rev().find_map(|entry| entry.origin.record())
     }
 
     /// The source time of the oldest record.
     #[must_use]
     pub fn oldest_ms(&self) -> Option<i64> {
-        self.entries.iter().map(|entry| entry.record.source_time_ms).min()
+        let records = self.entries.iter().filter_map(|entry| entry.origin.record());
+        records.map(|record| record.source_time_ms).min()
     }
 
-    /// The emitting service and the outcome of each record.
+    /// The emitting service and the outcome of each record that was read.
     pub fn outcomes(&self) -> impl Iterator<Item = (Source, Outcome)> + '_ {
-        self.entries
+        let records = self
+            .entries
             .iter()
-            .map(|entry| (entry.source, entry.verdict.outcome()))
+            .filter(|entry| entry.origin.record().is_some());
+        records.map(|entry| (entry.source, entry.verdict.outcome()))
     }
 
-    /// What became of the records.
+    /// What became of the records. A dead letter that is closed moves from one counter to another, so that the
+    /// four still add up to the records read.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for (_, outcome) in self.outcomes() {
-            match outcome {
-                Outcome::Counted => tally.counted += 1,
-                Outcome::Duplicate => tally.duplicate += 1,
-                Outcome::Skipped => tally.skipped += 1,
-                Outcome::DeadLetter => tally.dead_letter += 1,
+            tally.add(outcome, 1);
+        }
+        for replayed in self.replayed() {
+            if let Ok(outcome) = replayed.result {
+                tally.add(Outcome::DeadLetter, -1);
+                tally.add(outcome, 1);
             }
         }
         tally
@@ -274,7 +380,7 @@ impl LaneBatch {
     #[must_use]
     pub fn ids(&self) -> Generation {
         Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
-            Verdict::Counted(Some(id)) => Some((id, entry.record.source_time_ms)),
+            Verdict::Counted { id: Some(id), .. } => Some((id, entry.origin.remembered_ms())),
             _ => None,
         }))
     }
@@ -285,7 +391,7 @@ impl LaneBatch {
         Generation::of(
             self.entries
                 .iter()
-                .filter_map(|entry| Some((entry.scanned?, entry.record.source_time_ms))),
+                .filter_map(|entry| Some((entry.scanned?, entry.origin.remembered_ms()))),
         )
     }
 
@@ -298,17 +404,72 @@ impl LaneBatch {
     /// The rejected records.
     #[must_use]
     pub fn letters(&self) -> Vec<DeadLetter> {
-        let letter = |entry: &Entry| match &entry.verdict {
-            Verdict::DeadLetter { reject, event_id } => Some(DeadLetter {
-                place: place(&entry.record),
+        let letter = |entry: &Entry| match (&entry.origin, &entry.verdict) {
+            (
+                Origin::Record(record),
+                Verdict::DeadLetter {
+                    reject,
+                    event_id,
+                    letter,
+                },
+            ) => Some(DeadLetter {
+                place: place(record),
                 reject: *reject,
-                payload: entry.record.payload.clone(),
+                payload: record.payload.clone(),
                 event_id: event_id.clone(),
-                source_time_ms: entry.record.source_time_ms,
+                letter: *letter,
+                source_time_ms: record.source_time_ms,
             }),
             _ => None,
         };
         self.entries.iter().filter_map(letter).collect()
+    }
+
+    /// The dead letters that were judged again.
+    pub fn replayed(&self) -> impl Iterator<Item = Replayed> + '_ {
+        self.entries.iter().filter_map(|entry| match &entry.origin {
+            Origin::Record(_) => None,
+            Origin::Letter { place, .. } => Some(Replayed {
+                place: place.clone(),
+                result: match &entry.verdict {
+                    Verdict::DeadLetter { reject, .. } => Err(*reject),
+                    closed => Ok(closed.outcome()),
+                },
+            }),
+        })
+    }
+
+    /// How many events were counted that had completed before the window began: had they been counted before,
+    /// nobody would know.
+    #[must_use]
+    pub fn late(&self) -> usize {
+        let is_late = |entry: &&Entry| {
+            matches!(
+                entry.verdict,
+                Verdict::Counted {
+                    id: Some(_),
+                    is_late: true,
+                    ..
+                }
+            )
+        };
+        self.entries.iter().filter(is_late).count()
+    }
+
+    /// Whether dead letters were judged again.
+    #[must_use]
+    pub fn has_replays(&self) -> bool {
+        self.replayed().next().is_some()
+    }
+
+    /// The ids of counted events that close dead letters.
+    #[must_use]
+    pub fn closes(&self) -> Vec<String> {
+        let closes = self.entries.iter().filter_map(|entry| match &entry.verdict {
+            Verdict::Counted { closes, .. } => closes.clone(),
+            _ => None,
+        });
+        closes.collect()
     }
 
     /// Adds the rows of this batch to a commit.
@@ -335,20 +496,46 @@ impl LaneBatch {
     #[must_use]
     pub fn reject_overflow(mut self, policy: &Policy, windows: &mut Windows) -> Self {
         for entry in &mut self.entries {
-            if let Verdict::Counted(id) = entry.verdict {
+            if let Verdict::Counted { id, .. } = entry.verdict {
                 if let Some(id) = id {
                     windows.events.forget(id);
                 }
-                let event_id = entry
-                    .record
-                    .payload
-                    .judge(&policy.rules)
-                    .event_id
-                    .map(std::borrow::Cow::into_owned);
-                entry.verdict = Verdict::DeadLetter {
-                    reject: Reject::record(Reason::Overflow),
-                    event_id,
-                };
+                let event_id = entry.origin.payload().judge(&policy.rules).event_id;
+                entry.verdict = reject_as(Reject::record(Reason::Overflow), event_id.as_deref(), windows);
+            }
+        }
+        Self::rebuilt(self.entries, self.idle, policy)
+    }
+
+    /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.
+    #[must_use]
+    pub fn held(
+        mut self,
+        held: impl Fn(EventHash) -> Option<Held>,
+        policy: &Policy,
+        windows: &mut Windows,
+    ) -> Self {
+        for entry in &mut self.entries {
+            let Verdict::Counted {
+                id: Some(id), closes, ..
+            } = &mut entry.verdict
+            else {
+                continue;
+            };
+            match held(*id) {
+                None => {}
+                Some(Held::Letters) => {
+                    let event_id = entry.origin.payload().judge(&policy.rules).event_id;
+                    *closes = event_id.map(Cow::into_owned);
+                }
+                Some(Held::Counted) => {
+                    // It is not this lane's to remember.
+                    windows.events.forget(*id);
+                    if closes.is_some() {
+                        windows.letters.insert(*id, Letter::Counted);
+                    }
+                    entry.verdict = Verdict::Duplicate;
+                }
             }
         }
         Self::rebuilt(self.entries, self.idle, policy)
@@ -361,15 +548,24 @@ impl LaneBatch {
             ..Self::new(&policy.grouping)
         };
         for entry in &entries {
-            batch.bytes += entry.record.payload.size();
-            if let (Verdict::Counted(_), Ok(Checked::Event(event))) =
-                (&entry.verdict, entry.record.payload.judge(&policy.rules).verdict)
+            let payload = entry.origin.payload();
+            batch.bytes += payload.size();
+            if let (Verdict::Counted { .. }, Ok(Checked::Event(event))) =
+                (&entry.verdict, payload.judge(&policy.rules).verdict)
             {
                 batch.fold.add(&event).expect("it was folded before");
             }
         }
         batch.entries = entries;
         batch
+    }
+}
+
+fn reject_as(reject: Reject, event_id: Option<&str>, windows: &mut Windows) -> Verdict {
+    Verdict::DeadLetter {
+        reject,
+        event_id: event_id.map(str::to_owned),
+        letter: event_id.map_or(Letter::Uncounted, |id| windows.reject(EventHash::of(id))),
     }
 }
 

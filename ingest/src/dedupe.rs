@@ -5,12 +5,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocumentBuf};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 /// The first 128 bits of the SHA-256 of an event id. Emitters choose their ids, so the hash must not be
 /// one for which somebody can find two ids with the same value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventHash(u128);
 
 impl EventHash {
@@ -83,6 +83,19 @@ impl Hasher for Uniform {
     }
 }
 
+/// A set of ids.
+type Ids = HashSet<EventHash, BuildHasherDefault<Uniform>>;
+
+/// How far a duplicate is looked for (`USAGE_LEDGER_DEDUPE_SCOPE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// In the lane of its first copy: producers send copies with the same key.
+    #[default]
+    Lane,
+    /// In every lane: the ids that a commit counts are unique in the whole ledger, in its transaction.
+    Ledger,
+}
+
 /// The ids that one commit counted, and the newest *source* time among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
@@ -107,6 +120,32 @@ impl Generation {
     }
 }
 
+/// What the ledger holds under an id that a commit wanted to count ([`Scope::Ledger`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// An event with this id is counted.
+    Counted,
+    /// Dead letters of some lane are open under it, and none is counted: whoever counts it closes them.
+    Letters,
+}
+
+/// What the open dead letters of a lane say of their event id. Kept for as long as they are open, however old.
+///
+/// | | a valid event with this id | a replay of one of them |
+/// |---|---|---|
+/// | `Uncounted` | is counted, and closes them | is counted, and closes the others |
+/// | `Counted` | is a duplicate | ends as a duplicate |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Letter {
+    /// No event with this id is known to be counted.
+    Uncounted,
+    /// One was counted before the letter came.
+    Counted,
+}
+
+/// The event ids of the dead letters of a lane that are open.
+pub type Letters = HashMap<EventHash, Letter, BuildHasherDefault<Uniform>>;
+
 /// What one commit does to a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remember {
@@ -125,19 +164,51 @@ pub struct Windows<W = Window> {
     /// their way in the stream. MongoDB's majority reads never run ahead of its change streams; a server that
     /// holds its stream back while a transaction is open may answer reads that do.
     pub scanned: W,
+    /// Ids of the dead letters that are open.
+    pub letters: Letters,
+}
+
+impl Windows {
+    /// Whether an event with this id is counted, as far as the lane knows.
+    #[must_use]
+    pub fn is_known(&self, id: EventHash) -> bool {
+        self.events.contains(id) || self.letters.get(&id) == Some(&Letter::Counted)
+    }
+
+    /// Notes that an event is counted. Whether that closes dead letters.
+    pub fn count(&mut self, id: EventHash) -> bool {
+        self.events.insert(id);
+        self.letters.remove(&id).is_some()
+    }
+
+    /// Notes that a record with this id is a dead letter, and what is known of the id.
+    pub fn reject(&mut self, id: EventHash) -> Letter {
+        let known = match self.events.contains(id) {
+            true => Letter::Counted,
+            false => Letter::Uncounted,
+        };
+        *self.letters.entry(id).or_insert(known)
+    }
 }
 
 /// For how long, in milliseconds, a scanned document's `_id` is remembered: twice the life of a transaction.
 pub const SCANNED_MS: i64 = 120_000;
 
+/// The most commits that one commit forgets, and the most ids, give or take one commit: after a long rest a
+/// whole window is due at once, and a transaction must stay small.
+const FORGET_COMMITS: usize = 1_000;
+const FORGET_IDS: usize = 100_000;
+
 /// The ids of one lane that are known: those of the window, and those of every batch folded since and not
 /// yet committed. Age is measured in the time of the *source*, so that an outage does not open the window.
 #[derive(Debug, Default)]
 pub struct Window {
-    known: HashSet<EventHash, BuildHasherDefault<Uniform>>,
+    known: Ids,
     generations: VecDeque<Generation>,
     /// The least newest source time (ms) of a commit: asked for far more often than it changes.
     oldest_ms: Option<i64>,
+    /// Commits before this instant (ms) were forgotten here.
+    forgotten_before_ms: Option<i64>,
 }
 
 impl Window {
@@ -153,10 +224,11 @@ impl Window {
             known,
             oldest_ms: generations.iter().map(|generation| generation.newest_ms).min(),
             generations: generations.into(),
+            forgotten_before_ms: None,
         }
     }
 
-    /// Notes an id. `false` if it was known: the event is a duplicate.
+    /// Notes an id. `false` if it was known.
     pub fn insert(&mut self, id: EventHash) -> bool {
         self.known.insert(id)
     }
@@ -183,12 +255,39 @@ impl Window {
         max_ids: usize,
     ) -> Remember {
         let horizon = oldest_of_batch_ms.map(|oldest| self.horizon_ms(oldest, window_ms, max_ids));
-        let forget_before_ms =
-            horizon.filter(|horizon| self.oldest_ms().is_some_and(|oldest| oldest < *horizon));
+        let due = horizon.filter(|horizon| self.oldest_ms().is_some_and(|oldest| oldest < *horizon));
         Remember {
             ids,
-            forget_before_ms,
+            forget_before_ms: due.map(|horizon| self.within_reach(horizon)),
         }
+    }
+
+    /// The ids that leave the window with the commits that are older than this (ms).
+    #[must_use]
+    pub fn ids_before(&self, horizon_ms: i64) -> Vec<EventHash> {
+        let old = self
+            .generations
+            .iter()
+            .filter(|generation| generation.newest_ms < horizon_ms);
+        old.flat_map(|generation| &generation.ids).copied().collect()
+    }
+
+    /// The horizon, or an earlier one where one commit would have too much to forget. Commits come in about the
+    /// order of their times.
+    fn within_reach(&self, horizon_ms: i64) -> i64 {
+        let (mut commits, mut ids, mut newest) = (0, 0, i64::MIN);
+        for generation in &self.generations {
+            if generation.newest_ms >= horizon_ms {
+                continue;
+            }
+            if commits == FORGET_COMMITS || ids >= FORGET_IDS {
+                return newest.saturating_add(1).min(horizon_ms);
+            }
+            commits += 1;
+            ids += generation.ids.len();
+            newest = newest.max(generation.newest_ms);
+        }
+        horizon_ms
     }
 
     /// A commit became permanent.
@@ -221,6 +320,7 @@ impl Window {
 
     /// Forgets the commits whose newest id is older than the horizon, as the store did.
     fn expire(&mut self, horizon_ms: i64) {
+        self.forgotten_before_ms = self.forgotten_before_ms.max(Some(horizon_ms));
         let known = &mut self.known;
         self.generations.retain(|generation| {
             let keep = generation.newest_ms >= horizon_ms;
@@ -248,6 +348,21 @@ impl Window {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// How far back from its newest id the window reaches, in milliseconds: its length, unless it was cut to the
+    /// most ids that are remembered.
+    #[must_use]
+    pub fn reach_ms(&self, window_ms: i64) -> i64 {
+        let newest = self
+            .generations
+            .iter()
+            .map(|generation| generation.newest_ms)
+            .max();
+        match (newest, self.forgotten_before_ms) {
+            (Some(newest), Some(forgotten)) => newest.saturating_sub(forgotten).clamp(0, window_ms),
+            _ => window_ms,
+        }
     }
 
     /// The source time of the oldest commit that is still known, in milliseconds.
@@ -298,6 +413,23 @@ mod tests {
     }
 
     #[test]
+    fn after_a_long_rest_a_window_is_forgotten_in_pieces() {
+        let id = EventHash::of("a");
+        let commits = (0..2_500).map(|ms| Generation {
+            newest_ms: ms,
+            ids: vec![id],
+        });
+        let mut window = Window::load(commits.collect());
+        for left in [1_500, 500, 0] {
+            let remember = window.remember(Generation::of(std::iter::empty()), Some(90_000), 1_000, 10);
+            let horizon = remember.forget_before_ms.expect("something is due");
+            assert!(window.ids_before(horizon).len() <= 1_000);
+            window.committed(&remember);
+            assert_eq!(window.generations.len(), left);
+        }
+    }
+
+    #[test]
     fn too_many_ids_shrink_the_window_by_whole_commits() {
         let window = Window::load(vec![
             generation(1_000, &["a", "b"]),
@@ -307,5 +439,37 @@ mod tests {
         assert_eq!(window.horizon_ms(2_000, 5_000, 3), 1_001);
         assert_eq!(window.horizon_ms(2_000, 5_000, 1), 2_001);
         assert_eq!(window.oldest_ms(), Some(1_000));
+    }
+
+    #[test]
+    fn a_window_says_how_far_it_reaches() {
+        let mut window = Window::load(vec![generation(1_000, &["a", "b"])]);
+        assert_eq!(window.reach_ms(5_000), 5_000);
+        let mut commit = |newest_ms, id: &str, max_ids| {
+            window.insert(EventHash::of(id));
+            let remember = window.remember(generation(newest_ms, &[id]), Some(newest_ms), 5_000, max_ids);
+            window.committed(&remember);
+            window.reach_ms(5_000)
+        };
+        assert_eq!(commit(7_000, "c", 10), 5_000, "forgotten by its time");
+        assert_eq!(commit(9_000, "d", 1), 1_999, "cut to what may be held");
+    }
+
+    /// One row of the table of [`Letter`] after the other.
+    #[test]
+    fn what_an_open_letter_says_of_its_id() {
+        let (a, b) = (EventHash::of("a"), EventHash::of("b"));
+        let mut windows = Windows::<Window>::default();
+        assert_eq!(windows.reject(a), Letter::Uncounted);
+        assert!(!windows.is_known(a), "what was rejected may still be counted");
+        assert_eq!(windows.reject(a), Letter::Uncounted);
+        assert!(windows.count(a), "and closes its letters");
+        assert!(windows.is_known(a));
+
+        assert!(!windows.count(b), "no letter is open");
+        assert_eq!(windows.reject(b), Letter::Counted);
+        windows.events.forget(b);
+        assert!(windows.is_known(b), "however old, while its letter is open");
+        assert_eq!(windows.reject(b), Letter::Counted);
     }
 }

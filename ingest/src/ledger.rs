@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use rollup::event::Reject;
 use rollup::fold::Delta;
 
+use crate::batch::Outcome;
 use crate::decode::Payload;
-use crate::dedupe::{EventHash, Generation, Remember, Windows};
+use crate::dedupe::{EventHash, Generation, Held, Letter, Remember, Scope, Windows};
 use crate::lane::{Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -31,6 +32,16 @@ impl Tally {
     pub const fn read(&self) -> i64 {
         self.counted + self.duplicate + self.skipped + self.dead_letter
     }
+
+    /// Adds records of one outcome.
+    pub const fn add(&mut self, outcome: Outcome, records: i64) {
+        *match outcome {
+            Outcome::Counted => &mut self.counted,
+            Outcome::Duplicate => &mut self.duplicate,
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::DeadLetter => &mut self.dead_letter,
+        } += records;
+    }
 }
 
 /// A rejected record, kept with everything that is needed to judge it again.
@@ -44,8 +55,34 @@ pub struct DeadLetter {
     pub payload: Payload,
     /// The event's own id, where one could be read.
     pub event_id: Option<String>,
+    /// What was known of that id.
+    pub letter: Letter,
     /// When the source took it in, in milliseconds.
     pub source_time_ms: i64,
+}
+
+/// A dead letter that is to be judged again: a person said so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Marked {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Where it was in its lane.
+    pub place: String,
+    /// What was read.
+    pub payload: Payload,
+    /// The event's own id, where one could be read.
+    pub event_id: Option<String>,
+    /// When the source took it in, in milliseconds.
+    pub source_time_ms: i64,
+}
+
+/// What came of judging a dead letter again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// Where it was in its lane.
+    pub place: String,
+    /// What closes it; or why it stays open.
+    pub result: Result<Outcome, Reject>,
 }
 
 /// What one lane contributes to a commit.
@@ -65,8 +102,15 @@ pub struct LaneCommit {
     pub events: Remember,
     /// The documents that the history scan took in.
     pub scanned: Remember,
+    /// The ids that leave the window of event ids; only in [`Scope::Ledger`].
+    pub dropped: Vec<EventHash>,
     /// The rejected records.
     pub letters: Vec<DeadLetter>,
+    /// Dead letters that were judged again. Each must be marked still.
+    pub replayed: Vec<Replayed>,
+    /// Ids of counted events that close every dead letter that is open under them: those of this lane, or in
+    /// [`Scope::Ledger`] of any.
+    pub closes: Vec<String>,
 }
 
 /// One transaction.
@@ -76,6 +120,8 @@ pub struct Commit {
     pub lanes: Vec<LaneCommit>,
     /// The rows of all lanes, merged.
     pub delta: Delta,
+    /// How far ids are unique.
+    pub scope: Scope,
     /// The clock when it was built.
     pub at: DateTime<Utc>,
 }
@@ -102,6 +148,9 @@ pub enum CommitError {
     /// A counter would not fit 64 bits. Halve, to find the booking.
     #[error("a stored counter would overflow")]
     Overflow,
+    /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
+    #[error("{} of the ids are in the ledger already", .0.len())]
+    Held(Vec<(EventHash, Held)>),
     /// Conflicts, time or size. Halve, or try again.
     #[error("the transaction failed: {0}")]
     Contended(String),
@@ -169,6 +218,15 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Stores which lanes the source has.
     fn topology(&self, lanes: &[LaneId]) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// The dead letters of these lanes that are marked to be judged again: at most so many, and about so many
+    /// bytes of them.
+    fn marked(
+        &self,
+        lanes: &[LaneId],
+        max_letters: usize,
+        max_bytes: usize,
+    ) -> impl Future<Output = Result<Vec<Marked>, FenceError>> + Send;
 
     /// Applies a commit.
     fn commit(

@@ -5,8 +5,10 @@
 //! while every fence in it is where the commit expects it. What happens to each attempt besides is up to a
 //! [`Plan`]. Several handles on the same ledger are several processes on the same database.
 
+mod letters;
 mod plan;
 mod stored;
+mod unique;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,11 +17,12 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::lane::LaneId;
-use crate::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger};
+use crate::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
 use crate::source::Stop;
 
+pub use letters::{LetterState, StoredLetter};
 pub use plan::{Fate, Fault, Plan, Told, Turn};
-pub use stored::{Stored, StoredFence, StoredLetter};
+pub use stored::{Stored, StoredFence};
 
 /// One process's view of a ledger in memory.
 #[derive(Clone)]
@@ -65,6 +68,11 @@ impl MemoryLedger {
     /// The database is away from now on, or back again.
     pub fn set_away(&self, is_away: bool) {
         lock(&self.shared.stored).is_away = is_away;
+    }
+
+    /// Says that every dead letter that waits is to be judged again.
+    pub fn mark_letters(&self) {
+        lock(&self.shared.stored).mark_letters();
     }
 
     /// Looks at what is stored.
@@ -151,6 +159,16 @@ impl Ledger for MemoryLedger {
         travel(Duration::ZERO).await;
         self.stored()?.topology = lanes.to_vec();
         Ok(())
+    }
+
+    async fn marked(
+        &self,
+        lanes: &[LaneId],
+        max_letters: usize,
+        _max_bytes: usize,
+    ) -> Result<Vec<Marked>, FenceError> {
+        travel(Duration::ZERO).await;
+        Ok(self.stored()?.marked(lanes, max_letters))
     }
 
     async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {

@@ -12,6 +12,7 @@ use crate::batch::Outcome;
 use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
+use crate::ledger::Replayed;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum CommitOutcome {
     Lost,
     /// A counter would overflow.
     Overflow,
+    /// Ids were in the ledger already.
+    Held,
     /// Conflicts, time or size.
     Contended,
     /// The database was away.
@@ -31,10 +34,11 @@ pub enum CommitOutcome {
 }
 
 impl CommitOutcome {
-    const ALL: [CommitOutcome; 6] = [
+    const ALL: [CommitOutcome; 7] = [
         CommitOutcome::Applied,
         CommitOutcome::Lost,
         CommitOutcome::Overflow,
+        CommitOutcome::Held,
         CommitOutcome::Contended,
         CommitOutcome::Away,
         CommitOutcome::Fatal,
@@ -45,6 +49,7 @@ impl CommitOutcome {
             CommitOutcome::Applied => "applied",
             CommitOutcome::Lost => "lost",
             CommitOutcome::Overflow => "overflow",
+            CommitOutcome::Held => "held",
             CommitOutcome::Contended => "contended",
             CommitOutcome::Away => "away",
             CommitOutcome::Fatal => "fatal",
@@ -63,12 +68,17 @@ pub struct Metrics {
     pub(crate) lanes: IntGauge,
     /// Event ids in the windows of those lanes.
     pub(crate) dedupe_ids: IntGauge,
-    /// Age of the oldest id in those windows.
+    /// How far those windows reach.
     pub(crate) dedupe_window: Gauge,
     /// Records that are read and not yet committed.
     pub(crate) pending: IntGauge,
     /// Lanes lost to another process.
     pub(crate) lanes_lost: IntCounter,
+    /// Events counted although they completed before the window began.
+    pub(crate) late: IntCounter,
+    /// Lanes that the source gained since the process started.
+    pub(crate) lanes_added: IntCounter,
+    replays: IntCounterVec,
 }
 
 impl Metrics {
@@ -109,17 +119,28 @@ impl Metrics {
             Opts::new(name("commits_total"), "Attempts to commit a batch, by outcome"),
             &["outcome"],
         )?;
-        let lanes_lost = IntCounter::with_opts(Opts::new(
-            name("lanes_lost_total"),
-            "Lanes that another process took over",
-        ))?;
+        let counter = |metric: &str, help: &str| {
+            let counter = IntCounter::with_opts(Opts::new(name(metric), help))?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let replays = IntCounterVec::new(
+            Opts::new(
+                name("dead_letters_replayed_total"),
+                "Dead letters judged again, by result; `dead_letter`: it stays one",
+            ),
+            &["result"],
+        )?;
         registry.register(Box::new(events.clone()))?;
         registry.register(Box::new(commits.clone()))?;
-        registry.register(Box::new(lanes_lost.clone()))?;
+        registry.register(Box::new(replays.clone()))?;
         for source in Source::ALL {
             for outcome in Outcome::ALL {
                 events.with_label_values(&[source.name(), outcome.name()]);
             }
+        }
+        for outcome in Outcome::ALL {
+            replays.with_label_values(&[outcome.name()]);
         }
         for outcome in CommitOutcome::ALL {
             commits.with_label_values(&[outcome.name()]);
@@ -144,11 +165,29 @@ impl Metrics {
             )?,
             dedupe_window: gauge(
                 "dedupe_window_seconds",
-                "Age, in source time, of the oldest id in the windows in which duplicates are recognised",
+                "How far back, in the source's time, duplicates are recognised in every lane: the configured window, or \
+                 what the most ids that are remembered leave of it",
             )?,
             pending: int_gauge("pending_events", "Records read and not yet committed")?,
-            lanes_lost,
+            lanes_lost: counter("lanes_lost_total", "Lanes that another process took over")?,
+            late: counter(
+                "late_events_total",
+                "Events counted that completed longer before they reached the source than the window of ids is long: if \
+                 they were counted before, that is not known any more",
+            )?,
+            lanes_added: counter(
+                "lanes_added_total",
+                "Lanes that the source gained: ids of the keys that moved there are remembered in their former lanes",
+            )?,
+            replays,
         })
+    }
+
+    pub(crate) fn replayed(&self, letters: impl Iterator<Item = Replayed>) {
+        for letter in letters {
+            let outcome = letter.result.unwrap_or(Outcome::DeadLetter);
+            self.replays.with_label_values(&[outcome.name()]).inc();
+        }
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {

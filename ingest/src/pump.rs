@@ -11,11 +11,12 @@
 mod acquire;
 mod group;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{LaneBatch, Limits, Policy};
 use crate::clock::Clock;
+use crate::dedupe::Scope;
 use crate::health::{Health, LaneHealth};
 use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::{Commit, CommitError, Doubt, FenceError, Ledger};
@@ -35,6 +37,8 @@ use group::{Group, Lane, WindowLimits};
 
 /// How often the position of an idle lane is stored.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often the ledger is asked for dead letters that are to be judged again.
+const REPLAY_EVERY: Duration = Duration::from_secs(1);
 
 /// How the loop works.
 #[derive(Debug, Clone)]
@@ -43,10 +47,10 @@ pub struct Settings {
     pub limits: Limits,
     /// What records are judged by.
     pub policy: Policy,
-    /// The length of the window in which duplicates are recognised, in time of the source.
-    pub window: Duration,
     /// The most ids in the windows of this process.
     pub max_ids: usize,
+    /// How far a duplicate is looked for.
+    pub scope: Scope,
     /// How long a lane stays ours without being renewed; `None` where the source assigns lanes itself.
     pub lease: Option<Duration>,
 }
@@ -67,6 +71,7 @@ struct InFlight {
     attempt: BoxFuture<'static, Attempt>,
     lanes: Vec<LaneKey>,
     records: usize,
+    has_replays: bool,
 }
 
 /// What a commit attempt came back with.
@@ -85,6 +90,16 @@ struct Filling {
     bytes: usize,
     rows: usize,
     since: Option<Instant>,
+}
+
+impl Filling {
+    fn fold(&mut self, lane: &mut Lane, fold: impl FnOnce(&mut Lane)) {
+        let (events, bytes, rows) = (lane.current.records(), lane.current.bytes(), lane.current.rows());
+        fold(lane);
+        self.events += lane.current.records() - events;
+        self.bytes += lane.current.bytes() - bytes;
+        self.rows += lane.current.rows() - rows;
+    }
 }
 
 /// The loop. See the module.
@@ -107,6 +122,18 @@ pub struct Pump<L, C> {
     /// The newest lanes of the source that are not on their way to the ledger yet.
     topology: Option<Vec<LaneId>>,
     storing_topology: bool,
+    /// The lanes that the source had when it last said so.
+    source_lanes: Option<Vec<LaneId>>,
+    replays: Replays,
+}
+
+/// Whether the ledger is being asked for dead letters that are to be judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replays {
+    Rest,
+    Asking,
+    /// There were more than it gave at once.
+    More,
 }
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
@@ -130,6 +157,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             launched: Instant::now(),
             topology: None,
             storing_topology: false,
+            source_lanes: None,
+            replays: Replays::Rest,
         }
     }
 
@@ -144,6 +173,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             .map_or(Duration::from_secs(3600), |lease| lease / 3);
         let mut renewal = tokio::time::interval(renew_every);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut replay = tokio::time::interval(REPLAY_EVERY);
+        replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
             while self.absorb() | self.launch(draining) {}
@@ -168,6 +199,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 Some(side) = self.side.next() => self.side_done(side)?,
                 _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
+                _ = replay.tick(), if !draining => self.ask_for_replays(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
                 signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
                     Some(signal) => self.handle(signal)?,
@@ -236,22 +268,25 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             let Some(lane) = self.lanes.get_mut(&record.lane) else {
                 continue;
             };
-            if self.filling.since.is_none() {
-                self.filling.since = Some(Instant::now());
-                self.health.waiting_since(Some(now));
-            }
             if lane.current.records() == 0 {
                 self.health.lane(&lane.id, reading(&record.next));
             }
-            let (events, bytes, rows) = (lane.current.records(), lane.current.bytes(), lane.current.rows());
-            lane.current
-                .push(record, &self.settings.policy, &mut lane.windows, now);
-            self.filling.events += lane.current.records() - events;
-            self.filling.bytes += lane.current.bytes() - bytes;
-            self.filling.rows += lane.current.rows() - rows;
+            let policy = &self.settings.policy;
+            self.filling.fold(lane, |lane| {
+                lane.current.push(record, policy, &mut lane.windows, now)
+            });
             folded = true;
         }
+        self.folded(now);
         folded
+    }
+
+    /// Something was folded, or nothing: readiness goes by how long it waits for its commit.
+    fn folded(&mut self, now: DateTime<Utc>) {
+        if self.filling.events > 0 && self.filling.since.is_none() {
+            self.filling.since = Some(Instant::now());
+            self.health.waiting_since(Some(now));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -292,13 +327,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 break group;
             }
         };
-        let window = WindowLimits {
-            length_ms: i64::try_from(self.settings.window.as_millis()).unwrap_or(i64::MAX),
-            max_ids: self.settings.max_ids,
+        let group = match self.settings.scope {
+            Scope::Lane => group,
+            Scope::Ledger => group.unite(&mut self.lanes, &self.settings.policy),
         };
-        let commit = group.commit(&self.lanes, window, self.clock.now());
+        let commit = group.commit(&self.lanes, self.window(), self.clock.now());
         self.attempt(group, commit, Doubt::default());
         true
+    }
+
+    fn window(&self) -> WindowLimits {
+        WindowLimits {
+            length_ms: self.settings.policy.window_ms(),
+            max_ids: self.settings.max_ids,
+            scope: self.settings.scope,
+        }
     }
 
     /// Takes what the lanes have folded.
@@ -321,7 +364,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.launched = Instant::now();
         let ledger = Arc::clone(&self.ledger);
         let delay = std::mem::take(&mut self.delay);
-        let (lanes, records) = (group.keys().collect(), group.records());
+        let (lanes, records, has_replays) = (group.keys().collect(), group.records(), group.has_replays());
         let attempt = Box::pin(async move {
             tokio::time::sleep(delay).await;
             let started = Instant::now();
@@ -342,6 +385,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             attempt,
             lanes,
             records,
+            has_replays,
         });
     }
 
@@ -359,6 +403,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Ok(()) => CommitOutcome::Applied,
             Err(CommitError::Lost(_)) => CommitOutcome::Lost,
             Err(CommitError::Overflow) => CommitOutcome::Overflow,
+            Err(CommitError::Held(_)) => CommitOutcome::Held,
             Err(CommitError::Contended(_)) => CommitOutcome::Contended,
             Err(CommitError::Away(_)) => CommitOutcome::Away,
             Err(CommitError::Fatal(_)) => CommitOutcome::Fatal,
@@ -375,6 +420,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 for fence in commit.moves().iter().filter(|fence| lost.contains(&fence.lane)) {
                     self.lose(&fence.lane, fence.epoch);
                 }
+                self.queue.push_front(group);
+            }
+            Err(CommitError::Held(held)) => {
+                tracing::debug!(
+                    ids = held.len(),
+                    "ids that are in the ledger already; folding again"
+                );
+                let held: HashMap<_, _> = held.into_iter().collect();
+                let held = |_, id| held.get(&id).copied();
+                let group = group.held(held, &mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
             Err(CommitError::Away(why)) => {
@@ -401,8 +456,15 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     fn applied(&mut self, group: &Group, commit: &Commit) {
         self.backoff = backoff();
+        if self.replays == Replays::More {
+            self.ask_for_replays();
+        }
         self.metrics
             .committed(group.lanes.iter().flat_map(|(_, batch)| batch.outcomes()));
+        self.metrics
+            .replayed(group.lanes.iter().flat_map(|(_, batch)| batch.replayed()));
+        let late: usize = group.lanes.iter().map(|(_, batch)| batch.late()).sum();
+        self.metrics.late.inc_by(late as u64);
         for (key, batch) in &group.lanes {
             let Some(lane) = self.lanes.get_mut(key) else {
                 continue;
@@ -489,16 +551,15 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.metrics.dedupe_ids.set(count(
             self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
         ));
-        let now_ms = self.clock.now().timestamp_millis();
-        let oldest = self
+        let length_ms = self.window().length_ms;
+        let reaches = self
             .lanes
             .values()
-            .filter_map(|lane| lane.windows.events.oldest_ms())
-            .min();
+            .map(|lane| lane.windows.events.reach_ms(length_ms));
         #[allow(clippy::cast_precision_loss, reason = "seconds of a window, shown to people")]
         self.metrics
             .dedupe_window
-            .set(oldest.map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0));
+            .set(reaches.min().unwrap_or(length_ms) as f64 / 1000.0);
     }
 
     async fn finish(self) -> Result<(), Error> {

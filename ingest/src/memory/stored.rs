@@ -7,10 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Booked, Delta};
 
+use super::letters::{LetterState, StoredLetter};
 use super::plan::{Fate, Fault, Told, Turn};
-use crate::dedupe::{Generation, Remember, Windows};
+use super::unique::UniqueIds;
+use crate::dedupe::{Generation, Remember, Scope, Windows};
 use crate::lane::{Fence, LaneId, LastRecord, Position, Resolution, resolve};
-use crate::ledger::{Acquired, Commit, CommitError, DeadLetter, Doubt, LaneCommit, Tally};
+use crate::ledger::{Acquired, Commit, CommitError, Doubt, LaneCommit, Tally};
 use crate::source::Stop;
 
 /// The fence of a lane, and what was stored with it.
@@ -36,15 +38,6 @@ pub struct StoredFence {
     pub stopped: Option<Stop>,
 }
 
-/// A stored dead letter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredLetter {
-    /// The letter.
-    pub letter: DeadLetter,
-    /// The commit that brought it.
-    pub rejected_at: DateTime<Utc>,
-}
-
 /// Everything that is stored.
 #[derive(Debug, Default)]
 pub struct Stored {
@@ -59,6 +52,7 @@ pub struct Stored {
     /// Attempts to commit, of all processes.
     pub attempts: u64,
     pub(super) is_away: bool,
+    unique: UniqueIds,
     /// Ids by the sequence number of the commit that brought them.
     windows: BTreeMap<LaneId, Windows<BTreeMap<i64, Generation>>>,
     /// Commits on their way.
@@ -69,12 +63,14 @@ impl Stored {
     /// The ids that are stored of a lane, oldest commit first.
     #[must_use]
     pub fn windows(&self, lane: &LaneId) -> Windows<Vec<Generation>> {
-        let Some(windows) = self.windows.get(lane) else {
-            return Windows::default();
+        let ids = |window: fn(&Windows<_>) -> &BTreeMap<i64, Generation>| {
+            let windows = self.windows.get(lane);
+            windows.map_or_else(Vec::new, |windows| window(windows).values().cloned().collect())
         };
         Windows {
-            events: windows.events.values().cloned().collect(),
-            scanned: windows.scanned.values().cloned().collect(),
+            events: ids(|windows| &windows.events),
+            scanned: ids(|windows| &windows.scanned),
+            letters: self.letters_of(lane),
         }
     }
 
@@ -151,7 +147,7 @@ impl Stored {
     ) -> Result<(), CommitError> {
         self.attempts += 1;
         for late in std::mem::take(&mut self.late) {
-            if self.expects(&late) {
+            if self.expects(&late) && self.accepts(&late).is_ok() {
                 self.apply(&late, now);
             }
         }
@@ -189,6 +185,7 @@ impl Stored {
         if commit.delta.check().is_err() || self.sums(&commit.delta).is_err() {
             return Err(CommitError::Overflow);
         }
+        self.accepts(commit)?;
         let Some(Fault::Unknown(fate, told)) = fault else {
             self.apply(commit, now);
             return Ok(());
@@ -204,6 +201,24 @@ impl Stored {
             Told::Away => CommitError::Away(why),
             Told::Contended => CommitError::Contended(why),
         })
+    }
+
+    /// Whether letters and ids are as a commit expects them.
+    fn accepts(&self, commit: &Commit) -> Result<(), CommitError> {
+        let stale = self.stale(commit);
+        if !stale.is_empty() {
+            return Err(CommitError::Lost(stale));
+        }
+        if commit.scope == Scope::Lane {
+            return Ok(());
+        }
+        if UniqueIds::is_ambiguous(commit) {
+            return Err(CommitError::Fatal("an id is counted twice in one commit".into()));
+        }
+        match self.unique.held(commit) {
+            held if held.is_empty() => Ok(()),
+            held => Err(CommitError::Held(held)),
+        }
     }
 
     fn expects(&self, commit: &Commit) -> bool {
@@ -255,6 +270,12 @@ impl Stored {
         for lane in &commit.lanes {
             self.apply_lane(lane, commit.at, now);
         }
+        for lane in &commit.lanes {
+            self.close_letters(lane, commit.scope);
+        }
+        if commit.scope == Scope::Ledger {
+            self.unique.apply(commit);
+        }
     }
 
     fn apply_lane(&mut self, lane: &LaneCommit, at: DateTime<Utc>, now: DateTime<Utc>) {
@@ -279,6 +300,7 @@ impl Stored {
                 .or_insert_with(|| StoredLetter {
                     letter: letter.clone(),
                     rejected_at: at,
+                    state: LetterState::Open,
                 });
         }
     }

@@ -5,7 +5,7 @@ use rollup::fold::{Delta, Fold, Grouping};
 use rollup::period::{Calendar, Granularity};
 
 use super::*;
-use crate::dedupe::{EventHash, Generation, Remember};
+use crate::dedupe::{EventHash, Generation, Remember, Scope};
 use crate::lane::{FenceMove, Position};
 use crate::ledger::{Granted, LaneCommit, Tally};
 
@@ -75,11 +75,15 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             ..none()
         },
         scanned: none(),
+        dropped: Vec::new(),
         letters: Vec::new(),
+        replayed: Vec::new(),
+        closes: Vec::new(),
     };
     Commit {
         lanes: lanes.iter().map(lane_commit).collect(),
         delta,
+        scope: Scope::Lane,
         at: DateTime::UNIX_EPOCH,
     }
 }

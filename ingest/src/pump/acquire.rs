@@ -6,18 +6,21 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Group, Lane, Pump, backoff};
+use super::{Error, Group, Lane, Pump, Replays, backoff};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
 use crate::dedupe::{Window, Windows};
 use crate::health::{Health, LaneHealth};
 use crate::lane::LaneId;
-use crate::ledger::{Acquired, FenceError, Granted, Ledger};
+use crate::ledger::{Acquired, FenceError, Granted, Ledger, Marked};
 use crate::source::{Grant, LaneKey};
 
 /// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
 /// order gives its lane back at once.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Dead letters that are judged again in one commit, at most, and their bytes.
+const REPLAYS: usize = 1_000;
+const REPLAY_BYTES: usize = 8 << 20;
 
 /// What came back from the ledger.
 pub(super) enum Side {
@@ -32,6 +35,7 @@ pub(super) enum Side {
         result: Result<bool, FenceError>,
     },
     Topology(Result<(), FenceError>),
+    Marked(Result<Vec<Marked>, FenceError>),
     Noted(Result<(), FenceError>),
 }
 
@@ -45,6 +49,18 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     }
 
     pub(super) fn store_topology(&mut self, lanes: Vec<LaneId>) {
+        if let Some(known) = &self.source_lanes {
+            let added = lanes.iter().filter(|lane| !known.contains(lane)).count();
+            if added > 0 {
+                tracing::warn!(
+                    added,
+                    "the source has more lanes: a duplicate of an event whose key moved there is recognised again only once \
+                     its first copy came by the new lane too, or with USAGE_LEDGER_DEDUPE_SCOPE=ledger"
+                );
+                self.metrics.lanes_added.inc_by(added as u64);
+            }
+        }
+        self.source_lanes = Some(lanes.clone());
         self.topology = Some(lanes);
         self.store_newest_topology();
     }
@@ -124,9 +140,56 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.storing_topology = false;
                 self.store_newest_topology();
             }
+            Side::Marked(result) => match result {
+                Ok(letters) => self.replay(letters),
+                // Asked again in a moment.
+                Err(FenceError::Away(why)) => {
+                    tracing::debug!(error = why, "dead letters cannot be looked up");
+                    self.replays = Replays::Rest;
+                }
+                Err(error) => return Err(fatal(error)),
+            },
             Side::Noted(result) => result.map_err(fatal)?,
         }
         Ok(())
+    }
+
+    /// Asks for dead letters that are to be judged again; not before those of the last time are committed, so
+    /// that none is folded twice.
+    pub(super) fn ask_for_replays(&mut self) {
+        let is_busy = self.in_flight.as_ref().is_some_and(|commit| commit.has_replays)
+            || self.queue.iter().any(Group::has_replays)
+            || self.lanes.values().any(|lane| lane.current.has_replays());
+        let lanes: Vec<LaneId> = self.lanes.values().map(|lane| lane.id.clone()).collect();
+        if self.replays == Replays::Asking || is_busy || lanes.is_empty() {
+            return;
+        }
+        self.replays = Replays::Asking;
+        let ledger = Arc::clone(&self.ledger);
+        self.side.push(Box::pin(async move {
+            Side::Marked(ledger.marked(&lanes, REPLAYS, REPLAY_BYTES).await)
+        }));
+    }
+
+    /// Judges dead letters again. Their lanes may have gone meanwhile: whoever has them now finds the letters.
+    fn replay(&mut self, letters: Vec<Marked>) {
+        self.replays = if letters.is_empty() {
+            Replays::Rest
+        } else {
+            Replays::More
+        };
+        let now = self.clock.now();
+        for letter in letters {
+            let Some(key) = self.key_of(&letter.lane) else {
+                continue;
+            };
+            let lane = self.lanes.get_mut(&key).expect("just found");
+            let policy = &self.settings.policy;
+            self.filling.fold(lane, |lane| {
+                lane.current.replay(letter, policy, &mut lane.windows, now);
+            });
+        }
+        self.folded(now);
     }
 
     /// The source no longer wants the lane that it asked for; unless it has it from another asking.
@@ -168,6 +231,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let windows = Windows {
             events: Window::load(stored.events),
             scanned: Window::load(stored.scanned),
+            letters: stored.letters,
         };
         self.lanes.insert(
             key,

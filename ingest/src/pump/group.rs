@@ -1,12 +1,12 @@
 //! A group commit: what all lanes of the process contribute to one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::{SCANNED_MS, Windows};
+use crate::dedupe::{EventHash, Held, SCANNED_MS, Scope, Windows};
 use crate::lane::{FenceMove, LaneId};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::{LaneKey, Stop};
@@ -37,6 +37,14 @@ pub(super) struct Group {
 pub(super) struct WindowLimits {
     pub(super) length_ms: i64,
     pub(super) max_ids: usize,
+    pub(super) scope: Scope,
+}
+
+impl WindowLimits {
+    /// A limit on the ids of the process is shared by its lanes.
+    fn ids_of_a_lane(&self, lanes: usize) -> usize {
+        self.max_ids / lanes.max(1)
+    }
 }
 
 impl Group {
@@ -51,14 +59,19 @@ impl Group {
         let mut commit = Commit {
             lanes: Vec::with_capacity(self.lanes.len()),
             delta: Delta::default(),
+            scope: window.scope,
             at,
         };
-        // A limit on the ids of the process is shared by its lanes.
-        let max_ids = window.max_ids / lanes.len().max(1);
+        let max_ids = window.ids_of_a_lane(lanes.len());
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get(key) else { continue };
             batch.close_into(&mut commit.delta);
-            let (events, scanned) = (&lane.windows.events, &lane.windows.scanned);
+            let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
+            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids);
+            let dropped = match (window.scope, events.forget_before_ms) {
+                (Scope::Ledger, Some(horizon)) => known.ids_before(horizon),
+                _ => Vec::new(),
+            };
             commit.lanes.push(LaneCommit {
                 fence: FenceMove {
                     lane: lane.id.clone(),
@@ -69,9 +82,12 @@ impl Group {
                 last: batch.last(),
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
-                events: events.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids),
+                events,
                 scanned: scanned.remember(batch.scanned(), batch.oldest_or_idle_ms(), SCANNED_MS, usize::MAX),
+                dropped,
                 letters: batch.letters(),
+                replayed: batch.replayed().collect(),
+                closes: batch.closes(),
             });
         }
         commit
@@ -116,6 +132,45 @@ impl Group {
             Err(batch) => Err(Self {
                 lanes: vec![(key, *batch)],
             }),
+        }
+    }
+
+    /// Whether dead letters were judged again in it.
+    pub(super) fn has_replays(&self) -> bool {
+        self.lanes.iter().any(|(_, batch)| batch.has_replays())
+    }
+
+    /// The same id in two lanes of the group is counted in the first ([`Scope::Ledger`]).
+    pub(super) fn unite(self, lanes: &mut BTreeMap<LaneKey, Lane>, policy: &Policy) -> Self {
+        let mut counted = HashSet::new();
+        let mut again: HashMap<LaneKey, HashSet<EventHash>> = HashMap::new();
+        for (key, batch) in &self.lanes {
+            let ids = batch.ids().ids.into_iter();
+            let known: HashSet<_> = ids.filter(|id| !counted.insert(*id)).collect();
+            if !known.is_empty() {
+                again.insert(*key, known);
+            }
+        }
+        if again.is_empty() {
+            return self;
+        }
+        let counted = |key, id| again.get(&key)?.contains(&id).then_some(Held::Counted);
+        self.held(counted, lanes, policy)
+    }
+
+    /// Judges events by what the ledger holds under their ids.
+    pub(super) fn held(
+        self,
+        held: impl Fn(LaneKey, EventHash) -> Option<Held>,
+        lanes: &mut BTreeMap<LaneKey, Lane>,
+        policy: &Policy,
+    ) -> Self {
+        let judge = |(key, batch): (LaneKey, LaneBatch)| {
+            let windows = &mut lanes.get_mut(&key)?.windows;
+            Some((key, batch.held(|id| held(key, id), policy, windows)))
+        };
+        Self {
+            lanes: self.lanes.into_iter().filter_map(judge).collect(),
         }
     }
 

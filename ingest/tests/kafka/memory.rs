@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ingest::dedupe::{Generation, Windows};
 use ingest::lane::{Fence, LaneId, LastRecord, Position};
-use ingest::ledger::{Acquired, Commit, CommitError, DeadLetter, Doubt, FenceError, Ledger, Tally};
+use ingest::ledger::{Acquired, Commit, CommitError, DeadLetter, Doubt, FenceError, Ledger, Marked, Tally};
 use ingest::source::{Stop, StopReason};
 use rollup::counters::Counter;
 use rollup::fold::Set;
@@ -191,7 +191,7 @@ impl Ledger for Memory {
         };
         let windows = Windows {
             events: stored.ids.clone(),
-            scanned: Vec::new(),
+            ..Windows::default()
         };
         Ok(Acquired::Granted((fence, windows)))
     }
@@ -221,6 +221,10 @@ impl Ledger for Memory {
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
         self.state().topology = lanes.to_vec();
         Ok(())
+    }
+
+    async fn marked(&self, _: &[LaneId], _: usize, _: usize) -> Result<Vec<Marked>, FenceError> {
+        Ok(Vec::new())
     }
 
     async fn commit(&self, commit: &Commit, _: &mut Doubt) -> Result<(), CommitError> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
+use ingest::dedupe::Scope;
 use ingest::health::Health;
 use ingest::kafka::{self, Settings};
 use ingest::lane::LaneId;
@@ -265,9 +266,10 @@ impl Worker {
                 grouping,
                 rules,
                 max_age: None,
+                window: Duration::from_secs(86_400),
             },
-            window: Duration::from_secs(86_400),
             max_ids: 1_000_000,
+            scope: Scope::Lane,
             lease: None,
         };
         let (signals, heard) = mpsc::channel(64);

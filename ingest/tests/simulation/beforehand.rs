@@ -1,6 +1,6 @@
 //! Commits that no loop made.
 
-use ingest::dedupe::{Generation, Remember};
+use ingest::dedupe::{Generation, Remember, Scope};
 use ingest::lane::{FenceMove, LaneId};
 use ingest::ledger::{Acquired, Commit, Doubt, LaneCommit, Ledger, Tally};
 use ingest::memory::MemoryLedger;
@@ -38,11 +38,15 @@ pub(crate) async fn commit_alone(ledger: &MemoryLedger, lane: &str, delta: Delta
         tally: Tally::default(),
         events: nothing(),
         scanned: nothing(),
+        dropped: Vec::new(),
         letters: Vec::new(),
+        replayed: Vec::new(),
+        closes: Vec::new(),
     };
     let commit = Commit {
         lanes: vec![lane],
         delta,
+        scope: Scope::Lane,
         at: chrono::DateTime::UNIX_EPOCH,
     };
     ledger

@@ -6,12 +6,14 @@
 //! * `cluster`: processes with a scripted source each, among which lanes move
 //! * `hand`: one process with a source that is moved by hand
 //! * `random`: many small histories, each checked against the oracle
+//! * `letters`: the same, of ids that come in many lanes and as dead letters that are judged again
 //! * `named`: one test per lesson of commits; `lanes`: of the life of lanes
 
 mod beforehand;
 mod cluster;
 mod hand;
 mod lanes;
+mod letters;
 mod logs;
 mod named;
 mod oracle;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::batch::Limits;
+use ingest::dedupe::Scope;
 use ingest::memory::{Fate, Fault, Plan, Told, Turn};
 use ingest::pump::Settings;
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ enum Incident {
     Assign { lane: usize, to: usize, is_told: bool },
     Steal { lane: usize },
     Away { millis: u64 },
+    Replay,
 }
 
 /// What is wrong with one attempt to commit.
@@ -45,10 +47,12 @@ enum Trouble {
     },
 }
 
+/// A history.
 #[derive(Debug, Clone)]
-struct Case {
-    seed: u64,
-    lengths: Vec<usize>,
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) lengths: Vec<usize>,
+    pub(crate) scope: Scope,
     limits: Limits,
     lease: Option<Duration>,
     channel: usize,
@@ -88,10 +92,11 @@ fn incident() -> impl Strategy<Value = Incident> {
             .prop_map(|(lane, to, is_told)| Incident::Assign { lane, to, is_told }),
         1 => (0..4_usize).prop_map(|lane| Incident::Steal { lane }),
         1 => (1..2_000_u64).prop_map(|millis| Incident::Away { millis }),
+        2 => Just(Incident::Replay),
     ]
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub(crate) fn case() -> impl Strategy<Value = Case> {
     let limits = (1..30_usize, 0..400_u64, 300..20_000_usize, 3..150_usize).prop_map(
         |(max_events, max_age, max_bytes, max_rows)| Limits {
             max_events,
@@ -103,6 +108,7 @@ fn case() -> impl Strategy<Value = Case> {
     (
         any::<u64>(),
         prop::collection::vec(0..40_usize, 1..=4),
+        prop::sample::select(vec![Scope::Lane, Scope::Ledger]),
         limits,
         prop::option::weighted(0.2, Just(Duration::from_secs(10))),
         1..4_usize,
@@ -111,9 +117,10 @@ fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec((0..400_u64, incident()), 0..10),
     )
         .prop_map(
-            |(seed, lengths, limits, lease, channel, chunk, troubles, incidents)| Case {
+            |(seed, lengths, scope, limits, lease, channel, chunk, troubles, incidents)| Case {
                 seed,
                 lengths,
+                scope,
                 limits,
                 lease,
                 channel,
@@ -159,26 +166,24 @@ fn plan(case: &Case) -> Plan {
     })
 }
 
-async fn simulate(case: &Case) {
+/// Lets a history happen up to the last record.
+pub(crate) async fn happen(case: &Case, window: Duration, logs: Vec<Log>) -> Cluster {
     let clock = VirtualClock::start();
     let ledger = world::ledger(&clock);
     book_beforehand(&ledger).await;
     ledger.set_plan(plan(case));
-    let settings = Settings {
+    let mut settings = Settings {
         limits: case.limits,
         lease: case.lease,
-        window: Duration::from_millis(u64::try_from(WINDOW_MS).expect("positive")),
+        scope: case.scope,
         ..settings()
     };
+    settings.policy.window = window;
     let pace = Pace {
         channel: case.channel,
         chunk: case.chunk,
         seed: case.seed,
     };
-    let logs = case.lengths.iter().enumerate();
-    let logs: Vec<Log> = logs
-        .map(|(number, length)| Log::random(number, *length, case.seed))
-        .collect();
     let lanes = logs.len();
     let mut cluster = Cluster::start(ledger, clock, settings, pace, logs);
     for (after_ms, incident) in &case.incidents {
@@ -193,10 +198,19 @@ async fn simulate(case: &Case) {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
                 cluster.ledger.set_away(false);
             }
+            Incident::Replay => cluster.ledger.mark_letters(),
         }
         cluster.ledger.read(|stored| check_coherence(stored, 1));
     }
     cluster.finish().await;
+    cluster
+}
+
+async fn simulate(case: &Case) {
+    let logs = case.lengths.iter().enumerate();
+    let logs = logs.map(|(number, length)| Log::random(number, *length, case.seed));
+    let window = Duration::from_millis(u64::try_from(WINDOW_MS).expect("positive"));
+    let cluster = happen(case, window, logs.collect()).await;
     let logs = Arc::clone(&cluster.logs);
     let ledger = cluster.stop().await;
     // Whatever is still on its way arrives, and writes nothing any more.
@@ -209,7 +223,7 @@ async fn simulate(case: &Case) {
 }
 
 /// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; `PROPTEST_CASES` for more.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()

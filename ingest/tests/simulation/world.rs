@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
+use ingest::dedupe::Scope;
 use ingest::health::Health;
 use ingest::ledger::Ledger;
 use ingest::memory::MemoryLedger;
@@ -74,8 +75,9 @@ pub(crate) fn settings() -> Settings {
                 start_at_ms: None,
             },
             max_age: None,
+            window: Duration::from_secs(10),
         },
-        window: Duration::from_secs(10),
+        scope: Scope::Lane,
         max_ids: 100_000,
         lease: None,
     }

@@ -1,0 +1,109 @@
+//! Stored dead letters: how long they stay open, and what closes them.
+
+use chrono::{DateTime, Utc};
+
+use super::Stored;
+use crate::batch::Outcome;
+use crate::dedupe::{EventHash, Letters, Scope};
+use crate::lane::LaneId;
+use crate::ledger::{Commit, DeadLetter, LaneCommit, Marked};
+
+/// A stored dead letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredLetter {
+    /// The letter.
+    pub letter: DeadLetter,
+    /// The commit that brought it.
+    pub rejected_at: DateTime<Utc>,
+    /// What is to become of it, or became of it.
+    pub state: LetterState,
+}
+
+/// The life of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LetterState {
+    /// It waits.
+    Open,
+    /// It is to be judged again.
+    Marked,
+    /// Judged again, it ended as this.
+    Closed(Outcome),
+    /// An event with its id was counted.
+    Superseded,
+}
+
+impl LetterState {
+    /// Whether the letter is open.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, LetterState::Open | LetterState::Marked)
+    }
+}
+
+impl Stored {
+    /// The ids of the letters of a lane that are open.
+    pub(super) fn letters_of(&self, lane: &LaneId) -> Letters {
+        let open = self
+            .letters
+            .iter()
+            .filter(|((of, _), stored)| of == lane && stored.state.is_open());
+        let id = |stored: &StoredLetter| {
+            let id = stored.letter.event_id.as_deref()?;
+            Some((EventHash::of(id), stored.letter.letter))
+        };
+        open.filter_map(|(_, stored)| id(stored)).collect()
+    }
+
+    /// Says that every letter that waits is to be judged again.
+    pub(super) fn mark_letters(&mut self) {
+        for stored in self.letters.values_mut() {
+            if stored.state == LetterState::Open {
+                stored.state = LetterState::Marked;
+            }
+        }
+    }
+
+    pub(super) fn marked(&self, lanes: &[LaneId], max_letters: usize) -> Vec<Marked> {
+        let marked = self
+            .letters
+            .iter()
+            .filter(|((lane, _), stored)| lanes.contains(lane) && stored.state == LetterState::Marked);
+        let marked = marked.map(|((lane, place), StoredLetter { letter, .. })| Marked {
+            lane: lane.clone(),
+            place: place.clone(),
+            payload: letter.payload.clone(),
+            event_id: letter.event_id.clone(),
+            source_time_ms: letter.source_time_ms,
+        });
+        marked.take(max_letters).collect()
+    }
+
+    /// Lanes of a commit in which a letter is not marked any more: it was looked up too early.
+    pub(super) fn stale(&self, commit: &Commit) -> Vec<LaneId> {
+        let is_marked = |lane: &LaneId, place: &str| {
+            let stored = self.letters.get(&(lane.clone(), place.to_owned()));
+            stored.is_some_and(|stored| stored.state == LetterState::Marked)
+        };
+        let lanes = commit.lanes.iter().map(|lane| (&lane.fence.lane, &lane.replayed));
+        let stale =
+            lanes.filter(|(lane, letters)| letters.iter().any(|letter| !is_marked(lane, &letter.place)));
+        stale.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// Closes what a commit closes.
+    pub(super) fn close_letters(&mut self, lane: &LaneCommit, scope: Scope) {
+        let id = &lane.fence.lane;
+        for replayed in &lane.replayed {
+            if let Some(stored) = self.letters.get_mut(&(id.clone(), replayed.place.clone())) {
+                stored.state = replayed.result.map_or(LetterState::Open, LetterState::Closed);
+            }
+        }
+        for ((of, _), stored) in &mut self.letters {
+            let is_in_reach = of == id || scope == Scope::Ledger;
+            let has_id = |event_id: &String| lane.closes.contains(event_id);
+            if is_in_reach && stored.state.is_open() && stored.letter.event_id.as_ref().is_some_and(has_id) {
+                stored.state = LetterState::Superseded;
+            }
+        }
+    }
+}
