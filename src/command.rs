@@ -4,14 +4,17 @@
 //! is wrong, 1 any other failure.
 
 mod check;
+mod dead_letters;
 mod lanes;
 mod migrate;
 mod run;
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use rollup::event::Rules;
 
 use crate::config::{Config, Given, Problem, SETTINGS};
 use crate::store;
@@ -111,8 +114,39 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
                 }
             }
         }
+        "dead-letters" => {
+            let (name, arguments) = arguments.subcommand().expect("clap requires one");
+            let config = config(arguments, false)?;
+            match name {
+                "list" => execute(dead_letters::list(config, dead_letters::List::read(arguments))),
+                "show" => {
+                    let id = arguments.get_one::<String>("id").cloned().unwrap_or_default();
+                    execute(dead_letters::show(config, id))
+                }
+                _ => {
+                    let order = dead_letters::Replay::read(arguments)?;
+                    execute(dead_letters::replay(config, order, now()))
+                }
+            }
+        }
         other => Err(Failure::Failed(format!("`{other}` is not a command"))),
     }
+}
+
+/// The rules that do not depend on the clock.
+fn rules(config: &Config) -> Rules {
+    Rules {
+        currency: config.identity.currency.clone(),
+        start_at_ms: config.start_at.map(|start| start.timestamp_millis()),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the machine what time it is"
+)]
+fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 fn execute(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -188,6 +222,23 @@ fn command() -> Command {
                 .subcommand(lanes::Resume::arguments(with_settings(
                     "resume",
                     "Let a stopped lane go on, accepting that what lies between is not counted",
+                ))),
+        )
+        .subcommand(
+            Command::new("dead-letters")
+                .about("Look at rejected records, and have them judged again")
+                .subcommand_required(true)
+                .subcommand(dead_letters::List::arguments(with_settings(
+                    "list",
+                    "List dead letters: where they were, why they were rejected, what became of them",
+                )))
+                .subcommand(dead_letters::show_arguments(with_settings(
+                    "show",
+                    "Show a dead letter whole, with its payload",
+                )))
+                .subcommand(dead_letters::Replay::arguments(with_settings(
+                    "replay",
+                    "Mark dead letters to be judged again, each exactly once, by the worker that owns its lane",
                 ))),
         )
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::batch::Limits;
+use ingest::dedupe::Scope;
 use ingest::kafka;
 use rollup::fold::Grouping;
 
@@ -84,6 +85,8 @@ impl Source {
 pub struct Dedupe {
     /// For how long an id is remembered, in the source's time.
     pub window: Duration,
+    /// How far a duplicate is looked for.
+    pub scope: Scope,
     /// The most ids that this process remembers.
     pub max_ids: usize,
 }

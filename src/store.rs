@@ -3,10 +3,12 @@
 //! * [`schema`]: what is created, checked and refused
 //! * [`lanes`]: lanes as an operator sees them
 //! * [`ledger`]: the one transaction that makes a batch permanent
+//! * [`letters`]: what was rejected, and how it is judged again
 //! * [`reader`]: the rows as the reader asks for them
 
 pub mod lanes;
 pub mod ledger;
+pub mod letters;
 pub mod reader;
 pub mod schema;
 
@@ -14,6 +16,7 @@ mod convert;
 mod failure;
 mod fences;
 mod session;
+mod unique;
 
 use std::time::Duration;
 
@@ -33,6 +36,8 @@ pub const ROLLUPS: &str = "usageRollups";
 pub const FENCES: &str = "usageFences";
 /// Ids of counted events, a document per commit and lane.
 pub const DEDUPE: &str = "usageDedupe";
+/// Ids of counted events that are unique in the whole ledger (`USAGE_LEDGER_DEDUPE_SCOPE=ledger`).
+pub const EVENT_IDS: &str = "usageEventIds";
 /// Rejected records.
 pub const DEAD_LETTERS: &str = "usageDeadLetters";
 /// What this ledger is.

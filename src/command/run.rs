@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use ingest::batch::Policy;
 use ingest::change_stream;
 use ingest::clock::Clock;
@@ -14,14 +14,13 @@ use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use ingest::source::Signal;
 use prometheus::Registry;
-use rollup::event::Rules;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, now, rules};
 use crate::config::{Config, Problem, Source};
 use crate::store::Store;
 use crate::store::ledger::MongoLedger;
@@ -38,14 +37,6 @@ const PING: Duration = Duration::from_secs(2);
 pub(super) struct Parts {
     pub(super) ingests: bool,
     pub(super) serves: bool,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that asks the machine what time it is"
-)]
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }
 
 type Tasks = JoinSet<Result<(), Failure>>;
@@ -201,15 +192,13 @@ async fn worker(
         limits: config.limits,
         policy: Policy {
             grouping: config.identity.grouping.clone(),
-            rules: Rules {
-                currency: config.identity.currency.clone(),
-                start_at_ms: config.start_at.map(|start| start.timestamp_millis()),
-            },
+            rules: rules(config),
             max_age: config
                 .max_age
                 .map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
+            window: config.dedupe.window,
         },
-        window: config.dedupe.window,
+        scope: config.dedupe.scope,
         max_ids: config.dedupe.max_ids,
         lease,
     };

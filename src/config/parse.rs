@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::batch::Limits;
+use ingest::dedupe::Scope;
 use ingest::kafka;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
@@ -40,7 +41,10 @@ pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>
     }
     let access = if serves { parser.access(api_addr) } else { None };
     let limits = parser.limits();
-    parser.one_of("DEDUPE_SCOPE", &["lane"]);
+    let scope = match parser.one_of("DEDUPE_SCOPE", &["lane", "ledger"]) {
+        Some("ledger") => Scope::Ledger,
+        _ => Scope::Lane,
+    };
     parser.one_of("DELETES", &["keep"]);
     let config = Config {
         mongodb_uri: Secret(parser.text("MONGODB_URI").unwrap_or_default()),
@@ -54,6 +58,7 @@ pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>
             window: parser
                 .duration("DEDUPE_WINDOW", Duration::ZERO)
                 .unwrap_or_default(),
+            scope,
             max_ids: parser.number("DEDUPE_MAX_IDS", 1, usize::MAX),
         },
         start_at: parser.instant("START_AT"),

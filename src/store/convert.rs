@@ -1,9 +1,8 @@
 //! Values of the core as they are stored.
 
-use ingest::decode::Payload;
 use ingest::dedupe::Remember;
 use ingest::lane::{LastRecord, Position, Scan};
-use ingest::ledger::{DeadLetter, LaneCommit, pack};
+use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 use rollup::counters::{Counter, Overflow};
@@ -180,59 +179,5 @@ impl WindowName {
             WindowName::Events => "events",
             WindowName::Scanned => "scanned",
         }
-    }
-}
-
-/// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
-pub(super) fn letter(lane: &LaneCommit, letter: &DeadLetter, at: DateTime) -> Document {
-    let id = format!("{}/{}", lane.fence.lane, letter.place);
-    let mut fields = doc! {
-        "lane": lane.fence.lane.as_str(),
-        "place": &letter.place,
-        "reason": letter.reject.reason.code(),
-        "field": letter.reject.field,
-        "state": "open",
-        "eventId": letter.event_id.as_deref(),
-        "sourceTime": DateTime::from_millis(letter.source_time_ms),
-        "rejectedAt": at,
-        "schemaVersion": VERSION,
-    };
-    fields.extend(payload(&letter.payload));
-    doc! {"q": {"_id": id}, "u": {"$setOnInsert": fields}, "upsert": true}
-}
-
-/// The payload in the most readable form that loses nothing.
-fn payload(payload: &Payload) -> Document {
-    let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => Bson::String(text.to_owned()),
-        Err(_) => Bson::Binary(Binary {
-            subtype: BinarySubtype::Generic,
-            bytes: bytes.to_vec(),
-        }),
-    };
-    // A document that does not decode is kept as its bytes.
-    let document = |raw: &mongodb::bson::RawDocumentBuf| match Document::try_from(raw.as_ref()) {
-        Ok(document) => Bson::Document(document),
-        Err(_) => text_or_bytes(raw.as_bytes()),
-    };
-    match payload {
-        Payload::Message { value, headers } => {
-            let headers: Vec<Document> = headers
-                .iter()
-                .map(|(name, value)| doc! {"name": name, "value": text_or_bytes(value)})
-                .collect();
-            let value = value.as_deref().map_or(Bson::Null, text_or_bytes);
-            doc! {"format": "message", "payload": value, "headers": headers}
-        }
-        Payload::Document(raw) => doc! {"format": "document", "payload": document(raw)},
-        Payload::Change(raw) => doc! {"format": "change", "payload": document(raw)},
-        Payload::Oversized {
-            length, sha256, head, ..
-        } => doc! {
-            "format": "cut",
-            "payload": Binary { subtype: BinarySubtype::Generic, bytes: head.clone() },
-            "length": i64::try_from(*length).unwrap_or(i64::MAX),
-            "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-        },
     }
 }

@@ -112,7 +112,10 @@ impl Store {
             .sort(doc! {"seq": 1})
             .await
             .map_err(away)?;
-        let mut windows: Windows<Vec<Generation>> = Windows::default();
+        let mut windows: Windows<Vec<Generation>> = Windows {
+            letters: self.open_letters(lane).await.map_err(away)?,
+            ..Windows::default()
+        };
         while cursor.advance().await.map_err(away)? {
             let stored = cursor.current();
             let ids = stored

@@ -3,7 +3,8 @@
 //! ```text
 //! 1  move the fences   {_id, epoch, seq} → seq + 1, position, counters      matched ≠ all → nothing is written
 //! 2  add to the rows   ledger and rollups, sorted by _id, in chunks
-//! 3  ids and letters   insert the ids of this commit, delete those out of the window, keep the rejects
+//! 3  ids and letters   insert the ids of this commit, delete those out of the window, keep the rejects, close
+//!                      the letters that were judged again or whose event was counted
 //! 4  commit
 //! ```
 //! The fences come first: where they do not match, the transaction is cheap to throw away; where they do, an
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
+use ingest::dedupe::Scope;
 use ingest::lane::{LaneId, Resolution, resolve};
-use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger};
+use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger, Marked};
 use ingest::source::Stop;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -25,7 +27,8 @@ use rollup::period::Calendar;
 
 use super::convert::WindowName;
 use super::failure::Failure;
-use super::{DEAD_LETTERS, DEDUPE, FENCES, LEDGER, ROLLUPS, Store, convert};
+use super::unique::Changes;
+use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, convert, letters};
 
 /// Statements in one command.
 const CHUNK: usize = 1_000;
@@ -45,8 +48,27 @@ pub struct MongoLedger {
 enum Broken {
     /// A fence did not match: nothing was written.
     Fenced,
+    /// A letter that was judged again is not marked any more: nothing was written.
+    Stale(LaneId),
+    /// An id is in the ledger already: nothing was written.
+    Held,
     /// An operation failed: nothing was written, unless the failure is [`Failure::Unknown`].
     Failed(Failure),
+}
+
+/// A statement that the server refused.
+struct Refused {
+    code: i32,
+    told: String,
+}
+
+/// `DuplicateKey`.
+const DUPLICATE_KEY: i32 = 11000;
+
+impl From<Refused> for Broken {
+    fn from(refused: Refused) -> Self {
+        Broken::Failed(Failure::of_code(refused.code, refused.told, false))
+    }
 }
 
 impl From<mongodb::error::Error> for Broken {
@@ -138,17 +160,69 @@ impl MongoLedger {
             .iter()
             .map(|(id, row)| convert::rollup_row(id, row, calendar, at));
         self.update_all(session, ROLLUPS, rows).await?;
-        let mut letters = Vec::new();
+        let mut kept = Vec::new();
         for lane in &commit.lanes {
-            letters.extend(
+            kept.extend(
                 lane.letters
                     .iter()
-                    .map(|letter| Ok(convert::letter(lane, letter, at))),
+                    .map(|letter| Ok(letters::keep(lane, letter, at))),
             );
         }
-        self.update_all(session, DEAD_LETTERS, letters.into_iter())
-            .await?;
+        self.update_all(session, DEAD_LETTERS, kept.into_iter()).await?;
+        if commit.scope == Scope::Ledger {
+            self.unite(session, commit).await?;
+        }
+        self.close_letters(session, commit, at).await?;
         self.remember(session, commit).await?;
+        Ok(())
+    }
+
+    /// Makes the ids that are counted unique in the whole ledger.
+    async fn unite(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
+        let Changes {
+            inserts,
+            updates,
+            deletes,
+        } = Changes::of(commit);
+        for (command, list, statements) in [
+            ("insert", "documents", inserts),
+            ("update", "updates", updates),
+            ("delete", "deletes", deletes),
+        ] {
+            for statements in statements.chunks(CHUNK) {
+                let command = doc! {command: EVENT_IDS, list: statements, "ordered": true};
+                match self.write_command(session, command).await? {
+                    Ok(_) => {}
+                    Err(refused) if refused.code == DUPLICATE_KEY => return Err(Broken::Held),
+                    Err(refused) => return Err(refused.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn close_letters(
+        &self,
+        session: &mut ClientSession,
+        commit: &Commit,
+        at: DateTime,
+    ) -> Result<(), Broken> {
+        for lane in &commit.lanes {
+            let id = &lane.fence.lane;
+            let replayed = lane
+                .replayed
+                .iter()
+                .map(|letter| letters::replayed(id, letter, at));
+            for statements in replayed.collect::<Vec<_>>().chunks(CHUNK) {
+                if self.update(session, DEAD_LETTERS, statements.to_vec()).await? != statements.len() {
+                    return Err(Broken::Stale(id.clone()));
+                }
+            }
+            let closed = lane.closes.iter();
+            let closed = closed.map(|event| Ok(letters::superseded(id, commit.scope, event, at)));
+            let closed: Vec<_> = closed.collect();
+            self.update_all(session, DEAD_LETTERS, closed.into_iter()).await?;
+        }
         Ok(())
     }
 
@@ -210,21 +284,27 @@ impl MongoLedger {
         statements: Vec<Document>,
     ) -> Result<usize, Broken> {
         let command = doc! {"update": collection, "updates": statements, "ordered": true};
+        Ok(self.write_command(session, command).await??)
+    }
+
+    /// One command that writes. How many documents it matched or inserted; or the statement that the server
+    /// refused.
+    async fn write_command(
+        &self,
+        session: &mut ClientSession,
+        command: Document,
+    ) -> Result<Result<usize, Refused>, Broken> {
         let answer = self.store.database.run_command(command).session(session).await?;
         if let Ok([Bson::Document(error), ..]) = answer.get_array("writeErrors").map(Vec::as_slice) {
-            let told = error.get_str("errmsg").unwrap_or("a write failed").to_owned();
-            return Err(Broken::Failed(Failure::of_code(
-                error.get_i32("code").unwrap_or(0),
-                told,
-                false,
-            )));
+            return Ok(Err(Refused {
+                code: error.get_i32("code").unwrap_or(0),
+                told: error.get_str("errmsg").unwrap_or("a write failed").to_owned(),
+            }));
         }
         let matched = answer.get_i32("n").map_err(|_| {
-            Broken::Failed(Failure::Fatal(
-                "the server's answer to `update` has no `n`".into(),
-            ))
+            Broken::Failed(Failure::Fatal("the server's answer to a write has no `n`".into()))
         })?;
-        Ok(usize::try_from(matched).unwrap_or(0))
+        Ok(Ok(usize::try_from(matched).unwrap_or(0)))
     }
 
     /// Reads off the fences what became of an attempt that did not match them, or whose outcome is in doubt.
@@ -321,6 +401,15 @@ impl Ledger for MongoLedger {
         self.store.topology(lanes).await
     }
 
+    async fn marked(
+        &self,
+        lanes: &[LaneId],
+        max_letters: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Marked>, FenceError> {
+        self.store.marked_letters(lanes, max_letters, max_bytes).await
+    }
+
     async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
         let mut pauses = pauses();
         loop {
@@ -334,6 +423,13 @@ impl Ledger for MongoLedger {
                 Err(_) => Broken::Failed(Failure::Away("the database does not answer".into())),
             };
             let failure = match broken {
+                Broken::Stale(lane) => return Err(CommitError::Lost(vec![lane])),
+                Broken::Held => match self.store.held(commit).await {
+                    // Whoever had it did not commit, or has it no longer.
+                    Ok(held) if held.is_empty() => Failure::Conflict("an id was in the way".into()),
+                    Ok(held) => return Err(CommitError::Held(held)),
+                    Err(failure) => failure,
+                },
                 Broken::Failed(failure) if !doubt.0 => failure,
                 broken => match self.settle(commit, broken, was_in_doubt).await {
                     Settled::Applied => {

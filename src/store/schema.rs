@@ -3,9 +3,10 @@
 use ingest::lane::LaneId;
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::IndexOptions;
 use rollup::counters::Counter;
 
-use super::{DEAD_LETTERS, DEDUPE, Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
+use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
 use crate::config::{Config, Identity, Problem};
 
 /// The version of everything stored.
@@ -52,9 +53,19 @@ fn indexes(collection: &str) -> Vec<Document> {
             doc! {"lane": 1, "seq": 1},
             doc! {"lane": 1, "window": 1, "newest": 1},
         ],
-        DEAD_LETTERS => vec![doc! {"lane": 1, "rejectedAt": 1}, doc! {"eventId": 1}],
+        DEAD_LETTERS => vec![
+            doc! {"lane": 1, "rejectedAt": 1},
+            doc! {"eventId": 1},
+            open_letters(),
+        ],
         _ => vec![],
     }
+}
+
+/// The index of the letters that are open, and of those that are to be judged again: sparse, since a closed letter
+/// has neither field.
+fn open_letters() -> Document {
+    doc! {"open": 1, "replayRequestedAt": 1}
 }
 
 /// The validator of a collection: nothing that is not a whole row gets in, whoever writes it.
@@ -89,7 +100,7 @@ fn validator(collection: &str) -> Option<Document> {
     Some(doc! {"$jsonSchema": {"bsonType": "object", "required": required, "properties": properties}})
 }
 
-const COLLECTIONS: [&str; 6] = [LEDGER, ROLLUPS, FENCES, DEDUPE, DEAD_LETTERS, META];
+const COLLECTIONS: [&str; 7] = [LEDGER, ROLLUPS, FENCES, DEDUPE, EVENT_IDS, DEAD_LETTERS, META];
 
 impl Store {
     /// Brings the schema into the state that a command needs, and checks that this process and the ledger
@@ -160,9 +171,11 @@ impl Store {
                     .run_command(doc! {"collMod": collection, "validator": validator})
                     .await?;
             }
-            let models = indexes(collection)
-                .into_iter()
-                .map(|keys| IndexModel::builder().keys(keys).build());
+            let models = indexes(collection).into_iter().map(|keys| {
+                let is_sparse = keys == open_letters();
+                let options = IndexOptions::builder().sparse(is_sparse.then_some(true)).build();
+                IndexModel::builder().keys(keys).options(options).build()
+            });
             for model in models {
                 self.collection(collection).create_index(model).await?;
             }

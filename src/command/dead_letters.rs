@@ -1,0 +1,344 @@
+//! `dead-letters list`, `show` and `replay`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime as Instant, SecondsFormat, TimeDelta, Utc};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ingest::decode::Payload;
+use mongodb::bson::{Bson, DateTime, Document};
+use rollup::event::{Checked, Reject, Rules, judge_time};
+
+use super::{Failure, rules};
+use crate::config::{Config, Problem};
+use crate::store::Store;
+use crate::store::letters::{self, Which};
+
+/// States that `--state` takes; `any` is none of them.
+const STATES: [&str; 4] = ["open", "replay", "closed", "any"];
+
+/// What `dead-letters list` was asked for.
+#[derive(Debug)]
+pub(super) struct List {
+    which: Which,
+    state: Option<String>,
+    limit: u32,
+    as_json: bool,
+}
+
+/// What `dead-letters replay` was asked for.
+#[derive(Debug)]
+pub(super) struct Replay {
+    which: Which,
+    is_dry: bool,
+}
+
+fn argument(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+/// The arguments that say which letters are meant.
+fn which_arguments(command: Command) -> Command {
+    command
+        .next_help_heading("Which letters")
+        .arg(argument("id", "ID", "The letter with this id; may be repeated").action(ArgAction::Append))
+        .arg(argument(
+            "lane",
+            "LANE",
+            "Letters of this lane, as `lanes list` shows it",
+        ))
+        .arg(argument(
+            "reason",
+            "REASON",
+            "Letters rejected for this reason, such as `currency_mismatch`",
+        ))
+        .arg(argument("event-id", "EVENT", "Letters of the event with this id"))
+        .arg(
+            argument(
+                "since",
+                "INSTANT",
+                "Letters rejected at or after this instant (RFC 3339)",
+            )
+            .value_parser(value_parser!(Instant<Utc>)),
+        )
+        .arg(
+            argument(
+                "until",
+                "INSTANT",
+                "Letters rejected before this instant (RFC 3339)",
+            )
+            .value_parser(value_parser!(Instant<Utc>)),
+        )
+}
+
+fn read_which(arguments: &ArgMatches) -> Which {
+    let text = |name: &str| arguments.get_one::<String>(name).cloned();
+    let instant = |name: &str| {
+        arguments
+            .get_one::<Instant<Utc>>(name)
+            .copied()
+            .map(DateTime::from_chrono)
+    };
+    Which {
+        ids: arguments
+            .get_many::<String>("id")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        lane: text("lane"),
+        reason: text("reason"),
+        event_id: text("event-id"),
+        since: instant("since"),
+        until: instant("until"),
+    }
+}
+
+impl List {
+    pub(super) fn arguments(command: Command) -> Command {
+        which_arguments(command)
+            .arg(
+                argument("state", "STATE", "Letters in this state")
+                    .value_parser(STATES)
+                    .default_value("open"),
+            )
+            .next_help_heading("Output")
+            .arg(
+                argument("limit", "NUMBER", "Show at most this many, the newest first")
+                    .value_parser(value_parser!(u32).range(1..))
+                    .default_value("50"),
+            )
+            .arg(
+                Arg::new("json")
+                    .long("json")
+                    .action(ArgAction::SetTrue)
+                    .help("Whole letters, each a line of extended JSON"),
+            )
+    }
+
+    pub(super) fn read(arguments: &ArgMatches) -> Self {
+        let state = arguments.get_one::<String>("state").cloned();
+        Self {
+            which: read_which(arguments),
+            state: state.filter(|state| state != "any"),
+            limit: arguments.get_one("limit").copied().unwrap_or(50),
+            as_json: arguments.get_flag("json"),
+        }
+    }
+}
+
+impl Replay {
+    pub(super) fn arguments(command: Command) -> Command {
+        which_arguments(command)
+            .arg(
+                Arg::new("all")
+                    .long("all")
+                    .action(ArgAction::SetTrue)
+                    .help("Every letter that is open"),
+            )
+            .next_help_heading("Arguments")
+            .arg(
+                Arg::new("dry-run")
+                    .long("dry-run")
+                    .action(ArgAction::SetTrue)
+                    .help("Only say what would become of them, by the settings given here"),
+            )
+    }
+
+    pub(super) fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
+        let which = read_which(arguments);
+        match (arguments.get_flag("all"), which == Which::default()) {
+            (true, true) | (false, false) => Ok(Self {
+                which,
+                is_dry: arguments.get_flag("dry-run"),
+            }),
+            (false, true) => Err(wrong(
+                "required: say which letters, or `--all` for every letter that is open",
+            )),
+            (true, false) => Err(wrong("cannot be used with arguments that say which letters")),
+        }
+    }
+}
+
+fn wrong(message: &str) -> Failure {
+    Failure::Settings(vec![Problem {
+        variable: "--all".into(),
+        message: message.into(),
+    }])
+}
+
+/// The argument of `dead-letters show`.
+pub(super) fn show_arguments(command: Command) -> Command {
+    command.next_help_heading("Arguments").arg(
+        Arg::new("id")
+            .required(true)
+            .value_name("ID")
+            .help("The letter's id, as `dead-letters list` shows it"),
+    )
+}
+
+pub(super) async fn list(config: Config, order: List) -> Result<(), Failure> {
+    let store = Store::open(&config).await?;
+    let mut shown: u64 = 0;
+    let print = |letter: Document| {
+        match (order.as_json, shown) {
+            (true, _) => println!("{}", Bson::Document(letter).into_relaxed_extjson()),
+            (false, 0) => println!(
+                "{}\n{}",
+                line("ID", "STATE", "REASON", "EVENT", "REJECTED AT"),
+                row(&letter)
+            ),
+            (false, _) => println!("{}", row(&letter)),
+        }
+        shown += 1;
+    };
+    let state = order.state.as_deref();
+    store
+        .each_letter(&order.which, state, Some(order.limit), print)
+        .await?;
+    if order.as_json {
+        return Ok(());
+    }
+    match store.count_letters(&order.which, state).await? {
+        0 => println!("no such dead letter"),
+        found if found > shown => println!("{shown} of {found}; `--limit` shows more"),
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) async fn show(config: Config, id: String) -> Result<(), Failure> {
+    let store = Store::open(&config).await?;
+    let which = Which {
+        ids: vec![id.clone()],
+        ..Which::default()
+    };
+    let mut found = None;
+    store
+        .each_letter(&which, None, Some(1), |letter| found = Some(letter))
+        .await?;
+    let Some(letter) = found else {
+        return Err(Failure::Failed(format!("there is no dead letter `{id}`")));
+    };
+    println!("{:#}", Bson::Document(letter).into_relaxed_extjson());
+    Ok(())
+}
+
+pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> Result<(), Failure> {
+    let store = Store::open(&config).await?;
+    if order.is_dry {
+        return forecast(&store, &config, &order.which, now).await;
+    }
+    let marked = store.mark_letters(&order.which).await?;
+    let waiting = store.count_letters(&order.which, Some("open")).await?;
+    println!(
+        "{marked} marked: the worker that owns their lane judges each again in its next commit, and closes it there; \
+         `dead-letters list --state replay` shows those that wait for it"
+    );
+    if waiting > 0 {
+        println!("{waiting} cannot be judged: of a record that is too large only the beginning is kept");
+    }
+    Ok(())
+}
+
+/// What would become of open letters, as far as that is known without their lane.
+async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Utc>) -> Result<(), Failure> {
+    let rules = rules(config);
+    let max_age = config
+        .max_age
+        .map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let judge = |letter: Document| {
+        let outcome = match letters::read(&letter) {
+            Err(why) => format!("cannot be judged: {why}"),
+            Ok(marked) => {
+                let waited = TimeDelta::milliseconds(now.timestamp_millis() - marked.source_time_ms);
+                let max_age = max_age.and_then(|age| age.checked_add(&waited));
+                match verdict(&marked.payload, &rules, now, max_age) {
+                    Err(reject) => format!("would stay a dead letter: {reject}"),
+                    Ok(_) if matches!(letter.get_bool("countedBefore"), Ok(true)) => {
+                        "would end as a duplicate".into()
+                    }
+                    Ok(true) => "would be counted, unless its id is counted by then".into(),
+                    Ok(false) => "would be skipped by rule".into(),
+                }
+            }
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+    };
+    store.each_letter(which, Some("open"), None, judge).await?;
+    if outcomes.is_empty() {
+        println!("no such dead letter is open");
+    }
+    for (outcome, letters) in outcomes {
+        println!("{letters:>8}  {outcome}");
+    }
+    Ok(())
+}
+
+/// Whether an event would be booked, as opposed to skipped.
+fn verdict(
+    payload: &Payload,
+    rules: &Rules,
+    now: Instant<Utc>,
+    max_age: Option<TimeDelta>,
+) -> Result<bool, Reject> {
+    match payload.judge(rules).verdict? {
+        Checked::Skipped(_) => Ok(false),
+        Checked::Event(event) => judge_time(event.completed_at_ms, now, max_age).map(|()| true),
+    }
+}
+
+fn row(letter: &Document) -> String {
+    let text = |name: &str| letter.get_str(name).unwrap_or_default();
+    let reason = match text("field") {
+        "" => text("reason").to_owned(),
+        field => format!("{} `{field}`", text("reason")),
+    };
+    let state = match (text("closedBy"), text("outcome")) {
+        ("", _) => text("state").to_owned(),
+        (by, "") => format!("closed by {by}"),
+        (by, outcome) => format!("closed by {by}: {outcome}"),
+    };
+    let rejected = letter
+        .get_datetime("rejectedAt")
+        .map(|at| at.to_chrono().to_rfc3339_opts(SecondsFormat::Secs, true));
+    line(
+        text("_id"),
+        &state,
+        &reason,
+        text("eventId"),
+        rejected.as_deref().unwrap_or_default(),
+    )
+}
+
+fn line(id: &str, state: &str, reason: &str, event: &str, rejected: &str) -> String {
+    format!("{id:<34} {state:<8} {reason:<32} {event:<26} {rejected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(arguments: &[&str]) -> Result<Replay, Failure> {
+        let command = Replay::arguments(Command::new("replay"));
+        let arguments = ["replay"].iter().chain(arguments);
+        Replay::read(&command.try_get_matches_from(arguments).expect("valid"))
+    }
+
+    #[test]
+    fn nothing_is_replayed_that_nobody_named() {
+        assert!(replay(&[]).is_err());
+        assert!(replay(&["--all", "--lane", "kafka/t/0"]).is_err());
+        assert!(replay(&["--all"]).is_ok());
+        let order = replay(&[
+            "--reason",
+            "too_old",
+            "--since",
+            "2026-01-05T10:00:00Z",
+            "--dry-run",
+        ])
+        .expect("valid");
+        assert!(order.is_dry);
+        assert_eq!(order.which.reason.as_deref(), Some("too_old"));
+    }
+}

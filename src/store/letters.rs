@@ -1,0 +1,386 @@
+//! Dead letters as they are stored: what keeps them, marks them and closes them.
+//!
+//! | `state` | what it means | what follows |
+//! |---|---|---|
+//! | `open` | it waits | a counted event with its id closes it; a person may mark it |
+//! | `replay` | a person wants it judged again | the owner of its lane does, in its next commit |
+//! | `closed` | `closedBy` an `event` with its id, or by a `replay` that ended as `outcome` | nothing, ever |
+//!
+//! `open` (the lane) and `replayRequestedAt` are there only while they mean something, and so are their entries
+//! in the sparse index: letters that are closed cost nothing.
+
+use ingest::batch::Outcome;
+use ingest::decode::Payload;
+use ingest::dedupe::{EventHash, Letter, Letters, Scope};
+use ingest::lane::LaneId;
+use ingest::ledger::{DeadLetter, FenceError, LaneCommit, Marked, Replayed};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
+use mongodb::error::Result as DriverResult;
+
+use super::schema::VERSION;
+use super::{DEAD_LETTERS, Store, failure};
+
+/// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
+pub(super) fn keep(lane: &LaneCommit, letter: &DeadLetter, at: DateTime) -> Document {
+    let mut fields = doc! {
+        "lane": lane.fence.lane.as_str(),
+        "place": &letter.place,
+        "reason": letter.reject.reason.code(),
+        "field": letter.reject.field,
+        "state": "open",
+        "open": lane.fence.lane.as_str(),
+        "eventId": letter.event_id.as_deref(),
+        "countedBefore": letter.letter == Letter::Counted,
+        "sourceTime": DateTime::from_millis(letter.source_time_ms),
+        "rejectedAt": at,
+        "schemaVersion": VERSION,
+    };
+    fields.extend(write(&letter.payload));
+    doc! {"q": {"_id": id(&lane.fence.lane, &letter.place)}, "u": {"$setOnInsert": fields}, "upsert": true}
+}
+
+/// What becomes of a letter that was judged again. It matches nothing where the letter is not marked any more.
+pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Document {
+    let update = match &letter.result {
+        Ok(outcome) => closed("replay", Some(*outcome), at),
+        Err(reject) => doc! {
+            "$set": {
+                "state": "open", "reason": reject.reason.code(), "field": reject.field, "replayedAt": at,
+            },
+            "$unset": {"replayRequestedAt": ""},
+        },
+    };
+    doc! {"q": {"_id": id(lane, &letter.place), "state": "replay"}, "u": update}
+}
+
+/// Closes the letters that are open under the id of a counted event.
+pub(super) fn superseded(lane: &LaneId, scope: Scope, event_id: &str, at: DateTime) -> Document {
+    let open = match scope {
+        Scope::Lane => Bson::from(lane.as_str()),
+        Scope::Ledger => Bson::from(doc! {"$exists": true}),
+    };
+    doc! {"q": {"eventId": event_id, "open": open}, "u": closed("event", None, at), "multi": true}
+}
+
+fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
+    let mut set = doc! {"state": "closed", "closedBy": by, "closedAt": at};
+    if let Some(outcome) = outcome {
+        set.insert("outcome", outcome.name());
+    }
+    doc! {"$set": set, "$unset": {"open": "", "replayRequestedAt": ""}}
+}
+
+fn id(lane: &LaneId, place: &str) -> String {
+    format!("{lane}/{place}")
+}
+
+/// The payload in the most readable form that loses nothing.
+fn write(payload: &Payload) -> Document {
+    let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Bson::String(text.to_owned()),
+        Err(_) => binary(bytes),
+    };
+    // A document that does not decode is kept as its bytes.
+    let document = |raw: &RawDocumentBuf| match Document::try_from(raw.as_ref()) {
+        Ok(document) => Bson::Document(document),
+        Err(_) => binary(raw.as_bytes()),
+    };
+    match payload {
+        Payload::Message { value, headers } => {
+            let headers: Vec<Document> = headers
+                .iter()
+                .map(|(name, value)| doc! {"name": name, "value": text_or_bytes(value)})
+                .collect();
+            let value = value.as_deref().map_or(Bson::Null, text_or_bytes);
+            doc! {"format": "message", "payload": value, "headers": headers}
+        }
+        Payload::Document(raw) => doc! {"format": "document", "payload": document(raw)},
+        Payload::Change(raw) => doc! {"format": "change", "payload": document(raw)},
+        Payload::Oversized {
+            length, sha256, head, ..
+        } => doc! {
+            "format": "cut",
+            "payload": binary(head),
+            "length": i64::try_from(*length).unwrap_or(i64::MAX),
+            "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        },
+    }
+}
+
+fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// A stored letter as it is judged again, or why that cannot be.
+///
+/// # Errors
+/// When its payload was cut, or is not of the form that its format says.
+pub fn read(stored: &Document) -> Result<Marked, String> {
+    let text = |name: &str| {
+        stored
+            .get_str(name)
+            .map_err(|_| format!("`{name}` is not a text"))
+    };
+    Ok(Marked {
+        lane: LaneId::from_stored(text("lane")?),
+        place: text("place")?.to_owned(),
+        payload: payload(stored, text("format")?)?,
+        event_id: stored.get_str("eventId").ok().map(str::to_owned),
+        source_time_ms: stored
+            .get_datetime("sourceTime")
+            .map_err(|_| "`sourceTime` is not a date")?
+            .timestamp_millis(),
+    })
+}
+
+fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
+    let bytes = |value: &Bson| match value {
+        Bson::String(text) => Some(text.as_bytes().to_vec()),
+        Bson::Binary(binary) => Some(binary.bytes.clone()),
+        _ => None,
+    };
+    let damaged = || format!("`payload` is not that of a `{format}`");
+    let value = stored.get("payload").ok_or_else(damaged)?;
+    let document = || match value {
+        Bson::Document(document) => RawDocumentBuf::try_from(document).map_err(|_| damaged()),
+        Bson::Binary(binary) => RawDocumentBuf::from_bytes(binary.bytes.clone()).map_err(|_| damaged()),
+        _ => Err(damaged()),
+    };
+    match format {
+        "message" => {
+            let header = |header: &Bson| {
+                let header = header.as_document()?;
+                Some((
+                    header.get_str("name").ok()?.to_owned(),
+                    bytes(header.get("value")?)?,
+                ))
+            };
+            let headers = stored.get_array("headers").map(Vec::as_slice).unwrap_or_default();
+            let headers: Option<Vec<_>> = headers.iter().map(header).collect();
+            let value = match value {
+                Bson::Null => None,
+                value => Some(bytes(value).ok_or_else(damaged)?),
+            };
+            Ok(Payload::Message {
+                value,
+                headers: headers.ok_or("`headers` are not those of a message")?,
+            })
+        }
+        "document" => Ok(Payload::Document(document()?)),
+        "change" => Ok(Payload::Change(document()?)),
+        "cut" => Err("the record was too large, and only its beginning was kept".into()),
+        other => Err(format!("`{other}` is not a format")),
+    }
+}
+
+/// Which letters a person means. What is not said does not matter.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Which {
+    /// Those with these ids.
+    pub ids: Vec<String>,
+    /// Of this lane.
+    pub lane: Option<String>,
+    /// Rejected for this reason.
+    pub reason: Option<String>,
+    /// Of the event with this id.
+    pub event_id: Option<String>,
+    /// Rejected at or after this instant.
+    pub since: Option<DateTime>,
+    /// Rejected before this instant.
+    pub until: Option<DateTime>,
+}
+
+impl Which {
+    fn filter(&self, state: Option<&str>) -> Document {
+        let mut filter = Document::new();
+        if !self.ids.is_empty() {
+            filter.insert("_id", doc! {"$in": &self.ids});
+        }
+        let texts = [
+            ("lane", self.lane.as_deref()),
+            ("reason", self.reason.as_deref()),
+            ("eventId", self.event_id.as_deref()),
+            ("state", state),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                filter.insert(name, text);
+            }
+        }
+        let mut rejected = Document::new();
+        rejected.extend(self.since.map(|since| ("$gte".to_owned(), Bson::from(since))));
+        rejected.extend(self.until.map(|until| ("$lt".to_owned(), Bson::from(until))));
+        if !rejected.is_empty() {
+            filter.insert("rejectedAt", rejected);
+        }
+        filter
+    }
+}
+
+impl Store {
+    /// How many letters there are, in this state or in any.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub async fn count_letters(&self, which: &Which, state: Option<&str>) -> Result<u64, super::Error> {
+        let letters = self.collection(DEAD_LETTERS);
+        let counted = letters.count_documents(which.filter(state)).await;
+        counted.map_err(|error| unusable(&error))
+    }
+
+    /// Shows letters one after the other, the newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn each_letter(
+        &self,
+        which: &Which,
+        state: Option<&str>,
+        limit: Option<u32>,
+        mut show: impl FnMut(Document),
+    ) -> Result<(), super::Error> {
+        let letters = self.collection(DEAD_LETTERS);
+        let found = letters
+            .find(which.filter(state))
+            .sort(doc! {"rejectedAt": -1, "_id": 1})
+            .limit(limit.map_or(0, i64::from));
+        let mut cursor = found.await.map_err(|error| unusable(&error))?;
+        while cursor.advance().await.map_err(|error| unusable(&error))? {
+            show(cursor.deserialize_current().map_err(|error| unusable(&error))?);
+        }
+        Ok(())
+    }
+
+    /// Marks letters that wait, to be judged again by the owners of their lanes. How many were marked.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub async fn mark_letters(&self, which: &Which) -> Result<u64, super::Error> {
+        let mut filter = which.filter(Some("open"));
+        // What was cut can never be judged.
+        filter.insert("format", doc! {"$ne": "cut"});
+        let mark = doc! {"$set": {"state": "replay"}, "$currentDate": {"replayRequestedAt": true}};
+        let marked = self.collection(DEAD_LETTERS).update_many(filter, mark).await;
+        Ok(marked.map_err(|error| unusable(&error))?.modified_count)
+    }
+
+    /// The ids of the letters of a lane that are open.
+    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<Letters> {
+        let mut cursor = self
+            .collection(DEAD_LETTERS)
+            .find(doc! {"open": lane.as_str(), "eventId": {"$type": "string"}})
+            .projection(doc! {"eventId": 1, "countedBefore": 1})
+            .await?;
+        let mut letters = Letters::default();
+        while cursor.advance().await? {
+            let letter = cursor.current();
+            let known = match letter.get_bool("countedBefore") {
+                Ok(true) => Letter::Counted,
+                _ => Letter::Uncounted,
+            };
+            letters.insert(EventHash::of(letter.get_str("eventId")?), known);
+        }
+        Ok(letters)
+    }
+
+    /// The letters of these lanes that are marked, up to so many, or until their payloads have so many bytes.
+    pub(super) async fn marked_letters(
+        &self,
+        lanes: &[LaneId],
+        max_letters: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Marked>, FenceError> {
+        let away = |error| failure::fence(&error);
+        let lanes: Vec<&str> = lanes.iter().map(LaneId::as_str).collect();
+        let some_time_ago = DateTime::from_millis(0);
+        let mut cursor = self
+            .collection(DEAD_LETTERS)
+            .find(doc! {"open": {"$in": lanes}, "replayRequestedAt": {"$gt": some_time_ago}})
+            .limit(i64::try_from(max_letters).unwrap_or(i64::MAX))
+            .await
+            .map_err(away)?;
+        let (mut marked, mut bytes) = (Vec::new(), 0);
+        while bytes < max_bytes && cursor.advance().await.map_err(away)? {
+            let stored = cursor.deserialize_current().map_err(away)?;
+            match read(&stored) {
+                Ok(letter) => {
+                    bytes += letter.payload.size();
+                    marked.push(letter);
+                }
+                Err(why) => self.unmark(&stored, &why).await?,
+            }
+        }
+        Ok(marked)
+    }
+
+    /// A letter that cannot be judged waits again, and says why.
+    async fn unmark(&self, stored: &Document, why: &str) -> Result<(), FenceError> {
+        let id = stored.get_str("_id").unwrap_or_default();
+        tracing::error!(letter = id, error = why, "a dead letter cannot be judged again");
+        let wait = doc! {"$set": {"state": "open", "replayError": why}, "$unset": {"replayRequestedAt": ""}};
+        let letters = self.collection(DEAD_LETTERS);
+        let unmarked = letters
+            .update_one(doc! {"_id": id, "state": "replay"}, wait)
+            .await;
+        unmarked.map(drop).map_err(|error| failure::fence(&error))
+    }
+}
+
+fn unusable(error: &mongodb::error::Error) -> super::Error {
+    super::Error::Unusable(failure::unreachable(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(payload: &Payload) -> Document {
+        let mut stored =
+            doc! {"lane": "kafka/t/0", "place": "7", "sourceTime": DateTime::from_millis(9), "eventId": "e"};
+        stored.extend(write(payload));
+        stored
+    }
+
+    #[test]
+    fn a_payload_is_read_as_it_was_written() {
+        let document = RawDocumentBuf::try_from(&doc! {"_id": 1, "deep": {"date": DateTime::from_millis(3)}});
+        let document = document.expect("a document");
+        let message = |value: Option<&[u8]>, header: &[u8]| Payload::Message {
+            value: value.map(<[u8]>::to_vec),
+            headers: vec![("content-type".into(), header.to_vec())],
+        };
+        for payload in [
+            message(Some(b"{\"eventId\": \"e\"}"), b"application/json"),
+            message(Some(b"\xff\xfe"), b"\xff"),
+            message(Some(b""), b""),
+            message(None, b""),
+            Payload::Document(document.clone()),
+            Payload::Change(document),
+        ] {
+            let letter = read(&stored(&payload)).expect("a letter");
+            assert_eq!(letter.payload, payload);
+            assert_eq!((letter.place.as_str(), letter.source_time_ms), ("7", 9));
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_not_judged() {
+        let cut = Payload::Oversized {
+            place: String::new(),
+            length: 300_000,
+            sha256: [0; 32],
+            head: vec![b'{'],
+        };
+        assert!(read(&stored(&cut)).expect_err("cut").contains("too large"));
+        let mut damaged = stored(&Payload::Message {
+            value: None,
+            headers: Vec::new(),
+        });
+        damaged.insert("payload", 7);
+        assert!(read(&damaged).expect_err("a number").contains("payload"));
+    }
+}
