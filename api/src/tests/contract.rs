@@ -261,6 +261,7 @@ async fn answers_are_as_described() {
         ("/v1/usage/summary", "organizationId=acme"),
         ("/v1/usage/series", "organizationId=acme&groupBy=agent"),
         ("/v1/usage/breakdown", "organizationId=acme&by=agent&limit=3"),
+        ("/v1/usage/breakdown", "organizationId=acme&by=user&include=teams"),
         ("/v1/usage/table", "scope=platform"),
         ("/v1/usage/me", "organizationId=acme"),
         ("/v1/usage/meta", ""),
