@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::bucket::cover;
 use crate::by::rows_for;
-use crate::cache::{Cache, Weighed};
+use crate::cache::{Cache, CacheKey, Weighed};
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
@@ -25,7 +25,7 @@ use crate::reader::{
 };
 
 /// Remembered sums, by what was asked and the mark of the rows.
-pub(crate) type Parts = Cache<(Query, Mark), Part>;
+pub(crate) type Parts = Cache<Part>;
 
 /// The sums of a part of a range.
 pub(crate) enum Part {
@@ -182,7 +182,8 @@ impl<S: Snapshot> Ask<S> {
 
     async fn part(&self, organization: &str, query: Query) -> Result<Arc<Part>, Problem> {
         let mark = self.mark(organization, &query.cover).await?;
-        let made = self.parts.get_or_make((query.clone(), mark), async {
+        let key = CacheKey::of(&(&query, mark));
+        let made = self.parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
             let mut stream = pin!(self.snapshot.sums(query));
             while let Some(group) = stream.try_next().await? {

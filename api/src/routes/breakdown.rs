@@ -2,8 +2,7 @@
 
 mod teams;
 
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rollup::counters::Sums;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -18,12 +17,10 @@ use crate::by::{By, Row, keyed_object};
 use crate::cursor::{self, Fingerprint};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
-use crate::question::{
-    AGENT, API_KEY, FROM, KIND, MODEL, ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM, TIME_ZONE, TO, USER,
-};
+use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
 use crate::ranking::{Page, Position, Ranked, Ranking, Sort};
 use crate::reader::{Order, Snapshot};
-use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::{Currency, Totals};
 
 /// Rows of a page, unless it is said how many.
@@ -60,7 +57,6 @@ const INCLUDE: Parameter = Parameter::optional(
 /// Ranked rows.
 #[derive(Clone)]
 pub(crate) struct Breakdown {
-    common: Common,
     by: By,
     sort: Sort,
     with_teams: bool,
@@ -106,25 +102,10 @@ struct Other {
 impl Route for Breakdown {
     const PATH: &'static str = "/v1/usage/breakdown";
     const TITLE: &'static str = "Who or what used how much, ranked, in pages";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &ORGANIZATION,
-        &BY,
-        &SORT,
-        &LIMIT,
-        &CURSOR,
-        &INCLUDE,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &USER,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
+        &[&ORGANIZATION, &BY, &SORT, &LIMIT, &CURSOR, &INCLUDE, &USER],
+        DAYS,
+        FILTERS,
     ];
     type Answer = BreakdownAnswer;
 
@@ -132,7 +113,7 @@ impl Route for Breakdown {
         Rule::Organization
     }
 
-    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+    fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem> {
         let by: By = parameters
             .typed(BY.name)?
             .ok_or_else(|| Problem::parameter(BY.name, "this parameter is required"))?;
@@ -156,7 +137,6 @@ impl Route for Breakdown {
             .map(|text| cursor::decode(fingerprint, by.dimensions().len(), text))
             .transpose()?;
         Ok(Self {
-            common,
             by,
             sort,
             with_teams,
@@ -166,14 +146,9 @@ impl Route for Breakdown {
         })
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<BreakdownAnswer, Problem> {
-        let common = &self.common;
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<BreakdownAnswer, Problem> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT) as usize;
-        let page = self.page(ask, self.after.clone(), limit).await?;
+        let page = self.page(common, ask, self.after.clone(), limit).await?;
         let next_cursor = match (&page.other, page.rows.last()) {
             (Some(_), Some(last)) => Some(cursor::encode(self.fingerprint, &last.position)?),
             _ => None,
@@ -185,7 +160,7 @@ impl Route for Breakdown {
             }),
             None => None,
         };
-        let mut teams = self.teams(ask, &page.rows).await?;
+        let mut teams = self.teams(common, ask, &page.rows).await?;
         let row = |ranked: Ranked| {
             let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
             let row = Row {
@@ -205,7 +180,7 @@ impl Route for Breakdown {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
         for (parameter, given) in [(LIMIT, self.limit.is_some()), (CURSOR, self.after.is_some())] {
             if given {
                 return Err(Problem::parameter(
@@ -217,11 +192,12 @@ impl Route for Breakdown {
         let key = self.by.dimensions().iter().map(|dimension| dimension.name());
         let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
         let columns = key.chain(teams).chain(totals_columns()).collect();
-        let rows = match self.with_teams {
-            true => self.clone().lines_with_teams(ask),
-            false => self.lines(ask).await?,
-        };
-        Ok(Sheet { columns, rows })
+        if self.with_teams {
+            let snapshot = ask.snapshot.clone();
+            let lines = self.clone().lines_with_teams(common.clone(), ask);
+            return Ok(Sheet::read_from(columns, snapshot, lines));
+        }
+        self.lines(common, ask, columns).await
     }
 }
 
@@ -229,13 +205,14 @@ impl Breakdown {
     /// So many groups after a position.
     async fn page<S: Snapshot>(
         &self,
+        common: &Common,
         ask: &Ask<S>,
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page, Problem> {
-        let sought = Sought::groups(&self.common.filters, self.by.dimensions());
+        let sought = Sought::groups(&common.filters, self.by.dimensions());
         let mut ranking = Ranking::new(self.sort, after, limit);
-        ask.each(self.common.days.range, &sought, |key, _, sums| {
+        ask.each(common.days.range, &sought, |key, _, sums| {
             Ok(ranking.take(key, sums)?)
         })
         .await?;
@@ -245,6 +222,7 @@ impl Breakdown {
     /// The teams of a page, where they were asked for.
     async fn teams<S: Snapshot>(
         &self,
+        common: &Common,
         ask: &Ask<S>,
         page: &[Ranked],
     ) -> Result<Option<teams::OfUsers>, Problem> {
@@ -252,16 +230,18 @@ impl Breakdown {
             return Ok(None);
         }
         let users = page.iter().map(|ranked| &ranked.position.key);
-        teams::read(&self.common, ask, users).await.map(Some)
+        teams::read(common, ask, users).await.map(Some)
     }
 
     /// Every group as a line of CSV.
     async fn lines<S: Snapshot>(
         &self,
+        common: &Common,
         ask: Ask<S>,
-    ) -> Result<BoxStream<'static, Result<Vec<String>, Problem>>, Problem> {
-        let (sort, range, currency) = (self.sort, self.common.days.range, self.common.currency);
-        let sought = Sought::groups(&self.common.filters, self.by.dimensions());
+        columns: Vec<&'static str>,
+    ) -> Result<Sheet, Problem> {
+        let (sort, range, currency) = (self.sort, common.days.range, common.currency);
+        let sought = Sought::groups(&common.filters, self.by.dimensions());
         if ask.parts(range, &sought).await?.is_some() {
             let mut ranked = Vec::new();
             ask.each(range, &sought, |key, _, sums| {
@@ -273,56 +253,60 @@ impl Breakdown {
             .await?;
             ask.snapshot.finish().await?;
             ranked.sort_unstable();
-            let lines = ranked.into_iter().map(move |ranked| line(ranked, None, currency));
-            return Ok(futures_util::stream::iter(lines).boxed());
+            let lines = ranked
+                .into_iter()
+                .map(move |ranked| line(&ranked, None, currency));
+            let lines = stream::iter(lines).boxed();
+            return Ok(Sheet { columns, lines });
         }
         // Too many for the memory: the store ranks them, and they pass through.
-        Ok(ask
+        let lines = ask
             .stream(range, &sought, Some(Order(sort.counter())))
             .map_err(Problem::from)
             .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
             .and_then(move |group| {
                 let ranked = Ranked::new(sort, group.key, group.counters);
-                std::future::ready(line(ranked, None, currency))
-            })
-            .boxed())
+                std::future::ready(line(&ranked, None, currency))
+            });
+        Ok(Sheet::read_from(columns, ask.snapshot, lines))
     }
 
     /// Every group as a line of CSV with its teams, page by page from one snapshot: a snapshot cannot be
     /// asked for teams while its groups still stream.
-    fn lines_with_teams<S: Snapshot>(self, ask: Ask<S>) -> BoxStream<'static, Result<Vec<String>, Problem>> {
-        let currency = self.common.currency;
+    fn lines_with_teams<S: Snapshot>(
+        self,
+        common: Common,
+        ask: Ask<S>,
+    ) -> impl Stream<Item = Result<Line, Problem>> + Send + 'static {
+        let currency = common.currency;
         let start = Some(None);
-        futures_util::stream::try_unfold((self, ask, start), move |(breakdown, ask, next)| async move {
-            let Some(after) = next else {
-                ask.snapshot.finish().await?;
-                return Ok::<_, Problem>(None);
-            };
-            let page = breakdown.page(&ask, after, CSV_PAGE).await?;
-            let mut teams = breakdown.teams(&ask, &page.rows).await?;
-            let next = page
-                .other
-                .and(page.rows.last())
-                .map(|last| Some(last.position.clone()));
-            let lines = page.rows.into_iter().map(move |ranked| {
-                let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
-                line(ranked, teams, currency)
-            });
-            let lines = futures_util::stream::iter(lines);
-            Ok(Some((lines, (breakdown, ask, next))))
-        })
-        .try_flatten()
-        .boxed()
+        let pages = stream::try_unfold(
+            (self, common, ask, start),
+            move |(breakdown, common, ask, next)| async move {
+                let Some(after) = next else {
+                    return Ok::<_, Problem>(None);
+                };
+                let page = breakdown.page(&common, &ask, after, CSV_PAGE).await?;
+                let mut teams = breakdown.teams(&common, &ask, &page.rows).await?;
+                let last = page.rows.last().map(|last| last.position.clone());
+                let next = page.other.and(last).map(Some);
+                let lines = page.rows.into_iter().map(move |ranked| {
+                    let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
+                    line(&ranked, teams, currency)
+                });
+                Ok(Some((stream::iter(lines), (breakdown, common, ask, next))))
+            },
+        );
+        pages.try_flatten()
     }
 }
 
-fn line(ranked: Ranked, teams: Option<Teams>, currency: Currency) -> Result<Vec<String>, Problem> {
+fn line(ranked: &Ranked, teams: Option<Teams>, currency: Currency) -> Result<Line, Problem> {
     let totals = Totals::of(&ranked.counters.into(), currency)?;
     let teams = teams.map(|teams| teams.cells()).transpose()?;
-    let key = ranked.position.key.iter().map(ToString::to_string);
-    Ok(key
+    Ok(key_cells(&ranked.position.key)
         .chain(teams.into_iter().flatten())
-        .chain(totals_cells(&totals, currency))
+        .chain(totals_cells(&totals))
         .collect())
 }
 
