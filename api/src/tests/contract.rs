@@ -76,6 +76,7 @@ async fn other_methods_and_addresses_and_bodies_are_problems_too() {
         (Method::DELETE, "/v1/usage/summary?organizationId=acme", 405),
         (Method::GET, "/v1/usage", 404),
         (Method::GET, "/v2/usage/summary", 404),
+        (Method::GET, "/docs/nothing", 404),
         (Method::GET, "/v1/usage/summary/", 404),
         (Method::GET, "/../../etc/passwd", 404),
         (Method::POST, "/nothing", 404),
