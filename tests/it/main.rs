@@ -10,7 +10,6 @@ mod faults;
 mod history;
 mod reader_consistency;
 mod reader_contract;
-mod reader_latency;
 mod replicas;
 mod stopped;
 mod world;
