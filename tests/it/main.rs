@@ -10,6 +10,7 @@ mod faults;
 mod history;
 mod reader_consistency;
 mod reader_contract;
+mod reader_routes;
 mod replicas;
 mod stopped;
 mod world;
