@@ -208,12 +208,8 @@ impl Frozen {
                 .filter(|row| row.set == set)
                 .map(|row| {
                     let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
-                    match set {
-                        Set::Organization => {}
-                        Set::Agent => drop(parts.insert(Dimension::Agent, &row.value)),
-                        Set::Model => drop(parts.insert(Dimension::Model, &row.value)),
-                        Set::User => drop(parts.insert(Dimension::User, &row.value)),
-                        Set::Source => drop(parts.insert(Dimension::Source, &row.value)),
+                    if let Some(dimension) = Dimension::of(set) {
+                        parts.insert(dimension, &row.value);
                     }
                     if let Some(provider) = &row.provider {
                         parts.insert(Dimension::Provider, provider);

@@ -18,7 +18,7 @@ use crate::cursor::{self, Fingerprint};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
 use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
-use crate::ranking::{Page, Position, Ranked, Ranking, Sort};
+use crate::ranking::{Page, Position, Ranked, Sort};
 use crate::reader::{Order, Snapshot};
 use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::{Currency, Totals};
@@ -211,12 +211,8 @@ impl Breakdown {
         limit: usize,
     ) -> Result<Page, Problem> {
         let sought = Sought::groups(&common.filters, self.by.dimensions());
-        let mut ranking = Ranking::new(self.sort, after, limit);
-        ask.each(common.days.range, &sought, |key, _, sums| {
-            Ok(ranking.take(key, sums)?)
-        })
-        .await?;
-        Ok(ranking.finish())
+        ask.page(common.days.range, &sought, self.sort, after, limit)
+            .await
     }
 
     /// The teams of a page, where they were asked for.
@@ -242,24 +238,13 @@ impl Breakdown {
     ) -> Result<Sheet, Problem> {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
         let sought = Sought::groups(&common.filters, self.by.dimensions());
-        if ask.parts(range, &sought).await?.is_some() {
-            let mut ranked = Vec::new();
-            ask.each(range, &sought, |key, _, sums| {
-                if !sums.is_zero() {
-                    ranked.push(Ranked::new(sort, key.clone(), sums.narrow()?));
-                }
-                Ok(())
-            })
-            .await?;
+        if let Some(part) = ask.ranked(range, &sought, sort).await? {
             ask.snapshot.finish().await?;
-            ranked.sort_unstable();
-            let lines = ranked
-                .into_iter()
-                .map(move |ranked| line(&ranked, None, currency));
+            let lines = (0..part.ranked().len()).map(move |at| line(&part.ranked()[at], None, currency));
             let lines = stream::iter(lines).boxed();
             return Ok(Sheet { columns, lines });
         }
-        // Too many for the memory: the store ranks them, and they pass through.
+        // Not held in memory: the store ranks them, and they pass through.
         let lines = ask
             .stream(range, &sought, Some(Order(sort.counter())))
             .map_err(Problem::from)

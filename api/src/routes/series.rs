@@ -18,7 +18,7 @@ use crate::by::{By, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
-use crate::ranking::{Ranking, Sort};
+use crate::ranking::Sort;
 use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::Totals;
@@ -262,10 +262,7 @@ impl Series {
         };
         let range = common.days.range;
         let sought = Sought::groups(&common.filters, by.dimensions());
-        let mut ranking = Ranking::new(Sort::Cost, None, GROUPS);
-        ask.each(range, &sought, |key, _, sums| Ok(ranking.take(key, sums)?))
-            .await?;
-        let page = ranking.finish();
+        let page = ask.page(range, &sought, Sort::Cost, None, GROUPS).await?;
         let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
         let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
         if !largest.is_empty() {

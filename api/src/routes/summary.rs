@@ -8,12 +8,11 @@ use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
 use crate::ask::{Ask, Sought};
-use crate::by::is_sentinel;
+use crate::by::{By, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
-use crate::range::Range;
-use crate::reader::{Dimension, Snapshot};
+use crate::reader::{Dimension, Key, Snapshot};
 use crate::route::{Common, Line, Route, Sheet, cost_cell, text_cell, totals_cells, totals_columns};
 use crate::totals::{Money, Totals};
 
@@ -129,15 +128,14 @@ impl Route for Me {
 async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (totals, previous, active_users, active_agents, unattributed) = tokio::try_join!(
+    let (totals, previous, active_users, agents) = tokio::try_join!(
         ask.total(range, &common.filters),
         ask.total(before, &common.filters),
-        active(common, ask, Dimension::User),
-        active(common, ask, Dimension::Agent),
-        unattributed(common, ask, range),
+        active_users(common, ask),
+        agents(common, ask),
     )?;
     let totals = common.totals(&totals)?;
-    let unattributed = common.totals(&unattributed)?;
+    let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
         Grant::Own { subject, .. } => Some(subject.clone()),
         _ => None,
@@ -153,7 +151,7 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
             totals: common.totals(&previous)?,
         },
         active_users,
-        active_agents,
+        active_agents: agents.active,
         unattributed: Unattributed {
             requests: unattributed.get(Counter::Requests),
             total_tokens: unattributed.get(Counter::TotalTokens),
@@ -165,33 +163,46 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
     })
 }
 
-/// How many named values of a dimension had requests.
-async fn active<S: Snapshot>(common: &Common, ask: &Ask<S>, dimension: Dimension) -> Result<u64, Problem> {
-    let group_by = [dimension];
+/// How many named users had requests.
+async fn active_users<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<u64, Problem> {
     let sought = Sought {
         counters: &[Counter::Requests],
-        ..Sought::groups(&common.filters, &group_by)
+        ..Sought::groups(&common.filters, By::User.dimensions())
     };
     let mut count = 0;
     ask.each(common.days.range, &sought, |key, _, sums| {
-        let named = key.iter().all(|part| !is_sentinel(part));
-        count += u64::from(named && sums[Counter::Requests] > 0);
+        count += u64::from(is_active(key, sums));
         Ok(())
     })
     .await?;
     Ok(count)
 }
 
-/// What no agent is named for.
-async fn unattributed<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
-    let mut filters = common.filters.clone();
-    let excluded = filters
-        .insert(Dimension::Agent, vec![UNATTRIBUTED.to_owned()])
-        .is_some_and(|agents| agents.iter().all(|agent| agent != UNATTRIBUTED));
-    if excluded {
-        return Ok(Sums::default());
-    }
-    ask.total(range, &filters).await
+/// What is told about agents.
+#[derive(Default)]
+struct Agents {
+    /// How many named ones had requests.
+    active: u64,
+    /// What none is named for.
+    unattributed: Sums,
+}
+
+async fn agents<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Agents, Problem> {
+    let sought = Sought::groups(&common.filters, By::Agent.dimensions());
+    let mut agents = Agents::default();
+    ask.each(common.days.range, &sought, |key, _, sums| {
+        agents.active += u64::from(is_active(key, sums));
+        if key.iter().any(|part| **part == *UNATTRIBUTED) {
+            agents.unattributed.merge(sums);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(agents)
+}
+
+fn is_active(key: &Key, sums: &Sums) -> bool {
+    key.iter().all(|part| !is_sentinel(part)) && sums[Counter::Requests] > 0
 }
 
 /// A line for each span. What is only known of the current one is an empty cell in the other.

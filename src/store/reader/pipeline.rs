@@ -152,7 +152,7 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
         // Keys and filters at once are rare: then rows are scanned.
         let at = |dimension| query.group_by.iter().position(|grouped| *grouped == dimension);
         let provider = at(Dimension::Provider);
-        let value = at(dimension(set)?)?;
+        let value = at(Dimension::of(set)?)?;
         let whole = query.filters.is_empty() && (set == Set::Model) == provider.is_some();
         return whole.then(|| {
             keys.iter()
@@ -171,26 +171,15 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
             )
         }
         Set::Agent | Set::User | Set::Source => {
-            Some(of(dimension(set)?)?.map(|value| (value, None)).collect())
+            Some(of(Dimension::of(set)?)?.map(|value| (value, None)).collect())
         }
-    }
-}
-
-/// The dimension whose value a set's rows carry.
-fn dimension(set: Set) -> Option<Dimension> {
-    match set {
-        Set::Organization => None,
-        Set::Agent => Some(Dimension::Agent),
-        Set::Model => Some(Dimension::Model),
-        Set::User => Some(Dimension::User),
-        Set::Source => Some(Dimension::Source),
     }
 }
 
 /// The field that holds a dimension.
 fn field(rows: Rows, named: Dimension) -> &'static str {
     match rows {
-        Rows::Rollups(set) if dimension(set) == Some(named) => "value",
+        Rows::Rollups(set) if Dimension::of(set) == Some(named) => "value",
         Rows::Rollups(_) | Rows::Ledger => named.name(),
     }
 }
