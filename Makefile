@@ -2,6 +2,7 @@
 #              SOURCE=kafka (default change-stream), RATE=200 requests/s, DURATION=30s (default: no end),
 #              DEMO="--trace FILE" and other flags (--help)
 # make test    all tests, against real servers that they start themselves
+# make bench-reader   how long the reader takes over a million daily rows, as a table
 # make check   formatting, lints, licences, documentation
 # make setup   only installs what the demo needs
 
@@ -10,7 +11,7 @@ SOURCE ?= change-stream
 RATE ?= 200
 DEMO ?=
 
-.PHONY: help demo test check setup
+.PHONY: help demo test bench-reader check setup
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -26,6 +27,11 @@ demo: setup
 test:
 	@deploy/setup.sh test
 	cargo test --workspace
+
+# The table goes to the standard output, everything else to the standard error.
+bench-reader:
+	@deploy/setup.sh mongodb
+	@cargo bench --bench reader
 
 check:
 	@deploy/setup.sh build

@@ -19,13 +19,13 @@ use utoipa::ToSchema;
 
 use crate::access::Caller;
 use crate::ask::Ask;
-use crate::cache::Weighed;
+use crate::cache::{CacheKey, Weighed};
 use crate::parameter::Parameters;
 use crate::problem::{Kind, Problem};
 use crate::question::{Days, filters};
 use crate::range::Preset;
-use crate::reader::{Freshness, Gap, Mark, Reader, Snapshot};
-use crate::route::{Common, Route, Sheet};
+use crate::reader::{Freshness, Gap, Reader, Snapshot};
+use crate::route::{Common, Line, Route, Sheet};
 use crate::router::App;
 
 /// The instant up to which everything is in the answer, also where the body is left out.
@@ -33,18 +33,8 @@ pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of")
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-/// Rows of CSV that are sent at once.
-const CSV_ROWS: usize = 256;
-
-/// Everything that an answer depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct AnswerKey {
-    path: &'static str,
-    question: String,
-    today: NaiveDate,
-    mark: Mark,
-    gaps: Vec<Gap>,
-}
+/// Lines of CSV that are sent at once.
+const CSV_LINES: usize = 256;
 
 /// An answer without the parts that change while the rows do not.
 pub(crate) struct Rendered {
@@ -226,7 +216,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let grant = caller.grant(Q::rule(&parameters), parameters.one("organizationId"))?;
     let now = app.clock.now();
     let today = app.settings.calendar.day_of(now);
-    let common = Common {
+    let mut common = Common {
         grant,
         days: Days::parse(&parameters, &app.settings.calendar, today)?,
         filters: filters(&parameters),
@@ -234,15 +224,15 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
         limits: app.settings.limits.clone(),
         excluded: app.settings.excluded_organizations.clone(),
     };
-    let question = format!("{:?} {parameters:?}", common.grant);
-    let route = Q::parse(&parameters, common)?;
+    let grant = common.grant.clone();
+    let route = Q::parse(&parameters, &mut common)?;
     let freshness = app.gate.freshness().await?;
     let fresh = Fresh::new(&freshness, now);
     let ask = async || {
         Ok::<_, Problem>(Ask {
             snapshot: app.gate.snapshot().await?,
             freshness: Arc::clone(&freshness),
-            scope: route.common().scope(),
+            scope: common.scope(),
             today,
             zone: app.settings.calendar.zone_name(),
             granularities: Arc::clone(&app.granularities),
@@ -254,22 +244,17 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let mut response = match format {
         Format::Csv => {
             let _permit = app.permit().await?;
-            csv(route.sheet(ask().await?).await?).await?
+            csv(route.sheet(&common, ask().await?).await?).await?
         }
         Format::Json => {
-            let gaps = gaps(&freshness, &route.common().days, &app.settings.calendar);
-            let key = AnswerKey {
-                path: Q::PATH,
-                question,
-                today,
-                mark: freshness.mark,
-                gaps: gaps.clone(),
-            };
+            let gaps = gaps(&freshness, &common.days, &app.settings.calendar);
+            // Everything that an answer depends on: above all, who may see it.
+            let key = CacheKey::of(&(Q::PATH, &grant, &parameters, today, freshness.mark, &gaps));
             let made = app.answers.get_or_make(key, async {
                 let _permit = app.permit().await?;
                 let ask = ask().await?;
-                let answer = route.answer(&ask).await?;
-                let rendered = render(route.common(), ask.zone, &answer, gaps)?;
+                let answer = route.answer(&common, &ask).await?;
+                let rendered = render(&common, ask.zone, &answer, gaps)?;
                 ask.snapshot.finish().await?;
                 Ok::<_, Problem>(rendered)
             });
@@ -361,9 +346,9 @@ fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 /// is a proper error; what fails later breaks the response off, and is never a shorter table.
 async fn csv(sheet: Sheet) -> Result<Response, Problem> {
     let head = line_block(&[sheet.columns])?;
-    let mut blocks = sheet.rows.chunks(CSV_ROWS).map(|rows| {
-        let rows: Vec<Vec<String>> = rows.into_iter().collect::<Result<_, _>>()?;
-        line_block(&rows)
+    let mut blocks = sheet.lines.chunks(CSV_LINES).map(|lines| {
+        let lines: Vec<Line> = lines.into_iter().collect::<Result<_, _>>()?;
+        line_block(&lines)
     });
     let first = blocks.next().await.transpose()?;
     let start = futures_util::stream::iter([Ok(head)].into_iter().chain(first.map(Ok)));

@@ -10,27 +10,29 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use futures_util::{Stream, TryStreamExt};
 use rollup::counters::{Counter, Sums};
-use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::bucket::cover;
 use crate::by::rows_for;
-use crate::cache::{Cache, Weighed};
+use crate::cache::{Cache, CacheKey, Weighed};
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
+use crate::ranking::{Page, Position, Ranked, Ranking, Sort};
 use crate::reader::{
     Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
 };
 
 /// Remembered sums, by what was asked and the mark of the rows.
-pub(crate) type Parts = Cache<(Query, Mark), Part>;
+pub(crate) type Parts = Cache<Part>;
 
-/// The sums of a part of a range.
+/// What is remembered of a range.
 pub(crate) enum Part {
-    /// Every group.
+    /// Every group of a part of it.
     Groups(Vec<Group>),
+    /// Every group with usage of the whole of it, ranked.
+    Ranked(Vec<Ranked>),
     /// More groups than are kept in memory.
     TooLarge,
 }
@@ -40,24 +42,36 @@ impl Part {
     pub(crate) fn groups(&self) -> &[Group] {
         match self {
             Part::Groups(groups) => groups,
-            Part::TooLarge => &[],
+            Part::Ranked(_) | Part::TooLarge => &[],
+        }
+    }
+
+    /// The ranked groups, as far as they are held.
+    pub(crate) fn ranked(&self) -> &[Ranked] {
+        match self {
+            Part::Ranked(ranked) => ranked,
+            Part::Groups(_) | Part::TooLarge => &[],
         }
     }
 }
 
 impl Weighed for Part {
     fn weight(&self) -> usize {
-        self.groups().iter().map(group_bytes).sum()
+        let groups: usize = self.groups().iter().map(group_bytes).sum();
+        let ranked = self.ranked().iter();
+        let ranked: usize = ranked
+            .map(|ranked| size_of::<Ranked>() + key_bytes(&ranked.position.key))
+            .sum();
+        groups + ranked
     }
 }
 
 fn group_bytes(group: &Group) -> usize {
-    let key: usize = group
-        .key
-        .iter()
-        .map(|part| part.len() + size_of::<Box<str>>())
-        .sum();
-    size_of::<Group>() + key
+    size_of::<Group>() + key_bytes(&group.key)
+}
+
+fn key_bytes(key: &Key) -> usize {
+    key.iter().map(|part| part.len() + size_of::<Box<str>>()).sum()
 }
 
 /// What is sought in a range.
@@ -140,6 +154,60 @@ impl<S: Snapshot> Ask<S> {
             .try_for_each(|(key, sums)| take(key, None, &sums))
     }
 
+    /// So many groups after a position, and what the others come to.
+    pub(crate) async fn page(
+        &self,
+        range: Range,
+        sought: &Sought<'_>,
+        sort: Sort,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        if let Some(part) = self.ranked(range, sought, sort).await? {
+            return Ok(Page::of(part.ranked(), after.as_ref(), limit));
+        }
+        let mut ranking = Ranking::new(sort, after, limit);
+        self.each(range, sought, |key, _, sums| Ok(ranking.take(key, sums)?))
+            .await?;
+        Ok(ranking.finish())
+    }
+
+    /// All groups with usage, ranked. `None`: they do not fit in memory, or are as quickly read as looked up.
+    pub(crate) async fn ranked(
+        &self,
+        range: Range,
+        sought: &Sought<'_>,
+        sort: Sort,
+    ) -> Result<Option<Arc<Part>>, Problem> {
+        let Some(organization) = self.remembered(sought) else {
+            return Ok(None);
+        };
+        let mut depends_on = Vec::new();
+        for range in self.split(range) {
+            let query = self.query(range, sought);
+            let mark = self.mark(organization, &query.cover).await?;
+            depends_on.push((query, mark));
+        }
+        let key = CacheKey::of(&(sort, depends_on));
+        let made = self.parts.get_or_make(key, async {
+            if self.parts(range, sought).await?.is_none() {
+                return Ok::<_, Problem>(Part::TooLarge);
+            }
+            let mut ranked = Vec::new();
+            self.each(range, sought, |key, _, sums| {
+                if !sums.is_zero() {
+                    ranked.push(Ranked::new(sort, key.clone(), sums.narrow()?));
+                }
+                Ok(())
+            })
+            .await?;
+            ranked.sort_unstable();
+            Ok(Part::Ranked(ranked))
+        });
+        let made = Box::pin(made).await?;
+        Ok(matches!(*made, Part::Ranked(_)).then_some(made))
+    }
+
     /// The groups straight from the store, over the whole range.
     pub(crate) fn stream(
         &self,
@@ -161,28 +229,44 @@ impl<S: Snapshot> Ask<S> {
         range: Range,
         sought: &Sought<'_>,
     ) -> Result<Option<Vec<Arc<Part>>>, Problem> {
-        let Scope::Organizations(organizations) = &self.scope else {
+        let Some(organization) = self.remembered(sought) else {
             return Ok(None);
         };
-        let ([organization], false) = (organizations.as_slice(), is_total(sought)) else {
-            return Ok(None);
-        };
-        let (past, current) = range.split(self.today);
-        let part = async |range: Option<Range>| match range {
-            Some(range) => Box::pin(self.part(organization, self.query(range, sought)))
-                .await
-                .map(Some),
-            None => Ok(None),
-        };
-        let (past, current) = tokio::try_join!(part(past), part(current))?;
-        let parts: Vec<_> = past.into_iter().chain(current).collect();
+        let mut parts = Vec::new();
+        for range in self.split(range) {
+            parts.push(Box::pin(self.part(organization, self.query(range, sought))).await?);
+        }
         let fits = parts.iter().all(|part| matches!(**part, Part::Groups(_)));
         Ok(fits.then_some(parts))
     }
 
+    /// The days before today, and those from today on.
+    fn split(&self, range: Range) -> impl Iterator<Item = Range> + use<S> {
+        let (past, current) = range.split(self.today);
+        past.into_iter().chain(current)
+    }
+
+    /// Whose sums these are, where it is worth to remember them: those of one organization that are not read
+    /// as quickly as looked up. One row per period is, and so are rows that a filter names.
+    fn remembered(&self, sought: &Sought<'_>) -> Option<&str> {
+        let Scope::Organizations(organizations) = &self.scope else {
+            return None;
+        };
+        let [organization] = organizations.as_slice() else {
+            return None;
+        };
+        let dimensions = sought.filters.keys().chain(sought.group_by).copied();
+        let is_few = match rows_for(dimensions) {
+            Rows::Rollups(set) => Dimension::of(set).is_none_or(|own| sought.filters.contains_key(&own)),
+            Rows::Ledger => sought.filters.contains_key(&Dimension::User),
+        };
+        (!is_few).then_some(organization)
+    }
+
     async fn part(&self, organization: &str, query: Query) -> Result<Arc<Part>, Problem> {
         let mark = self.mark(organization, &query.cover).await?;
-        let made = self.parts.get_or_make((query.clone(), mark), async {
+        let key = CacheKey::of(&(&query, mark));
+        let made = self.parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
             let mut stream = pin!(self.snapshot.sums(query));
             while let Some(group) = stream.try_next().await? {
@@ -227,10 +311,4 @@ impl<S: Snapshot> Ask<S> {
             row_limit: self.row_limit,
         }
     }
-}
-
-/// Whether one row per period answers it.
-fn is_total(sought: &Sought<'_>) -> bool {
-    let dimensions = sought.filters.keys().chain(sought.group_by).copied();
-    rows_for(dimensions) == Rows::Rollups(Set::Organization)
 }

@@ -45,39 +45,30 @@ pub(crate) fn buckets(range: Range, granularity: Granularity, today: NaiveDate) 
 /// The fewest stored periods that cover a range exactly. Where sums are wanted per bucket, no period
 /// reaches over the edge of one.
 pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
-    let usable = |period: Period| match bucket {
-        None => true,
-        Some(bucket) => {
-            period.granularity() <= bucket
-                && Period::holding(bucket, period.first_day()) == Period::holding(bucket, period.last_day())
-        }
-    };
-    let days: Vec<NaiveDate> = range
-        .from
-        .iter_days()
-        .take_while(|day| *day <= range.to)
+    let mut longer: Vec<(Granularity, Vec<Place>)> = stored
+        .iter()
+        .filter(|granularity| **granularity > Granularity::Daily)
+        .map(|granularity| (*granularity, whole_periods(range, *granularity, bucket)))
         .collect();
-    // From the end: the fewest rows that cover the rest, and the period to start with.
-    let mut best: Vec<(usize, Granularity)> = vec![(0, Granularity::Daily); days.len() + 1];
-    for at in (0..days.len()).rev() {
-        best[at] = (best[at + 1].0 + 1, Granularity::Daily);
-        for &granularity in stored
-            .iter()
-            .filter(|granularity| **granularity > Granularity::Daily)
-        {
-            let period = Period::holding(granularity, days[at]);
-            let next = at + (period.last_day() - days[at]).num_days().unsigned_abs() as usize + 1;
-            let fits = period.first_day() == days[at] && next <= days.len() && usable(period);
-            if fits && best[next].0 < best[at].0 {
-                best[at] = (best[next].0 + 1, granularity);
+    let days = range.days() as usize;
+    // From the end: the fewest rows that cover the rest, the period to start with, and where it ends. Among
+    // equals the longest.
+    let mut best: Vec<(usize, Granularity, usize)> = vec![(0, Granularity::Daily, 0); days + 1];
+    for at in (0..days).rev() {
+        best[at] = (best[at + 1].0 + 1, Granularity::Daily, at + 1);
+        for (granularity, places) in &mut longer {
+            if let Some(place) = places.pop_if(|place| place.start == at)
+                && best[place.end].0 < best[at].0
+            {
+                best[at] = (best[place.end].0 + 1, *granularity, place.end);
             }
         }
     }
     let mut spans: Vec<Span> = Vec::new();
-    let mut day = range.from;
     let mut at = 0;
-    while at < days.len() {
-        let period = Period::holding(best[at].1, day);
+    while at < days {
+        let (_, granularity, end) = best[at];
+        let period = Period::holding(granularity, range.from + Days::new(at as u64));
         match spans.last_mut() {
             Some(span) if span.last.next() == period => span.last = period,
             _ => spans.push(Span {
@@ -85,10 +76,39 @@ pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granula
                 last: period,
             }),
         }
-        day = period.last_day() + Days::new(1);
-        at = (day - range.from).num_days().unsigned_abs() as usize;
+        at = end;
     }
     spans
+}
+
+/// Where a period lies, in days from the begin of a range: its first day, and the day after its last.
+struct Place {
+    start: usize,
+    end: usize,
+}
+
+/// The periods of this granularity that lie in a range as a whole, and in one bucket each.
+fn whole_periods(range: Range, granularity: Granularity, bucket: Option<Granularity>) -> Vec<Place> {
+    let in_one_bucket = |period: Period| {
+        bucket.is_none_or(|bucket| {
+            granularity <= bucket
+                && Period::holding(bucket, period.first_day()) == Period::holding(bucket, period.last_day())
+        })
+    };
+    let first = Period::holding(granularity, range.from);
+    std::iter::successors(Some(first), |period| Some(period.next()))
+        .skip_while(|period| period.first_day() < range.from)
+        .take_while(|period| period.last_day() <= range.to)
+        .filter(|period| in_one_bucket(*period))
+        .map(|period| {
+            let start = (period.first_day() - range.from).num_days().unsigned_abs() as usize;
+            let length = (period.last_day() - period.first_day()).num_days().unsigned_abs() as usize;
+            Place {
+                start,
+                end: start + length + 1,
+            }
+        })
+        .collect()
 }
 
 impl Span {

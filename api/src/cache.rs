@@ -4,17 +4,18 @@
 //! ever invalidated: when a row changes, whichever process changed it, the mark changes, the old entry is
 //! not asked for again, and makes room when room is needed.
 
+use std::fmt::{self, Debug, Write};
 use std::future::Future;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use prometheus::IntCounterVec;
+use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 /// What an entry takes besides its value: its key, its slot, its share of the table.
-const ENTRY_BYTES: usize = 512;
+const ENTRY_BYTES: usize = 256;
 /// One value may take one part in so many of the whole.
 const LARGEST_SHARE: usize = 4;
 
@@ -24,6 +25,26 @@ pub(crate) trait Weighed {
     fn weight(&self) -> usize;
 }
 
+/// Stands for everything that a value depends on, however long that is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CacheKey([u8; 32]);
+
+impl CacheKey {
+    /// The key of what this shows, which must be all of it.
+    pub(crate) fn of(dependencies: &impl Debug) -> Self {
+        struct Shown(Sha256);
+        impl Write for Shown {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.update(text);
+                Ok(())
+            }
+        }
+        let mut shown = Shown(Sha256::new());
+        write!(shown, "{dependencies:?}").expect("a hash takes everything");
+        Self(shown.0.finalize().into())
+    }
+}
+
 struct Slot<V> {
     cell: OnceCell<Arc<V>>,
     used: AtomicU64,
@@ -31,15 +52,15 @@ struct Slot<V> {
 }
 
 /// Values by key, the least recently used of them dropped when they take too much room.
-pub(crate) struct Cache<K, V> {
-    slots: DashMap<K, Arc<Slot<V>>>,
+pub(crate) struct Cache<V> {
+    slots: DashMap<CacheKey, Arc<Slot<V>>>,
     capacity: usize,
     bytes: AtomicUsize,
     tick: AtomicU64,
     lookups: IntCounterVec,
 }
 
-impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
+impl<V: Weighed> Cache<V> {
     /// A cache of so many bytes that counts its lookups under the label `hit` or `miss`.
     pub(crate) fn new(capacity: usize, lookups: IntCounterVec) -> Self {
         Self {
@@ -60,13 +81,13 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
     /// same time share one making. A failure is not remembered.
     pub(crate) async fn get_or_make<E>(
         &self,
-        key: K,
+        key: CacheKey,
         make: impl Future<Output = Result<V, E>>,
     ) -> Result<Arc<V>, E> {
         // The makings of answers are large: they are moved by their address.
         let make = Box::pin(make);
         let now = self.tick.fetch_add(1, Ordering::Relaxed);
-        let slot = self.slot(&key);
+        let slot = self.slot(key);
         slot.used.store(now, Ordering::Relaxed);
         let mut made = false;
         let result = slot.cell.get_or_try_init(async || {
@@ -78,18 +99,18 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
             .with_label_values(&[if made { "miss" } else { "hit" }])
             .inc();
         match &result {
-            Ok(value) if made => self.charge(&key, &slot, value.weight()),
+            Ok(value) if made => self.charge(key, &slot, value.weight()),
             Ok(_) => {}
-            Err(_) => self.remove(&key, |slot| !slot.cell.initialized()),
+            Err(_) => self.remove(key, |slot| !slot.cell.initialized()),
         }
         result
     }
 
-    fn slot(&self, key: &K) -> Arc<Slot<V>> {
-        if let Some(slot) = self.slots.get(key) {
+    fn slot(&self, key: CacheKey) -> Arc<Slot<V>> {
+        if let Some(slot) = self.slots.get(&key) {
             return Arc::clone(&slot);
         }
-        let slot = self.slots.entry(key.clone()).or_insert_with(|| {
+        let slot = self.slots.entry(key).or_insert_with(|| {
             self.bytes.fetch_add(ENTRY_BYTES, Ordering::Relaxed);
             Arc::new(Slot {
                 cell: OnceCell::new(),
@@ -100,9 +121,9 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
         Arc::clone(&slot)
     }
 
-    fn charge(&self, key: &K, slot: &Arc<Slot<V>>, weight: usize) {
+    fn charge(&self, key: CacheKey, slot: &Arc<Slot<V>>, weight: usize) {
         // Under the entry's lock: a slot that has been dropped meanwhile takes no room any more.
-        if let Some(kept) = self.slots.get(key).filter(|kept| Arc::ptr_eq(kept, slot)) {
+        if let Some(kept) = self.slots.get(&key).filter(|kept| Arc::ptr_eq(kept, slot)) {
             kept.bytes.fetch_add(weight, Ordering::Relaxed);
             self.bytes.fetch_add(weight, Ordering::Relaxed);
         }
@@ -114,8 +135,8 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
         }
     }
 
-    fn remove(&self, key: &K, when: impl Fn(&Slot<V>) -> bool) {
-        if let Some((_, slot)) = self.slots.remove_if(key, |_, slot| when(slot)) {
+    fn remove(&self, key: CacheKey, when: impl Fn(&Slot<V>) -> bool) {
+        if let Some((_, slot)) = self.slots.remove_if(&key, |_, slot| when(slot)) {
             self.bytes
                 .fetch_sub(slot.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -123,17 +144,17 @@ impl<K: Eq + Hash + Clone, V: Weighed> Cache<K, V> {
 
     /// Drops the least recently used until a quarter of the room is free.
     fn shrink(&self) {
-        let mut ages: Vec<(u64, K)> = self
+        let mut ages: Vec<(u64, CacheKey)> = self
             .slots
             .iter()
-            .map(|entry| (entry.value().used.load(Ordering::Relaxed), entry.key().clone()))
+            .map(|entry| (entry.value().used.load(Ordering::Relaxed), *entry.key()))
             .collect();
         ages.sort_unstable_by_key(|(used, _)| *used);
         for (_, key) in ages {
             if self.bytes.load(Ordering::Relaxed) <= self.capacity / 4 * 3 {
                 break;
             }
-            self.remove(&key, |_| true);
+            self.remove(key, |_| true);
         }
     }
 }
@@ -151,7 +172,7 @@ mod tests {
         }
     }
 
-    fn cache(capacity: usize) -> Cache<u32, Heavy> {
+    fn cache(capacity: usize) -> Cache<Heavy> {
         let options = prometheus::Opts::new("lookups", "Lookups.");
         Cache::new(
             capacity,
@@ -159,9 +180,9 @@ mod tests {
         )
     }
 
-    async fn ask(cache: &Cache<u32, Heavy>, key: u32, weight: usize) -> bool {
+    async fn ask(cache: &Cache<Heavy>, key: u32, weight: usize) -> bool {
         let mut made = false;
-        let value = cache.get_or_make(key, async {
+        let value = cache.get_or_make(CacheKey::of(&key), async {
             made = true;
             Ok::<_, Infallible>(Heavy(weight))
         });
@@ -198,7 +219,9 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_not_remembered() {
         let cache = cache(100_000);
-        let failed = cache.get_or_make(1, async { Err::<Heavy, _>("down") }).await;
+        let failed = cache
+            .get_or_make(CacheKey::of(&1), async { Err::<Heavy, _>("down") })
+            .await;
         assert_eq!(failed.err(), Some("down"));
         assert_eq!(cache.bytes.load(Ordering::Relaxed), 0);
         assert!(ask(&cache, 1, 1).await);
@@ -211,12 +234,12 @@ mod tests {
             *made = true;
         };
         let (mut first, mut second) = (false, false);
-        let one = cache.get_or_make(7, async {
+        let one = cache.get_or_make(CacheKey::of(&7), async {
             tokio::task::yield_now().await;
             slow(&mut first);
             Ok::<_, Infallible>(Heavy(1))
         });
-        let other = cache.get_or_make(7, async {
+        let other = cache.get_or_make(CacheKey::of(&7), async {
             slow(&mut second);
             Ok::<_, Infallible>(Heavy(1))
         });

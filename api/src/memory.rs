@@ -1,7 +1,7 @@
 //! A ledger in memory: events go through the real fold, and questions to its rows.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -208,12 +208,8 @@ impl Frozen {
                 .filter(|row| row.set == set)
                 .map(|row| {
                     let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
-                    match set {
-                        Set::Organization => {}
-                        Set::Agent => drop(parts.insert(Dimension::Agent, &row.value)),
-                        Set::Model => drop(parts.insert(Dimension::Model, &row.value)),
-                        Set::User => drop(parts.insert(Dimension::User, &row.value)),
-                        Set::Source => drop(parts.insert(Dimension::Source, &row.value)),
+                    if let Some(dimension) = Dimension::of(set) {
+                        parts.insert(dimension, &row.value);
                     }
                     if let Some(provider) = &row.provider {
                         parts.insert(Dimension::Provider, provider);
@@ -228,6 +224,11 @@ impl Frozen {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
+        let filters: Vec<(Dimension, BTreeSet<&str>)> = query
+            .filters
+            .iter()
+            .map(|(dimension, values)| (*dimension, values.iter().map(String::as_str).collect()))
+            .collect();
         let mut read = 0;
         let mut groups: BTreeMap<(Key, Option<Period>), Sums> = BTreeMap::new();
         for (organization, period, parts, sums) in self.rows(query.rows) {
@@ -237,10 +238,9 @@ impl Frozen {
                     .cover
                     .iter()
                     .any(|span| span.first <= period && period <= span.last)
-                && query
-                    .filters
+                && filters
                     .iter()
-                    .all(|(dimension, values)| values.iter().any(|value| value == part(dimension)));
+                    .all(|(dimension, values)| values.contains(part(dimension)));
             let key: Key = query
                 .group_by
                 .iter()

@@ -22,7 +22,7 @@ const BEARER: &str = "bearer";
 pub(crate) struct Described {
     pub(crate) path: &'static str,
     title: &'static str,
-    parameters: &'static [&'static Parameter],
+    parameters: &'static [&'static [&'static Parameter]],
     answer: String,
     schemas: Vec<(String, RefOr<Schema>)>,
 }
@@ -94,7 +94,7 @@ fn operation(route: &Described, zone: &str) -> OperationBuilder {
             "304",
             fresh_headers(ResponseBuilder::new().description("The caller has this answer already.")),
         );
-    for parameter in route.parameters {
+    for parameter in route.parameters.iter().copied().flatten() {
         operation = operation.parameter(described(parameter, zone));
     }
     for (status, description) in [

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, Request};
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -37,6 +37,10 @@ pub(crate) fn router(document: OpenApi) -> Router {
 
 async fn guarded(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    // The pages of the routes say it in their own way.
+    if response.status() == StatusCode::NOT_FOUND && !response.headers().contains_key(header::CONTENT_TYPE) {
+        response = Problem::new(Kind::NotFound, "there is no such file").into_response();
+    }
     response
         .headers_mut()
         .insert(header::CONTENT_SECURITY_POLICY, POLICY);

@@ -159,7 +159,7 @@ pub(crate) struct Parameters(Vec<(&'static str, String)>);
 
 impl Parameters {
     /// Parses the query string of a request for a route with these parameters.
-    pub(crate) fn parse(query: Option<&str>, table: &[&Parameter]) -> Result<Self, Problem> {
+    pub(crate) fn parse(query: Option<&str>, table: &[&[&Parameter]]) -> Result<Self, Problem> {
         let mut values: Vec<(&'static str, String)> = Vec::new();
         for pair in query
             .unwrap_or_default()
@@ -169,7 +169,8 @@ impl Parameters {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name =
                 decode(name).ok_or_else(|| Problem::parameter(name, "expected a percent-encoded name"))?;
-            let Some(parameter) = table.iter().find(|parameter| parameter.name == name) else {
+            let known = || table.iter().copied().flatten();
+            let Some(parameter) = known().find(|parameter| parameter.name == name) else {
                 return Err(Problem::parameter(
                     &name,
                     "there is no parameter of this name here",
@@ -196,6 +197,8 @@ impl Parameters {
         let parameters = Self(values);
         match table
             .iter()
+            .copied()
+            .flatten()
             .find(|p| p.required && parameters.one(p.name).is_none())
         {
             Some(missing) => Err(Problem::parameter(missing.name, "this parameter is required")),
@@ -257,7 +260,7 @@ mod tests {
     ];
 
     fn refused(query: &str) -> String {
-        let problem = Parameters::parse(Some(query), TABLE).expect_err(query);
+        let problem = Parameters::parse(Some(query), &[TABLE]).expect_err(query);
         assert_eq!(problem.status(), 400, "{query}");
         problem.at_fault().expect("a parameter").to_owned()
     }
@@ -266,7 +269,7 @@ mod tests {
     fn what_is_well_formed_is_taken_as_it_is() {
         let query =
             "organizationId=a%2Fb+c&agentSlug=x&agentSlug=__unattributed__&limit=1000&from=2026-01-31";
-        let parameters = Parameters::parse(Some(query), TABLE).expect(query);
+        let parameters = Parameters::parse(Some(query), &[TABLE]).expect(query);
         assert_eq!(parameters.one("organizationId"), Some("a/b c"));
         assert_eq!(
             parameters.all("agentSlug").collect::<Vec<_>>(),
@@ -325,14 +328,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_query_string_makes_it_panic(query in ".{0,60}") {
-            drop(Parameters::parse(Some(&query), TABLE));
+            drop(Parameters::parse(Some(&query), &[TABLE]));
         }
 
         #[test]
         fn an_identity_survives_the_way_through_a_url(text in "[^\\p{Cc}$]{1,60}") {
             let encoded: String = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string();
             let query = format!("organizationId={encoded}");
-            let parameters = Parameters::parse(Some(&query), TABLE).expect("valid");
+            let parameters = Parameters::parse(Some(&query), &[TABLE]).expect("valid");
             prop_assert_eq!(parameters.one("organizationId"), Some(text.as_str()));
         }
     }

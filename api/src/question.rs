@@ -17,16 +17,14 @@ pub(crate) type Filters = BTreeMap<Dimension, Vec<String>>;
 pub(crate) const ORGANIZATION: Parameter = Parameter::required("organizationId", Form::Text, "Whose usage.");
 pub(crate) const OPTIONAL_ORGANIZATION: Parameter =
     Parameter::optional("organizationId", Form::Text, "Whose usage.");
-pub(crate) const FROM: Parameter =
-    Parameter::optional("from", Form::Date, "The first day, together with `to`.");
-pub(crate) const TO: Parameter =
-    Parameter::optional("to", Form::Date, "The last day, included, together with `from`.");
-pub(crate) const PRESET: Parameter = Parameter::optional(
+const FROM: Parameter = Parameter::optional("from", Form::Date, "The first day, together with `to`.");
+const TO: Parameter = Parameter::optional("to", Form::Date, "The last day, included, together with `from`.");
+const PRESET: Parameter = Parameter::optional(
     "preset",
     Form::Choice(&Preset::NAMES),
     "A range relative to today, in place of `from` and `to`. Without either: `30d`.",
 );
-pub(crate) const TIME_ZONE: Parameter = Parameter::optional(
+const TIME_ZONE: Parameter = Parameter::optional(
     "timeZone",
     Form::Zone,
     "The ledger's own time zone. Another one is refused: its days are not stored.",
@@ -41,12 +39,12 @@ pub(crate) const AGENT: Parameter = Parameter::filter(
     Form::Text,
     "Only these assistants; `__unattributed__` is one of them.",
 );
-pub(crate) const PROVIDER: Parameter = Parameter::filter(
+const PROVIDER: Parameter = Parameter::filter(
     "provider",
     Form::Text,
     "Only these providers; `__unknown__` is one of them.",
 );
-pub(crate) const MODEL: Parameter = Parameter::filter(
+const MODEL: Parameter = Parameter::filter(
     "model",
     Form::Text,
     "Only these models; `__unknown__` is one of them.",
@@ -56,19 +54,18 @@ pub(crate) const USER: Parameter = Parameter::filter(
     Form::Text,
     "Only these users; `__unattributed__` is one of them.",
 );
-pub(crate) const TEAM: Parameter = Parameter::filter(
+const TEAM: Parameter = Parameter::filter(
     "teamId",
     Form::Text,
     "Only these teams; `__none__` is one of them.",
 );
-pub(crate) const API_KEY: Parameter = Parameter::filter(
+const API_KEY: Parameter = Parameter::filter(
     "apiKeyId",
     Form::Text,
     "Only these API keys; `__none__` is one of them.",
 );
-pub(crate) const SOURCE: Parameter =
-    Parameter::filter("source", Form::Service, "Only what these services emitted.");
-pub(crate) const KIND: Parameter = Parameter::filter(
+const SOURCE: Parameter = Parameter::filter("source", Form::Service, "Only what these services emitted.");
+const KIND: Parameter = Parameter::filter(
     "kind",
     Form::Choice(&[
         Kind::ALL[0].name(),
@@ -80,6 +77,11 @@ pub(crate) const KIND: Parameter = Parameter::filter(
     ]),
     "Only requests of these kinds.",
 );
+
+/// Which days.
+pub(crate) const DAYS: &[&Parameter] = &[&FROM, &TO, &PRESET, &TIME_ZONE];
+/// The filters, except for [`USER`]: `/me` is about one user only.
+pub(crate) const FILTERS: &[&Parameter] = &[&AGENT, &PROVIDER, &MODEL, &TEAM, &API_KEY, &SOURCE, &KIND];
 
 /// The dimensions that can be filtered by.
 pub(crate) const FILTERED: [Dimension; 8] = [
@@ -167,7 +169,7 @@ mod tests {
 
     fn days(query: &str) -> Result<Days, Problem> {
         let today = "2026-09-28".parse().expect("a day");
-        Days::parse(&Parameters::parse(Some(query), TABLE)?, &Calendar::UTC, today)
+        Days::parse(&Parameters::parse(Some(query), &[TABLE])?, &Calendar::UTC, today)
     }
 
     #[test]
@@ -220,7 +222,7 @@ mod tests {
     fn every_kind_can_be_filtered_by() {
         for kind in Kind::ALL {
             let query = format!("kind={}&agentSlug=b&agentSlug=a&agentSlug=b", kind.name());
-            let filters = filters(&Parameters::parse(Some(&query), TABLE).expect(&query));
+            let filters = filters(&Parameters::parse(Some(&query), &[TABLE]).expect(&query));
             assert_eq!(filters[&Dimension::Kind], [kind.name()]);
             assert_eq!(filters[&Dimension::Agent], ["a", "b"]);
         }

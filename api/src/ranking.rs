@@ -123,7 +123,7 @@ pub(crate) struct Ranking {
 }
 
 /// A page of a ranking.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     /// The groups of this page, in order.
     pub(crate) rows: Vec<Ranked>,
@@ -131,6 +131,27 @@ pub(crate) struct Page {
     pub(crate) other: Option<(u64, Sums)>,
     /// The sums of all groups, on whatever page.
     pub(crate) totals: Sums,
+}
+
+impl Page {
+    /// The page of at most `limit` groups after a position, of all groups in order.
+    pub(crate) fn of(all: &[Ranked], after: Option<&Position>, limit: usize) -> Self {
+        let start = after.map_or(0, |after| all.partition_point(|ranked| ranked.position <= *after));
+        let end = all.len().min(start + limit);
+        let sum = |groups: &[Ranked]| {
+            let mut sums = Sums::default();
+            groups.iter().for_each(|ranked| sums.add(&ranked.counters));
+            sums
+        };
+        let rest = sum(&all[end..]);
+        let mut totals = sum(&all[..end]);
+        totals.merge(&rest);
+        Self {
+            rows: all[start..end].to_vec(),
+            other: (end < all.len()).then_some(((all.len() - end) as u64, rest)),
+            totals,
+        }
+    }
 }
 
 impl Ranking {
@@ -253,11 +274,12 @@ mod tests {
             let mut seen: Vec<Ranked> = Vec::new();
             let mut after = None;
             loop {
-                let mut ranking = Ranking::new(sort, after.take(), limit);
+                let mut ranking = Ranking::new(sort, after.clone(), limit);
                 for (name, (cost, tokens)) in &groups {
                     ranking.take(&key(name), &sums(*cost, *tokens)).expect("fits");
                 }
                 let page = ranking.finish();
+                prop_assert_eq!(&page, &Page::of(&expected, after.as_ref(), limit));
                 let whole = page.totals;
                 seen.extend(page.rows);
                 // Lesson C9: what is on this page, before it and after it is the whole, on every page.

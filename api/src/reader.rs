@@ -165,6 +165,20 @@ pub enum Dimension {
     Kind,
 }
 
+impl Dimension {
+    /// The dimension whose values a marginal's rows carry.
+    #[must_use]
+    pub const fn of(set: Set) -> Option<Self> {
+        match set {
+            Set::Organization => None,
+            Set::Agent => Some(Dimension::Agent),
+            Set::Model => Some(Dimension::Model),
+            Set::User => Some(Dimension::User),
+            Set::Source => Some(Dimension::Source),
+        }
+    }
+}
+
 /// The values of a group's dimensions.
 pub type Key = Box<[Box<str>]>;
 

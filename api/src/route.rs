@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use rollup::counters::{Counter, Sums};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,32 +13,49 @@ use crate::ask::Ask;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::question::{Days, Filters};
-use crate::reader::{Scope, Snapshot};
+use crate::reader::{Key, Scope, Snapshot};
 use crate::settings::Limits;
-use crate::totals::{Currency, Totals, shown_name};
+use crate::totals::{Currency, Money, Totals, shown_name};
 
 /// A route under `/v1`. There is none without a rule.
 pub(crate) trait Route: Sized + Send + Sync + 'static {
     const PATH: &'static str;
     const TITLE: &'static str;
-    const PARAMETERS: &'static [&'static Parameter];
+    const PARAMETERS: &'static [&'static [&'static Parameter]];
     type Answer: Serialize + ToSchema + Send + Sync;
 
     /// Who may ask this.
     fn rule(parameters: &Parameters) -> Rule;
 
-    /// Reads what is the route's own.
-    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem>;
-
-    /// What the route has in common with the others.
-    fn common(&self) -> &Common;
+    /// Reads what is the route's own, and narrows what it has in common with the others.
+    fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem>;
 
     /// Answers from one snapshot.
-    fn answer<S: Snapshot>(&self, ask: &Ask<S>)
-    -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+    fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: &Ask<S>,
+    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
 
     /// The whole answer as a table.
-    fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> impl Future<Output = Result<Sheet, Problem>> + Send;
+    fn sheet<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: Ask<S>,
+    ) -> impl Future<Output = Result<Sheet, Problem>> + Send;
+
+    /// An answer that counts, for a table that is made from it.
+    fn finished<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: Ask<S>,
+    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send {
+        async move {
+            let answer = self.answer(common, &ask).await?;
+            ask.snapshot.finish().await?;
+            Ok(answer)
+        }
+    }
 }
 
 /// What every question has in common.
@@ -76,24 +94,53 @@ impl Common {
     }
 }
 
-/// A table of texts, row by row.
+/// A line of a table.
+pub(crate) type Line = Vec<String>;
+
+/// A table of texts, line by line.
 pub(crate) struct Sheet {
     pub(crate) columns: Vec<&'static str>,
-    pub(crate) rows: BoxStream<'static, Result<Vec<String>, Problem>>,
+    pub(crate) lines: BoxStream<'static, Result<Line, Problem>>,
 }
 
 impl Sheet {
     /// A table that is in memory already.
     pub(crate) fn of(
         columns: Vec<&'static str>,
-        rows: impl IntoIterator<Item = Vec<String>, IntoIter: Send + 'static>,
+        lines: impl IntoIterator<Item = Line, IntoIter: Send + 'static>,
     ) -> Self {
-        let rows = rows.into_iter().map(Ok);
-        Self {
-            columns,
-            rows: Box::pin(futures_util::stream::iter(rows)),
-        }
+        let lines = stream::iter(lines.into_iter().map(Ok)).boxed();
+        Self { columns, lines }
     }
+
+    /// A table that is still being read. It is whole only when the snapshot ends well.
+    pub(crate) fn read_from<S: Snapshot>(
+        columns: Vec<&'static str>,
+        snapshot: S,
+        lines: impl Stream<Item = Result<Line, Problem>> + Send + 'static,
+    ) -> Self {
+        let end = stream::once(async move { snapshot.finish().await })
+            .filter_map(async |ended| ended.err().map(|error| Err(error.into())));
+        let lines = lines.chain(end).boxed();
+        Self { columns, lines }
+    }
+}
+
+/// A text that somebody else chose, as a cell. Spreadsheets take a cell for a formula by how it begins:
+/// such a text, and one that begins with an apostrophe, gets an apostrophe in front, and so does no other.
+pub(crate) fn text_cell(text: &str) -> String {
+    const FORMULA: &[char] = &['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    let guard = if text.starts_with(FORMULA) || text.starts_with('\'') {
+        "'"
+    } else {
+        ""
+    };
+    format!("{guard}{text}")
+}
+
+/// The parts of a group's key as cells.
+pub(crate) fn key_cells(key: &Key) -> impl Iterator<Item = String> {
+    key.iter().map(|part| text_cell(part))
 }
 
 /// The columns of [`totals_cells`].
@@ -101,14 +148,42 @@ pub(crate) fn totals_columns() -> impl Iterator<Item = &'static str> {
     Counter::ALL.into_iter().map(shown_name).chain(["currency"])
 }
 
-/// The counters of a row of a table. A cost that nobody knows is an empty cell.
-pub(crate) fn totals_cells(totals: &Totals, currency: Currency) -> impl Iterator<Item = String> {
+/// The counters of a line of a table. A cost that nobody knows is an empty cell.
+pub(crate) fn totals_cells(totals: &Totals) -> impl Iterator<Item = String> {
     let counters = Counter::ALL.map(|counter| match counter {
-        Counter::CostNanos => totals
-            .cost()
-            .map(|cost| cost.amount().to_string())
-            .unwrap_or_default(),
+        Counter::CostNanos => cost_cell(totals.cost()),
         counter => totals.get(counter).to_string(),
     });
-    counters.into_iter().chain([currency.as_str().to_owned()])
+    counters
+        .into_iter()
+        .chain([totals.currency().as_str().to_owned()])
+}
+
+/// Money as a cell, without its currency.
+pub(crate) fn cost_cell(cost: Option<Money>) -> String {
+    cost.map(|cost| cost.amount().to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_no_formula_and_can_be_read_back() {
+        for (text, cell) in [
+            ("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")"),
+            ("+1", "'+1"),
+            ("-support", "'-support"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("\t=1", "'\t=1"),
+            ("＝1", "'＝1"),
+            ("'=1", "''=1"),
+            ("", ""),
+            ("a=b", "a=b"),
+            ("__unattributed__", "__unattributed__"),
+        ] {
+            assert_eq!(text_cell(text), cell);
+            assert_eq!(cell.strip_prefix('\'').unwrap_or(cell), text);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::compression::CompressionLayer;
 
 use crate::access::{Caller, Verifier};
-use crate::answer::{AnswerKey, Rendered, answer};
+use crate::answer::{Rendered, answer};
 use crate::ask::Parts;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ pub(crate) struct App<R: Reader> {
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Gate<R>,
-    pub(crate) answers: Cache<AnswerKey, Rendered>,
+    pub(crate) answers: Cache<Rendered>,
     pub(crate) parts: Arc<Parts>,
     verifier: Verifier,
     rate: RateLimit,

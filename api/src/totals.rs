@@ -89,6 +89,10 @@ impl Totals {
         self.counters[counter]
     }
 
+    pub(crate) const fn currency(&self) -> Currency {
+        self.currency
+    }
+
     /// What it cost. Nobody knows where there are requests and all of them came without a cost.
     pub(crate) fn cost(&self) -> Option<Money> {
         let requests = self.get(Counter::Requests);

@@ -11,7 +11,7 @@ mod faults;
 mod history;
 mod reader_consistency;
 mod reader_contract;
-mod reader_latency;
+mod reader_routes;
 mod replicas;
 mod stopped;
 mod world;

@@ -1,10 +1,11 @@
 //! The public keys of an issuer, fetched from its address and kept.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::problem::{Kind, Problem};
@@ -21,14 +22,17 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) struct Jwks {
     url: reqwest::Url,
     client: reqwest::Client,
-    state: RwLock<State>,
+    known: RwLock<Known>,
+    /// Held while the set is fetched: when that was last begun.
+    fetching: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct State {
+struct Known {
     keys: Option<Vec<Entry>>,
     fetched: Option<Instant>,
-    tried: Option<Instant>,
+    /// The last fetch came to nothing.
+    failed: bool,
 }
 
 #[derive(Clone)]
@@ -60,6 +64,8 @@ impl Jwks {
         }
         let client = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
+            // Where keys come over TLS, no redirect may take them elsewhere without.
+            .https_only(parsed.scheme() == "https")
             // Fetched so rarely that a kept connection would mostly be found closed.
             .pool_max_idle_per_host(0)
             .build()
@@ -69,41 +75,59 @@ impl Jwks {
         Ok(Self {
             url: parsed,
             client,
-            state: RwLock::default(),
+            known: RwLock::default(),
+            fetching: Mutex::default(),
         })
     }
 
     /// The key that a token names. An unknown one makes the set be fetched again, but not more often than
-    /// the floor allows: who makes up ids must not make us ask the issuer for each.
+    /// the floor allows: who makes up ids must not make us ask the issuer for each. Who has a known key
+    /// never waits for somebody else's fetch.
     pub(crate) async fn key(&self, header: &Header) -> Result<Option<(Algorithm, DecodingKey)>, Problem> {
-        let found = {
-            let state = self.state.read().await;
-            let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
-            state.find(header).filter(|_| fresh)
+        let (found, is_fresh) = {
+            let known = self.known();
+            (known.find(header), known.is_fresh())
         };
-        if found.is_some() {
-            return Ok(found);
-        }
-        let mut state = self.state.write().await;
-        let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
-        let known = state.find(header);
-        let may_fetch = state.tried.is_none_or(|at| at.elapsed() >= FETCH_FLOOR);
-        if may_fetch && (known.is_none() || !fresh) {
-            state.tried = Some(Instant::now());
-            match self.fetch().await {
-                Ok(keys) => {
-                    state.keys = Some(keys);
-                    state.fetched = Some(Instant::now());
+        match found {
+            Some(_) if is_fresh => return Ok(found),
+            // Keys once seen stay good: an issuer that is away must not lock everybody out.
+            Some(_) => {
+                if let Ok(last) = self.fetching.try_lock() {
+                    self.refresh(last).await;
                 }
-                // Keys once seen stay good: an issuer that is away must not lock everybody out.
-                Err(error) => tracing::warn!(error = %error, "the key set cannot be fetched"),
             }
+            None => self.refresh(self.fetching.lock().await).await,
         }
-        if state.keys.is_none() {
-            let detail = "tokens cannot be checked at the moment: their issuer's keys are not there";
-            return Err(Problem::new(Kind::Unavailable, detail).retry_after(FETCH_FLOOR.as_secs()));
+        let known = self.known();
+        match known.find(header) {
+            // Whether the issuer has such a key by now is not known.
+            None if known.keys.is_none() || known.failed => {
+                let detail = "the token cannot be checked at the moment: its issuer's keys are not there";
+                Err(Problem::new(Kind::Unavailable, detail).retry_after(FETCH_FLOOR.as_secs()))
+            }
+            found => Ok(found),
         }
-        Ok(state.find(header))
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn refresh(&self, mut last: MutexGuard<'_, Option<Instant>>) {
+        if last.is_some_and(|begun| begun.elapsed() < FETCH_FLOOR) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let keys = self.fetch().await;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.failed = keys.is_err();
+        match keys {
+            Ok(keys) => {
+                known.keys = Some(keys);
+                known.fetched = Some(Instant::now());
+            }
+            Err(error) => tracing::warn!(error = %error, "the key set cannot be fetched"),
+        }
     }
 
     async fn fetch(&self) -> Result<Vec<Entry>, FetchError> {
@@ -125,7 +149,11 @@ impl Jwks {
     }
 }
 
-impl State {
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.fetched.is_some_and(|at| at.elapsed() < MAX_AGE)
+    }
+
     fn find(&self, header: &Header) -> Option<(Algorithm, DecodingKey)> {
         let mut fitting = self.keys.iter().flatten().filter(|entry| {
             let named = header.kid.is_none() || entry.id == header.kid;

@@ -122,6 +122,10 @@ impl Tokens {
         // One text for whatever is wrong: it would only help who forges.
         let invalid = || unauthorized("the token is not valid here, or not any more");
         let header = decode_header(token).map_err(|_| invalid())?;
+        if header.crit.is_some() {
+            // RFC 7515: what a token calls critical and nobody here understands makes it invalid.
+            return Err(invalid());
+        }
         let (algorithm, key) = self.key(&header).await?.ok_or_else(invalid)?;
         let claims = decode::<Claims>(token, &key, &self.validation(algorithm))
             .map_err(|error| {

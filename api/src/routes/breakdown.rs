@@ -1,27 +1,33 @@
 //! `GET /v1/usage/breakdown`: who or what used how much, ranked.
 
-use futures_util::{StreamExt, TryStreamExt};
-use rollup::counters::Counter;
-use serde::Serialize;
-use utoipa::ToSchema;
+mod teams;
 
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use rollup::counters::Sums;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use self::teams::Teams;
 use crate::access::Rule;
 use crate::ask::{Ask, Sought};
-use crate::by::{By, Row};
+use crate::by::{By, Row, keyed_object};
 use crate::cursor::{self, Fingerprint};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
-use crate::question::{
-    AGENT, API_KEY, FROM, KIND, MODEL, ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM, TIME_ZONE, TO, USER,
-};
-use crate::ranking::{Position, Ranked, Ranking, Sort};
+use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
+use crate::ranking::{Page, Position, Ranked, Sort};
 use crate::reader::{Order, Snapshot};
-use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
-use crate::totals::Totals;
+use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::totals::{Currency, Totals};
 
 /// Rows of a page, unless it is said how many.
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1_000;
+/// Rows whose teams are read at once for CSV.
+const CSV_PAGE: usize = 10_000;
 
 const BY: Parameter = Parameter::required("by", Form::Choice(&By::BREAKDOWN), "What the rows are.");
 const SORT: Parameter = Parameter::optional(
@@ -42,12 +48,18 @@ const CURSOR: Parameter = Parameter::optional(
     Form::Cursor,
     "The `nextCursor` of the page before. CSV is whole and takes no cursor.",
 );
+const INCLUDE: Parameter = Parameter::optional(
+    "include",
+    Form::Choice(&["teams"]),
+    "Together with `by=user`: also the teams under which each user of the page has usage.",
+);
 
 /// Ranked rows.
+#[derive(Clone)]
 pub(crate) struct Breakdown {
-    common: Common,
     by: By,
     sort: Sort,
+    with_teams: bool,
     limit: Option<u32>,
     after: Option<Position>,
     fingerprint: Fingerprint,
@@ -62,13 +74,20 @@ pub(crate) struct BreakdownAnswer {
     /// What they are ranked by.
     sort: &'static str,
     /// The rows of this page.
-    rows: Vec<Row>,
+    rows: Vec<RankedRow>,
     /// The rows after this page.
     other: Option<Other>,
     /// The sums over all rows, on whatever page.
     totals: Totals,
     /// Where the next page starts, if there is one.
     next_cursor: Option<String>,
+}
+
+/// A row, with the teams of its user where they were asked for.
+#[derive(Debug)]
+struct RankedRow {
+    row: Row,
+    teams: Option<Teams>,
 }
 
 /// The rows after a page.
@@ -83,24 +102,10 @@ struct Other {
 impl Route for Breakdown {
     const PATH: &'static str = "/v1/usage/breakdown";
     const TITLE: &'static str = "Who or what used how much, ranked, in pages";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &ORGANIZATION,
-        &BY,
-        &SORT,
-        &LIMIT,
-        &CURSOR,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &USER,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
+        &[&ORGANIZATION, &BY, &SORT, &LIMIT, &CURSOR, &INCLUDE, &USER],
+        DAYS,
+        FILTERS,
     ];
     type Answer = BreakdownAnswer;
 
@@ -108,10 +113,17 @@ impl Route for Breakdown {
         Rule::Organization
     }
 
-    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+    fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem> {
         let by: By = parameters
             .typed(BY.name)?
             .ok_or_else(|| Problem::parameter(BY.name, "this parameter is required"))?;
+        let with_teams = parameters.one(INCLUDE.name).is_some();
+        if with_teams && by != By::User {
+            return Err(Problem::parameter(
+                INCLUDE.name,
+                "only users have teams: expected it together with `by=user`",
+            ));
+        }
         let sort: Sort = parameters.typed(SORT.name)?.unwrap_or_default();
         let question = format!(
             "{:?} {:?} {:?} {by:?} {sort:?}",
@@ -125,29 +137,18 @@ impl Route for Breakdown {
             .map(|text| cursor::decode(fingerprint, by.dimensions().len(), text))
             .transpose()?;
         Ok(Self {
-            common,
             by,
             sort,
+            with_teams,
             limit: parameters.typed(LIMIT.name)?,
             after,
             fingerprint,
         })
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<BreakdownAnswer, Problem> {
-        let common = &self.common;
-        let sought = Sought::groups(&common.filters, self.by.dimensions());
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<BreakdownAnswer, Problem> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT) as usize;
-        let mut ranking = Ranking::new(self.sort, self.after.clone(), limit);
-        ask.each(common.days.range, &sought, |key, _, sums| {
-            Ok(ranking.take(key, sums)?)
-        })
-        .await?;
-        let page = ranking.finish();
+        let page = self.page(common, ask, self.after.clone(), limit).await?;
         let next_cursor = match (&page.other, page.rows.last()) {
             (Some(_), Some(last)) => Some(cursor::encode(self.fingerprint, &last.position)?),
             _ => None,
@@ -159,12 +160,15 @@ impl Route for Breakdown {
             }),
             None => None,
         };
+        let mut teams = self.teams(common, ask, &page.rows).await?;
         let row = |ranked: Ranked| {
-            Ok(Row {
+            let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
+            let row = Row {
                 by: self.by,
                 totals: common.totals(&ranked.counters.into())?,
                 key: ranked.position.key,
-            })
+            };
+            Ok(RankedRow { row, teams })
         };
         Ok(BreakdownAnswer {
             by: self.by.name(),
@@ -176,7 +180,7 @@ impl Route for Breakdown {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
         for (parameter, given) in [(LIMIT, self.limit.is_some()), (CURSOR, self.after.is_some())] {
             if given {
                 return Err(Problem::parameter(
@@ -185,44 +189,154 @@ impl Route for Breakdown {
                 ));
             }
         }
-        let (by, sort, range) = (self.by, self.sort, self.common.days.range);
-        let sought = Sought::groups(&self.common.filters, by.dimensions());
-        let currency = self.common.currency;
-        let row = move |ranked: Ranked| {
-            let totals = Totals::of(&ranked.counters.into(), currency)?;
-            let key = ranked.position.key.iter().map(ToString::to_string);
-            Ok(key.chain(totals_cells(&totals, currency)).collect())
-        };
-        let rows = if ask.parts(range, &sought).await?.is_some() {
-            let mut ranked = Vec::new();
-            ask.each(range, &sought, |key, _, sums| {
-                if !sums.is_zero() {
-                    ranked.push(Ranked::new(sort, key.clone(), sums.narrow()?));
-                }
-                Ok(())
-            })
-            .await?;
+        let key = self.by.dimensions().iter().map(|dimension| dimension.name());
+        let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
+        let columns = key.chain(teams).chain(totals_columns()).collect();
+        if self.with_teams {
+            let snapshot = ask.snapshot.clone();
+            let lines = self.clone().lines_with_teams(common.clone(), ask);
+            return Ok(Sheet::read_from(columns, snapshot, lines));
+        }
+        self.lines(common, ask, columns).await
+    }
+}
+
+impl Breakdown {
+    /// So many groups after a position.
+    async fn page<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: &Ask<S>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        let sought = Sought::groups(&common.filters, self.by.dimensions());
+        ask.page(common.days.range, &sought, self.sort, after, limit)
+            .await
+    }
+
+    /// The teams of a page, where they were asked for.
+    async fn teams<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: &Ask<S>,
+        page: &[Ranked],
+    ) -> Result<Option<teams::OfUsers>, Problem> {
+        if !self.with_teams {
+            return Ok(None);
+        }
+        let users = page.iter().map(|ranked| &ranked.position.key);
+        teams::read(common, ask, users).await.map(Some)
+    }
+
+    /// Every group as a line of CSV.
+    async fn lines<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: Ask<S>,
+        columns: Vec<&'static str>,
+    ) -> Result<Sheet, Problem> {
+        let (sort, range, currency) = (self.sort, common.days.range, common.currency);
+        let sought = Sought::groups(&common.filters, self.by.dimensions());
+        if let Some(part) = ask.ranked(range, &sought, sort).await? {
             ask.snapshot.finish().await?;
-            ranked.sort_unstable();
-            futures_util::stream::iter(ranked).map(row).boxed()
-        } else {
-            // Too many for the memory: the store ranks them, and they pass through.
-            ask.stream(range, &sought, Some(Order(sort.counter())))
-                .map_err(Problem::from)
-                .try_filter(|group| {
-                    std::future::ready(Counter::ALL.iter().any(|counter| group.counters[*counter] != 0))
-                })
-                .and_then(move |group| std::future::ready(row(Ranked::new(sort, group.key, group.counters))))
-                .boxed()
-        };
-        let columns = by
-            .dimensions()
-            .iter()
-            .map(|dimension| dimension.name())
-            .chain(totals_columns());
-        Ok(Sheet {
-            columns: columns.collect(),
-            rows,
-        })
+            let lines = (0..part.ranked().len()).map(move |at| line(&part.ranked()[at], None, currency));
+            let lines = stream::iter(lines).boxed();
+            return Ok(Sheet { columns, lines });
+        }
+        // Not held in memory: the store ranks them, and they pass through.
+        let lines = ask
+            .stream(range, &sought, Some(Order(sort.counter())))
+            .map_err(Problem::from)
+            .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
+            .and_then(move |group| {
+                let ranked = Ranked::new(sort, group.key, group.counters);
+                std::future::ready(line(&ranked, None, currency))
+            });
+        Ok(Sheet::read_from(columns, ask.snapshot, lines))
+    }
+
+    /// Every group as a line of CSV with its teams, page by page from one snapshot: a snapshot cannot be
+    /// asked for teams while its groups still stream.
+    fn lines_with_teams<S: Snapshot>(
+        self,
+        common: Common,
+        ask: Ask<S>,
+    ) -> impl Stream<Item = Result<Line, Problem>> + Send + 'static {
+        let currency = common.currency;
+        let start = Some(None);
+        let pages = stream::try_unfold(
+            (self, common, ask, start),
+            move |(breakdown, common, ask, next)| async move {
+                let Some(after) = next else {
+                    return Ok::<_, Problem>(None);
+                };
+                let page = breakdown.page(&common, &ask, after, CSV_PAGE).await?;
+                let mut teams = breakdown.teams(&common, &ask, &page.rows).await?;
+                let last = page.rows.last().map(|last| last.position.clone());
+                let next = page.other.and(last).map(Some);
+                let lines = page.rows.into_iter().map(move |ranked| {
+                    let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
+                    line(&ranked, teams, currency)
+                });
+                Ok(Some((stream::iter(lines), (breakdown, common, ask, next))))
+            },
+        );
+        pages.try_flatten()
+    }
+}
+
+fn line(ranked: &Ranked, teams: Option<Teams>, currency: Currency) -> Result<Line, Problem> {
+    let totals = Totals::of(&ranked.counters.into(), currency)?;
+    let teams = teams.map(|teams| teams.cells()).transpose()?;
+    Ok(key_cells(&ranked.position.key)
+        .chain(teams.into_iter().flatten())
+        .chain(totals_cells(&totals))
+        .collect())
+}
+
+impl Serialize for RankedRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        Row::serialize_key(self.row.by, &self.row.key, &mut map)?;
+        if let Some(teams) = &self.teams {
+            map.serialize_entry("teams", &teams.named)?;
+            map.serialize_entry("teamCount", &teams.count)?;
+        }
+        map.serialize_entry("totals", &self.row.totals)?;
+        map.end()
+    }
+}
+
+impl PartialSchema for RankedRow {
+    fn schema() -> RefOr<Schema> {
+        let names = ArrayBuilder::new()
+            .items(ObjectBuilder::new().schema_type(Type::String))
+            .max_items(Some(teams::NAMED))
+            .description(Some(
+                "Where `include=teams` asks for it: the first teams by name under which the user has usage. What \
+                 came without a team is none of them.",
+            ));
+        let count = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0.0))
+            .description(Some("How many teams there are, named or not."));
+        keyed_object()
+            .property("teams", names)
+            .property("teamCount", count)
+            .property("totals", Ref::from_schema_name(Totals::name()))
+            .required("totals")
+            .description(Some("A group under the names of its dimensions, and its sums."))
+            .into()
+    }
+}
+
+impl ToSchema for RankedRow {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "BreakdownRow".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Row::schemas(schemas);
     }
 }

@@ -12,14 +12,14 @@ use crate::ask::{Ask, Sought};
 use crate::by::By;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
-use crate::question::{FILTERED, FROM, Filters, OPTIONAL_ORGANIZATION, PRESET, TIME_ZONE, TO};
+use crate::question::{DAYS, FILTERED, Filters, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
-use crate::route::{Common, Route, Sheet};
+use crate::route::{Common, Route, Sheet, text_cell};
 use crate::totals::shown_name;
 
 /// What there is to ask for.
-pub(crate) struct Meta(Common);
+pub(crate) struct Meta;
 
 /// What there is to ask for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,27 +50,21 @@ pub(crate) struct MetaAnswer {
 impl Route for Meta {
     const PATH: &'static str = "/v1/usage/meta";
     const TITLE: &'static str = "What there is to ask for";
-    const PARAMETERS: &'static [&'static Parameter] =
-        &[&OPTIONAL_ORGANIZATION, &FROM, &TO, &PRESET, &TIME_ZONE];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS];
     type Answer = MetaAnswer;
 
     fn rule(_: &Parameters) -> Rule {
         Rule::Description
     }
 
-    fn parse(_: &Parameters, common: Common) -> Result<Self, Problem> {
-        Ok(Self(common))
+    fn parse(_: &Parameters, _: &mut Common) -> Result<Self, Problem> {
+        Ok(Self)
     }
 
-    fn common(&self) -> &Common {
-        &self.0
-    }
-
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
-        let common = &self.0;
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
         let (bounds, sources) = tokio::try_join!(
             async { ask.snapshot.bounds(&ask.scope).await.map_err(Problem::from) },
-            self.sources(ask),
+            sources(common, ask),
         )?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();
         Ok(MetaAnswer {
@@ -91,14 +85,13 @@ impl Route for Meta {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(&ask).await?;
-        ask.snapshot.finish().await?;
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.finished(common, ask).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values
                 .into_iter()
-                .map(move |value| vec![name.clone(), value])
+                .map(move |value| vec![name.clone(), text_cell(&value)])
                 .collect::<Vec<_>>()
         };
         let owned = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -118,19 +111,17 @@ impl Route for Meta {
     }
 }
 
-impl Meta {
-    async fn sources<S: Snapshot>(&self, ask: &Ask<S>) -> Result<BTreeSet<String>, Problem> {
-        let filters = Filters::new();
-        let sought = Sought {
-            counters: &[Counter::Requests],
-            ..Sought::groups(&filters, By::Source.dimensions())
-        };
-        let mut sources = BTreeSet::new();
-        ask.each(self.0.days.range, &sought, |key, _, _| {
-            sources.extend(key.iter().map(ToString::to_string));
-            Ok(())
-        })
-        .await?;
-        Ok(sources)
-    }
+async fn sources<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<BTreeSet<String>, Problem> {
+    let filters = Filters::new();
+    let sought = Sought {
+        counters: &[Counter::Requests],
+        ..Sought::groups(&filters, By::Source.dimensions())
+    };
+    let mut sources = BTreeSet::new();
+    ask.each(common.days.range, &sought, |key, _, _| {
+        sources.extend(key.iter().map(ToString::to_string));
+        Ok(())
+    })
+    .await?;
+    Ok(sources)
 }

@@ -17,13 +17,10 @@ use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
 use crate::by::{By, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
-use crate::question::{
-    AGENT, API_KEY, FROM, GRANULARITY, KIND, MODEL, ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM, TIME_ZONE,
-    TO, USER, granularity,
-};
-use crate::ranking::{Ranking, Sort};
+use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
+use crate::ranking::Sort;
 use crate::reader::{Key, Snapshot};
-use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::Totals;
 
 /// How many groups are shown by name.
@@ -37,7 +34,6 @@ const GROUP_BY: Parameter = Parameter::optional(
 
 /// Usage over time.
 pub(crate) struct Series {
-    common: Common,
     granularity: Granularity,
     group_by: Option<By>,
 }
@@ -132,45 +128,24 @@ pub(crate) fn buckets_of<S>(
 impl Route for Series {
     const PATH: &'static str = "/v1/usage/series";
     const TITLE: &'static str = "Usage over time: every bucket of the range, oldest first";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &ORGANIZATION,
-        &GRANULARITY,
-        &GROUP_BY,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &USER,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
-    ];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] =
+        &[&[&ORGANIZATION, &GRANULARITY, &GROUP_BY, &USER], DAYS, FILTERS];
     type Answer = SeriesAnswer;
 
     fn rule(_: &Parameters) -> Rule {
         Rule::Organization
     }
 
-    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+    fn parse(parameters: &Parameters, _: &mut Common) -> Result<Self, Problem> {
         Ok(Self {
-            common,
             granularity: granularity(parameters)?,
             group_by: parameters.typed(GROUP_BY.name)?,
         })
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<SeriesAnswer, Problem> {
-        let common = &self.common;
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SeriesAnswer, Problem> {
         let buckets = buckets_of(common, self.granularity, ask)?;
-        let (sums, groups) = tokio::try_join!(self.sums(ask), self.groups(ask))?;
+        let (sums, groups) = tokio::try_join!(self.sums(common, ask), self.groups(common, ask))?;
         let mut whole = Sums::default();
         let mut shown = Vec::with_capacity(buckets.len());
         for bucket in &buckets {
@@ -192,10 +167,8 @@ impl Route for Series {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(&ask).await?;
-        ask.snapshot.finish().await?;
-        let currency = self.common.currency;
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.finished(common, ask).await?;
         let key_columns = self.group_by.map_or(&[][..], By::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
@@ -208,7 +181,7 @@ impl Route for Series {
                 head.iter()
                     .cloned()
                     .chain(key)
-                    .chain(totals_cells(totals, currency))
+                    .chain(totals_cells(totals))
                     .collect::<Vec<_>>()
             };
             match bucket.groups {
@@ -217,7 +190,7 @@ impl Route for Series {
                     .iter()
                     .map(|item| match item {
                         Item::Group(group) => {
-                            let key = group.key.iter().map(ToString::to_string);
+                            let key = key_cells(&group.key);
                             row(key.chain(["false".to_owned()]).collect(), &group.totals)
                         }
                         Item::Other(totals) => {
@@ -263,13 +236,17 @@ impl Groups {
 }
 
 impl Series {
-    async fn sums<S: Snapshot>(&self, ask: &Ask<S>) -> Result<HashMap<Period, Sums>, Problem> {
+    async fn sums<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: &Ask<S>,
+    ) -> Result<HashMap<Period, Sums>, Problem> {
         let mut sums: HashMap<Period, Sums> = HashMap::new();
         let sought = Sought {
             bucket: Some(self.granularity),
-            ..Sought::groups(&self.common.filters, &[])
+            ..Sought::groups(&common.filters, &[])
         };
-        ask.each(self.common.days.range, &sought, |_, period, piece| {
+        ask.each(common.days.range, &sought, |_, period, piece| {
             if let Some(period) = period {
                 sums.entry(period).or_default().merge(piece);
             }
@@ -279,16 +256,13 @@ impl Series {
         Ok(sums)
     }
 
-    async fn groups<S: Snapshot>(&self, ask: &Ask<S>) -> Result<Option<Groups>, Problem> {
+    async fn groups<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<Option<Groups>, Problem> {
         let Some(by) = self.group_by else {
             return Ok(None);
         };
-        let range = self.common.days.range;
-        let sought = Sought::groups(&self.common.filters, by.dimensions());
-        let mut ranking = Ranking::new(Sort::Cost, None, GROUPS);
-        ask.each(range, &sought, |key, _, sums| Ok(ranking.take(key, sums)?))
-            .await?;
-        let page = ranking.finish();
+        let range = common.days.range;
+        let sought = Sought::groups(&common.filters, by.dimensions());
+        let page = ask.page(range, &sought, Sort::Cost, None, GROUPS).await?;
         let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
         let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
         if !largest.is_empty() {

@@ -8,23 +8,19 @@ use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
 use crate::ask::{Ask, Sought};
-use crate::by::is_sentinel;
+use crate::by::{By, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
-use crate::problem::Problem;
-use crate::question::{
-    AGENT, API_KEY, FROM, KIND, MODEL, OPTIONAL_ORGANIZATION, ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM,
-    TIME_ZONE, TO, USER,
-};
-use crate::range::Range;
-use crate::reader::{Dimension, Snapshot};
-use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::problem::{Kind, Problem};
+use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
+use crate::reader::{Dimension, Key, Snapshot};
+use crate::route::{Common, Line, Route, Sheet, cost_cell, text_cell, totals_cells, totals_columns};
 use crate::totals::{Money, Totals};
 
 /// Totals of an organization.
-pub(crate) struct Summary(Common);
+pub(crate) struct Summary;
 
 /// The caller's own usage.
-pub(crate) struct Me(Common);
+pub(crate) struct Me;
 
 /// Totals, and what they were before.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,104 +78,64 @@ struct Unpriced {
 impl Route for Summary {
     const PATH: &'static str = "/v1/usage/summary";
     const TITLE: &'static str = "Totals of an organization, and of the span of equal length before";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &ORGANIZATION,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &USER,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
-    ];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&ORGANIZATION, &USER], DAYS, FILTERS];
     type Answer = SummaryAnswer;
 
     fn rule(_: &Parameters) -> Rule {
         Rule::Organization
     }
 
-    fn parse(_: &Parameters, common: Common) -> Result<Self, Problem> {
-        Ok(Self(common))
+    fn parse(_: &Parameters, _: &mut Common) -> Result<Self, Problem> {
+        Ok(Self)
     }
 
-    fn common(&self) -> &Common {
-        &self.0
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
+        summary(common, ask).await
     }
 
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(&self.0, ask).await
-    }
-
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = summary(&self.0, &ask).await?;
-        ask.snapshot.finish().await?;
-        Ok(sheet(&self.0, &answer))
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+        Ok(sheet(common, &self.finished(common, ask).await?))
     }
 }
 
 impl Route for Me {
     const PATH: &'static str = "/v1/usage/me";
     const TITLE: &'static str = "The caller's own usage";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &OPTIONAL_ORGANIZATION,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
-    ];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS, FILTERS];
     type Answer = SummaryAnswer;
 
     fn rule(_: &Parameters) -> Rule {
         Rule::Own
     }
 
-    fn parse(_: &Parameters, mut common: Common) -> Result<Self, Problem> {
+    fn parse(_: &Parameters, common: &mut Common) -> Result<Self, Problem> {
         let Grant::Own { subject, .. } = &common.grant else {
-            return Err(Problem::new(crate::problem::Kind::Forbidden, "expected a person"));
+            return Err(Problem::new(Kind::Forbidden, "expected a person"));
         };
         common.filters.insert(Dimension::User, vec![subject.clone()]);
-        Ok(Self(common))
+        Ok(Self)
     }
 
-    fn common(&self) -> &Common {
-        &self.0
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
+        summary(common, ask).await
     }
 
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(&self.0, ask).await
-    }
-
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = summary(&self.0, &ask).await?;
-        ask.snapshot.finish().await?;
-        Ok(sheet(&self.0, &answer))
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+        Ok(sheet(common, &self.finished(common, ask).await?))
     }
 }
 
 async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (totals, previous, active_users, active_agents, unattributed) = tokio::try_join!(
+    let (totals, previous, active_users, agents) = tokio::try_join!(
         ask.total(range, &common.filters),
         ask.total(before, &common.filters),
-        active(common, ask, Dimension::User),
-        active(common, ask, Dimension::Agent),
-        unattributed(common, ask, range),
+        active_users(common, ask),
+        agents(common, ask),
     )?;
     let totals = common.totals(&totals)?;
-    let unattributed = common.totals(&unattributed)?;
+    let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
         Grant::Own { subject, .. } => Some(subject.clone()),
         _ => None,
@@ -195,7 +151,7 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
             totals: common.totals(&previous)?,
         },
         active_users,
-        active_agents,
+        active_agents: agents.active,
         unattributed: Unattributed {
             requests: unattributed.get(Counter::Requests),
             total_tokens: unattributed.get(Counter::TotalTokens),
@@ -207,56 +163,77 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
     })
 }
 
-/// How many named values of a dimension had requests.
-async fn active<S: Snapshot>(common: &Common, ask: &Ask<S>, dimension: Dimension) -> Result<u64, Problem> {
-    let group_by = [dimension];
+/// How many named users had requests.
+async fn active_users<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<u64, Problem> {
     let sought = Sought {
         counters: &[Counter::Requests],
-        ..Sought::groups(&common.filters, &group_by)
+        ..Sought::groups(&common.filters, By::User.dimensions())
     };
     let mut count = 0;
     ask.each(common.days.range, &sought, |key, _, sums| {
-        let named = key.iter().all(|part| !is_sentinel(part));
-        count += u64::from(named && sums[Counter::Requests] > 0);
+        count += u64::from(is_active(key, sums));
         Ok(())
     })
     .await?;
     Ok(count)
 }
 
-/// What no agent is named for.
-async fn unattributed<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
-    let mut filters = common.filters.clone();
-    let excluded = filters
-        .insert(Dimension::Agent, vec![UNATTRIBUTED.to_owned()])
-        .is_some_and(|agents| agents.iter().all(|agent| agent != UNATTRIBUTED));
-    if excluded {
-        return Ok(Sums::default());
-    }
-    ask.total(range, &filters).await
+/// What is told about agents.
+#[derive(Default)]
+struct Agents {
+    /// How many named ones had requests.
+    active: u64,
+    /// What none is named for.
+    unattributed: Sums,
 }
 
+async fn agents<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Agents, Problem> {
+    let sought = Sought::groups(&common.filters, By::Agent.dimensions());
+    let mut agents = Agents::default();
+    ask.each(common.days.range, &sought, |key, _, sums| {
+        agents.active += u64::from(is_active(key, sums));
+        if key.iter().any(|part| **part == *UNATTRIBUTED) {
+            agents.unattributed.merge(sums);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(agents)
+}
+
+fn is_active(key: &Key, sums: &Sums) -> bool {
+    key.iter().all(|part| !is_sentinel(part)) && sums[Counter::Requests] > 0
+}
+
+/// A line for each span. What is only known of the current one is an empty cell in the other.
 fn sheet(common: &Common, answer: &SummaryAnswer) -> Sheet {
-    let mut columns = vec!["span", "from", "to", "activeUsers", "activeAgents"];
-    columns.extend(totals_columns());
-    let range = common.days.range;
-    let row = |span: &str, from: NaiveDate, to: NaiveDate, active: [String; 2], totals: &Totals| {
-        let mut row = vec![span.to_owned(), from.to_string(), to.to_string()];
-        row.extend(active);
-        row.extend(totals_cells(totals, common.currency));
-        row
-    };
-    let active = [answer.active_users.to_string(), answer.active_agents.to_string()];
-    let before = &answer.previous.range;
-    let rows = [
-        row("current", range.from, range.to, active, &answer.totals),
-        row(
-            "previous",
-            before.from,
-            before.to,
-            Default::default(),
-            &answer.previous.totals,
-        ),
+    let own = [
+        "activeUsers",
+        "activeAgents",
+        "unattributedRequests",
+        "unattributedTotalTokens",
+        "unattributedCost",
     ];
-    Sheet::of(columns, rows)
+    let user = answer.user_id.as_deref().map(|_| "userId");
+    let columns = user.into_iter().chain(["span", "from", "to"]).chain(own);
+    let line = |span: &str, from: NaiveDate, to: NaiveDate, own: [String; 5], totals: &Totals| -> Line {
+        let user = answer.user_id.as_deref().map(text_cell);
+        let span = [span.to_owned(), from.to_string(), to.to_string()];
+        let cells = user.into_iter().chain(span).chain(own);
+        cells.chain(totals_cells(totals)).collect()
+    };
+    let own = [
+        answer.active_users.to_string(),
+        answer.active_agents.to_string(),
+        answer.unattributed.requests.to_string(),
+        answer.unattributed.total_tokens.to_string(),
+        cost_cell(answer.unattributed.cost),
+    ];
+    let (range, before) = (common.days.range, &answer.previous);
+    let (from, to) = (before.range.from, before.range.to);
+    let lines = [
+        line("current", range.from, range.to, own, &answer.totals),
+        line("previous", from, to, Default::default(), &before.totals),
+    ];
+    Sheet::of(columns.chain(totals_columns()).collect(), lines)
 }

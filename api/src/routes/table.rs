@@ -18,13 +18,10 @@ use crate::ask::{Ask, Sought};
 use crate::by::{By, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
-use crate::question::{
-    AGENT, API_KEY, FROM, GRANULARITY, KIND, MODEL, OPTIONAL_ORGANIZATION, PRESET, PROVIDER, SOURCE, TEAM,
-    TIME_ZONE, TO, USER, granularity,
-};
+use crate::question::{AGENT, DAYS, FILTERS, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Ranked, Sort};
 use crate::reader::{Key, Snapshot};
-use crate::route::{Common, Route, Sheet, totals_cells, totals_columns};
+use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::Totals;
 
 const SCOPE: Parameter = Parameter::required(
@@ -71,7 +68,6 @@ impl TableScope {
 
 /// Rows × buckets.
 pub(crate) struct Table {
-    common: Common,
     scope: TableScope,
     granularity: Granularity,
 }
@@ -103,22 +99,10 @@ struct TableRow {
 impl Route for Table {
     const PATH: &'static str = "/v1/usage/table";
     const TITLE: &'static str = "Rows by buckets, from the platform down to one agent";
-    const PARAMETERS: &'static [&'static Parameter] = &[
-        &SCOPE,
-        &OPTIONAL_ORGANIZATION,
-        &GRANULARITY,
-        &FROM,
-        &TO,
-        &PRESET,
-        &TIME_ZONE,
-        &AGENT,
-        &PROVIDER,
-        &MODEL,
-        &USER,
-        &TEAM,
-        &API_KEY,
-        &SOURCE,
-        &KIND,
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
+        &[&SCOPE, &OPTIONAL_ORGANIZATION, &GRANULARITY, &USER],
+        DAYS,
+        FILTERS,
     ];
     type Answer = TableAnswer;
 
@@ -129,7 +113,7 @@ impl Route for Table {
         }
     }
 
-    fn parse(parameters: &Parameters, common: Common) -> Result<Self, Problem> {
+    fn parse(parameters: &Parameters, _: &mut Common) -> Result<Self, Problem> {
         let scope = parameters
             .typed(SCOPE.name)?
             .ok_or_else(|| Problem::parameter(SCOPE.name, "this parameter is required"))?;
@@ -140,24 +124,18 @@ impl Route for Table {
             ));
         }
         Ok(Self {
-            common,
             scope,
             granularity: granularity(parameters)?,
         })
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    async fn answer<S: Snapshot>(&self, ask: &Ask<S>) -> Result<TableAnswer, Problem> {
-        let common = &self.common;
+    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<TableAnswer, Problem> {
         let buckets = buckets_of(common, self.granularity, ask)?;
         let by = self.scope.by();
         let mut column_sums = vec![Sums::default(); buckets.len()];
         let mut whole = Sums::default();
         let mut rows = Vec::new();
-        for (key, cells) in self.cells(ask, by, &buckets).await? {
+        for (key, cells) in self.cells(common, ask, &buckets).await? {
             let mut sums = Sums::default();
             for (column, cell) in column_sums.iter_mut().zip(&cells) {
                 column.merge(cell);
@@ -200,20 +178,18 @@ impl Route for Table {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(&ask).await?;
-        ask.snapshot.finish().await?;
-        let currency = self.common.currency;
+    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+        let answer = self.finished(common, ask).await?;
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
         columns.extend(totals_columns());
         let heads: Vec<_> = answer.periods.iter().map(Head::cells).collect();
         let rows = answer.rows.into_iter().flat_map(move |row| {
-            let key: Vec<String> = row.row.key.iter().map(ToString::to_string).collect();
+            let key: Vec<String> = key_cells(&row.row.key).collect();
             let cells = heads.iter().zip(&row.cells).map(|(head, totals)| {
                 let key = key.iter().cloned();
                 key.chain(head.iter().cloned())
-                    .chain(totals_cells(totals, currency))
+                    .chain(totals_cells(totals))
                     .collect()
             });
             cells.collect::<Vec<_>>()
@@ -226,8 +202,8 @@ impl Table {
     /// The sums of every row in every bucket.
     async fn cells<S: Snapshot>(
         &self,
+        common: &Common,
         ask: &Ask<S>,
-        by: By,
         buckets: &[crate::bucket::Bucket],
     ) -> Result<HashMap<Key, Vec<Sums>>, Problem> {
         let columns: HashMap<_, _> = buckets
@@ -235,13 +211,13 @@ impl Table {
             .enumerate()
             .map(|(at, bucket)| (bucket.period, at))
             .collect();
-        let limit = self.common.limits.cells;
+        let limit = common.limits.cells;
         let mut rows: HashMap<Key, Vec<Sums>> = HashMap::new();
         let sought = Sought {
             bucket: Some(self.granularity),
-            ..Sought::groups(&self.common.filters, by.dimensions())
+            ..Sought::groups(&common.filters, self.scope.by().dimensions())
         };
-        ask.each(self.common.days.range, &sought, |key, period, piece| {
+        ask.each(common.days.range, &sought, |key, period, piece| {
             let Some(at) = period.and_then(|period| columns.get(&period)) else {
                 return Ok(());
             };

@@ -115,6 +115,12 @@ async fn one_sees_ones_own_usage_and_nobody_elses() {
         (&reply["activeUsers"], &reply["activeAgents"]),
         (&json!(1), &json!(1))
     );
+    let csv = [("authorization", member.as_str()), ("accept", "text/csv")];
+    let csv = world.send("/v1/usage/me", &csv).await;
+    let lines: Vec<&str> = csv.text.lines().collect();
+    assert!(lines[0].starts_with("userId,span,from,to,"), "{}", lines[0]);
+    assert!(lines[1].starts_with("u1,current,"), "{}", lines[1]);
+    assert_eq!((csv.status, lines.len()), (200, 3));
     let other = world.send("/v1/usage/me?userId=u2", &bearing(&member)).await;
     assert_eq!(
         (other.status, other.json()["parameter"].as_str()),

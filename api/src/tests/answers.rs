@@ -276,6 +276,17 @@ async fn csv_is_the_same_answer_whole() {
     let rows = world.csv("summary", "preset=7d").await;
     assert_eq!(rows[1][..5], ["current", "2026-09-22", "2026-09-28", "60", "1"]);
     assert_eq!(rows[2][..5], ["previous", "2026-09-15", "2026-09-21", "", ""]);
+    let own = [
+        "unattributedRequests",
+        "unattributedTotalTokens",
+        "unattributedCost",
+    ];
+    assert_eq!(rows[0][5..8], own);
+    assert_eq!(
+        rows[1][5..8],
+        ["1", "0", ""],
+        "what nobody knows is an empty cell"
+    );
     assert_eq!(world.csv("series", "preset=7d").await.len(), 8);
     let grouped = world.csv("series", "preset=7d&groupBy=user").await;
     assert_eq!(grouped.len(), 1 + 7 * 21);
@@ -296,6 +307,43 @@ async fn csv_is_the_same_answer_whole() {
     assert_eq!(table[0][..2], ["agentSlug", "periodKey"]);
     let meta = world.csv("meta", "").await;
     assert!(meta.contains(&vec!["currency".to_owned(), "USD".to_owned()]));
+}
+
+/// Whoever names an agent chooses what a spreadsheet finds in a cell.
+#[tokio::test]
+async fn no_cell_of_csv_is_a_formula() {
+    let world = World::at(NOW);
+    let formula = "=HYPERLINK(\"http://evil\",\"open\")";
+    world.memory.book([used("2026-09-28")
+        .with(Dimension::Agent, formula)
+        .with(Dimension::User, "-1+2")
+        .with(Dimension::Source, "-chat")
+        .counting(Counter::InputTokens, -5)
+        .cost(-1)]);
+    for (route, query, name, cell) in [
+        ("breakdown", "by=agent", "agentSlug", format!("'{formula}")),
+        ("breakdown", "by=user", "userId", "'-1+2".to_owned()),
+        ("breakdown", "by=user&include=teams", "userId", "'-1+2".to_owned()),
+        ("series", "preset=7d&groupBy=user", "userId", "'-1+2".to_owned()),
+        ("table", "scope=organization", "agentSlug", format!("'{formula}")),
+        ("meta", "", "value", "'-chat".to_owned()),
+    ] {
+        let rows = world.csv(route, query).await;
+        let at = rows[0].iter().position(|column| column == name).expect(name);
+        assert!(
+            rows.iter().any(|row| row[at] == cell),
+            "{route} {query}: {rows:?}"
+        );
+        let numbers = ["inputTokens", "cost"].map(|name| rows[0].iter().position(|column| column == name));
+        if let [Some(tokens), Some(cost)] = numbers {
+            let last = rows.last().expect("a row");
+            assert_eq!(
+                [&last[tokens], &last[cost]],
+                ["-5", "-0.000000001"],
+                "numbers stay numbers"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -83,9 +83,9 @@ async fn l6_the_kind_is_a_field_and_not_inferred_from_a_zero() {
     assert_eq!(answer["rows"][0]["totals"]["images"], json!(2));
 }
 
-/// L7: the read was capped at 20,000 rows before summing. L8: a check read the first row only.
+/// L7: the read was capped at 20,000 rows before summing.
 #[tokio::test]
-async fn l7_l8_totals_are_sums_over_all_rows_however_many() {
+async fn l7_totals_are_sums_over_all_rows_however_many() {
     let world = World::at(NOW);
     world.memory.book((0..21_000).map(|user| {
         used("2026-09-28")
@@ -102,6 +102,26 @@ async fn l7_l8_totals_are_sums_over_all_rows_however_many() {
     assert_eq!(users["rows"].as_array().map(Vec::len), Some(3));
     assert_eq!(users["other"]["count"], json!(20_997));
     assert_eq!(users["totals"], all["totals"]);
+}
+
+/// L8: a check read the first row only, once the key had more dimensions.
+#[tokio::test]
+async fn l8_one_value_is_the_sum_of_all_its_rows() {
+    let world = World::at(NOW);
+    world.memory.book((0..6).map(|n| {
+        used("2026-09-28")
+            .with(Dimension::User, "u")
+            .with(Dimension::Agent, &format!("a{}", n % 2))
+            .with(Dimension::Model, &format!("m{n}"))
+            .cost(1)
+    }));
+    for (filter, requests) in [("userId=u", 6), ("userId=u&agentSlug=a1", 3), ("agentSlug=a0", 3)] {
+        let answer = world.ask("summary", filter).await;
+        assert_eq!(answer["totals"]["requests"], json!(requests), "{filter}");
+    }
+    let rows = world.ask("breakdown", "by=user").await["rows"].clone();
+    assert_eq!(rows.as_array().map(Vec::len), Some(1));
+    assert_eq!(rows[0]["totals"]["requests"], json!(6));
 }
 
 /// L9: "unknown" mixed different things, and a sort by tokens hid image and audio cost.

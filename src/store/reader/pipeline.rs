@@ -80,12 +80,17 @@ pub(super) fn rows_in(rows: Rows, scope: &Scope, cover: &[Span], other: &Documen
 /// The rows of these owners.
 pub(super) fn owner(scope: &Scope) -> Document {
     match scope {
-        Scope::Organizations(these) => match these.as_slice() {
-            [one] => doc! {"organizationId": {"$eq": one}},
-            several => doc! {"organizationId": {"$in": several}},
-        },
+        Scope::Organizations(these) => doc! {"organizationId": among(these)},
         Scope::AllExcept(none) if none.is_empty() => Document::new(),
         Scope::AllExcept(these) => doc! {"organizationId": {"$nin": these}},
+    }
+}
+
+/// One of these values. One alone is an equality: servers are quicker to find an index for it.
+fn among(values: &[String]) -> Document {
+    match values {
+        [one] => doc! {"$eq": one},
+        several => doc! {"$in": several},
     }
 }
 
@@ -95,12 +100,7 @@ fn selected(query: &Query) -> Document {
     }
     let filters = query.filters.iter();
     let mut other: Document = filters
-        .map(|(dimension, values)| {
-            (
-                field(query.rows, *dimension).to_owned(),
-                doc! {"$in": values}.into(),
-            )
-        })
+        .map(|(dimension, values)| (field(query.rows, *dimension).to_owned(), among(values).into()))
         .collect();
     if let Some(keys) = &query.keys {
         let named = |key: &Key| -> Document {
@@ -152,7 +152,7 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
         // Keys and filters at once are rare: then rows are scanned.
         let at = |dimension| query.group_by.iter().position(|grouped| *grouped == dimension);
         let provider = at(Dimension::Provider);
-        let value = at(dimension(set)?)?;
+        let value = at(Dimension::of(set)?)?;
         let whole = query.filters.is_empty() && (set == Set::Model) == provider.is_some();
         return whole.then(|| {
             keys.iter()
@@ -171,26 +171,15 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
             )
         }
         Set::Agent | Set::User | Set::Source => {
-            Some(of(dimension(set)?)?.map(|value| (value, None)).collect())
+            Some(of(Dimension::of(set)?)?.map(|value| (value, None)).collect())
         }
-    }
-}
-
-/// The dimension whose value a set's rows carry.
-fn dimension(set: Set) -> Option<Dimension> {
-    match set {
-        Set::Organization => None,
-        Set::Agent => Some(Dimension::Agent),
-        Set::Model => Some(Dimension::Model),
-        Set::User => Some(Dimension::User),
-        Set::Source => Some(Dimension::Source),
     }
 }
 
 /// The field that holds a dimension.
 fn field(rows: Rows, named: Dimension) -> &'static str {
     match rows {
-        Rows::Rollups(set) if dimension(set) == Some(named) => "value",
+        Rows::Rollups(set) if Dimension::of(set) == Some(named) => "value",
         Rows::Rollups(_) | Rows::Ledger => named.name(),
     }
 }
@@ -263,15 +252,21 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_a_list_of_values_whatever_they_look_like() {
+    fn a_filter_is_values_to_compare_with_whatever_they_look_like() {
         let mut ledger = query(Rows::Ledger);
+        let several = vec![r#"{"$ne": null}"#.into(), "$where".into()];
+        ledger.filters.insert(Dimension::Team, several);
         ledger
             .filters
-            .insert(Dimension::Team, vec![r#"{"$ne": null}"#.into(), "$where".into()]);
+            .insert(Dimension::User, vec![r#"{"$ne": null}"#.into()]);
         let selected = selected(&ledger);
         assert_eq!(
             selected.get("teamId"),
             Some(&doc! {"$in": [r#"{"$ne": null}"#, "$where"]}.into())
+        );
+        assert_eq!(
+            selected.get("userId"),
+            Some(&doc! {"$eq": r#"{"$ne": null}"#}.into())
         );
         assert!(!selected.contains_key("set"));
     }

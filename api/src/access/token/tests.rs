@@ -130,6 +130,13 @@ async fn every_other_token_is_refused() {
             )
             .expect("a token"),
         ),
+        ("something critical", {
+            let header = Header {
+                crit: Some(vec!["exp".to_owned()]),
+                ..Header::new(Algorithm::HS256)
+            };
+            encode(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
+        }),
         ("another kind of key", signed(Algorithm::RS256, None, &rsa())),
         ("alg none, no signature", format!("{none}.{body}.")),
         ("alg none, old signature", format!("{none}.{body}.{signature}")),
@@ -227,6 +234,8 @@ struct Issuer {
     _tasks: Mutex<JoinSet<()>>,
     set: Mutex<Option<JwkSet>>,
     fetches: AtomicUsize,
+    /// Answers wait for this to be free.
+    slow: Mutex<()>,
 }
 
 impl Issuer {
@@ -235,10 +244,12 @@ impl Issuer {
             _tasks: Mutex::default(),
             set: Mutex::new(None),
             fetches: AtomicUsize::new(0),
+            slow: Mutex::new(()),
         });
         let answering = Arc::clone(&issuer);
         let route = get(async move || {
             answering.fetches.fetch_add(1, Ordering::SeqCst);
+            drop(answering.slow.lock().await);
             answering
                 .set
                 .lock()
@@ -349,4 +360,31 @@ async fn keys_are_fetched_once_and_again_when_they_rotate() {
         status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
         200
     );
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::ES256, Some("4"), &ec())).await,
+        503,
+        "nobody knows whether there is such a key by now"
+    );
+}
+
+#[tokio::test]
+async fn who_has_a_known_key_does_not_wait_for_a_slow_issuer() {
+    let (issuer, verifier) = Issuer::start().await;
+    issuer.publish(&[("1", Algorithm::RS256, &rsa())]).await;
+    let known = signed(Algorithm::RS256, Some("1"), &rsa());
+    assert_eq!(status(&verifier, &known).await, 200);
+    pass(10).await;
+    let slow = issuer.slow.lock().await;
+    let made_up = signed(Algorithm::RS256, Some("made up"), &rsa());
+    let mut waiting = std::pin::pin!(status(&verifier, &made_up));
+    while issuer.fetches() < 2 {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(&verifier, &known).await, 200);
+    // Also where the keys are old enough to be fetched again.
+    pass(601).await;
+    assert_eq!(status(&verifier, &known).await, 200);
+    drop(slow);
+    assert_eq!(waiting.await, 503, "no longer than its own time limit");
 }

@@ -1,0 +1,81 @@
+//! Under which teams the users of a page have usage.
+
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use rollup::counters::Sums;
+use rollup::event::NONE;
+
+use crate::ask::{Ask, Sought};
+use crate::problem::Problem;
+use crate::reader::{Dimension, Key, Snapshot};
+use crate::route::Common;
+
+/// How many teams of one user are named.
+pub(super) const NAMED: usize = 5;
+
+/// The teams under which one user has usage. What came without a team is none of them.
+#[derive(Debug, Default)]
+pub(super) struct Teams {
+    /// The first of them by name.
+    pub(super) named: BTreeSet<Box<str>>,
+    /// How many there are, named or not.
+    pub(super) count: u64,
+}
+
+/// The teams of several users.
+pub(super) struct OfUsers(HashMap<Box<str>, Teams>);
+
+impl Teams {
+    pub(super) const COLUMNS: [&'static str; 2] = ["teams", "teamCount"];
+
+    fn add(&mut self, team: &str) {
+        self.count += 1;
+        self.named.insert(team.into());
+        if self.named.len() > NAMED {
+            self.named.pop_last();
+        }
+    }
+
+    /// Two cells of CSV. The names are a JSON list, since they may hold whatever could part them.
+    pub(super) fn cells(&self) -> Result<[String; 2], Problem> {
+        Ok([serde_json::to_string(&self.named)?, self.count.to_string()])
+    }
+}
+
+impl OfUsers {
+    /// Takes out the teams of one user.
+    pub(super) fn of(&mut self, user: &Key) -> Teams {
+        let [user] = &**user else {
+            return Teams::default();
+        };
+        self.0.remove(user).unwrap_or_default()
+    }
+}
+
+/// Reads the teams of these users from the snapshot that they come from.
+pub(super) async fn read<S: Snapshot>(
+    common: &Common,
+    ask: &Ask<S>,
+    users: impl Iterator<Item = &Key>,
+) -> Result<OfUsers, Problem> {
+    let users: Vec<String> = users.flatten().map(ToString::to_string).collect();
+    let mut teams: HashMap<Box<str>, Teams> = HashMap::new();
+    if users.is_empty() {
+        return Ok(OfUsers(teams));
+    }
+    let mut filters = common.filters.clone();
+    filters.insert(Dimension::User, users);
+    let sought = Sought::groups(&filters, &[Dimension::User, Dimension::Team]);
+    let mut pairs = pin!(ask.stream(common.days.range, &sought, None));
+    while let Some(pair) = pairs.try_next().await? {
+        if let [user, team] = &*pair.key
+            && **team != *NONE
+            && !Sums::from(pair.counters).is_zero()
+        {
+            teams.entry(user.clone()).or_default().add(team);
+        }
+    }
+    Ok(OfUsers(teams))
+}
