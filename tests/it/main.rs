@@ -8,6 +8,8 @@ mod cli;
 mod exactness;
 mod faults;
 mod history;
+mod kafka;
+mod kafka_storm;
 mod reader_consistency;
 mod reader_contract;
 mod reader_latency;

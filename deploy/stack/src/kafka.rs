@@ -2,7 +2,10 @@
 //! fetches.
 //!
 //! [`Broker::start`] runs one broker in `KRaft` mode on loopback, with its data in a temporary folder. It
-//! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call.
+//! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call. What
+//! needs more than they can do (partitions, transactions, reading back) is in [`records`].
+
+pub mod records;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
