@@ -1,6 +1,7 @@
 //! Kafka as the source of the real program.
 
 mod group;
+mod takeover;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
