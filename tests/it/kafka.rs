@@ -1,9 +1,12 @@
 //! Kafka as the source of the real program.
 
 mod group;
+mod payloads;
+mod security;
 mod takeover;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use stack::kafka::records::Sender;
@@ -11,6 +14,9 @@ use stack::kafka::{Broker, Options};
 use stack::product::Product;
 
 use crate::world::{World, eventually};
+
+/// How long a worker may take to leave.
+const LEAVE: Duration = Duration::from_secs(40);
 
 static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
@@ -38,9 +44,14 @@ struct Topic {
 impl Topic {
     /// A topic on the shared broker, counted in a database on the shared server.
     async fn new(name: &str, partitions: u16) -> Self {
+        Self::with(name, partitions, &[]).await
+    }
+
+    /// The same with settings of the topic.
+    async fn with(name: &str, partitions: u16, settings: &[&str]) -> Self {
         let broker = shared().await;
         let world = World::new(&format!("kafka_{name}")).await;
-        let topic = Self::on(&broker, world, name, partitions).await;
+        let topic = Self::on(&broker, world, name, partitions, settings).await;
         Self {
             _shared: Some(broker),
             ..topic
@@ -48,8 +59,11 @@ impl Topic {
     }
 
     /// A topic on this broker, counted in this database.
-    async fn on(broker: &Broker, world: World, name: &str, partitions: u16) -> Self {
-        broker.create_topic(name, partitions, &[]).await.expect("a topic");
+    async fn on(broker: &Broker, world: World, name: &str, partitions: u16, settings: &[&str]) -> Self {
+        broker
+            .create_topic(name, partitions, settings)
+            .await
+            .expect("a topic");
         Self {
             world,
             brokers: broker.brokers().to_owned(),

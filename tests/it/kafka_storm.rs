@@ -11,7 +11,6 @@ mod load;
 mod oracle;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
@@ -22,7 +21,7 @@ use stack::tools;
 
 use self::churn::{Act, plan};
 use self::crew::Crew;
-use self::load::{Load, Sent};
+use self::load::Load;
 use self::oracle::Oracle;
 use crate::world::World;
 
@@ -87,11 +86,10 @@ async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
 
     let mut problems = sent.problems(&topic);
     problems.extend(calm(&world, &mut crew, &topic).await);
-    problems.extend(differences(&world, &sent, &topic).await);
     problems.extend(crew.leave().await);
-    // Who has left has written nothing more.
-    problems.extend(differences(&world, &sent, &topic).await);
-    crew.note(&Oracle::new(&sent, &topic).summary());
+    let oracle = Oracle::new(&sent, &topic);
+    crew.note(&oracle.summary());
+    problems.extend(oracle.differences(&world).await);
     if problems.is_empty() {
         return;
     }
@@ -120,24 +118,12 @@ async fn calm(world: &World, crew: &mut Crew, topic: &[Partition]) -> Vec<String
             }
         }
         open.extend(crew.not_ready().await);
-        if open.is_empty() {
-            return open;
-        }
-        if since.elapsed() > CALM {
+        if open.is_empty() || since.elapsed() > CALM {
+            crew.note(&format!("calm, with {} open", open.len()));
             return open;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// What is stored and should not be, or the other way round.
-async fn differences(world: &World, sent: &Arc<Sent>, topic: &[Partition]) -> Vec<String> {
-    let oracle = Oracle::new(sent, topic);
-    let mut found = oracle.lanes(world).await;
-    found.extend(oracle.ids(world).await);
-    found.extend(oracle.letters(world).await);
-    found.extend(oracle.rows(world).await);
-    found
 }
 
 /// Keeps what tells the cause: all fences, all problems.

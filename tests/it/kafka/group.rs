@@ -1,8 +1,6 @@
 //! Members of the group come and go.
 
-use std::time::Duration;
-
-use super::{Topic, said};
+use super::{LEAVE, Topic, said};
 use crate::world::PATIENCE;
 
 /// Nobody has to wait for the session of a member that left in good order.
@@ -14,7 +12,7 @@ async fn a_worker_that_stops_tells_the_group_and_the_next_one_goes_on_at_once() 
     first.wait_ready(PATIENCE).await.expect("ready");
     topic.send(0, 0..100);
     topic.wait_next(0, 100).await;
-    first.stop(Duration::from_secs(40)).await.expect("leaves");
+    first.stop(LEAVE).await.expect("leaves");
     assert!(
         !said(&mut first).contains("could not be told"),
         "{}",
@@ -24,5 +22,5 @@ async fn a_worker_that_stops_tells_the_group_and_the_next_one_goes_on_at_once() 
     topic.send(0, 100..200);
     topic.wait_next(0, 200).await;
     assert_eq!(topic.sum("counted").await, 200);
-    second.stop(Duration::from_secs(40)).await.expect("leaves");
+    second.stop(LEAVE).await.expect("leaves");
 }

@@ -1,11 +1,9 @@
 //! Lanes change hands in the middle of a commit.
 
-use std::time::Duration;
-
 use mongodb::bson::{Document, doc};
 use stack::mongodb::{Mongo, Options};
 
-use super::{Topic, shared};
+use super::{LEAVE, Topic, shared};
 use crate::world::{PATIENCE, World, eventually};
 
 /// Everything that commits write.
@@ -35,7 +33,7 @@ async fn held(name: &str, request: &str) {
     let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let world = World::on(&mongo, name).await;
-    let mut topic = Topic::on(&broker, world, name, 2).await;
+    let mut topic = Topic::on(&broker, world, name, 2, &[]).await;
     let group = (
         "KAFKA_PROPERTIES",
         "session.timeout.ms=3000,heartbeat.interval.ms=500",
@@ -60,7 +58,7 @@ async fn held(name: &str, request: &str) {
     topic.wait_next(0, 150).await;
     topic.wait_next(1, 150).await;
     assert_eq!(topic.sum("counted").await, 300);
-    heir.stop(Duration::from_secs(40)).await.expect("leaves");
+    heir.stop(LEAVE).await.expect("leaves");
 
     let before = everything(&topic.world).await;
     proxy.let_go();
@@ -89,7 +87,7 @@ async fn held(name: &str, request: &str) {
     for (what, sums) in topic.world.sums(doc! {}).await {
         assert_eq!((sums["requests"], sums["inputTokens"]), (400, 4_000), "{what}");
     }
-    zombie.stop(Duration::from_secs(40)).await.expect("leaves");
+    zombie.stop(LEAVE).await.expect("leaves");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

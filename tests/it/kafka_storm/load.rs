@@ -2,7 +2,6 @@
 //! which many are aborted.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use stack::traffic::{Generator, Item, Options, Verdict};
 use super::{PARTITIONS, TOPIC};
 
 /// Events per second outside of transactions, and how often some are sent.
-const RATE: u32 = 700;
+const RATE: u32 = 400;
 const TICK: Duration = Duration::from_millis(20);
 /// How many organizations; the first writes to every partition, each other one to one of them.
 const ORGANIZATIONS: usize = 17;
@@ -83,10 +82,10 @@ impl Load {
     }
 
     /// Waits until everything has arrived.
-    pub(super) fn join(self) -> Arc<Sent> {
+    pub(super) fn join(self) -> Sent {
         let mut sent = self.plain.join().expect("sends");
         sent.merge(self.transactions.join().expect("transacts"));
-        Arc::new(sent)
+        sent
     }
 }
 

@@ -126,8 +126,17 @@ impl Oracle {
         )
     }
 
+    /// What is stored and should not be, or the other way round.
+    pub(super) async fn differences(&self, world: &World) -> Vec<String> {
+        let mut found = self.lanes(world).await;
+        found.extend(self.ids(world).await);
+        found.extend(self.letters(world).await);
+        found.extend(self.rows(world).await);
+        found
+    }
+
     /// The fences: the position, and the four counters, which add up to the records read.
-    pub(super) async fn lanes(&self, world: &World) -> Vec<String> {
+    async fn lanes(&self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         for (partition, lane) in (0..).zip(&self.lanes) {
             let Some(fence) = fence(world, partition).await else {
@@ -159,7 +168,7 @@ impl Oracle {
     }
 
     /// The window: the ids of the counted events, each once, and no other.
-    pub(super) async fn ids(&self, world: &World) -> Vec<String> {
+    async fn ids(&self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         for (partition, expected) in (0..).zip(&self.lanes) {
             let filter = doc! {"lane": lane(partition), "window": "events"};
@@ -194,7 +203,7 @@ impl Oracle {
     }
 
     /// The dead letters of each lane, by reason.
-    pub(super) async fn letters(&self, world: &World) -> Vec<String> {
+    async fn letters(&self, world: &World) -> Vec<String> {
         let mut stored: BTreeMap<(String, String), i64> = BTreeMap::new();
         for letter in world.letters().await {
             let text = |name| letter.get_str(name).expect("a text").to_owned();
@@ -213,7 +222,7 @@ impl Oracle {
     }
 
     /// Every row of the ledger and of the rollups, and none besides.
-    pub(super) async fn rows(&self, world: &World) -> Vec<String> {
+    async fn rows(&self, world: &World) -> Vec<String> {
         const LEDGER: [&str; 11] = [
             "organizationId",
             "granularity",
