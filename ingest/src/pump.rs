@@ -110,6 +110,8 @@ pub struct Pump<L, C> {
     metrics: Metrics,
     health: Health,
     lanes: BTreeMap<LaneKey, Lane>,
+    /// Lanes that the ledger is asked for; cancelled where the source has them no longer.
+    asking: BTreeMap<LaneId, CancellationToken>,
     granted: u64,
     backlog: VecDeque<Record>,
     filling: Filling,
@@ -146,6 +148,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             metrics,
             health,
             lanes: BTreeMap::new(),
+            asking: BTreeMap::new(),
             granted: 0,
             backlog: VecDeque::new(),
             filling: Filling::default(),
@@ -216,6 +219,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Signal::Assigned { lane, reply } => self.acquire(lane, reply),
             Signal::Revoked { lanes, reply } => {
                 for lane in lanes {
+                    self.ask_no_more(&lane);
                     if let Some(key) = self.key_of(&lane) {
                         self.remove(key);
                     }

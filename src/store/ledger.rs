@@ -32,8 +32,9 @@ use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, con
 
 /// Statements in one command.
 const CHUNK: usize = 1_000;
-/// Attempts at the same content before the batch is halved.
-const ATTEMPTS: usize = 3;
+/// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
+/// whoever conflicts meets a transaction that holds a row until it ends, and a smaller batch would meet it too.
+const ATTEMPTS: usize = 8;
 /// An attempt that takes longer is given up, and its outcome asked for. Longer than a transaction lives.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -368,7 +369,7 @@ enum Settled {
 
 fn pauses() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(5))
+        .with_min_delay(Duration::from_millis(10))
         .with_jitter()
         .with_max_times(ATTEMPTS - 1)
         .build()

@@ -9,6 +9,8 @@ mod dead_letters;
 mod exactness;
 mod faults;
 mod history;
+mod kafka;
+mod kafka_storm;
 mod reader_consistency;
 mod reader_contract;
 mod reader_routes;

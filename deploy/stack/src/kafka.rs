@@ -2,7 +2,10 @@
 //! fetches.
 //!
 //! [`Broker::start`] runs one broker in `KRaft` mode on loopback, with its data in a temporary folder. It
-//! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call.
+//! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call. What
+//! needs more than they can do (partitions, transactions, reading back) is in [`records`].
+
+pub mod records;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +40,21 @@ pub struct Options {
     /// The port that clients are told to connect to, for a proxy that stands there
     /// (`Proxy::start_on(port, broker.address()?)`); the broker's own otherwise.
     pub advertised: Option<u16>,
+    /// More ways in, beside the plain one.
+    pub listeners: Vec<Listener>,
     /// More lines of `server.properties`.
     pub properties: Vec<(String, String)>,
+}
+
+/// One way in.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name, upper case; its properties begin with `listener.name.<name, lower case>.`.
+    pub name: String,
+    /// `SASL_PLAINTEXT`, `SSL` or `SASL_SSL`.
+    pub protocol: String,
+    /// Where it listens on loopback.
+    pub port: u16,
 }
 
 /// A Kafka to run against. Dropping it ends what it started and removes the data.
@@ -349,14 +365,17 @@ async fn run(mut process: Process) -> Result<String> {
 
 fn properties(port: u16, controller: u16, folder: &Path, options: &Options) -> String {
     let advertised = options.advertised.unwrap_or(port);
+    let more = |write: fn(&Listener) -> String| options.listeners.iter().map(write).collect::<String>();
+    let addresses = more(|listener| format!(",{}://127.0.0.1:{}", listener.name, listener.port));
+    let protocols = more(|listener| format!(",{}:{}", listener.name, listener.protocol));
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{addresses}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}{addresses}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          log.dirs={}\n",
         folder.join("data").display()
     );

@@ -13,6 +13,7 @@
 //! | [`Proxy::drop_replies`] | requests pass, replies vanish | the same |
 //! | [`Proxy::lose_reply_to`] | the reply to one request vanishes, then that connection is closed | the same |
 //! | [`Proxy::lose_request`] | one request vanishes, and that connection is closed | the same |
+//! | [`Proxy::hold_request`] | one request waits for [`Proxy::let_go`], and what follows it there | the same |
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,16 +42,17 @@ enum Mode {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    Request,
-    Reply,
+enum Fate {
+    LoseRequest,
+    LoseReply,
+    Hold,
 }
 
 #[derive(Debug)]
 struct Hook {
     needle: Vec<u8>,
     skip: usize,
-    loss: Loss,
+    fate: Fate,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,9 @@ struct Shared {
     line: Mutex<watch::Sender<bool>>,
     hooks: Mutex<Vec<Hook>>,
     lost: watch::Sender<u64>,
+    held: watch::Sender<u64>,
+    /// Requests that are held go on when it is `false`.
+    holding: watch::Sender<bool>,
     listening: watch::Sender<bool>,
 }
 
@@ -89,6 +94,8 @@ impl Proxy {
             line: Mutex::new(watch::Sender::new(false)),
             hooks: Mutex::default(),
             lost: watch::Sender::new(0),
+            held: watch::Sender::new(0),
+            holding: watch::Sender::new(false),
             listening: watch::Sender::new(true),
         });
         let mut tasks = JoinSet::new();
@@ -122,6 +129,7 @@ impl Proxy {
     /// hooks that have not fired are taken away.
     pub async fn pass(&self) {
         held(&self.shared.hooks).clear();
+        self.let_go();
         if self.shared.mode.send_replace(Mode::Pass) == Mode::DropReplies {
             self.cut().await;
         }
@@ -163,18 +171,35 @@ impl Proxy {
     /// Once: the next request that contains `needle` reaches the server, its reply is swallowed, and then
     /// that connection is closed: a lost acknowledgement.
     pub fn lose_reply_to(&self, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), 0, Loss::Reply);
+        self.arm(needle.as_ref(), 0, Fate::LoseReply);
     }
 
     /// The same for a later one: `skip` requests with `needle` pass unharmed before.
     pub fn lose_reply_to_nth(&self, skip: usize, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), skip, Loss::Reply);
+        self.arm(needle.as_ref(), skip, Fate::LoseReply);
     }
 
     /// Once: the next request that contains `needle` does not reach the server, and its connection is
     /// closed: to the client it looks the same as a lost reply.
     pub fn lose_request(&self, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), 0, Loss::Request);
+        self.arm(needle.as_ref(), 0, Fate::LoseRequest);
+    }
+
+    /// Once: the next request that contains `needle` waits before the server until [`Proxy::let_go`], and its
+    /// connection with it; all others go on.
+    pub fn hold_request(&self, needle: impl AsRef<[u8]>) {
+        self.shared.holding.send_replace(true);
+        self.arm(needle.as_ref(), 0, Fate::Hold);
+    }
+
+    /// Waits until at least `count` requests were held.
+    pub async fn wait_held(&self, count: u64, deadline: Duration) -> Result<()> {
+        reached(&self.shared.held, count, deadline, "held").await
+    }
+
+    /// Lets the requests go on that are held.
+    pub fn let_go(&self) {
+        self.shared.holding.send_replace(false);
     }
 
     /// How many replies and requests were swallowed so far.
@@ -185,24 +210,15 @@ impl Proxy {
 
     /// Waits until at least `count` were swallowed.
     pub async fn wait_lost(&self, count: u64, deadline: Duration) -> Result<()> {
-        let mut lost = self.shared.lost.subscribe();
-        let waited = tokio::time::timeout(deadline, lost.wait_for(|lost| *lost >= count)).await;
-        match waited {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Error::Other(format!(
-                "the proxy swallowed {} of {count} messages within {} s",
-                self.lost(),
-                deadline.as_secs_f32()
-            ))),
-        }
+        reached(&self.shared.lost, count, deadline, "swallowed").await
     }
 
-    fn arm(&self, needle: &[u8], skip: usize, loss: Loss) {
+    fn arm(&self, needle: &[u8], skip: usize, fate: Fate) {
         assert!(!needle.is_empty(), "every request contains nothing");
         held(&self.shared.hooks).push(Hook {
             needle: needle.to_vec(),
             skip,
-            loss,
+            fate,
         });
     }
 
@@ -210,6 +226,19 @@ impl Proxy {
         let mut listening = self.shared.listening.subscribe();
         // The sender lives in `shared`, so this ends only with the wish fulfilled.
         drop(listening.wait_for(|now| *now == wish).await);
+    }
+}
+
+async fn reached(counter: &watch::Sender<u64>, count: u64, deadline: Duration, what: &str) -> Result<()> {
+    let mut counted = counter.subscribe();
+    let waited = tokio::time::timeout(deadline, counted.wait_for(|counted| *counted >= count)).await;
+    match waited {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(Error::Other(format!(
+            "the proxy has {what} {} of {count} messages within {} s",
+            *counter.borrow(),
+            deadline.as_secs_f32()
+        ))),
     }
 }
 
@@ -310,10 +339,15 @@ async fn requests(
         };
         open(shared).await;
         let bytes = &chunk[..length];
-        match fired(&mut held(&shared.hooks), &before, bytes) {
+        let fate = fired(&mut held(&shared.hooks), &before, bytes);
+        match fate {
             None => {}
-            Some(Loss::Reply) => drop(lose_next_reply.send_replace(true)),
-            Some(Loss::Request) => return count(shared),
+            Some(Fate::LoseReply) => drop(lose_next_reply.send_replace(true)),
+            Some(Fate::LoseRequest) => return count(shared),
+            Some(Fate::Hold) => {
+                shared.held.send_modify(|held| *held += 1);
+                drop(shared.holding.subscribe().wait_for(|holding| !holding).await);
+            }
         }
         remember(&mut before, bytes);
         if server.write_all(bytes).await.is_err() {
@@ -350,8 +384,8 @@ fn count(shared: &Shared) {
     shared.lost.send_modify(|lost| *lost += 1);
 }
 
-/// The loss that these bytes call for. A needle may begin in the bytes before them.
-fn fired(hooks: &mut Vec<Hook>, before: &[u8], bytes: &[u8]) -> Option<Loss> {
+/// The fate that these bytes call for. A needle may begin in the bytes before them.
+fn fired(hooks: &mut Vec<Hook>, before: &[u8], bytes: &[u8]) -> Option<Fate> {
     for index in 0..hooks.len() {
         let hook = &mut hooks[index];
         if !contains(before, bytes, &hook.needle) {
@@ -361,7 +395,7 @@ fn fired(hooks: &mut Vec<Hook>, before: &[u8], bytes: &[u8]) -> Option<Loss> {
             hook.skip -= 1;
             continue;
         }
-        return Some(hooks.remove(index).loss);
+        return Some(hooks.remove(index).fate);
     }
     None
 }

@@ -123,7 +123,7 @@ impl Reader {
         Ok(())
     }
 
-    fn pause(&mut self, pause: bool) -> Result<(), String> {
+    pub(super) fn pause(&mut self, pause: bool) -> Result<(), String> {
         let list = self.list(self.watched.iter().copied());
         let done = match pause {
             true => self.consumer.pause(&list),

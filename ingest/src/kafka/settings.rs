@@ -108,7 +108,10 @@ impl Settings {
         if group.is_empty() {
             problem(Setting::Group, "expected the name of a consumer group".into());
         }
-        for message in wrong_properties(&properties) {
+        for message in wrong_properties(&properties)
+            .into_iter()
+            .chain(no_token(&properties))
+        {
             problem(Setting::Properties, message);
         }
         if !problems.is_empty() {
@@ -226,6 +229,20 @@ fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
     wrong
 }
 
+/// A client that logs in by tokens and has no way to get one waits for ever, without a word.
+fn no_token(properties: &[(String, String)]) -> Option<String> {
+    let is = |name: &str, value: &str| {
+        properties
+            .iter()
+            .any(|(set, to)| set == name && to.eq_ignore_ascii_case(value))
+    };
+    let by_token = ["sasl.mechanisms", "sasl.mechanism"]
+        .iter()
+        .any(|name| is(name, "OAUTHBEARER"));
+    let found = by_token && !is("sasl.oauthbearer.method", "oidc");
+    found.then(|| "`sasl.mechanisms`: OAUTHBEARER needs `sasl.oauthbearer.method=oidc`".into())
+}
+
 /// Why librdkafka does not take a property.
 fn refused(name: &str, value: &str) -> Option<String> {
     let mut config = ClientConfig::new();
@@ -299,6 +316,15 @@ mod tests {
         ])
         .map_err(|messages| messages.concat());
         assert!(messages.is_err_and(|message| message.contains("sasl.username")));
+    }
+
+    #[test]
+    fn tokens_need_somebody_who_gives_them() {
+        let messages = parse(&[
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+        ]);
+        assert!(messages.is_err_and(|messages| messages[0].contains("sasl.oauthbearer.method=oidc")));
     }
 
     #[test]

@@ -289,9 +289,8 @@ impl Reader {
     /// Stays in the group until the loop has committed what it had, so that nobody else begins there before;
     /// then leaves.
     pub(super) fn leave(mut self) {
-        let all = self.list(self.watched.iter().copied());
-        if let Err(error) = self.consumer.pause(&all) {
-            tracing::debug!(%error, "partitions were not paused while the member leaves");
+        if let Err(why) = self.read_nothing_more() {
+            tracing::debug!(why, "partitions are still read while the member leaves");
         }
         while self.lanes.values().any(Lane::is_held) {
             drop(self.consumer.poll(POLL));
@@ -311,6 +310,16 @@ impl Reader {
             // The client waits for a broker that is away, for as long as a session lasts.
             tracing::warn!("the group could not be told that this member leaves; it will find out by itself");
         }
+    }
+
+    /// Gives up what is read, and stays a member. Nothing may stay paused: librdkafka does not end a client with
+    /// partitions that are.
+    fn read_nothing_more(&mut self) -> Result<(), String> {
+        if self.is_paused {
+            self.pause(false)?;
+        }
+        let all: Vec<i32> = self.watched.iter().copied().collect();
+        self.unread(&all)
     }
 
     pub(super) fn list(&self, partitions: impl Iterator<Item = i32>) -> TopicPartitionList {

@@ -27,6 +27,7 @@ pub(super) enum Side {
     Acquired {
         lane: LaneId,
         reply: oneshot::Sender<Grant>,
+        unwanted: CancellationToken,
         result: Result<Option<Granted>, FenceError>,
     },
     Renewed {
@@ -42,10 +43,30 @@ pub(super) enum Side {
 impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn acquire(&mut self, lane: LaneId, mut reply: oneshot::Sender<Grant>) {
         let (ledger, health, lease) = (Arc::clone(&self.ledger), self.health.clone(), self.settings.lease);
+        let unwanted = CancellationToken::new();
+        if let Some(older) = self.asking.insert(lane.clone(), unwanted.clone()) {
+            older.cancel();
+        }
         self.side.push(Box::pin(async move {
-            let result = acquire(ledger.as_ref(), &lane, lease, &health, &mut reply).await;
-            Side::Acquired { lane, reply, result }
+            let wanted = Wanted {
+                reply: &mut reply,
+                unwanted: &unwanted,
+            };
+            let result = acquire(ledger.as_ref(), &lane, lease, &health, wanted).await;
+            Side::Acquired {
+                lane,
+                reply,
+                unwanted,
+                result,
+            }
         }));
+    }
+
+    /// The source has this lane no longer: what was asked of the ledger for it is not wanted any more.
+    pub(super) fn ask_no_more(&mut self, lane: &LaneId) {
+        if let Some(unwanted) = self.asking.remove(lane) {
+            unwanted.cancel();
+        }
     }
 
     pub(super) fn store_topology(&mut self, lanes: Vec<LaneId>) {
@@ -125,10 +146,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
         match side {
-            Side::Acquired { lane, reply, result } => match result.map_err(fatal)? {
-                Some(granted) => self.granted(lane, reply, granted),
-                None => self.given_up(&lane),
-            },
+            Side::Acquired {
+                lane,
+                reply,
+                unwanted,
+                result,
+            } => {
+                if !unwanted.is_cancelled() {
+                    self.asking.remove(&lane);
+                }
+                match result.map_err(fatal)? {
+                    Some(granted) if unwanted.is_cancelled() => self.give_back(lane, granted.0.epoch),
+                    Some(granted) => self.granted(lane, reply, granted),
+                    None => self.given_up(&lane),
+                }
+            }
             Side::Renewed { lane, epoch, result } => match result {
                 Ok(true) => self.health.ledger_away(None),
                 Ok(false) => self.lose(&lane, epoch),
@@ -201,6 +233,15 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
+    /// The source gave the lane up while we waited for it.
+    fn give_back(&mut self, lane: LaneId, epoch: i64) {
+        self.given_up(&lane);
+        let ledger = Arc::clone(&self.ledger);
+        self.side.push(Box::pin(async move {
+            Side::Noted(until_back(|| ledger.release(&lane, epoch)).await)
+        }));
+    }
+
     fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, (fence, stored): Granted) {
         self.granted += 1;
         let key = LaneKey(self.granted);
@@ -214,13 +255,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             committed: follow,
         };
         if reply.send(grant).is_err() {
-            // The source gave the lane up while we waited for it.
-            self.given_up(&id);
-            let ledger = Arc::clone(&self.ledger);
-            self.side.push(Box::pin(async move {
-                Side::Noted(until_back(|| ledger.release(&id, epoch)).await)
-            }));
-            return;
+            return self.give_back(id, epoch);
         }
         tracing::info!(lane = %id, epoch, seq, "the lane is ours");
         if let Some(older) = self.key_of(&id) {
@@ -253,19 +288,38 @@ fn fatal(error: FenceError) -> Error {
     Error::Ledger(error.to_string())
 }
 
+/// Whether the source still wants a lane that it asked for.
+struct Wanted<'a> {
+    reply: &'a mut oneshot::Sender<Grant>,
+    unwanted: &'a CancellationToken,
+}
+
+impl Wanted<'_> {
+    fn is_over(&self) -> bool {
+        self.reply.is_closed() || self.unwanted.is_cancelled()
+    }
+
+    async fn over(&mut self) {
+        tokio::select! {
+            () = self.reply.closed() => {}
+            () = self.unwanted.cancelled() => {}
+        }
+    }
+}
+
 /// Asks for a lane until it is ours; `None`: the source no longer wants it.
 async fn acquire<L: Ledger>(
     ledger: &L,
     lane: &LaneId,
     lease: Option<Duration>,
     health: &Health,
-    reply: &mut oneshot::Sender<Grant>,
+    mut wanted: Wanted<'_>,
 ) -> Result<Option<Granted>, FenceError> {
     let mut waited = backoff();
     let mut standby = false;
     health.waits(lane, LaneHealth::Acquiring);
     loop {
-        if reply.is_closed() {
+        if wanted.is_over() {
             return Ok(None);
         }
         let pause = match ledger.acquire(lane, lease).await {
@@ -291,7 +345,7 @@ async fn acquire<L: Ledger>(
         };
         tokio::select! {
             biased;
-            () = reply.closed() => return Ok(None),
+            () = wanted.over() => return Ok(None),
             () = tokio::time::sleep(pause) => {}
         }
     }

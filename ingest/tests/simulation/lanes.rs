@@ -214,6 +214,30 @@ fn a_lane_given_up_while_it_waits_is_left_alone() {
     });
 }
 
+/// The source learns only after the loop that it has the lane no longer: a grant that comes between them would be
+/// nobody's, and take the lane from its new owner.
+#[test]
+fn a_lane_revoked_while_it_waits_is_not_granted_any_more() {
+    run(async {
+        let hand = Hand::start(settings());
+        let log = Log::plain("revoked", usages("r", 2));
+        hand.ledger.set_away(true);
+        let asked = hand.ask(&log.lane).await;
+        sleep(Duration::from_secs(30)).await;
+        hand.revoke(&log.lane).await;
+        hand.ledger.set_away(false);
+        soon(asked).await.expect_err("nothing is granted");
+        sleep(Duration::from_secs(30)).await;
+        assert!(hand.ledger.read(|stored| !stored.fences.contains_key(&log.lane)));
+        // Another lane alone decides how fresh everything is.
+        let other = Log::plain("other", usages("o", 2));
+        let grant = hand.grant(&other.lane).await;
+        hand.idle(&grant, 0, Some(START_MS)).await;
+        committed(&grant, 0).await;
+        assert_eq!(hand.health_as_of(), Some(START_MS));
+    });
+}
+
 /// The lane was given up while it waited, and given back: the first asking must not undo the second.
 #[test]
 fn a_lane_asked_for_twice_is_known_once() {

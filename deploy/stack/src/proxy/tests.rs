@@ -128,3 +128,21 @@ fn a_needle_is_found_across_reads_and_once() {
     assert_eq!(before.len(), 256);
     assert!(before.ends_with(b"end"));
 }
+
+#[tokio::test]
+async fn holds_one_request_until_it_is_let_go() {
+    let (proxy, mut client, _server) = started().await;
+    let mut other = TcpStream::connect(proxy.address()).await.expect("connected");
+    proxy.hold_request("two");
+    assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
+    let asked = async { ask(&mut client, "two").await };
+    let meanwhile = async {
+        proxy.wait_held(1, SOON).await.expect("held");
+        let answer = ask(&mut other, "three").await;
+        proxy.let_go();
+        answer
+    };
+    let (held, passed) = tokio::join!(asked, meanwhile);
+    assert_eq!(held.as_deref(), Some("ok two"));
+    assert_eq!(passed.as_deref(), Some("ok three"));
+}

@@ -1,0 +1,147 @@
+//! Kafka as the source of the real program.
+
+mod group;
+mod payloads;
+mod security;
+mod takeover;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use stack::kafka::records::Sender;
+use stack::kafka::{Broker, Options};
+use stack::product::Product;
+
+use crate::world::{World, eventually};
+
+/// How long a worker may take to leave.
+const LEAVE: Duration = Duration::from_secs(40);
+
+static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+
+/// The broker that tests share. It ends with the last test that uses it.
+async fn shared() -> Arc<Broker> {
+    let _starting = STARTING.lock().await;
+    let running = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    if let Some(broker) = running {
+        return broker;
+    }
+    let broker = Arc::new(Broker::start(Options::default()).await.expect("Kafka starts"));
+    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&broker);
+    broker
+}
+
+/// A topic, and the database that its events are counted in.
+struct Topic {
+    world: World,
+    brokers: String,
+    name: String,
+    _shared: Option<Arc<Broker>>,
+}
+
+impl Topic {
+    /// A topic on the shared broker, counted in a database on the shared server.
+    async fn new(name: &str, partitions: u16) -> Self {
+        Self::with(name, partitions, &[]).await
+    }
+
+    /// The same with settings of the topic.
+    async fn with(name: &str, partitions: u16, settings: &[&str]) -> Self {
+        let broker = shared().await;
+        let world = World::new(&format!("kafka_{name}")).await;
+        let topic = Self::on(&broker, world, name, partitions, settings).await;
+        Self {
+            _shared: Some(broker),
+            ..topic
+        }
+    }
+
+    /// A topic on this broker, counted in this database.
+    async fn on(broker: &Broker, world: World, name: &str, partitions: u16, settings: &[&str]) -> Self {
+        broker
+            .create_topic(name, partitions, settings)
+            .await
+            .expect("a topic");
+        Self {
+            world,
+            brokers: broker.brokers().to_owned(),
+            name: name.to_owned(),
+            _shared: None,
+        }
+    }
+
+    fn sender(&self) -> Sender {
+        Sender::new(&self.brokers, &self.name, &[]).expect("a producer")
+    }
+
+    /// Sends numbered events of one organization, and waits until they have arrived.
+    fn send(&self, partition: i32, numbers: std::ops::Range<u64>) {
+        let sender = self.sender();
+        for number in numbers {
+            let event = event(&format!("e-{number}"));
+            sender
+                .send(partition, "acme", Some(event.as_bytes()))
+                .expect("sends");
+        }
+        sender.flush().expect("arrives");
+    }
+
+    /// Starts a worker in the group of the topic.
+    fn worker(&self, more: &[(&str, &str)]) -> Product {
+        let own = [
+            ("SOURCE", "kafka"),
+            ("KAFKA_BROKERS", self.brokers.as_str()),
+            ("KAFKA_TOPIC", self.name.as_str()),
+            ("KAFKA_GROUP", self.name.as_str()),
+        ];
+        self.world.start("ingest", &[&own[..], more].concat())
+    }
+
+    fn lane(&self, partition: i32) -> String {
+        format!("kafka/{}/{partition}", self.name)
+    }
+
+    async fn fence(&self, partition: i32) -> Document {
+        let fences = self.world.collection("usageFences");
+        let fence = fences.find_one(doc! {"_id": self.lane(partition)}).await;
+        fence.expect("reads").unwrap_or_default()
+    }
+
+    /// Waits until a lane stands at this offset.
+    async fn wait_next(&self, partition: i32, next: i64) {
+        eventually(&format!("partition {partition} is read up to {next}"), || async {
+            self.fence(partition).await.get_i64("next").unwrap_or(0) >= next
+        })
+        .await;
+    }
+
+    /// A counter over all lanes.
+    async fn sum(&self, name: &str) -> i64 {
+        let mut sum = 0;
+        let mut fences = self
+            .world
+            .collection("usageFences")
+            .find(doc! {})
+            .await
+            .expect("reads");
+        while fences.advance().await.expect("reads") {
+            let fence: Document = fences.deserialize_current().expect("a fence");
+            sum += fence.get_i64(name).expect("a number");
+        }
+        sum
+    }
+}
+
+/// An event with 10 input tokens.
+fn event(id: &str) -> String {
+    format!(
+        r#"{{"eventId":"{id}","completedAt":1767607200000,"source":"chat","organizationId":"acme","inputTokens":10}}"#
+    )
+}
+
+/// What a worker has said.
+fn said(worker: &mut Product) -> String {
+    stack::process::log_after(worker.process().log(), 0)
+}

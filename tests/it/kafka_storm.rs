@@ -1,0 +1,140 @@
+//! Kafka under a storm: eight partitions and three workers that join, leave, are killed and freeze, while the broker
+//! and MongoDB are killed too. At the end everything stored equals what the topic holds.
+//!
+//! The storm is made from a seed (`STORM_SEED`, 1 by default) and lasts `STORM_SECONDS` (125 by default). Where it
+//! fails it says which records of which partition. The logs of every worker, and a diary of what was done to them,
+//! are in `target/tmp/kafka-storm-<seed>`.
+
+mod churn;
+mod crew;
+mod load;
+mod oracle;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mongodb::bson::{Document, doc};
+use stack::kafka::records::{self, Partition};
+use stack::kafka::{Broker, Options as BrokerOptions};
+use stack::mongodb::{Mongo, Options};
+use stack::tools;
+
+use self::churn::{Act, plan};
+use self::crew::Crew;
+use self::load::Load;
+use self::oracle::Oracle;
+use crate::world::World;
+
+const TOPIC: &str = "storm";
+const PARTITIONS: i32 = 8;
+const WORKERS: usize = 3;
+/// How long a member may be silent before the group goes on without it.
+const SESSION: Duration = Duration::from_secs(3);
+/// How long the workers may take to read what is left when the storm is over.
+const CALM: Duration = Duration::from_secs(180);
+
+fn number(variable: &str, default: u64) -> u64 {
+    let set = tools::set(variable);
+    set.map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
+    let seed = number("STORM_SEED", 1);
+    let length = Duration::from_secs(number("STORM_SECONDS", 125));
+    let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-storm-{seed}"));
+    if logs.exists() {
+        std::fs::remove_dir_all(&logs).expect("removes the logs of another run");
+    }
+    std::fs::create_dir_all(&logs).expect("a folder for logs");
+
+    let mut broker = Broker::start(BrokerOptions::default())
+        .await
+        .expect("Kafka starts");
+    let mut mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
+    broker
+        .create_topic(TOPIC, PARTITIONS.unsigned_abs().try_into().expect("fits"), &[])
+        .await
+        .expect("a topic");
+    let world = World::on(&mongo, "storm").await;
+    let mut crew = Crew::new(&world, broker.brokers(), &logs);
+    let load = Load::start(broker.brokers(), seed, length);
+
+    let begun = Instant::now();
+    for (at, act) in plan(seed, length) {
+        tokio::time::sleep((begun + at).saturating_duration_since(Instant::now())).await;
+        crew.note(&format!("{act:?}"));
+        match act {
+            Act::KillBroker => {
+                broker.kill9().expect("kills");
+                broker.restart().await.expect("Kafka starts again");
+            }
+            Act::KillMongo => {
+                mongo.kill9().expect("kills");
+                mongo.restart().await.expect("MongoDB starts again");
+            }
+            act => crew.act(act).await,
+        }
+    }
+    let sent = tokio::task::spawn_blocking(move || load.join())
+        .await
+        .expect("no panic");
+    crew.note("the storm is over");
+    let brokers = broker.brokers().to_owned();
+    let read = tokio::task::spawn_blocking(move || records::read(&brokers, TOPIC, PARTITIONS));
+    let topic = read.await.expect("no panic").expect("the topic is read back");
+
+    let mut problems = sent.problems(&topic);
+    problems.extend(calm(&world, &mut crew, &topic).await);
+    problems.extend(crew.leave().await);
+    let oracle = Oracle::new(&sent, &topic);
+    crew.note(&oracle.summary());
+    problems.extend(oracle.differences(&world).await);
+    if problems.is_empty() {
+        return;
+    }
+    report(&world, &logs, &problems).await;
+    panic!(
+        "seed {seed}: {} problems, see {}:\n{}",
+        problems.len(),
+        logs.display(),
+        problems[..problems.len().min(40)].join("\n")
+    );
+}
+
+/// Waits until every lane stands at the end of its partition and every worker is ready; says what did not happen.
+async fn calm(world: &World, crew: &mut Crew, topic: &[Partition]) -> Vec<String> {
+    let since = Instant::now();
+    loop {
+        let mut open = Vec::new();
+        for (partition, expected) in (0..).zip(topic) {
+            let fence = oracle::fence(world, partition).await;
+            let next = fence.and_then(|fence| fence.get_i64("next").ok());
+            if next != Some(expected.end) {
+                open.push(format!(
+                    "partition {partition} is read up to {next:?}, and ends at {}",
+                    expected.end
+                ));
+            }
+        }
+        open.extend(crew.not_ready().await);
+        if open.is_empty() || since.elapsed() > CALM {
+            crew.note(&format!("calm, with {} open", open.len()));
+            return open;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Keeps what tells the cause: all fences, all problems.
+async fn report(world: &World, logs: &Path, problems: &[String]) {
+    let mut text = problems.join("\n");
+    for name in ["usageFences", "usageMeta"] {
+        let mut cursor = world.collection(name).find(doc! {}).await.expect("reads");
+        while cursor.advance().await.expect("reads") {
+            let document: Document = cursor.deserialize_current().expect("a document");
+            text.push_str(&format!("\n{name} {document}"));
+        }
+    }
+    std::fs::write(logs.join("problems"), text).expect("writes");
+}
