@@ -2,6 +2,8 @@
 #              SOURCE=kafka (default change-stream), RATE=200 requests/s, DURATION=30s (default: no end),
 #              DEMO="--trace FILE" and other flags (--help)
 # make test    all tests, against real servers that they start themselves
+# make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
+#              BENCH="--scopes lane,ledger" and other flags (--help)
 # make check   formatting, lints, licences, documentation
 # make setup   only installs what the demo needs
 
@@ -9,8 +11,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SOURCE ?= change-stream
 RATE ?= 200
 DEMO ?=
+BENCH ?=
 
-.PHONY: help demo test check setup
+.PHONY: help demo test bench check setup
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -26,6 +29,13 @@ demo: setup
 test:
 	@deploy/setup.sh test
 	cargo test --workspace
+
+# The table goes to the standard output, everything else to the standard error.
+bench:
+	@deploy/setup.sh kafka
+	@cargo build --release -p usage-ledger -p stack --bins
+	@cargo bench -p ingest --bench poll_to_fold
+	@$(TARGET)/release/bench $(BENCH)
 
 check:
 	@deploy/setup.sh build
