@@ -3,6 +3,8 @@
 #              DEMO="--trace FILE" and other flags (--help)
 # make test    all tests, against real servers that they start themselves
 # make bench-reader   how long the reader takes over a million daily rows, as a table
+# make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
+#              BENCH="--scopes lane,ledger" and other flags (--help)
 # make check   formatting, lints, licences, documentation
 # make setup   only installs what the demo needs
 
@@ -10,8 +12,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SOURCE ?= change-stream
 RATE ?= 200
 DEMO ?=
+BENCH ?=
 
-.PHONY: help demo test bench-reader check setup
+.PHONY: help demo test bench bench-reader check setup
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -29,6 +32,12 @@ test:
 	cargo test --workspace
 
 # The table goes to the standard output, everything else to the standard error.
+bench:
+	@deploy/setup.sh kafka
+	@cargo build --release -p usage-ledger -p stack --bins
+	@cargo bench -p ingest --bench poll_to_fold
+	@$(TARGET)/release/bench $(BENCH)
+
 bench-reader:
 	@deploy/setup.sh mongodb
 	@cargo bench --bench reader

@@ -8,6 +8,7 @@ pub mod check;
 pub mod error;
 pub mod feed;
 pub mod kafka;
+pub mod measure;
 pub mod mongodb;
 pub mod net;
 pub mod process;
@@ -18,5 +19,6 @@ pub mod sink;
 pub mod tools;
 pub mod trace;
 pub mod traffic;
+pub mod workload;
 
 pub use error::{Error, Result};

@@ -1,0 +1,137 @@
+//! Measures the real program against real servers: events per second into the durable ledger, beside the usual
+//! way of counting, and memory. Prints rows of a Markdown table.
+
+mod memory;
+mod program;
+mod stand;
+mod usual;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use stack::Result;
+use stack::measure::{Number, Runs};
+use stack::workload::Keys;
+
+use program::Ran;
+use stand::{Stand, Topic};
+
+/// Measures usage-ledger on this machine, beside the usual way of counting: for each event, one `$inc` upsert per
+/// granularity. Both are measured one after the other, several times, and the medians are printed as rows of a
+/// Markdown table.
+///
+/// MongoDB is USAGE_LEDGER_MONGODB_URI if set, else `mongod` (MONGOD, PATH), else SecantusDB as installed by
+/// deploy/setup.sh; Kafka is USAGE_LEDGER_KAFKA_BROKERS if set, else one that is started here.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    /// Runs of each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Where duplicates are looked for, as USAGE_LEDGER_DEDUPE_SCOPE; the first is compared with the usual way
+    #[arg(long, value_delimiter = ',', default_value = "lane")]
+    scopes: Vec<String>,
+    /// Events of the hot workload
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    hot: u32,
+    /// Events of the typical workload
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    typical: u32,
+    /// Event ids in the window whose memory is measured, in millions
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    ids: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let measured = async {
+        let arguments = Arguments::parse();
+        let stand = Stand::start().await?;
+        let measured = measure(&arguments, &stand).await;
+        stand.end().await?;
+        measured
+    };
+    tokio::select! {
+        measured = measured => match measured {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("bench: stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(arguments: &Arguments, stand: &Stand) -> Result<()> {
+    let memory = memory::measure(stand, arguments.ids).await?;
+    for (keys, events) in [(Keys::HOT, arguments.hot), (Keys::TYPICAL, arguments.typical)] {
+        compare(arguments, stand, &stand.fill(keys, events).await?).await?;
+    }
+    memory.print();
+    Ok(())
+}
+
+/// What the runs of one setting of the program came to.
+#[derive(Default)]
+struct Measured {
+    rate: Runs,
+    cpu: Runs,
+    peak: Runs,
+}
+
+impl Measured {
+    fn add(&mut self, ran: &Ran) {
+        self.rate.add(ran.events_per_second);
+        self.cpu.add(ran.cpu_per_event.as_secs_f64() * 1e6);
+        self.peak.add(memory::mebibytes(ran.peak));
+    }
+}
+
+/// The program in each scope, and the usual way, in turns.
+async fn compare(arguments: &Arguments, stand: &Stand, topic: &Topic) -> Result<()> {
+    let name = topic.keys.name;
+    let mut scopes: Vec<Measured> = arguments.scopes.iter().map(|_| Measured::default()).collect();
+    let mut usual = Runs::default();
+    for run in 1..=arguments.runs {
+        for (scope, measured) in arguments.scopes.iter().zip(&mut scopes) {
+            measured.add(&program::run(stand, topic, scope).await?);
+            let (rate, cpu) = (measured.rate.show("events/s"), measured.cpu.show("µs"));
+            eprintln!(
+                "{name}, scope {scope}, run {run} of {}: {rate}, {cpu} CPU so far",
+                arguments.runs
+            );
+        }
+        usual.add(usual::run(stand, topic.keys).await?);
+        eprintln!("{name}, the usual way: {} so far", usual.show("events/s"));
+    }
+    let mut first: Option<f64> = None;
+    for (scope, measured) in arguments.scopes.iter().zip(&scopes) {
+        let rate = measured.rate.show("events/s");
+        let median = measured.rate.median();
+        let beside = match first {
+            None => format!(
+                "{}: one `$inc` upsert per event and granularity | {} ×",
+                usual.show("events/s"),
+                Number(median / usual.median())
+            ),
+            Some(first) => format!("the row above | {} ×", Number(median / first)),
+        };
+        println!("| into the durable ledger, {name}, scope `{scope}` | {rate} | {beside} |");
+        first.get_or_insert(median);
+    }
+    for (scope, measured) in arguments.scopes.iter().zip(&scopes) {
+        println!(
+            "| CPU per event of the whole program, {name}, scope `{scope}` | {} | | |",
+            measured.cpu.show("µs")
+        );
+        println!(
+            "| resident at most under load, {name}, scope `{scope}` | {} | | |",
+            measured.peak.show("MiB")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What the measurements stand on: MongoDB, Kafka, and topics full of events.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use mongodb::Client;
+use stack::kafka::{self, Broker};
+use stack::mongodb::{self as server, Mongo};
+use stack::product::{self, Product, Settings};
+use stack::workload::{Keys, Workload};
+use stack::{Result, feed, net};
+
+const PARTITIONS: u16 = 8;
+/// Events that are made before they are sent.
+const BATCH: usize = 5_000;
+
+pub(crate) struct Stand {
+    program: PathBuf,
+    mongo: Mongo,
+    broker: Broker,
+    client: Client,
+    /// Begins the name of everything that is made.
+    name: String,
+    made: AtomicU32,
+}
+
+/// A topic, and what is in it.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) keys: Keys,
+    pub(crate) events: u32,
+}
+
+impl Stand {
+    pub(crate) async fn start() -> Result<Self> {
+        let program = product::program()?;
+        let mongo = Mongo::start(server::Options {
+            user_server: true,
+            ..server::Options::default()
+        })
+        .await?;
+        eprintln!("{}", mongo.description());
+        let broker = Broker::start(kafka::Options {
+            user_brokers: true,
+            ..kafka::Options::default()
+        })
+        .await?;
+        eprintln!("{}", broker.description());
+        let client = mongo.client().await?;
+        Ok(Self {
+            program,
+            mongo,
+            broker,
+            client,
+            name: format!("usage-ledger-bench-{}", feed::now().format("%Y%m%d-%H%M%S")),
+            made: AtomicU32::new(0),
+        })
+    }
+
+    /// Makes a topic with this many events of a workload.
+    pub(crate) async fn fill(&self, keys: Keys, events: u32) -> Result<Topic> {
+        let name = self.fresh();
+        self.broker.create_topic(&name, PARTITIONS, &[]).await?;
+        let started = Instant::now();
+        let mut workload =
+            Workload::new(keys, feed::now()).take(usize::try_from(events).unwrap_or(usize::MAX));
+        let mut producer = self.broker.producer(&name)?;
+        loop {
+            let batch: Vec<_> = workload.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let records = batch.iter().map(|event| (event.key(), event.json()));
+            producer.send(records).await?;
+        }
+        producer.close().await?;
+        eprintln!(
+            "{events} {} events are in the topic after {:.1?}",
+            keys.name,
+            started.elapsed()
+        );
+        Ok(Topic { name, keys, events })
+    }
+
+    /// A name that nothing has yet.
+    pub(crate) fn fresh(&self) -> String {
+        format!("{}-{}", self.name, self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A database of its own, to be dropped.
+    pub(crate) fn database(&self) -> mongodb::Database {
+        self.client.database(&self.fresh())
+    }
+
+    /// The program, reading this topic into this database.
+    pub(crate) fn program(&self, topic: &str, database: &str, scope: &str) -> Result<Product> {
+        let mut variables = vec![
+            ("MONGODB_URI", self.mongo.uri()),
+            ("MONGODB_DATABASE", database),
+            ("SOURCE", "kafka"),
+            ("KAFKA_BROKERS", self.broker.brokers()),
+            ("KAFKA_TOPIC", topic),
+            ("KAFKA_GROUP", database),
+            ("DEDUPE_SCOPE", scope),
+        ];
+        variables.retain(|(_, value)| !value.is_empty());
+        Product::start(Settings {
+            program: self.program.clone(),
+            arguments: vec!["ingest".to_owned()],
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            api_port: net::free_port()?,
+            admin_port: net::free_port()?,
+        })
+    }
+
+    pub(crate) async fn empty_topic(&self) -> Result<String> {
+        let name = self.fresh();
+        self.broker.create_topic(&name, PARTITIONS, &[]).await?;
+        Ok(name)
+    }
+
+    /// Ends what was started, and leaves the user's own servers as they were.
+    pub(crate) async fn end(self) -> Result<()> {
+        if self.broker.is_users() {
+            let topics = self
+                .broker
+                .tool("org.apache.kafka.tools.TopicCommand", &["--list"])
+                .await?;
+            for topic in topics.lines().filter(|topic| topic.starts_with(&self.name)) {
+                self.broker.delete_topic(topic).await?;
+            }
+        }
+        Ok(())
+    }
+}

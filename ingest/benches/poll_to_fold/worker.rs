@@ -1,0 +1,89 @@
+//! The real source and the real loop, in the settings that the program has by default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::batch::{Limits, Policy};
+use ingest::clock::Clock;
+use ingest::health::Health;
+use ingest::kafka::{self, Settings};
+use ingest::memory::MemoryLedger;
+use ingest::metrics::Metrics;
+use ingest::pump::{self, Pump};
+use prometheus::Registry;
+use rollup::event::Rules;
+use rollup::fold::Grouping;
+use rollup::period::{Calendar, Granularity};
+use stack::{Error, Result, feed};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::topic::Topic;
+use crate::{Done, Since, failed};
+
+/// How often the ledger is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(crate) async fn run(topic: &Topic, run: usize) -> Result<Done> {
+    let group = format!("{}-{run}", topic.name);
+    let source = Settings::new(&topic.brokers, &topic.name, &group, Vec::new())
+        .map_err(|problems| failed(&problems[0].message))?;
+    let ledger = MemoryLedger::new(Arc::new(feed::now), "bench");
+    let health = Health::default();
+    let for_metrics: Arc<dyn Clock> = Arc::new(feed::now);
+    let metrics = Metrics::register(&Registry::new(), health.clone(), for_metrics).map_err(failed)?;
+    let (signals, heard) = mpsc::channel(64);
+    let stop = CancellationToken::new();
+    let pump = Pump::new(
+        Arc::new(ledger.clone()),
+        Arc::new(feed::now),
+        settings()?,
+        metrics,
+        health,
+    );
+    let mut tasks = JoinSet::new();
+    let since = Since::now()?;
+    tasks.spawn(kafka::run(source, Arc::new(feed::now), signals));
+    let ended = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = pump.run(heard, ended).await {
+            eprintln!("the loop ended: {error}");
+        }
+    });
+    let events = i64::try_from(topic.events).unwrap_or(i64::MAX);
+    while ledger.read(|stored| stored.tally().counted) < events {
+        if tasks.try_join_next().is_some() {
+            return Err(Error::Other("the worker ended".into()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let done = since.done();
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    done
+}
+
+fn settings() -> Result<pump::Settings> {
+    let granularities = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+    let policy = Policy {
+        grouping: Grouping::new(Calendar::UTC, &granularities).map_err(failed)?,
+        rules: Rules {
+            currency: "USD".into(),
+            start_at_ms: None,
+        },
+        max_age: None,
+    };
+    Ok(pump::Settings {
+        limits: Limits {
+            max_events: 10_000,
+            max_age: Duration::from_millis(250),
+            max_bytes: 8 << 20,
+            max_rows: 20_000,
+        },
+        policy,
+        window: Duration::from_secs(86_400),
+        max_ids: 50_000_000,
+        lease: None,
+    })
+}
