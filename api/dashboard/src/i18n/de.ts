@@ -51,7 +51,7 @@ export const de: Messages = {
     unpriced: (requests) => `In den Kosten fehlen ${requests} Anfragen, die ohne Preis gemeldet wurden.`,
   },
   refresh: {
-    label: "Selbst aktualisieren",
+    label: "Automatisch aktualisieren",
     now: "Jetzt aktualisieren",
     busy: "Wird aktualisiert …",
   },

@@ -50,7 +50,7 @@ export const en = {
     unpriced: (requests: string) => `Cost leaves out ${requests} requests that came without a price.`,
   },
   refresh: {
-    label: "Refresh by itself",
+    label: "Auto-refresh",
     now: "Refresh now",
     busy: "Refreshing …",
   },

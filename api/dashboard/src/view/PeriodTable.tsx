@@ -5,6 +5,7 @@ import { questions, useAnswer } from "../client/questions";
 import type { Table, TableRow, Totals } from "../client/types";
 import { formatPeriod, formatRange } from "../format/dates";
 import { useLocale } from "../i18n/locale";
+import { UNATTRIBUTED } from "../i18n/names";
 import { decimalsOf, NotPriced, Sum, unitsOf, useFigures } from "../parts/figures";
 import { Failure } from "../parts/states";
 import { Value } from "../parts/Value";
@@ -107,7 +108,7 @@ function currencyOf(data: Table): string {
 
 /** The largest of the metric first, and what names nobody last: the reader ranks by cost. */
 function ranked(data: Table, metric: Metric): TableRow[] {
-  const isLast = (row: TableRow) => row.agentSlug === "__unattributed__";
+  const isLast = (row: TableRow) => row.agentSlug === UNATTRIBUTED;
   return [...data.rows].sort((one, other) => {
     if (isLast(one) !== isLast(other)) {
       return isLast(one) ? 1 : -1;
@@ -199,17 +200,14 @@ function Agents({ organization, columns, style }: { organization: string; column
 }
 
 function AgentRow({ row, style, child }: { row: TableRow; style: Style; child?: boolean }) {
-  const { t } = useLocale();
   const [{ filters, organization }, go] = useAddress();
   const agent = row.agentSlug ?? "";
-  const isUnattributed = agent === "__unattributed__";
   // An assistant of an organization that is not chosen cannot be filtered by alone.
   const filter = child ? undefined : () => go({ organization, filters: { ...filters, agentSlug: [agent] } });
   return (
     <tr className={child ? "child" : undefined}>
       <th scope="row">
         <Value dimension="agentSlug" value={agent} {...(filter ? { filter } : {})} />
-        {isUnattributed && <span className="why muted">{t.names.unattributedWhy}</span>}
       </th>
       <Cells totals={row.totals} cells={row.cells} style={style} />
     </tr>
@@ -244,7 +242,9 @@ function Footnotes({ data, rows, style, children }: FootnotesProps) {
   const { t } = useLocale();
   const { count } = useFigures();
   const matches = useMemo(() => addsUp(data, style.metric), [data, style.metric]);
-  const hasOpen = data.periods.some((period) => period.partial || !period.complete);
+  const [{ open }] = useAddress();
+  const hasUnattributed = open.length > 0 || data.rows.some((row) => row.agentSlug === UNATTRIBUTED);
+  const hasUnfinished = data.periods.some((period) => period.partial || !period.complete);
   return (
     <div className="footnotes">
       {children}
@@ -254,8 +254,13 @@ function Footnotes({ data, rows, style, children }: FootnotesProps) {
       </p>
       <p className="muted">
         {t.table.dash} {style.metric === "cost" && style.decimals < ALL_DECIMALS && t.table.rounded}{" "}
-        {hasOpen && `* ${t.trend.partial}, ${t.trend.open}`}
+        {hasUnfinished && `* ${t.trend.partial}, ${t.trend.open}`}
       </p>
+      {hasUnattributed && (
+        <p className="muted">
+          <em>{t.names.unattributed}</em>: {t.names.unattributedWhy}
+        </p>
+      )}
     </div>
   );
 }
