@@ -5,6 +5,7 @@
 
 mod changes;
 mod cli;
+mod dashboard;
 mod exactness;
 mod faults;
 mod history;

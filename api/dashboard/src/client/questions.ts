@@ -1,7 +1,7 @@
 // What the page asks, made from its address.
 
 import { useQuery } from "@tanstack/react-query";
-import { type Address, granularityOf, type Metric } from "../address/address";
+import { type Address, granularityOf, type Metric, type Span } from "../address/address";
 import { monthsBefore, previousRange } from "../format/dates";
 import { useSession } from "../session/session";
 import { ask } from "./ask";
@@ -13,8 +13,13 @@ export const USER_TEAMS = false;
 export const REFRESH_MILLISECONDS = 30_000;
 export const TOP = 8;
 export const USERS_PER_PAGE = 25;
-/** Staff chooses among the organizations with usage in so many months. */
+/** Staff chooses among the organizations with usage in so many months, or in the days that are shown. */
 const ORGANIZATION_MONTHS = 12;
+
+/** The last months until a day. */
+export function lately(today: string): Span {
+  return { from: monthsBefore(today, ORGANIZATION_MONTHS - 1), to: today };
+}
 
 type Ranged = Pick<Query<"me">, "from" | "to" | "preset">;
 
@@ -76,13 +81,8 @@ export const questions = {
     ...previousRange(shown.range.from, shown.range.to),
     ...filters(address),
   }),
-  /** Which organizations there are. */
-  organizations: (today: string): Query<"table"> => ({
-    scope: "platform",
-    granularity: "monthly",
-    from: monthsBefore(today, ORGANIZATION_MONTHS - 1),
-    to: today,
-  }),
+  /** Which organizations there were in these days. */
+  organizations: (span: Span): Query<"table"> => ({ scope: "platform", granularity: "monthly", ...span }),
   own: (organization: string, address: Address): Query<"me"> => {
     const { userId: _, ...own } = address.filters;
     return { organizationId: organization, ...range(address), ...(own as object) };

@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
+import type { Span } from "../address/address";
 import { useAddress } from "../address/useAddress";
 import { ask } from "../client/ask";
-import { questions } from "../client/questions";
-import type { Table } from "../client/types";
+import { lately, questions } from "../client/questions";
 import { useLocale } from "../i18n/locale";
 import { useSession } from "../session/session";
 import { type Claims, manages } from "../session/token";
@@ -34,21 +34,27 @@ function sightOf(chosen: string | null, claims: Claims | null): Sight {
 
 /** Which organizations to offer: those of the token or, to staff, those with usage. */
 function useOrganizations(claims: Claims | null): { ids: string[]; all: boolean } {
-  const { token } = useSession();
+  const [{ span }] = useAddress();
   const all = claims === null || claims.staff;
-  const known = useQuery({
-    queryKey: ["organizations", token],
-    queryFn: ({ signal }) =>
-      ask("table", questions.organizations(new Date().toISOString().slice(0, 10)), token, signal),
-    enabled: all,
-    staleTime: 5 * 60_000,
-    select: (table: Table) => [
-      ...table.rows.map((row) => row.organizationId ?? ""),
-      ...table.excludedOrganizations,
-    ],
-  });
-  const ids = all ? (known.data ?? []) : [...(claims?.organizations.keys() ?? [])];
+  const ofLate = useOrganizationsIn(lately(new Date().toISOString().slice(0, 10)), all);
+  const shown = useOrganizationsIn(span, all);
+  const ids = all ? [...ofLate, ...shown] : [...(claims?.organizations.keys() ?? [])];
   return { ids: [...new Set(ids)].sort((one, other) => one.localeCompare(other)), all };
+}
+
+function useOrganizationsIn(span: Span, enabled: boolean): string[] {
+  const { token } = useSession();
+  const query = questions.organizations(span);
+  const { data } = useQuery({
+    queryKey: ["organizations", query, token],
+    queryFn: ({ signal }) => ask("table", query, token, signal),
+    enabled,
+    staleTime: 5 * 60_000,
+  });
+  return [
+    ...(data?.rows.map((row) => row.organizationId ?? "") ?? []),
+    ...(data?.excludedOrganizations ?? []),
+  ];
 }
 
 export function App() {
