@@ -136,7 +136,7 @@ test("figures are asked for again by themselves, but not behind other tabs", asy
   const see = (state: "hidden" | "visible") =>
     page.evaluate((state) => {
       Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
-      document.dispatchEvent(new Event("visibilitychange"));
+      document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
     }, state);
   await open("admin", KNOWN);
   await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(3));

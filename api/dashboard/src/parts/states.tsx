@@ -53,7 +53,9 @@ export function Failure({ error, retry, organization, action }: FailureProps) {
   const isQuestion = error instanceof AskError && (error.status === 400 || error.status === 422);
   return (
     <div className="failure" role="alert">
-      <h3>{t.errors.title}</h3>
+      <p>
+        <strong>{t.errors.title}</strong>
+      </p>
       <p>{said(error, t, organization)}</p>
       {problem && isQuestion && (
         <p className="muted">

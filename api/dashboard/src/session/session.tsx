@@ -47,15 +47,18 @@ export function SessionProvider({ children, signIn, pending }: Props) {
   const [reason, setReason] = useState<Reason | null>(null);
   const [refreshes, setRefreshes] = useState(true);
   const current = useRef(token);
+  const left = useRef(false);
   const leave = useCallback((why: Reason) => {
     stored.clear();
+    left.current = true;
     current.current = null;
     setToken(null);
     setReason(why);
   }, []);
   const client = useMemo(() => {
     const onError = (error: Error) => {
-      if (error instanceof AskError && error.status === 401) {
+      // Several questions are refused together: the first one says why.
+      if (error instanceof AskError && error.status === 401 && !left.current) {
         leave(reasonOf(current.current));
       }
     };
@@ -75,6 +78,7 @@ export function SessionProvider({ children, signIn, pending }: Props) {
       }
       client.clear();
       stored.write(entered);
+      left.current = false;
       current.current = entered;
       setToken(entered);
       setReason(null);

@@ -6,6 +6,8 @@ import { formatShare } from "../format/numbers";
 import { useLocale } from "../i18n/locale";
 import { shareOf, useFigures } from "../parts/figures";
 import { Failure, Read } from "../parts/states";
+import { useSession } from "../session/session";
+import { manages } from "../session/token";
 import { AgentsTable } from "./AgentsTable";
 import { Card, Cards } from "./Cards";
 import { Standing } from "./Standing";
@@ -17,6 +19,7 @@ import { Users } from "./Users";
 export function OrganizationView({ organization }: { organization: string }) {
   const { t } = useLocale();
   const [address, go] = useAddress();
+  const { claims } = useSession();
   const summary = useAnswer("summary", questions.summary(organization, address));
   const elsewhere = (
     <button type="button" onClick={() => go({ organization: null, filters: {}, open: [] })}>
@@ -27,13 +30,19 @@ export function OrganizationView({ organization }: { organization: string }) {
     const retry = () => void summary.refetch();
     return <Failure error={summary.error} retry={retry} organization={organization} action={elsewhere} />;
   }
+  // Where the token does not name the organization, the rest waits for the reader to decide.
+  const isExpected = claims === null || claims.staff || manages(claims.organizations.get(organization));
   return (
     <>
       <Read query={summary}>{(data) => <Totals data={data} />}</Read>
-      <Trend organization={organization} />
-      <TopLists organization={organization} />
-      <Users organization={organization} />
-      <AgentsTable organization={organization} />
+      {(isExpected || summary.isSuccess) && (
+        <>
+          <Trend organization={organization} />
+          <TopLists organization={organization} />
+          <Users organization={organization} />
+          <AgentsTable organization={organization} />
+        </>
+      )}
     </>
   );
 }
