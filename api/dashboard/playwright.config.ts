@@ -8,8 +8,8 @@ export default defineConfig({
   retries: 0,
   workers: 2,
   // Nothing here measures speed: the first answers come from a program that may have been built without it.
-  timeout: 120_000,
-  expect: { timeout: 30_000 },
+  timeout: 240_000,
+  expect: { timeout: 60_000 },
   reporter: [["list"]],
   outputDir: "test-results",
   use: {

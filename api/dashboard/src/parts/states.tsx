@@ -1,7 +1,7 @@
 // What is shown where there are no figures: while they are read, where there are none, and where reading
 // them failed. None of these is ever a zero.
 
-import type { UseQueryResult } from "@tanstack/react-query";
+import { type UseQueryResult, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { AskError } from "../client/ask";
 import type { Messages } from "../i18n/en";
@@ -66,7 +66,7 @@ export function Failure({ error, retry, organization, action }: FailureProps) {
         </p>
       )}
       <p className="actions">
-        <button type="button" className="primary" onClick={retry}>
+        <button type="button" onClick={retry}>
           {t.errors.retry}
         </button>
         {action}
@@ -88,7 +88,10 @@ interface ReadProps<T> {
 export function Read<T>({ query, lines, organization, action, children }: ReadProps<T>) {
   const { t } = useLocale();
   const { data, error } = query;
-  const retry = () => void query.refetch();
+  const client = useQueryClient();
+  // What failed together is tried again together.
+  const retry = () =>
+    void client.refetchQueries({ type: "active", predicate: (one) => one.state.error !== null });
   if (data === undefined) {
     if (error === null || query.isRefetching) {
       return <Loading {...(lines === undefined ? {} : { lines })} />;

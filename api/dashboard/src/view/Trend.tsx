@@ -12,6 +12,7 @@ export function Trend({ organization }: { organization: string }) {
   const series = useAnswer("series", questions.series(organization, address));
   return (
     <section className="card" aria-label={t.trend.title(t.metric[address.metric])}>
+      {series.data === undefined && <h2>{t.trend.title(t.metric[address.metric])}</h2>}
       <Read query={series} lines={6}>
         {(data) => (
           <TrendChart

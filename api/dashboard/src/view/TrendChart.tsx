@@ -68,6 +68,9 @@ function isUnfinished(bucket: Period): boolean {
   return bucket.partial || !bucket.complete;
 }
 
+/** The library styles its texts inline: a class would not change them. */
+const TICK = { fill: "var(--muted)", fontSize: 12 };
+
 interface BarsProps {
   points: Point[];
   metric: Metric;
@@ -104,8 +107,15 @@ function Bars({ points, metric, currency }: BarsProps) {
             </pattern>
           </defs>
           <CartesianGrid vertical={false} />
-          <XAxis dataKey="name" tickLine={false} minTickGap={24} interval="preserveStartEnd" />
-          <YAxis width="auto" tickFormatter={tick} tickLine={false} axisLine={false} tickCount={4} />
+          <XAxis dataKey="name" tick={TICK} tickLine={false} minTickGap={24} interval="preserveStartEnd" />
+          <YAxis
+            width="auto"
+            tick={TICK}
+            tickFormatter={tick}
+            tickLine={false}
+            axisLine={false}
+            tickCount={4}
+          />
           <Tooltip
             cursor={{ className: "cursor" }}
             isAnimationActive={false}
