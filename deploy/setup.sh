@@ -62,7 +62,7 @@ missing_for_page() {
     have node || echo nodejs
     have npm || echo npm
 }
-missing_for_browser() { have chromium || have chromium-browser || echo "chromium|chromium-browser"; }
+missing_for_browser() { have chromium || have chromium-browser || have google-chrome || echo chromium; }
 
 # Installs system packages, or says how to.
 need_packages() {

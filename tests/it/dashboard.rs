@@ -186,8 +186,9 @@ async fn npm(arguments: &[&str], variables: &[(&str, String)]) {
 }
 
 fn chromium() -> PathBuf {
-    tools::on_path("chromium")
-        .or_else(|| tools::on_path("chromium-browser"))
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find_map(tools::on_path)
         .expect("chromium, which `deploy/setup.sh test` installs")
 }
 

@@ -27,11 +27,6 @@ function addressOf(to: Address): string {
   return query === "" ? window.location.pathname : `?${query}`;
 }
 
-/** Where somebody would go with this change, for a link. */
-export function hrefOf(address: Address, to: Partial<Address>): string {
-  return addressOf(change(address, to));
-}
-
 export type Go = (to: Partial<Address>, remember?: Remembered) => void;
 
 /** The state of the page, and the way to another one. */
@@ -40,7 +35,10 @@ export function useAddress(): [Address, Go] {
   const address = useMemo(() => parse(search), [search]);
   const go = useMemo<Go>(
     () => (to, remember) => {
-      window.history.pushState(remember ?? null, "", addressOf(change(parse(window.location.search), to)));
+      const from = parse(window.location.search);
+      const next = change(from, to);
+      const kept = next.cursor === from.cursor ? window.history.state : null;
+      window.history.pushState(remember ?? kept, "", addressOf(next));
       for (const listener of listeners) {
         listener();
       }

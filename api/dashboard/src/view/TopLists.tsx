@@ -84,7 +84,8 @@ function Ranked({ data, column, name }: { data: Breakdown; column: string; name:
       </thead>
       <tbody>
         {data.rows.map((row) => {
-          const share = shareOf(unitsOf(row.totals, metric), whole);
+          const units = unitsOf(row.totals, metric);
+          const share = shareOf(units, whole);
           return (
             <tr key={[row.agentSlug, row.provider, row.model, row.source].join(" ")}>
               <th scope="row">
@@ -96,7 +97,7 @@ function Ranked({ data, column, name }: { data: Breakdown; column: string; name:
               <td className="number">
                 <Figure totals={row.totals} metric={metric} decimals={decimals} />
               </td>
-              <td className="number muted">{formatShare(share, locale)}</td>
+              <td className="number muted">{units === null ? "–" : formatShare(share, locale)}</td>
             </tr>
           );
         })}
