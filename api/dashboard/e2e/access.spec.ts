@@ -18,6 +18,18 @@ test("the token leaves the address at once, and stays in this tab only", async (
   expect(page.url()).not.toContain("token");
 });
 
+test("a link with another token, followed where the page is open, is somebody else looking", async ({
+  page,
+  open,
+  t,
+}) => {
+  await open("admin", KNOWN);
+  await expect(card(page, t.cards.agents)).toBeVisible();
+  await page.evaluate((token) => window.location.assign(`#token=${token}`), tokenOf("member"));
+  await expect(page.getByRole("heading", { name: t.own.title })).toBeVisible();
+  expect(page.url()).not.toContain("token");
+});
+
 test("who has no token signs in with one, and goes on where the link led", async ({ page, t, count }) => {
   await page.goto(`/?${KNOWN}`);
   await expect(page.getByText(t.signIn.reasons.first)).toBeVisible();

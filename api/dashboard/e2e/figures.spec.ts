@@ -209,8 +209,11 @@ test("twenty thousand users are paged through, there and back", async ({ page, o
   expect(two).not.toBe(one);
   await pages.getByRole("button", { name: t.users.next }).click();
   await shown(51, 75);
-  // A link to a page shows that page.
+  // A link to a page shows that page, and another view of it is the same page.
   await page.reload();
+  await shown(51, 75);
+  await page.locator(".controls").getByRole("button", { name: t.granularity.monthly }).click();
+  await expect(page).toHaveURL(/granularity=monthly/);
   await shown(51, 75);
   await pages.getByRole("button", { name: t.users.previous }).click();
   await shown(26, 50);

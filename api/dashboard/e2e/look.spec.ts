@@ -65,7 +65,6 @@ test("a phone shows everything without the page moving sideways", async ({ page,
     ["staff", WINTER, t.table.platform],
   ] as const) {
     await open(who, query);
-    await page.reload();
     await expect(rows(part(page, title)).first()).toBeVisible();
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     expect(overflow).toBeLessThanOrEqual(0);
@@ -84,7 +83,7 @@ test("everything is reached with the keyboard, from the link to the figures on",
   await expect(skip).toBeFocused();
   await expect(skip).toBeInViewport();
   await page.keyboard.press("Tab");
-  await expect(page.getByLabel(t.organization)).toBeFocused();
+  await expect(page.getByLabel(t.organization, { exact: true })).toBeFocused();
   const outline = await page
     .getByLabel(t.organization)
     .evaluate((element) => getComputedStyle(element).outlineStyle);

@@ -11,16 +11,25 @@ import { App } from "./view/App";
 import { Pending } from "./view/Pending";
 import { applyTheme } from "./view/theme";
 
-// Before anything else: the token does not stay where people could see or copy it.
-const { token, rest } = takeToken(window.location.hash);
-if (token !== null) {
-  window.history.replaceState(
-    window.history.state,
-    "",
-    window.location.pathname + window.location.search + rest,
-  );
+/** Takes a token out of the address: it does not stay where people could see or copy it. */
+function adoptToken(): boolean {
+  const { token, rest } = takeToken(window.location.hash);
+  if (token === null) {
+    return false;
+  }
+  const { pathname, search } = window.location;
+  window.history.replaceState(window.history.state, "", pathname + search + rest);
   stored.write(token);
+  return true;
 }
+
+adoptToken();
+// A link with a token that is followed where the page is open already: somebody else may be looking now.
+window.addEventListener("hashchange", () => {
+  if (adoptToken()) {
+    window.location.reload();
+  }
+});
 applyTheme();
 
 createRoot(document.getElementById("root") as HTMLElement).render(
