@@ -83,10 +83,9 @@ test("everything is reached with the keyboard, from the link to the figures on",
   await expect(skip).toBeFocused();
   await expect(skip).toBeInViewport();
   await page.keyboard.press("Tab");
-  await expect(page.getByLabel(t.organization, { exact: true })).toBeFocused();
-  const outline = await page
-    .getByLabel(t.organization)
-    .evaluate((element) => getComputedStyle(element).outlineStyle);
+  const choice = page.getByRole("combobox", { name: t.organization, exact: true });
+  await expect(choice).toBeFocused();
+  const outline = await choice.evaluate((element) => getComputedStyle(element).outlineStyle);
   expect(outline).toBe("solid");
 });
 

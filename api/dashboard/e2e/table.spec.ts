@@ -110,6 +110,17 @@ test("the table is saved as CSV, as it is shown, with the token", async ({ page,
   expect(lines[1]).toMatch(/^known,2025-01,2025-01-01,2025-01-31,true,false,3,.*1234\.660000001/);
 });
 
+test("the assistants of an expanded organization are saved as CSV, too", async ({ page, open, t }) => {
+  await open("staff", `${MONTHS}&open=known`);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: t.table.csvOf("known") }).click();
+  const download = await saved;
+  expect(download.suggestedFilename()).toBe("known-assistants.csv");
+  const lines = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
+  expect(lines[0]).toMatch(/^agentSlug,periodKey,/);
+  expect(lines).toHaveLength(1 + 2 * 2);
+});
+
 test("users are saved as CSV, whole", async ({ page, open, t }) => {
   await open("staff", "organizationId=crowd&from=2025-02-10&to=2025-02-10&sort=tokens");
   const saved = page.waitForEvent("download");

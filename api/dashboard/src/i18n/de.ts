@@ -177,6 +177,7 @@ export const de: Messages = {
     csvOf: (name) => `„${name}“ als CSV herunterladen`,
     csvFailed: "Die CSV-Datei konnte nicht gelesen werden. Es wurde nichts gespeichert.",
     dash: "Ein Strich bedeutet null.",
+    unfinished: "* vom Zeitraum angeschnitten oder noch nicht vorbei",
     scroll: (name) => `${name}, verschiebbar`,
     open: (name) => `Zu ${name} wechseln`,
   },

@@ -175,6 +175,7 @@ export const en = {
     csvOf: (name: string) => `Download “${name}” as CSV`,
     csvFailed: "The CSV could not be read. Nothing was saved.",
     dash: "A dash is zero.",
+    unfinished: "* cut by the range, or not over yet",
     scroll: (name: string) => `${name}, scrollable`,
     open: (name: string) => `Go to ${name}`,
   },

@@ -9,6 +9,7 @@ import { UNATTRIBUTED } from "../i18n/names";
 import { decimalsOf, NotPriced, Sum, unitsOf, useFigures } from "../parts/figures";
 import { Failure } from "../parts/states";
 import { Value } from "../parts/Value";
+import { CsvButton } from "./CsvButton";
 import { addsUp, sumOf } from "./sums";
 
 const ALL_DECIMALS = 9;
@@ -143,7 +144,8 @@ function Cells({ totals, cells, style }: { totals: Totals; cells: readonly Total
 /** An organization and, where it is expanded, its assistants. */
 function OrganizationRows({ row, style }: { row: TableRow; style: Style }) {
   const { t } = useLocale();
-  const [{ open }, go] = useAddress();
+  const [address, go] = useAddress();
+  const { open } = address;
   const id = row.organizationId ?? "";
   const isOpen = open.includes(id);
   const toggle = () => go({ open: isOpen ? open.filter((one) => one !== id) : [...open, id] });
@@ -167,7 +169,15 @@ function OrganizationRows({ row, style }: { row: TableRow; style: Style }) {
             onClick={() => go({ organization: id, open: [] })}
           >
             {id}
-          </button>
+          </button>{" "}
+          {isOpen && (
+            <CsvButton
+              name="table"
+              query={questions.agents(id, address)}
+              title={id}
+              file={`${id}-assistants`}
+            />
+          )}
         </th>
         <Cells totals={row.totals} cells={row.cells} style={style} />
       </tr>
@@ -194,9 +204,22 @@ function Agents({ organization, columns, style }: { organization: string; column
       </tr>
     );
   }
-  return ranked(agents.data, style.metric).map((row) => (
-    <AgentRow key={row.agentSlug} row={row} style={style} child />
-  ));
+  return (
+    <>
+      {agents.error && (
+        <tr className="child">
+          <td colSpan={columns + 2}>
+            <span role="alert" className="wrong">
+              {t.errors.old}
+            </span>
+          </td>
+        </tr>
+      )}
+      {ranked(agents.data, style.metric).map((row) => (
+        <AgentRow key={row.agentSlug} row={row} style={style} child />
+      ))}
+    </>
+  );
 }
 
 function AgentRow({ row, style, child }: { row: TableRow; style: Style; child?: boolean }) {
@@ -254,7 +277,7 @@ function Footnotes({ data, rows, style, children }: FootnotesProps) {
       </p>
       <p className="muted">
         {t.table.dash} {style.metric === "cost" && style.decimals < ALL_DECIMALS && t.table.rounded}{" "}
-        {hasUnfinished && `* ${t.trend.partial}, ${t.trend.open}`}
+        {hasUnfinished && t.table.unfinished}
       </p>
       {hasUnattributed && (
         <p className="muted">
