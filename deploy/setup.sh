@@ -2,9 +2,10 @@
 # Installs what this project needs and a fresh Debian or Ubuntu with Rust lacks. Quick when all is there.
 #
 #   deploy/setup.sh build    a C compiler and the libraries that the program is built with
+#   deploy/setup.sh node     Node, which the usage page is built with
 #   deploy/setup.sh mongodb  that, and a MongoDB to run against, unless there is one
 #   deploy/setup.sh kafka    that, and Java with the jars of a Kafka broker
-#   deploy/setup.sh test     all of it: the tests run against both
+#   deploy/setup.sh test     all of it, and a browser: the tests run against both
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
@@ -12,6 +13,7 @@ set -euo pipefail
 
 readonly SECANTUS_VERSION=0.5.3-beta.196
 readonly SCHEMATHESIS_VERSION=4.32.5
+readonly NODE_VERSION=22.21.1
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 tools=${USAGE_LEDGER_TOOLS:-$root/.local/tools}
@@ -54,6 +56,13 @@ missing_for_kafka() {
 missing_for_contract() {
     if ! have python3 || ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then echo python3-venv; fi
 }
+
+# The usage page is built with Node and npm, and tested in a browser.
+missing_for_page() {
+    have node || echo nodejs
+    have npm || echo npm
+}
+missing_for_browser() { have chromium || have chromium-browser || have google-chrome || echo chromium; }
 
 # Installs system packages, or says how to.
 need_packages() {
@@ -116,11 +125,37 @@ need_schemathesis() {
     "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
 }
 
+# Vite runs on Node 20.19, 22.12 and newer ones. Debian 12 has Node 18.
+is_new_enough() {
+    local version major minor
+    version=$("$1" --version 2>/dev/null) || return 1
+    IFS=. read -r major minor _ <<<"${version#v}"
+    case "$major" in
+        20) [ "$minor" -ge 19 ] ;;
+        22) [ "$minor" -ge 12 ] ;;
+        *) [ "$major" -gt 22 ] ;;
+    esac
+}
+
+need_node() {
+    if is_new_enough node; then return; fi
+    local folder=$tools/node
+    if is_new_enough "$folder/node_modules/.bin/node"; then return; fi
+    say "Node $(node --version) is too old for the usage page: installing $NODE_VERSION beside it …"
+    npm install --silent --no-audit --no-fund --prefix "$folder" "node@$NODE_VERSION" ||
+        fail "install Node 20.19, 22.12 or newer, and run this again"
+}
+
 case "${1:-}" in
     build)
         need_rust
         mapfile -t missing < <(missing_to_build)
         need_packages "${missing[@]}"
+        ;;
+    node)
+        mapfile -t missing < <(missing_for_page)
+        need_packages "${missing[@]}"
+        need_node
         ;;
     mongodb)
         need_rust
@@ -138,8 +173,10 @@ case "${1:-}" in
     test)
         # The tests stop and start their servers: the user's own will not do.
         need_rust
-        mapfile -t missing < <(missing_to_build && missing_for_kafka && missing_for_contract)
+        mapfile -t missing < <(missing_to_build && missing_for_kafka && missing_for_contract && missing_for_page &&
+            missing_for_browser)
         need_packages "${missing[@]}"
+        need_node
         need_mongodb
         need_kafka
         need_schemathesis

@@ -12,11 +12,15 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::dashboard;
 use crate::problem::{Kind, Problem};
 
-/// The pages load nothing from anywhere else, run no inline script, and sit in nobody's frame.
+/// The pages load nothing from anywhere else, run nothing that is inline, and sit in nobody's frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+/// The page of the routes is not ours: it styles itself inline, and brings its images along.
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-     font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
-     frame-ancestors 'none'",
+     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
 /// The public pages.
@@ -24,18 +28,22 @@ pub(crate) fn router(document: OpenApi) -> Router {
     let docs: Router = SwaggerUi::new("/docs")
         .config(Config::from("/openapi.json"))
         .into();
-    Router::new()
+    let own = Router::new()
         .route("/openapi.json", get(async move || axum::Json(document)))
         .route("/", get(async || page("index.html")))
         .route(
             "/{*path}",
             get(async |Path(path): Path<String>, uri: Uri| asset(&path, &uri)),
         )
-        .merge(docs)
-        .layer(from_fn(guarded))
+        .layer(from_fn(async |request, next| {
+            guarded(request, next, POLICY).await
+        }));
+    own.merge(docs.layer(from_fn(async |request, next| {
+        guarded(request, next, DOCS_POLICY).await
+    })))
 }
 
-async fn guarded(request: Request, next: Next) -> Response {
+async fn guarded(request: Request, next: Next, policy: HeaderValue) -> Response {
     let mut response = next.run(request).await;
     // The pages of the routes say it in their own way.
     if response.status() == StatusCode::NOT_FOUND && !response.headers().contains_key(header::CONTENT_TYPE) {
@@ -43,7 +51,7 @@ async fn guarded(request: Request, next: Next) -> Response {
     }
     response
         .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, POLICY);
+        .insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 
@@ -76,7 +84,8 @@ fn page(path: &str) -> Response {
         }
         None => Html(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
-             <p>This program was built without its dashboard. The reader itself is here: \
+             <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \
+             <code>cargo build</code> then takes it in. The reader itself is here: \
              <a href=\"/docs/\">its routes</a>.",
         )
         .into_response(),

@@ -5,6 +5,7 @@
 
 mod changes;
 mod cli;
+mod dashboard;
 mod dead_letters;
 mod exactness;
 mod faults;

@@ -351,6 +351,10 @@ async fn the_pages_are_public_and_load_nothing_from_elsewhere() {
             policy.contains("default-src 'none'") && policy.contains("script-src 'self';"),
             "{policy}"
         );
+        assert!(
+            target.starts_with("/docs") || !policy.contains("unsafe"),
+            "{target}: {policy}"
+        );
     }
     let page = world.send("/docs/", &[]).await.text;
     assert!(!page.contains("://"), "{page}");

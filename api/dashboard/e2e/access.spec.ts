@@ -1,0 +1,94 @@
+import { card, expect, JANUARY, part, test, tokenOf } from "./page";
+
+const KNOWN = `organizationId=known&${JANUARY}`;
+
+test("the token leaves the address at once, and stays in this tab only", async ({ page, open, t, count }) => {
+  await open("admin", KNOWN);
+  await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(3));
+  expect(page.url()).not.toContain("token");
+  const kept = await page.evaluate(() => [
+    sessionStorage.getItem("usage-ledger.token"),
+    JSON.stringify({ ...localStorage }),
+    document.cookie,
+  ]);
+  expect(kept[0]).toBe(tokenOf("admin"));
+  expect(kept[1]).not.toContain(tokenOf("admin"));
+  expect(kept[2]).toBe("");
+  await page.goBack();
+  expect(page.url()).not.toContain("token");
+});
+
+test("a link with another token, followed where the page is open, is somebody else looking", async ({
+  page,
+  open,
+  t,
+}) => {
+  await open("admin", KNOWN);
+  await expect(card(page, t.cards.agents)).toBeVisible();
+  await page.evaluate((token) => window.location.assign(`#token=${token}`), tokenOf("member"));
+  await expect(page.getByRole("heading", { name: t.own.title })).toBeVisible();
+  expect(page.url()).not.toContain("token");
+});
+
+test("who has no token signs in with one, and goes on where the link led", async ({ page, t, count }) => {
+  await page.goto(`/?${KNOWN}`);
+  await expect(page.getByText(t.signIn.reasons.first)).toBeVisible();
+  await page.getByLabel(t.signIn.token).fill("something else");
+  await page.getByRole("button", { name: t.signIn.submit }).click();
+  await expect(page.getByRole("alert")).toHaveText(t.signIn.reasons.malformed);
+  await page.getByLabel(t.signIn.token).fill(`Bearer ${tokenOf("admin")}`);
+  await page.getByRole("button", { name: t.signIn.submit }).click();
+  await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(3));
+  await page.getByRole("button", { name: t.signOut }).click();
+  await expect(page.getByRole("alert")).toHaveText(t.signIn.reasons.left);
+  await page.reload();
+  await expect(page.getByText(t.signIn.reasons.first)).toBeVisible();
+});
+
+test("an expired token asks for sign-in, and says why", async ({ page, open, t, count }) => {
+  await open("expired", KNOWN);
+  await expect(page.getByRole("alert")).toHaveText(t.signIn.reasons.expired);
+  await expect(page.locator(".figure")).toHaveCount(0);
+  await page.getByLabel(t.signIn.token).fill(tokenOf("admin"));
+  await page.getByRole("button", { name: t.signIn.submit }).click();
+  await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(3));
+});
+
+test("a token that stops being valid while somebody looks asks for sign-in", async ({ page, open, t }) => {
+  await open("admin", KNOWN);
+  await expect(card(page, t.cards.requests)).toBeVisible();
+  await page.route("**/v1/usage/**", (route) =>
+    route.continue({ headers: { ...route.request().headers(), authorization: "Bearer a.b.c" } }),
+  );
+  await page.getByRole("button", { name: t.refresh.now }).click();
+  await expect(page.getByRole("alert")).toHaveText(t.signIn.reasons.refused);
+});
+
+test("somebody else's organization is refused, explained, and left again", async ({ page, open, t }) => {
+  await open("admin", `organizationId=crowd&${JANUARY}`);
+  await expect(page.getByRole("alert")).toContainText(t.errors.forbiddenOrganization("crowd"));
+  await expect(page.locator(".figure")).toHaveCount(0);
+  await page.getByRole("button", { name: t.errors.other }).click();
+  await expect(card(page, t.cards.requests)).toBeVisible();
+});
+
+test("a member sees what the member used, and nothing else", async ({ page, open, t, count }) => {
+  const asked = new Set<string>();
+  page.on("request", (request) => {
+    const { pathname } = new URL(request.url());
+    if (pathname.startsWith("/v1/")) {
+      asked.add(pathname);
+    }
+  });
+  await open("member", JANUARY);
+  await expect(page.getByRole("heading", { name: t.own.title })).toBeVisible();
+  await expect(page.getByText(t.own.help)).toBeVisible();
+  await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(2));
+  await expect(part(page, t.users.title)).toHaveCount(0);
+  expect([...asked]).toEqual(["/v1/usage/me"]);
+});
+
+test("a token without an organization is told so", async ({ page, open, t }) => {
+  await open("stranger");
+  await expect(page.getByText(t.empty.none)).toBeVisible();
+});

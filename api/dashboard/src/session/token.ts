@@ -1,0 +1,65 @@
+// The token comes in the fragment of the address or is pasted; it is kept for this tab only, and shown to
+// nobody but the reader. Its claims are read unchecked, to know what to offer: the reader decides.
+
+export type Role = "owner" | "admin" | "member" | string;
+
+export interface Claims {
+  subject: string;
+  expires: number;
+  staff: boolean;
+  organizations: ReadonlyMap<string, Role>;
+}
+
+const KEY = "usage-ledger.token";
+
+/** Takes the token out of an address, and gives the address without it. */
+export function takeToken(hash: string): { token: string | null; rest: string } {
+  const parts = new URLSearchParams(hash.replace(/^#/, ""));
+  const token = parts.get("token");
+  if (token === null) {
+    return { token: null, rest: hash };
+  }
+  parts.delete("token");
+  const rest = parts.toString();
+  return { token: token.trim() || null, rest: rest === "" ? "" : `#${rest}` };
+}
+
+function decoded(part: string): unknown {
+  const base64 = part.replace(/-/g, "+").replace(/_/g, "/");
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+/** What a token says about itself, or `null` where it is none. */
+export function claimsOf(token: string): Claims | null {
+  try {
+    const claims = decoded(token.split(".")[1] ?? "") as Record<string, unknown>;
+    const organizations = claims.organizations ?? {};
+    if (
+      typeof claims.sub !== "string" ||
+      typeof claims.exp !== "number" ||
+      typeof organizations !== "object"
+    ) {
+      return null;
+    }
+    return {
+      subject: claims.sub,
+      expires: claims.exp,
+      staff: claims.platformRole === "staff",
+      organizations: new Map(Object.entries(organizations as Record<string, Role>)),
+    };
+  } catch {
+    // Whatever it is, it is no token.
+    return null;
+  }
+}
+
+export function manages(role: Role | undefined): boolean {
+  return role === "owner" || role === "admin";
+}
+
+export const stored = {
+  read: (): string | null => sessionStorage.getItem(KEY),
+  write: (token: string): void => sessionStorage.setItem(KEY, token),
+  clear: (): void => sessionStorage.removeItem(KEY),
+};

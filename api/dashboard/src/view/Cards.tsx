@@ -1,0 +1,92 @@
+import type { ReactNode } from "react";
+import type { Metric } from "../address/address";
+import type { Totals } from "../client/types";
+import { changeOf } from "../format/change";
+import { formatShare } from "../format/numbers";
+import { useLocale } from "../i18n/locale";
+import { Cost, unitsOf, useFigures } from "../parts/figures";
+
+interface CardProps {
+  title: string;
+  /** The figure that a change is shown of. */
+  metric?: Metric;
+  now?: Totals;
+  before?: Totals | undefined;
+  note: ReactNode;
+  children: ReactNode;
+}
+
+function Card({ title, metric, now, before, note, children }: CardProps) {
+  return (
+    <section className="card">
+      <h2>{title}</h2>
+      <p className="figure">{children}</p>
+      {metric && now && before && <Delta metric={metric} now={now} before={before} />}
+      <p className="muted note">{note}</p>
+    </section>
+  );
+}
+
+/** More is neither good nor bad, but of cost it is worth a look. */
+function Delta({ metric, now, before }: { metric: Metric; now: Totals; before: Totals }) {
+  const { t, locale } = useLocale();
+  const change = changeOf(unitsOf(now, metric), unitsOf(before, metric));
+  if (change.kind !== "up" && change.kind !== "down") {
+    return <p className="delta">{t.change[change.kind]}</p>;
+  }
+  const share = formatShare(change.ratio, locale);
+  return (
+    <p className={`delta ${metric === "cost" && change.kind === "up" ? "attention" : ""}`}>
+      <span aria-hidden="true">{change.kind === "up" ? "▲" : "▼"}</span> {t.change[change.kind](share)}
+    </p>
+  );
+}
+
+interface Props {
+  totals: Totals;
+  before?: Totals | undefined;
+  /** Cards that only one view has. */
+  children?: ReactNode;
+}
+
+/** Totals, and what they were before. */
+export function Cards({ totals, before, children }: Props) {
+  const { t } = useLocale();
+  const { count } = useFigures();
+  return (
+    <div className="cards">
+      <Card
+        title={t.cards.requests}
+        metric="requests"
+        now={totals}
+        before={before}
+        note={t.cards.failed(count(totals.failedRequests), count(totals.abortedRequests))}
+      >
+        {count(totals.requests)}
+      </Card>
+      <Card
+        title={t.cards.tokens}
+        metric="tokens"
+        now={totals}
+        before={before}
+        note={t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+      >
+        {count(totals.totalTokens)}
+      </Card>
+      <Card
+        title={totals.cost ? `${t.cards.cost} (${totals.cost.currency})` : t.cards.cost}
+        metric="cost"
+        now={totals}
+        before={before}
+        note={
+          totals.unpricedRequests > 0 ? t.cards.unpriced(count(totals.unpricedRequests)) : t.cards.allPriced
+        }
+      >
+        <Cost cost={totals.cost} />
+      </Card>
+      {children}
+    </div>
+  );
+}
+
+export { Card };

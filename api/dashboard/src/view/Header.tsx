@@ -1,0 +1,86 @@
+import { GRANULARITIES, granularityOf, METRICS } from "../address/address";
+import { useAddress } from "../address/useAddress";
+import { useLocale } from "../i18n/locale";
+import { Choice } from "../parts/Choice";
+import { useSession } from "../session/session";
+import type { Sight } from "./App";
+import { Chips } from "./Chips";
+import { Preferences } from "./Preferences";
+import { SpanChoice } from "./SpanChoice";
+
+interface Props {
+  sight: Sight;
+  organizations: string[];
+  all: boolean;
+}
+
+export function Header({ sight, organizations, all }: Props) {
+  const { t } = useLocale();
+  const { token, claims, signOut } = useSession();
+  const [address, go] = useAddress();
+  const buckets = sight.kind === "platform" || sight.kind === "organization";
+  return (
+    <header>
+      <div className="bar">
+        <h1>
+          <img src="/favicon.svg" alt="" width="22" height="22" /> {t.title}
+        </h1>
+        <Organizations sight={sight} organizations={organizations} all={all} />
+        <span className="spacer" />
+        <Preferences />
+        {token !== null && (
+          <button type="button" onClick={signOut} title={claims?.subject}>
+            {t.signOut}
+          </button>
+        )}
+      </div>
+      <div className="bar controls">
+        <SpanChoice />
+        {buckets && (
+          <Choice
+            label={t.granularity.label}
+            options={GRANULARITIES.map((id) => [id, t.granularity[id]])}
+            chosen={granularityOf(address)}
+            choose={(granularity) => go({ granularity })}
+          />
+        )}
+        {buckets && (
+          <Choice
+            label={t.metric.label}
+            options={METRICS.map((id) => [id, t.metric[id]])}
+            chosen={address.metric}
+            choose={(metric) => go({ metric, sort: null })}
+          />
+        )}
+      </div>
+      <Chips />
+    </header>
+  );
+}
+
+function Organizations({ sight, organizations, all }: Props) {
+  const { t } = useLocale();
+  const [, go] = useAddress();
+  const current = sight.kind === "organization" || sight.kind === "own" ? sight.organization : "";
+  // Also one that nothing is known about is what is chosen.
+  const ids = current === "" || organizations.includes(current) ? organizations : [current, ...organizations];
+  if (sight.kind === "nothing") {
+    return null;
+  }
+  return (
+    <label className="organization">
+      <span className="hidden">{t.organization}</span>
+      <select
+        value={current}
+        onChange={(event) => go({ organization: event.target.value || null, filters: {}, open: [] })}
+      >
+        {all && <option value="">{t.allOrganizations}</option>}
+        {ids.map((id) => (
+          <option key={id} value={id}>
+            {id}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
