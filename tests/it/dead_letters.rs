@@ -27,14 +27,20 @@ impl World {
     /// The tally of the only fence: read, counted, duplicate, skipped, dead letters.
     async fn tally(&self) -> [i64; 5] {
         let mut tally = [0; 5];
-        for (at, name) in ["read", "counted", "duplicate", "skipped", "deadLetter"].into_iter().enumerate() {
+        for (at, name) in ["read", "counted", "duplicate", "skipped", "deadLetter"]
+            .into_iter()
+            .enumerate()
+        {
             tally[at] = self.fence_number(name).await;
         }
         tally
     }
 
     async fn wait_tally(&self, expected: [i64; 5]) {
-        eventually(&format!("the tally {expected:?}"), || async { self.tally().await == expected }).await;
+        eventually(&format!("the tally {expected:?}"), || async {
+            self.tally().await == expected
+        })
+        .await;
     }
 
     /// Requests of each granularity of the ledger and each set of the rollups.
@@ -71,31 +77,55 @@ async fn a_letter_is_listed_shown_marked_and_then_counted_once() {
     let (code, told) = world.letters_command(&["list"]).await;
     assert_eq!(code, 0, "{told}");
     assert_eq!(told.matches("too_old `completedAt`").count(), 2, "{told}");
-    let (code, told) = world.letters_command(&["list", "--reason", "out_of_range", "--json"]).await;
+    let (code, told) = world
+        .letters_command(&["list", "--reason", "out_of_range", "--json"])
+        .await;
     let letter: serde_json::Value = told
         .lines()
         .find_map(|line| serde_json::from_str(line).ok())
         .unwrap_or_else(|| panic!("a letter as JSON: {code} {told}"));
-    assert_eq!((&letter["field"], &letter["eventId"]), (&"inputTokens".into(), &"c".into()));
+    assert_eq!(
+        (&letter["field"], &letter["eventId"]),
+        (&"inputTokens".into(), &"c".into())
+    );
     let id = letter["_id"].as_str().expect("an id");
     let (code, told) = world.letters_command(&["show", id]).await;
     assert!(code == 0 && told.contains("\"inputTokens\": -1"), "{told}");
     let (code, told) = world.letters_command(&["show", "nothing/here"]).await;
-    assert!(code == 1 && told.contains("there is no dead letter `nothing/here`"), "{told}");
+    assert!(
+        code == 1 && told.contains("there is no dead letter `nothing/here`"),
+        "{told}"
+    );
     let (code, told) = world.letters_command(&["replay"]).await;
-    assert!(code == 64 && told.contains("--all"), "nothing is replayed that nobody named: {told}");
+    assert!(
+        code == 64 && told.contains("--all"),
+        "nothing is replayed that nobody named: {told}"
+    );
 
     let (code, told) = world.letters_command(&["replay", "--all", "--dry-run"]).await;
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("2  would be counted"), "without the worker's maximum age: {told}");
-    assert!(told.contains("1  would stay a dead letter: `inputTokens`: out_of_range"), "{told}");
-    assert_eq!(world.letters_where(doc! {"state": "open"}).await, 3, "nothing was marked");
+    assert!(
+        told.contains("2  would be counted"),
+        "without the worker's maximum age: {told}"
+    );
+    assert!(
+        told.contains("1  would stay a dead letter: `inputTokens`: out_of_range"),
+        "{told}"
+    );
+    assert_eq!(
+        world.letters_where(doc! {"state": "open"}).await,
+        3,
+        "nothing was marked"
+    );
 
     // The worker still has its maximum age: they stay.
     let (code, told) = world.letters_command(&["replay", "--all"]).await;
     assert!(code == 0 && told.contains("3 marked"), "{told}");
     eventually("they are judged again", || async {
-        world.letters_where(doc! {"state": "open", "replayedAt": {"$exists": true}}).await == 3
+        world
+            .letters_where(doc! {"state": "open", "replayedAt": {"$exists": true}})
+            .await
+            == 3
     })
     .await;
     assert_eq!(world.tally().await, [3, 0, 0, 0, 3]);
@@ -109,7 +139,10 @@ async fn a_letter_is_listed_shown_marked_and_then_counted_once() {
     assert!(told.contains("2 marked"), "{told}");
     world.wait_tally([3, 2, 0, 0, 1]).await;
     eventually("the broken one waits again", || async {
-        world.letters_where(doc! {"state": "open", "reason": "out_of_range"}).await == 1
+        world
+            .letters_where(doc! {"state": "open", "reason": "out_of_range"})
+            .await
+            == 1
     })
     .await;
     let (_, told) = world.letters_command(&["list", "--state", "closed"]).await;
@@ -127,7 +160,10 @@ async fn a_counted_event_closes_the_letters_with_its_id_and_a_replay_after_it_en
     let worker = world.ready(&STRICT).await;
     let recent = |id: &str| {
         let mut document = old(id);
-        document.insert("completedAt", DateTime::from_system_time(std::time::SystemTime::from(now())));
+        document.insert(
+            "completedAt",
+            DateTime::from_system_time(std::time::SystemTime::from(now())),
+        );
         document
     };
     for document in [broken("a"), broken("a"), old("b"), old("c")] {
@@ -137,7 +173,12 @@ async fn a_counted_event_closes_the_letters_with_its_id_and_a_replay_after_it_en
     // The emitter sends it again, whole.
     world.insert_one(recent("a")).await;
     world.wait_tally([5, 1, 0, 0, 4]).await;
-    assert_eq!(world.letters_where(doc! {"state": "closed", "closedBy": "event"}).await, 2);
+    assert_eq!(
+        world
+            .letters_where(doc! {"state": "closed", "closedBy": "event"})
+            .await,
+        2
+    );
     // A letter that comes after its event was counted.
     world.insert_one(old("a")).await;
     world.wait_tally([6, 1, 1, 0, 4]).await;
@@ -155,7 +196,12 @@ async fn a_counted_event_closes_the_letters_with_its_id_and_a_replay_after_it_en
         read == 8 && counted == 2 && duplicate + letters == 6
     })
     .await;
-    assert_eq!(world.letters_where(doc! {"eventId": "b", "state": "closed"}).await, 1);
+    assert_eq!(
+        world
+            .letters_where(doc! {"eventId": "b", "state": "closed"})
+            .await,
+        1
+    );
     assert!(world.requests().await.iter().all(|requests| *requests == 2));
     stop(worker).await;
 }
@@ -176,13 +222,22 @@ async fn letters_are_counted_once_through_kill_9() {
     let quick = [("BATCH_MAX_EVENTS", "100")];
     for kills in 1..=3 {
         let mut worker = world.start("ingest", &quick);
-        eventually("some are counted", || async { world.fence_number("counted").await >= kills * 300 }).await;
+        eventually("some are counted", || async {
+            world.fence_number("counted").await >= kills * 300
+        })
+        .await;
         worker.process().kill9().expect("killed");
     }
     let worker = world.ready(&quick).await;
     world.wait_tally([LETTERS, LETTERS, 0, 0, 0]).await;
     assert_eq!(world.letters_where(doc! {"state": "closed"}).await, 3_000);
-    assert!(world.requests().await.iter().all(|requests| *requests == i128::from(LETTERS)));
+    assert!(
+        world
+            .requests()
+            .await
+            .iter()
+            .all(|requests| *requests == i128::from(LETTERS))
+    );
     stop(worker).await;
 }
 

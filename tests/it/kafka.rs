@@ -2,6 +2,7 @@
 
 mod group;
 mod payloads;
+mod scope;
 mod security;
 mod takeover;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
+use ingest::dedupe::Scope;
 use ingest::health::Health;
 use ingest::kafka::{self, Settings};
 use ingest::memory::MemoryLedger;
@@ -73,6 +74,7 @@ fn settings() -> Result<pump::Settings> {
             start_at_ms: None,
         },
         max_age: None,
+        window: Duration::from_secs(86_400),
     };
     Ok(pump::Settings {
         limits: Limits {
@@ -82,7 +84,7 @@ fn settings() -> Result<pump::Settings> {
             max_rows: 20_000,
         },
         policy,
-        window: Duration::from_secs(86_400),
+        scope: Scope::Lane,
         max_ids: 50_000_000,
         lease: None,
     })
