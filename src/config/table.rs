@@ -141,7 +141,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "DEDUPE_SCOPE",
         Some("lane"),
-        "Where a duplicate is recognised: `lane` (the same partition or change stream) or `ledger` (anywhere; slower)",
+        "Where a duplicate is recognised: `lane` (in the partition or change stream of the first copy: one on another \
+         partition counts again) or `ledger` (anywhere; slower)",
     ),
     setting(
         "DEDUPE_MAX_IDS",
