@@ -26,8 +26,24 @@ struct State {
     commits: u64,
     lanes: Vec<Lane>,
     failure: Option<ReadError>,
+    late_failure: Option<LateFailure>,
     readings: u64,
     queries: Arc<Mutex<Vec<Query>>>,
+}
+
+/// What goes wrong after a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LateFailure {
+    /// A ranking breaks off after so many groups.
+    After(usize),
+    /// What was read turns out not to last.
+    AtTheEnd,
+}
+
+impl LateFailure {
+    fn error() -> ReadError {
+        ReadError::Unavailable(Arc::new(std::io::Error::other("gone")))
+    }
 }
 
 /// The ledger in memory at one instant.
@@ -35,6 +51,7 @@ struct State {
 pub(crate) struct Frozen {
     rows: Arc<Delta>,
     failure: Option<ReadError>,
+    late_failure: Option<LateFailure>,
     queries: Arc<Mutex<Vec<Query>>>,
 }
 
@@ -137,6 +154,11 @@ impl Memory {
         self.state(|state| state.failure = failure);
     }
 
+    /// From now on reading begins well.
+    pub(crate) fn fail_late(&self, failure: LateFailure) {
+        self.state(|state| state.late_failure = Some(failure));
+    }
+
     /// How often anything was read.
     pub(crate) fn readings(&self) -> u64 {
         self.state(|state| state.readings)
@@ -170,6 +192,7 @@ impl Reader for Memory {
         Ok(self.state(|state| Frozen {
             rows: Arc::clone(&state.rows),
             failure: state.failure.clone(),
+            late_failure: state.late_failure,
             queries: Arc::clone(&state.queries),
         }))
     }
@@ -293,17 +316,27 @@ fn in_scope(scope: &Scope, organization: &str) -> bool {
 
 impl Snapshot for Frozen {
     async fn finish(self) -> Result<(), ReadError> {
-        Ok(())
+        match self.late_failure {
+            Some(LateFailure::AtTheEnd) => Err(LateFailure::error()),
+            _ => Ok(()),
+        }
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
-        let groups = self.groups(&query);
+        let mut groups = self.groups(&query);
+        let late = match (self.late_failure, &mut groups, query.order) {
+            (Some(LateFailure::After(count)), Ok(groups), Some(_)) => {
+                groups.truncate(count);
+                Some(LateFailure::error())
+            }
+            _ => None,
+        };
         self.queries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(query);
         let (groups, failure) = match groups {
-            Ok(groups) => (groups, None),
+            Ok(groups) => (groups, late),
             Err(error) => (Vec::new(), Some(error)),
         };
         futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))

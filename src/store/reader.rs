@@ -16,7 +16,9 @@ use api::reader::{
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
-use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::error::{
+    Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+};
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection, SessionCursor};
 use rollup::counters::Counters;
@@ -33,8 +35,11 @@ const READ_TIME: Duration = Duration::from_secs(30);
 const COMMIT_TIME: Duration = Duration::from_secs(5);
 /// Groups that the server sends at once.
 const BATCH: u32 = 10_000;
-/// Codes of the server that pass by themselves: it is stepping down, too busy, or the snapshot is too old.
-const PASSING: [i32; 12] = [50, 89, 91, 112, 189, 239, 246, 262, 10107, 11600, 11602, 13435];
+/// Codes of the server that pass by themselves: it is stepping down, too busy, the snapshot is too old, or its
+/// transaction was ended for it.
+const PASSING: [i32; 13] = [
+    50, 89, 91, 112, 189, 239, 246, 251, 262, 10107, 11600, 11602, 13435,
+];
 
 /// The ledger at one instant.
 #[derive(Clone)]
@@ -325,7 +330,10 @@ fn failed(error: &DriverError) -> ReadError {
         ErrorKind::Command(command) => PASSING.contains(&command.code),
         _ => false,
     };
-    if passing {
+    if passing
+        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+    {
         ReadError::Unavailable(cause)
     } else {
         ReadError::Failed(cause)

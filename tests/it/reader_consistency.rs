@@ -262,6 +262,45 @@ async fn a_late_event_is_seen_as_soon_as_the_answer_claims_it() {
     worker.stop(crate::world::PATIENCE).await.expect("stops");
 }
 
+/// What one process remembers is no older than what another one has booked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_event_that_another_process_booked_is_seen() {
+    let world = World::new("reader_two").await;
+    let mut worker = world.ready(&[]).await;
+    let event = |days: u64, user: &str| {
+        let mut event = crate::world::event("acme");
+        let at = now() - Days::new(days);
+        event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
+        event.insert("userId", user);
+        event
+    };
+    world.insert_one(event(0, "u1")).await;
+    world.insert_one(event(40, "u1")).await;
+    world.wait_read(&mut worker, 2).await;
+    let mut reader = world.start("serve", &[]);
+    reader.wait_ready(crate::world::PATIENCE).await.expect("ready");
+    let ask = async || {
+        let query = [
+            ("organizationId", "acme".to_owned()),
+            ("by", "user".to_owned()),
+            ("preset", "90d".to_owned()),
+        ];
+        let answer = reader.ask("/v1/usage/breakdown", &query).await;
+        list(&answer.expect("an answer")["rows"])
+            .iter()
+            .map(requests)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((ask().await, ask().await), (vec![2], vec![2]));
+    world.insert_one(event(60, "u2")).await;
+    world.insert_one(event(60, "u2")).await;
+    world.insert_one(event(60, "u2")).await;
+    world.wait_read(&mut worker, 5).await;
+    assert_eq!(ask().await, [3, 2]);
+    reader.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
 /// The dimensions of a group, read back from the store as they were written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_groups_by_every_dimension() {

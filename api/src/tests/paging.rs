@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::{World, column};
-use crate::memory::used;
+use crate::memory::{LateFailure, used};
 use crate::reader::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -86,6 +91,38 @@ async fn what_does_not_fit_in_memory_is_paged_from_the_store() {
     assert_eq!(world.ask("summary", "").await["activeUsers"], json!(300));
 }
 
+/// A table that breaks off must not look like a shorter one.
+#[tokio::test]
+async fn a_table_that_cannot_be_read_to_its_end_breaks_the_connection() {
+    let at_the_end = LateFailure::AtTheEnd;
+    for (query, cache_bytes, failure, accepted) in [
+        ("by=user", 0, LateFailure::After(700), true),
+        ("by=user", 0, at_the_end, true),
+        ("by=user&include=teams", 0, at_the_end, true),
+        ("by=user&include=teams", 64 * 1024 * 1024, at_the_end, true),
+        // What is in memory before the answer begins fails as a whole, and so does what is short.
+        ("by=user", 64 * 1024 * 1024, at_the_end, false),
+        ("by=user", 0, LateFailure::After(0), false),
+    ] {
+        let world = World::with(NOW, |settings| settings.limits.cache_bytes = cache_bytes);
+        let user = |n| used("2026-09-28").with(Dimension::User, &format!("u{n}"));
+        world.memory.book((0..1_000).map(user));
+        world.memory.fail_late(failure);
+        for encoding in ["identity", "gzip"] {
+            let request = Request::get(format!("/v1/usage/breakdown?organizationId=acme&{query}"))
+                .header("accept", "text/csv")
+                .header("accept-encoding", encoding)
+                .body(Body::empty())
+                .expect("a request");
+            let response = world.router.clone().oneshot(request).await.expect("infallible");
+            let status = response.status().as_u16();
+            let body = to_bytes(response.into_body(), usize::MAX).await;
+            let expected = if accepted { (200, false) } else { (503, true) };
+            assert_eq!((status, body.is_ok()), expected, "{query} {failure:?} {encoding}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_continues_its_own_question_only() {
     let world = World::at(NOW);
@@ -115,6 +152,18 @@ async fn a_cursor_continues_its_own_question_only() {
         .ask("breakdown", &format!("by=user&limit=2&cursor={cursor}"))
         .await;
     assert_eq!(column(&second["rows"], "userId"), ["u4", "u5"]);
+
+    // One that was made up asks for a place in what its caller may read anyway.
+    let json = URL_SAFE_NO_PAD.decode(cursor).expect("base64");
+    let mut forged: Value = serde_json::from_slice(&json).expect("json");
+    for (metric, rows) in [(i64::MAX, 9), (i64::MIN, 0)] {
+        forged["m"] = json!(metric);
+        forged["t"] = json!(metric);
+        let cursor = URL_SAFE_NO_PAD.encode(forged.to_string());
+        let page = world.ask("breakdown", &format!("by=user&cursor={cursor}")).await;
+        assert_eq!(page["rows"].as_array().map(Vec::len), Some(rows));
+        assert_eq!(page["totals"], first["totals"]);
+    }
 }
 
 #[tokio::test]
