@@ -2,8 +2,10 @@
 
 mod group;
 mod payloads;
+mod pressure;
 mod scope;
 mod security;
+mod stopped;
 mod takeover;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -89,15 +91,20 @@ impl Topic {
         sender.flush().expect("arrives");
     }
 
-    /// Starts a worker in the group of the topic.
-    fn worker(&self, more: &[(&str, &str)]) -> Product {
+    /// Variables of a worker in the group of the topic, and then these.
+    fn variables(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let own = [
             ("SOURCE", "kafka"),
             ("KAFKA_BROKERS", self.brokers.as_str()),
             ("KAFKA_TOPIC", self.name.as_str()),
             ("KAFKA_GROUP", self.name.as_str()),
         ];
-        self.world.start("ingest", &[&own[..], more].concat())
+        self.world.variables(&[&own[..], more].concat())
+    }
+
+    /// Starts a worker.
+    fn worker(&self, more: &[(&str, &str)]) -> Product {
+        crate::world::start(&["ingest"], self.variables(more))
     }
 
     fn lane(&self, partition: i32) -> String {

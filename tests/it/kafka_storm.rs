@@ -23,15 +23,15 @@ use self::churn::{Act, plan};
 use self::crew::Crew;
 use self::load::Load;
 use self::oracle::Oracle;
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 const TOPIC: &str = "storm";
 const PARTITIONS: i32 = 8;
 const WORKERS: usize = 3;
 /// How long a member may be silent before the group goes on without it.
 const SESSION: Duration = Duration::from_secs(3);
-/// How long the workers may take to read what is left when the storm is over.
-const CALM: Duration = Duration::from_secs(180);
+/// How long no lane may move while there is more to read, when the storm is over.
+const STILL: Duration = PATIENCE;
 
 fn number(variable: &str, default: u64) -> u64 {
     let set = tools::set(variable);
@@ -87,7 +87,9 @@ async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
     let mut problems = sent.problems(&topic);
     problems.extend(calm(&world, &mut crew, &topic).await);
     problems.extend(crew.leave().await);
-    let oracle = Oracle::new(&sent, &topic);
+    // Judged is what was read: whether that is all is another matter, told above.
+    let read = oracle::positions(&world, &topic).await;
+    let oracle = Oracle::new(&sent, &topic, &read);
     crew.note(&oracle.summary());
     problems.extend(oracle.differences(&world).await);
     if problems.is_empty() {
@@ -102,23 +104,28 @@ async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
     );
 }
 
-/// Waits until every lane stands at the end of its partition and every worker is ready; says what did not happen.
+/// Waits until every lane stands at the end of its partition and every worker is ready, for as long as anything
+/// moves; says what did not happen.
 async fn calm(world: &World, crew: &mut Crew, topic: &[Partition]) -> Vec<String> {
-    let since = Instant::now();
+    let (mut since, mut stood) = (Instant::now(), Vec::new());
     loop {
-        let mut open = Vec::new();
-        for (partition, expected) in (0..).zip(topic) {
-            let fence = oracle::fence(world, partition).await;
-            let next = fence.and_then(|fence| fence.get_i64("next").ok());
-            if next != Some(expected.end) {
-                open.push(format!(
-                    "partition {partition} is read up to {next:?}, and ends at {}",
-                    expected.end
-                ));
-            }
-        }
+        let positions = oracle::positions(world, topic).await;
+        let is_open = |(_, next, end): &(i32, i64, i64)| next != end;
+        let ends = positions
+            .iter()
+            .zip(topic)
+            .map(|((partition, next), expected)| (*partition, *next, expected.end));
+        let mut open: Vec<String> = ends
+            .filter(is_open)
+            .map(|(partition, next, end)| {
+                format!("partition {partition} is read up to {next}, and ends at {end}")
+            })
+            .collect();
         open.extend(crew.not_ready().await);
-        if open.is_empty() || since.elapsed() > CALM {
+        if positions != stood {
+            (since, stood) = (Instant::now(), positions);
+        }
+        if open.is_empty() || since.elapsed() > STILL {
             crew.note(&format!("calm, with {} open", open.len()));
             return open;
         }

@@ -44,7 +44,7 @@ impl Crew {
                 ("KAFKA_BROKERS", brokers),
                 ("KAFKA_TOPIC", TOPIC),
                 ("KAFKA_PROPERTIES", &properties),
-                ("BATCH_MAX_EVENTS", "500"),
+                ("BATCH_MAX_EVENTS", "2000"),
                 ("BATCH_MAX_AGE", "50ms"),
             ]),
             lives: [const { None }; WORKERS],
