@@ -149,7 +149,8 @@ pub enum DocumentId<'a> {
 /// What an emitter wrote into each field of the contract. Fields outside the contract are ignored.
 #[derive(Debug, Clone, Default)]
 pub struct RawEvent<'a> {
-    values: [Value<'a>; FIELDS],
+    /// Boxed: on its way from the parser to the judge an event is moved half a dozen times.
+    values: Box<[Value<'a>; FIELDS]>,
     /// The first field that was there twice.
     pub(super) duplicate: Option<Field>,
     /// The `_id` of the document that holds the event.
@@ -159,11 +160,10 @@ pub struct RawEvent<'a> {
 impl<'a> RawEvent<'a> {
     /// Stores what was written into a field.
     pub fn set(&mut self, field: Field, value: Value<'a>) {
-        let slot = &mut self.values[field as usize];
-        if *slot != Value::Absent {
+        let before = std::mem::replace(&mut self.values[field as usize], value);
+        if !matches!(before, Value::Absent) {
             self.duplicate.get_or_insert(field);
         }
-        *slot = value;
     }
 
     /// What was written into a field.
