@@ -151,6 +151,7 @@ test("users show tokens both ways, requests and cost, and sort by each", async (
   const users = part(page, t.users.title);
   await expect(users.getByRole("columnheader")).toContainText([
     t.users.user,
+    t.users.team,
     t.users.requests,
     t.users.input,
     t.users.output,
@@ -163,6 +164,7 @@ test("users show tokens both ways, requests and cost, and sort by each", async (
   await expect(page).toHaveURL(/sort=tokens/);
   await expect(rows(users).nth(0).locator("th, td")).toContainText([
     "ada",
+    "finance",
     count(2),
     count(1_000_100),
     count(234_617),
@@ -178,20 +180,33 @@ test("users show tokens both ways, requests and cost, and sort by each", async (
   await expect(rows(users).nth(0)).toContainText("ada");
 });
 
-test("users have a team where the reader names it", async ({ page, open, t }) => {
+test("users have the teams that they used something for", async ({ page, open, t, count }) => {
+  await open("admin", `organizationId=known&${JANUARY}`);
+  const users = part(page, t.users.title);
+  await expect(users.getByRole("columnheader", { name: t.users.team })).toBeVisible();
+  await expect(rows(users).filter({ hasText: "grace" }).locator("td").first()).toHaveText("growth");
+  await rows(users).filter({ hasText: "ada" }).getByRole("button", { name: "finance" }).click();
+  await expect(page).toHaveURL(/teamId=finance/);
+  await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(1));
+});
+
+test("who has no team, and who has many, is told apart", async ({ page, open, t, count }) => {
   await page.route("**/v1/usage/breakdown?*by=user*", async (route) => {
     const response = await route.fetch();
-    const answer = (await response.json()) as { rows: { userId: string; teams?: string[] }[] };
+    const answer = (await response.json()) as {
+      rows: { userId: string; teams: string[]; teamCount: number }[];
+    };
     for (const row of answer.rows) {
-      row.teams = row.userId === "ada" ? ["finance", "growth"] : ["__none__"];
+      const has = row.userId === "ada";
+      Object.assign(row, has ? { teams: ["a", "b"], teamCount: 7 } : { teams: [], teamCount: 0 });
     }
     await route.fulfill({ response, json: answer });
   });
   await open("admin", `organizationId=known&${JANUARY}`);
   const users = part(page, t.users.title);
-  await expect(users.getByRole("columnheader", { name: t.users.team })).toBeVisible();
-  await expect(rows(users).filter({ hasText: "ada" })).toContainText("finance, growth");
-  await expect(rows(users).filter({ hasText: "grace" })).toContainText(t.names.noTeam);
+  const team = (user: string) => rows(users).filter({ hasText: user }).locator("td").first();
+  await expect(team("ada")).toHaveText(`a, b ${t.users.moreTeams(count(5))}`);
+  await expect(team("grace")).toHaveText(t.names.noTeam);
 });
 
 test("twenty thousand users are paged through, there and back", async ({ page, open, t, count }) => {

@@ -7,8 +7,6 @@ import { useSession } from "../session/session";
 import { ask } from "./ask";
 import type { Name, Query, Questions, Table } from "./types";
 
-/** Whether users are asked for with their teams: when the reader's document has `include` for a breakdown. */
-export const USER_TEAMS = false;
 /** How often what is shown is asked for again, while somebody can see it. */
 export const REFRESH_MILLISECONDS = 30_000;
 export const TOP = 8;
@@ -57,7 +55,7 @@ export const questions = {
     sort: sortOf(address),
     limit: USERS_PER_PAGE,
     ...(address.cursor === null ? {} : { cursor: address.cursor }),
-    ...(USER_TEAMS ? { include: "teams" } : {}),
+    include: "teams",
     ...range(address),
     ...filters(address),
   }),

@@ -118,11 +118,28 @@ export interface components {
             nextCursor?: string | null;
             other?: components["schemas"]["Other"] | null;
             /** @description The rows of this page. */
-            rows: components["schemas"]["Row"][];
+            rows: components["schemas"]["BreakdownRow"][];
             /** @description What they are ranked by. */
             sort: string;
             /** @description The sums over all rows, on whatever page. */
             totals: components["schemas"]["Totals"];
+        };
+        /** @description A group under the names of its dimensions, and its sums. */
+        BreakdownRow: {
+            agentSlug?: string;
+            apiKeyId?: string;
+            kind?: string;
+            model?: string;
+            organizationId?: string;
+            provider?: string;
+            source?: string;
+            /** @description How many teams there are, named or not. */
+            teamCount?: number;
+            teamId?: string;
+            /** @description Where `include=teams` asks for it: the first teams by name under which the user has usage. What came without a team is none of them. */
+            teams?: string[];
+            totals: components["schemas"]["Totals"];
+            userId?: string;
         };
         /** @description Two days, both included. */
         Dates: {
@@ -278,19 +295,6 @@ export interface components {
              */
             to: string;
         };
-        /** @description One group. Its key is under the names of its dimensions: `agentSlug`, `provider` and `model`, `userId`, `teamId`, `apiKeyId`, `source` or `kind`. */
-        Row: {
-            agentSlug?: string;
-            apiKeyId?: string;
-            kind?: string;
-            model?: string;
-            organizationId?: string;
-            provider?: string;
-            source?: string;
-            teamId?: string;
-            totals: components["schemas"]["Totals"];
-            userId?: string;
-        };
         /** @description Usage over time. */
         SeriesAnswer: {
             /** @description Every bucket of the range, oldest first. */
@@ -434,6 +438,10 @@ export interface operations {
                 limit?: number;
                 /** @description The `nextCursor` of the page before. CSV is whole and takes no cursor. */
                 cursor?: string;
+                /** @description Together with `by=user`: also the teams under which each user of the page has usage. */
+                include?: "teams";
+                /** @description Only these users; `__unattributed__` is one of them. */
+                userId?: string[];
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -448,8 +456,6 @@ export interface operations {
                 provider?: string[];
                 /** @description Only these models; `__unknown__` is one of them. */
                 model?: string[];
-                /** @description Only these users; `__unattributed__` is one of them. */
-                userId?: string[];
                 /** @description Only these teams; `__none__` is one of them. */
                 teamId?: string[];
                 /** @description Only these API keys; `__none__` is one of them. */
@@ -852,6 +858,8 @@ export interface operations {
                 granularity?: "daily" | "weekly" | "monthly";
                 /** @description Also the 20 largest groups by cost over the range, and what is left as `other`. */
                 groupBy?: "agent" | "model" | "user" | "source";
+                /** @description Only these users; `__unattributed__` is one of them. */
+                userId?: string[];
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -866,8 +874,6 @@ export interface operations {
                 provider?: string[];
                 /** @description Only these models; `__unknown__` is one of them. */
                 model?: string[];
-                /** @description Only these users; `__unattributed__` is one of them. */
-                userId?: string[];
                 /** @description Only these teams; `__none__` is one of them. */
                 teamId?: string[];
                 /** @description Only these API keys; `__none__` is one of them. */
@@ -996,6 +1002,8 @@ export interface operations {
             query: {
                 /** @description Whose usage. */
                 organizationId: string;
+                /** @description Only these users; `__unattributed__` is one of them. */
+                userId?: string[];
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -1010,8 +1018,6 @@ export interface operations {
                 provider?: string[];
                 /** @description Only these models; `__unknown__` is one of them. */
                 model?: string[];
-                /** @description Only these users; `__unattributed__` is one of them. */
-                userId?: string[];
                 /** @description Only these teams; `__none__` is one of them. */
                 teamId?: string[];
                 /** @description Only these API keys; `__none__` is one of them. */
@@ -1144,6 +1150,8 @@ export interface operations {
                 organizationId?: string;
                 /** @description The length of a bucket, `daily` unless given. Totals do not depend on it. */
                 granularity?: "daily" | "weekly" | "monthly";
+                /** @description Only these users; `__unattributed__` is one of them. */
+                userId?: string[];
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -1158,8 +1166,6 @@ export interface operations {
                 provider?: string[];
                 /** @description Only these models; `__unknown__` is one of them. */
                 model?: string[];
-                /** @description Only these users; `__unattributed__` is one of them. */
-                userId?: string[];
                 /** @description Only these teams; `__none__` is one of them. */
                 teamId?: string[];
                 /** @description Only these API keys; `__none__` is one of them. */

@@ -26,8 +26,7 @@ export type Table = Questions["table"]["answer"];
 export type Totals = components["schemas"]["Totals"];
 export type Period = components["schemas"]["Period"];
 export type TableRow = components["schemas"]["TableRow"];
-/** `teams` is there where the reader gives it; see `USER_TEAMS`. */
-export type Row = components["schemas"]["Row"] & { teams?: string[] };
+export type Row = components["schemas"]["BreakdownRow"];
 export type Problem = components["schemas"]["Problem"];
 /** What every answer says about itself. */
 export type Freshness = components["schemas"]["Freshness"] & components["schemas"]["Question"];

@@ -157,7 +157,7 @@ export const de: Messages = {
     first: "Erste",
     previous: "Vorige",
     next: "Nächste",
-    byFixed: "Größte zuerst",
+    moreTeams: (count) => `und ${count} weitere`,
   },
   table: {
     platform: "Organisationen im Zeitverlauf",

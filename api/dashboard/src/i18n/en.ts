@@ -155,7 +155,7 @@ export const en = {
     first: "First",
     previous: "Previous",
     next: "Next",
-    byFixed: "Largest first",
+    moreTeams: (count: string) => `and ${count} more`,
   },
   table: {
     platform: "Organizations by period",

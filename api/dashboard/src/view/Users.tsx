@@ -1,11 +1,10 @@
-import type { ReactNode } from "react";
+import { Fragment, type ReactNode } from "react";
 import type { Metric } from "../address/address";
 import { knownCursors, useAddress } from "../address/useAddress";
 import { AskError } from "../client/ask";
 import { questions, sortOf, USERS_PER_PAGE, useAnswer } from "../client/questions";
 import type { Breakdown, Row } from "../client/types";
 import { useLocale } from "../i18n/locale";
-import { nameOf } from "../i18n/names";
 import { Cost, decimalsOf, useFigures } from "../parts/figures";
 import { Read } from "../parts/states";
 import { Value } from "../parts/Value";
@@ -44,12 +43,11 @@ export function Users({ organization }: { organization: string }) {
 
 function UsersTable({ data }: { data: Breakdown }) {
   const { t } = useLocale();
-  const rows = data.rows as Row[];
+  const { rows } = data;
   if (rows.length === 0) {
     return <p className="muted">{t.empty.rows}</p>;
   }
   const decimals = decimalsOf(rows.map((row) => row.totals));
-  const hasTeams = rows.some((row) => row.teams !== undefined);
   return (
     <>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable without a mouse */}
@@ -58,7 +56,7 @@ function UsersTable({ data }: { data: Breakdown }) {
           <thead>
             <tr>
               <th scope="col">{t.users.user}</th>
-              {hasTeams && <th scope="col">{t.users.team}</th>}
+              <th scope="col">{t.users.team}</th>
               <Sortable metric="requests">{t.users.requests}</Sortable>
               <th scope="col" className="number">
                 {t.users.input}
@@ -72,7 +70,7 @@ function UsersTable({ data }: { data: Breakdown }) {
           </thead>
           <tbody>
             {rows.map((row) => (
-              <UserRow key={row.userId} row={row} hasTeams={hasTeams} decimals={decimals} />
+              <UserRow key={row.userId} row={row} decimals={decimals} />
             ))}
           </tbody>
         </table>
@@ -100,11 +98,10 @@ function Sortable({ metric, children }: { metric: Metric; children: ReactNode })
   );
 }
 
-function UserRow({ row, hasTeams, decimals }: { row: Row; hasTeams: boolean; decimals: number }) {
-  const { t } = useLocale();
+function UserRow({ row, decimals }: { row: Row; decimals: number }) {
   const { count } = useFigures();
   const [{ filters }, go] = useAddress();
-  const { userId = "", totals, teams = [] } = row;
+  const { userId = "", totals } = row;
   return (
     <tr>
       <th scope="row">
@@ -114,11 +111,9 @@ function UserRow({ row, hasTeams, decimals }: { row: Row; hasTeams: boolean; dec
           filter={() => go({ filters: { ...filters, userId: [userId] } })}
         />
       </th>
-      {hasTeams && (
-        <td>
-          {teams.map((team) => (team === "__none__" ? t.names.noTeam : nameOf(team, t))).join(", ") || "–"}
-        </td>
-      )}
+      <td>
+        <Teams row={row} />
+      </td>
       <td className="number">{count(totals.requests)}</td>
       <td className="number">{count(totals.inputTokens)}</td>
       <td className="number">{count(totals.outputTokens)}</td>
@@ -127,6 +122,33 @@ function UserRow({ row, hasTeams, decimals }: { row: Row; hasTeams: boolean; dec
         <Cost cost={totals.cost} decimals={decimals} />
       </td>
     </tr>
+  );
+}
+
+/** The teams under which somebody used something: the reader names a few, and says how many there are. */
+function Teams({ row: { teams = [], teamCount = 0 } }: { row: Row }) {
+  const { t } = useLocale();
+  const { count } = useFigures();
+  const [{ filters }, go] = useAddress();
+  if (teams.length === 0) {
+    return <span className="muted">{t.names.noTeam}</span>;
+  }
+  return (
+    <>
+      {teams.map((team, at) => (
+        <Fragment key={team}>
+          {at > 0 && ", "}
+          <Value
+            dimension="teamId"
+            value={team}
+            filter={() => go({ filters: { ...filters, teamId: [team] } })}
+          />
+        </Fragment>
+      ))}
+      {teamCount > teams.length && (
+        <span className="muted"> {t.users.moreTeams(count(teamCount - teams.length))}</span>
+      )}
+    </>
   );
 }
 
