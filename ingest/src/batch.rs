@@ -3,6 +3,8 @@
 //! A batch keeps its records until they are committed, so that it can be cut anywhere: exactness never
 //! depends on where a batch ends. Its rows are folded as records come in.
 
+mod verdict;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use crate::dedupe::{EventHash, Generation, Held, Letter, Windows};
 use crate::lane::{LastRecord, Position};
 use crate::ledger::{DeadLetter, Marked, Replayed, Tally};
 use crate::source::Record;
+
+pub use verdict::Outcome;
+use verdict::{Entry, Origin, Verdict, place, reject_as};
 
 /// When a batch is committed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,117 +53,6 @@ impl Policy {
     pub fn window_ms(&self) -> i64 {
         i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX)
     }
-}
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Booked.
-    Counted,
-    /// Known already.
-    Duplicate,
-    /// No usage, by rule.
-    Skipped,
-    /// Rejected, with a reason.
-    DeadLetter,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Outcome; 4] = [
-        Outcome::Counted,
-        Outcome::Duplicate,
-        Outcome::Skipped,
-        Outcome::DeadLetter,
-    ];
-
-    /// The value of the metrics' label.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Counted => "counted",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Skipped => "skipped",
-            Outcome::DeadLetter => "dead_letter",
-        }
-    }
-}
-
-/// The verdict on a record, with what a commit needs of it.
-#[derive(Debug, Clone, PartialEq)]
-enum Verdict {
-    Counted {
-        id: Option<EventHash>,
-        /// The event's id, where dead letters are open under it.
-        closes: Option<String>,
-        /// It completed before the window began.
-        is_late: bool,
-    },
-    Duplicate,
-    Skipped,
-    DeadLetter {
-        reject: Reject,
-        event_id: Option<String>,
-        letter: Letter,
-    },
-}
-
-impl Verdict {
-    const fn outcome(&self) -> Outcome {
-        match self {
-            Verdict::Counted { .. } => Outcome::Counted,
-            Verdict::Duplicate => Outcome::Duplicate,
-            Verdict::Skipped => Outcome::Skipped,
-            Verdict::DeadLetter { .. } => Outcome::DeadLetter,
-        }
-    }
-}
-
-/// Where what was judged comes from.
-#[derive(Debug, Clone)]
-enum Origin {
-    /// It was read.
-    Record(Record),
-    /// A person wants a dead letter judged again: the lane's position does not move.
-    Letter {
-        place: String,
-        payload: Payload,
-        /// When it was judged again, in milliseconds.
-        at_ms: i64,
-    },
-}
-
-impl Origin {
-    const fn payload(&self) -> &Payload {
-        match self {
-            Origin::Record(record) => &record.payload,
-            Origin::Letter { payload, .. } => payload,
-        }
-    }
-
-    const fn record(&self) -> Option<&Record> {
-        match self {
-            Origin::Record(record) => Some(record),
-            Origin::Letter { .. } => None,
-        }
-    }
-
-    /// The time by which an id is remembered: that of the source. A letter's is long past.
-    const fn remembered_ms(&self) -> i64 {
-        match self {
-            Origin::Record(record) => record.source_time_ms,
-            Origin::Letter { at_ms, .. } => *at_ms,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    origin: Origin,
-    source: Source,
-    verdict: Verdict,
-    /// The document, where the history scan found it.
-    scanned: Option<EventHash>,
 }
 
 /// The records of one lane that are folded and not yet committed.
@@ -558,21 +452,5 @@ impl LaneBatch {
         }
         batch.entries = entries;
         batch
-    }
-}
-
-fn reject_as(reject: Reject, event_id: Option<&str>, windows: &mut Windows) -> Verdict {
-    Verdict::DeadLetter {
-        reject,
-        event_id: event_id.map(str::to_owned),
-        letter: event_id.map_or(Letter::Uncounted, |id| windows.reject(EventHash::of(id))),
-    }
-}
-
-/// Where a record was in its lane.
-fn place(record: &Record) -> String {
-    match &record.next {
-        Position::Offset(next) => (next - 1).to_string(),
-        Position::Stream { .. } => record.payload.place(),
     }
 }

@@ -1,0 +1,136 @@
+//! What was judged, and the verdict on it.
+
+use rollup::event::Reject;
+
+use crate::decode::{Payload, Source};
+use crate::dedupe::{EventHash, Letter, Windows};
+use crate::lane::Position;
+use crate::source::Record;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Booked.
+    Counted,
+    /// Known already.
+    Duplicate,
+    /// No usage, by rule.
+    Skipped,
+    /// Rejected, with a reason.
+    DeadLetter,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 4] = [
+        Outcome::Counted,
+        Outcome::Duplicate,
+        Outcome::Skipped,
+        Outcome::DeadLetter,
+    ];
+
+    /// The value of the metrics' label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Counted => "counted",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Skipped => "skipped",
+            Outcome::DeadLetter => "dead_letter",
+        }
+    }
+}
+
+/// The verdict on a record, with what a commit needs of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    Counted {
+        id: Option<EventHash>,
+        /// The event's id, where dead letters are open under it.
+        closes: Option<String>,
+        /// It completed before the window began.
+        is_late: bool,
+    },
+    Duplicate,
+    Skipped,
+    DeadLetter {
+        reject: Reject,
+        event_id: Option<String>,
+        letter: Letter,
+    },
+}
+
+impl Verdict {
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self {
+            Verdict::Counted { .. } => Outcome::Counted,
+            Verdict::Duplicate => Outcome::Duplicate,
+            Verdict::Skipped => Outcome::Skipped,
+            Verdict::DeadLetter { .. } => Outcome::DeadLetter,
+        }
+    }
+}
+
+/// Where what was judged comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// It was read.
+    Record(Record),
+    /// A person wants a dead letter judged again: the lane's position does not move.
+    Letter {
+        place: String,
+        payload: Payload,
+        /// When it was judged again, in milliseconds.
+        at_ms: i64,
+    },
+}
+
+impl Origin {
+    pub(super) const fn payload(&self) -> &Payload {
+        match self {
+            Origin::Record(record) => &record.payload,
+            Origin::Letter { payload, .. } => payload,
+        }
+    }
+
+    pub(super) const fn record(&self) -> Option<&Record> {
+        match self {
+            Origin::Record(record) => Some(record),
+            Origin::Letter { .. } => None,
+        }
+    }
+
+    /// The time by which an id is remembered: that of the source. A letter's is long past.
+    pub(super) const fn remembered_ms(&self) -> i64 {
+        match self {
+            Origin::Record(record) => record.source_time_ms,
+            Origin::Letter { at_ms, .. } => *at_ms,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) origin: Origin,
+    pub(super) source: Source,
+    pub(super) verdict: Verdict,
+    /// The document, where the history scan found it.
+    pub(super) scanned: Option<EventHash>,
+}
+
+/// A record is rejected: what is known of its id is noted.
+pub(super) fn reject_as(reject: Reject, event_id: Option<&str>, windows: &mut Windows) -> Verdict {
+    Verdict::DeadLetter {
+        reject,
+        event_id: event_id.map(str::to_owned),
+        letter: event_id.map_or(Letter::Uncounted, |id| windows.reject(EventHash::of(id))),
+    }
+}
+
+/// Where a record was in its lane.
+pub(super) fn place(record: &Record) -> String {
+    match &record.next {
+        Position::Offset(next) => (next - 1).to_string(),
+        Position::Stream { .. } => record.payload.place(),
+    }
+}
