@@ -95,43 +95,50 @@ impl Measured {
 async fn compare(arguments: &Arguments, stand: &Stand, topic: &Topic) -> Result<()> {
     let name = topic.keys.name;
     let mut scopes: Vec<Measured> = arguments.scopes.iter().map(|_| Measured::default()).collect();
-    let mut usual = Runs::default();
+    let mut usual = usual::WORKERS.map(|_| Runs::default());
     for run in 1..=arguments.runs {
         for (scope, measured) in arguments.scopes.iter().zip(&mut scopes) {
             measured.add(&program::run(stand, topic, scope).await?);
-            let (rate, cpu) = (measured.rate.show("events/s"), measured.cpu.show("µs"));
             eprintln!(
-                "{name}, scope {scope}, run {run} of {}: {rate}, {cpu} CPU so far",
-                arguments.runs
+                "{name}, scope {scope}, run {run} of {}: {} so far",
+                arguments.runs,
+                measured.rate.show("events/s")
             );
         }
-        usual.add(usual::run(stand, topic.keys).await?);
-        eprintln!("{name}, the usual way: {} so far", usual.show("events/s"));
+        for (workers, rates) in usual::WORKERS.into_iter().zip(&mut usual) {
+            rates.add(usual::run(stand, topic.keys, workers).await?);
+            eprintln!(
+                "{name}, the usual way, {workers} at once: {} so far",
+                rates.show("events/s")
+            );
+        }
     }
-    let mut first: Option<f64> = None;
-    for (scope, measured) in arguments.scopes.iter().zip(&scopes) {
-        let rate = measured.rate.show("events/s");
-        let median = measured.rate.median();
-        let beside = match first {
-            None => format!(
-                "{}: one `$inc` upsert per event and granularity | {} ×",
-                usual.show("events/s"),
-                Number(median / usual.median())
-            ),
-            Some(first) => format!("the row above | {} ×", Number(median / first)),
-        };
-        println!("| into the durable ledger, {name}, scope `{scope}` | {rate} | {beside} |");
-        first.get_or_insert(median);
-    }
-    for (scope, measured) in arguments.scopes.iter().zip(&scopes) {
-        println!(
-            "| CPU per event of the whole program, {name}, scope `{scope}` | {} | | |",
-            measured.cpu.show("µs")
-        );
-        println!(
-            "| resident at most under load, {name}, scope `{scope}` | {} | | |",
-            measured.peak.show("MiB")
-        );
-    }
+    print(name, &arguments.scopes, &scopes, &usual);
     Ok(())
+}
+
+/// The first scope beside the usual way, and the others beside the first.
+fn print(name: &str, scopes: &[String], measured: &[Measured], usual: &[Runs]) {
+    let first = measured.first().map_or(0.0, |measured| measured.rate.median());
+    for (at, (scope, measured)) in scopes.iter().zip(measured).enumerate() {
+        let rate = measured.rate.show("events/s");
+        let row = format!("| into the durable ledger, {name}, scope `{scope}` | {rate} |");
+        if at > 0 {
+            let slower = Number(measured.rate.median() / first);
+            println!("{row} scope `{}` | {slower} × |", scopes[0]);
+            continue;
+        }
+        for (workers, rates) in usual::WORKERS.into_iter().zip(usual) {
+            println!(
+                "{row} {}: one `$inc` upsert per event and granularity, {workers} at once | {} × |",
+                rates.show("events/s"),
+                Number(first / rates.median())
+            );
+        }
+    }
+    for (scope, measured) in scopes.iter().zip(measured) {
+        let (cpu, peak) = (measured.cpu.show("µs"), measured.peak.show("MiB"));
+        println!("| CPU per event of the whole program, {name}, scope `{scope}` | {cpu} | | |");
+        println!("| resident at most under load, {name}, scope `{scope}` | {peak} | | |");
+    }
 }

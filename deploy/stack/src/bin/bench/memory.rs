@@ -9,7 +9,7 @@ use stack::measure::{Number, Used};
 use stack::product::Product;
 use stack::{Error, Result, feed};
 
-use crate::stand::Stand;
+use crate::stand::{PARTITIONS, Stand};
 
 const READY: Duration = Duration::from_secs(90);
 const DRAIN: Duration = Duration::from_secs(30);
@@ -60,7 +60,9 @@ pub(crate) async fn measure(stand: &Stand, millions: u32) -> Result<Memory> {
 async fn resident(stand: &Stand, topic: &str, database: &Database, ids: u32) -> Result<f64> {
     let mut program = stand.program(topic, database.name(), "")?;
     program.wait_ready(READY).await?;
-    wait_for_ids(&mut program, ids).await?;
+    // Ready is also who has no partitions yet.
+    wait_for(&mut program, format!("usage_ledger_lanes {PARTITIONS}")).await?;
+    wait_for(&mut program, format!("usage_ledger_dedupe_ids {ids}")).await?;
     tokio::time::sleep(SETTLES).await;
     let resident = mebibytes(Used::by(program.process().pid())?.resident);
     program.stop(DRAIN).await?;
@@ -68,8 +70,8 @@ async fn resident(stand: &Stand, topic: &str, database: &Database, ids: u32) -> 
     Ok(resident)
 }
 
-async fn wait_for_ids(program: &mut Product, ids: u32) -> Result<()> {
-    let line = format!("usage_ledger_dedupe_ids {ids}");
+/// Waits until the program's metrics have this line.
+async fn wait_for(program: &mut Product, line: String) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < READY {
         if program.metrics().await?.lines().any(|found| found == line) {

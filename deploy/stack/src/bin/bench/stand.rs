@@ -11,7 +11,7 @@ use stack::product::{self, Product, Settings};
 use stack::workload::{Keys, Workload};
 use stack::{Result, feed, net};
 
-const PARTITIONS: u16 = 8;
+pub(crate) const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.
 const BATCH: usize = 5_000;
 

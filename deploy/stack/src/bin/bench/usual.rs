@@ -15,27 +15,27 @@ use tokio::task::JoinSet;
 
 use crate::stand::Stand;
 
-/// Workers at once, as many as the topic has partitions.
-const WORKERS: usize = 8;
+/// Workers at once: one consumer, and one per partition.
+pub(crate) const WORKERS: [usize; 2] = [1, 8];
 /// Events that they have to share.
 const EVENTS: usize = 100_000;
 /// For how long they are measured.
-const TIME: Duration = Duration::from_secs(5);
+const TIME: Duration = Duration::from_secs(3);
 
-/// Events per second.
-pub(crate) async fn run(stand: &Stand, keys: Keys) -> Result<f64> {
+/// Events per second of this many workers.
+pub(crate) async fn run(stand: &Stand, keys: Keys, workers: usize) -> Result<f64> {
     let database = stand.database();
     let rows = rows(&database);
-    let mut shares: Vec<Vec<Event>> = (0..WORKERS).map(|_| Vec::new()).collect();
+    let mut shares: Vec<Vec<Event>> = (0..workers).map(|_| Vec::new()).collect();
     for event in Workload::new(keys, feed::now()).take(EVENTS) {
-        shares[partition(event.key())].push(event);
+        shares[partition(event.key(), workers)].push(event);
     }
-    let (mut workers, start) = (JoinSet::new(), Instant::now());
+    let (mut working, start) = (JoinSet::new(), Instant::now());
     for share in shares {
-        workers.spawn(work(rows.clone(), share, start));
+        working.spawn(work(rows.clone(), share, start));
     }
     let mut done = 0_u32;
-    while let Some(worker) = workers.join_next().await {
+    while let Some(worker) = working.join_next().await {
         done += worker.map_err(|error| Error::Other(error.to_string()))??;
     }
     let rate = f64::from(done) / start.elapsed().as_secs_f64();
@@ -50,8 +50,8 @@ fn rows(database: &Database) -> Collection<Document> {
 }
 
 /// Where an event's key belongs: all events of an organization to one worker, so that no two write one row.
-fn partition(key: &str) -> usize {
-    key.bytes().map(usize::from).sum::<usize>() % WORKERS
+fn partition(key: &str, workers: usize) -> usize {
+    key.bytes().map(usize::from).sum::<usize>() % workers
 }
 
 /// Counts events until the time is over or there are no more; how many.
