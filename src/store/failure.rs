@@ -37,6 +37,13 @@ const CONFLICT: [i32; 3] = [
     24,    // LockTimeout
 ];
 
+/// Codes of an operation that was ended from outside: who takes a lane over ends the session of its last owner, in the
+/// middle of a statement too.
+const INTERRUPTED: [i32; 2] = [
+    1,     // InternalError: nobody knows what became of it
+    11601, // Interrupted
+];
+
 /// Codes of a server that is not there, or not leading, for now.
 const AWAY: [i32; 14] = [
     6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436, 133,
@@ -66,13 +73,27 @@ impl Failure {
         }
     }
 
+    /// Classifies an error of a commit: one that was interrupted may have been applied before.
+    pub(super) fn of_commit(error: &Error) -> Self {
+        Self::of(error).at_commit(code(error))
+    }
+
+    fn at_commit(self, code: Option<i32>) -> Self {
+        match self {
+            Failure::Conflict(told) if code.is_some_and(|code| INTERRUPTED.contains(&code)) => {
+                Failure::Unknown(told)
+            }
+            other => other,
+        }
+    }
+
     /// Classifies a server's error code.
     pub(super) fn of_code(code: i32, told: String, is_transient: bool) -> Self {
         if TOO_MUCH.contains(&code) {
             Failure::TooMuch(told)
         } else if AWAY.contains(&code) {
             Failure::Away(told)
-        } else if is_transient || CONFLICT.contains(&code) {
+        } else if is_transient || CONFLICT.contains(&code) || INTERRUPTED.contains(&code) {
             Failure::Conflict(told)
         } else if code == BAD_VALUE && told.contains("$inc") {
             Failure::Overflow
@@ -167,6 +188,8 @@ mod tests {
             (112, true, Failure::Conflict(told())),
             (112, false, Failure::Conflict(told())),
             (11000, false, Failure::Conflict(told())),
+            (1, false, Failure::Conflict(told())),
+            (11601, false, Failure::Conflict(told())),
             (251, true, Failure::TooMuch(told())),
             (290, true, Failure::TooMuch(told())),
             (10107, true, Failure::Away(told())),
@@ -176,6 +199,15 @@ mod tests {
             (2, false, Failure::Fatal(told())),
         ] {
             assert_eq!(Failure::of_code(code, told(), is_transient), expected, "{code}");
+        }
+        for (code, expected) in [
+            (112, Failure::Conflict(told())),
+            (1, Failure::Unknown(told())),
+            (11601, Failure::Unknown(told())),
+            (251, Failure::TooMuch(told())),
+        ] {
+            let at_commit = Failure::of_code(code, told(), false).at_commit(Some(code));
+            assert_eq!(at_commit, expected, "{code} at the commit");
         }
         let overflow = "Failed to apply $inc operations to current value".to_owned();
         assert_eq!(Failure::of_code(2, overflow, false), Failure::Overflow);

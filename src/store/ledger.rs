@@ -126,7 +126,7 @@ impl MongoLedger {
         doubt.0 = true;
         match session.commit_transaction().await {
             Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Broken::Failed(Failure::of_commit(&error))),
         }
     }
 

@@ -299,7 +299,17 @@ impl Reader {
         let consumer = self.consumer;
         let (left, leaving) = channel::<()>();
         let leave = move || {
-            drop(consumer);
+            match consumer.close_queue() {
+                Ok(()) => {
+                    while !consumer.closed() {
+                        drop(consumer.poll(POLL));
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the client could not leave its group"),
+            }
+            // It is a member no longer. To take it apart may take librdkafka for ever, where a rebalance has paused
+            // partitions; what is left of it ends with the process.
+            std::mem::forget(consumer);
             drop(left);
         };
         let spawned = std::thread::Builder::new()
