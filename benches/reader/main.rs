@@ -16,7 +16,7 @@ use mongodb::bson::{Document, doc};
 use stack::mongodb::{Mongo, Options};
 use stack::product::{Product, Settings};
 
-use load::{CONNECTIONS, REQUESTS, SECRET, milliseconds};
+use load::{CONNECTIONS, REQUESTS, SECRET, Taken, milliseconds};
 use raw::Raw;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -154,16 +154,26 @@ impl Question {
         }
     }
 
-    async fn again(&self, base: &str, run: &str) -> Outcome<String> {
+    async fn again(&self, base: &str, run: &str) -> String {
         let url = self.url(base, self.same);
-        Ok(load::run(self.who(run), move |_| url.clone()).await?.shown())
+        cell(load::run(self.who(run), move |_| url.clone()).await)
     }
 
-    async fn others(&self, base: &str) -> Outcome<String> {
+    async fn others(&self, base: &str) -> String {
         let urls: Vec<String> = self.other.iter().map(|query| self.url(base, query)).collect();
-        let taken = load::run(self.who("others"), move |n| urls[n].clone()).await?;
-        Ok(taken.shown())
+        cell(load::run(self.who("others"), move |n| urls[n].clone()).await)
     }
+}
+
+/// What was not answered is no number; why is said beside the table.
+fn cell(taken: Outcome<Taken>) -> String {
+    taken.map_or_else(
+        |error| {
+            eprintln!("{error}");
+            "failed".to_owned()
+        },
+        |taken| taken.shown(),
+    )
 }
 
 /// Where a thousand pages of users start: nobody has asked for the fifty users after any of them.
@@ -248,11 +258,14 @@ async fn measure(database: &Database, base: &str) -> Outcome<()> {
     println!("| question | again | live | others | by | events |\n|---|---|---|---|---|---|");
     for question in &questions {
         eprintln!("{} …", question.name);
-        load::once(&question.url(base, question.same), "first").await?;
-        let again = question.again(base, "again").await?;
-        let others = question.others(base).await?;
+        // The first one makes what the others find remembered.
+        if let Err(error) = load::once(&question.url(base, question.same), "first").await {
+            eprintln!("{error}");
+        }
+        let again = question.again(base, "again").await;
+        let others = question.others(base).await;
         let live = tokio::select! {
-            live = question.again(base, "live") => live?,
+            live = question.again(base, "live") => live,
             broken = writing(database) => return Err(broken),
         };
         let events = match &question.raw {

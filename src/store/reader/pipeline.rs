@@ -86,11 +86,12 @@ pub(super) fn owner(scope: &Scope) -> Document {
     }
 }
 
-/// One of these values. One alone is an equality: servers are quicker to find an index for it.
-fn among(values: &[String]) -> Document {
+/// One of these values. One alone is a plain equality: not every server finds an index for `$eq` or `$in`. A
+/// string is never taken for an operator.
+fn among(values: &[String]) -> Bson {
     match values {
-        [one] => doc! {"$eq": one},
-        several => doc! {"$in": several},
+        [one] => one.into(),
+        several => doc! {"$in": several}.into(),
     }
 }
 
@@ -100,18 +101,13 @@ fn selected(query: &Query) -> Document {
     }
     let filters = query.filters.iter();
     let mut other: Document = filters
-        .map(|(dimension, values)| (field(query.rows, *dimension).to_owned(), among(values).into()))
+        .map(|(dimension, values)| (field(query.rows, *dimension).to_owned(), among(values)))
         .collect();
     if let Some(keys) = &query.keys {
         let named = |key: &Key| -> Document {
             let parts = query.group_by.iter().zip(key);
             parts
-                .map(|(dimension, value)| {
-                    (
-                        field(query.rows, *dimension).to_owned(),
-                        doc! {"$eq": &**value}.into(),
-                    )
-                })
+                .map(|(dimension, value)| (field(query.rows, *dimension).to_owned(), Bson::from(&**value)))
                 .collect()
         };
         other.insert("$or", keys.iter().map(named).collect::<Vec<_>>());
@@ -214,7 +210,7 @@ mod tests {
     fn a_total_is_one_group_of_a_scan() {
         let expected = vec![
             doc! {"$match": {
-                "organizationId": {"$eq": "acme"}, "granularity": "daily", "set": "organization",
+                "organizationId": "acme", "granularity": "daily", "set": "organization",
                 "periodKey": {"$gte": "2026-01-05", "$lte": "2026-01-06"},
             }},
             doc! {"$limit": 8_i64},
@@ -264,10 +260,7 @@ mod tests {
             selected.get("teamId"),
             Some(&doc! {"$in": [r#"{"$ne": null}"#, "$where"]}.into())
         );
-        assert_eq!(
-            selected.get("userId"),
-            Some(&doc! {"$eq": r#"{"$ne": null}"#}.into())
-        );
+        assert_eq!(selected.get("userId"), Some(&r#"{"$ne": null}"#.into()));
         assert!(!selected.contains_key("set"));
     }
 }
