@@ -2,10 +2,10 @@
 # Installs what this project needs and a fresh Debian or Ubuntu with Rust lacks. Quick when all is there.
 #
 #   deploy/setup.sh build    a C compiler and the libraries that the program is built with
-#   deploy/setup.sh node     Node, which the usage page is built with
 #   deploy/setup.sh mongodb  that, and a MongoDB to run against, unless there is one
 #   deploy/setup.sh kafka    that, and Java with the jars of a Kafka broker
-#   deploy/setup.sh test     all of it, and a browser: the tests run against both
+#   deploy/setup.sh node     Node, which the usage page is built with
+#   deploy/setup.sh test     all of it, and a browser: the tests run against everything
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
@@ -62,7 +62,11 @@ missing_for_page() {
     have node || echo nodejs
     have npm || echo npm
 }
-missing_for_browser() { have chromium || have chromium-browser || have google-chrome || echo chromium; }
+# A browser without a font shows nothing.
+missing_for_browser() {
+    if have chromium || have chromium-browser || have google-chrome; then return; fi
+    printf '%s\n' chromium fonts-dejavu-core
+}
 
 # Installs system packages, or says how to.
 need_packages() {
