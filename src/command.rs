@@ -9,6 +9,7 @@ mod lanes;
 mod migrate;
 mod run;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
@@ -130,6 +131,16 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
             }
         }
         other => Err(Failure::Failed(format!("`{other}` is not a command"))),
+    }
+}
+
+/// Prints a line. Whoever no longer listens has what they wanted.
+fn say(line: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("the answer cannot be printed: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

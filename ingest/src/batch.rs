@@ -6,6 +6,7 @@
 mod verdict;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -45,6 +46,17 @@ pub struct Policy {
     pub max_age: Option<TimeDelta>,
     /// The length of the window in which duplicates are recognised, in time of the source.
     pub window: Duration,
+}
+
+/// How long ago the event of a dead letter may have completed: it grows no older by waiting, and what was there
+/// before the ledger is history.
+#[must_use]
+pub fn age_limit(max_age: Option<TimeDelta>, letter: &Marked, now: DateTime<Utc>) -> Option<TimeDelta> {
+    if matches!(letter.payload, Payload::Document(_)) {
+        return None;
+    }
+    let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
+    max_age?.checked_add(&waited.max(TimeDelta::zero()))
 }
 
 impl Policy {
@@ -121,12 +133,7 @@ impl LaneBatch {
         if id.is_some_and(|id| !windows.letters.contains_key(&id)) {
             return;
         }
-        // An event grows no older by waiting here.
-        let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
-        let max_age = policy.max_age.map(|age| {
-            age.checked_add(&waited.max(TimeDelta::zero()))
-                .unwrap_or(TimeDelta::MAX)
-        });
+        let max_age = age_limit(policy.max_age, &letter, now);
         let taken_in_ms = letter.source_time_ms;
         let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, max_age, windows, now);
         self.bytes += letter.payload.size();
@@ -393,6 +400,8 @@ impl LaneBatch {
             if let Verdict::Counted { id, .. } = entry.verdict {
                 if let Some(id) = id {
                     windows.events.forget(id);
+                    // Whatever a record behind this one was told.
+                    windows.letters.insert(id, Letter::Uncounted);
                 }
                 let event_id = entry.origin.payload().judge(&policy.rules).event_id;
                 entry.verdict = reject_as(Reject::record(Reason::Overflow), event_id.as_deref(), windows);
@@ -403,12 +412,7 @@ impl LaneBatch {
 
     /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.
     #[must_use]
-    pub fn held(
-        mut self,
-        held: impl Fn(EventHash) -> Option<Held>,
-        policy: &Policy,
-        windows: &mut Windows,
-    ) -> Self {
+    pub fn held(mut self, held: &HashMap<EventHash, Held>, policy: &Policy, windows: &mut Windows) -> Self {
         for entry in &mut self.entries {
             let Verdict::Counted {
                 id: Some(id), closes, ..
@@ -416,7 +420,7 @@ impl LaneBatch {
             else {
                 continue;
             };
-            match held(*id) {
+            match held.get(id) {
                 None => {}
                 Some(Held::Letters) => {
                     let event_id = entry.origin.payload().judge(&policy.rules).event_id;

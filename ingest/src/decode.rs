@@ -40,6 +40,8 @@ pub enum Payload {
     },
 }
 
+/// What a header takes besides its name and value.
+const HEADER_BYTES: usize = 32;
 /// Bytes that are kept of a record that is too large.
 const HEAD_BYTES: usize = 1024;
 
@@ -49,11 +51,8 @@ impl Payload {
     pub fn size(&self) -> usize {
         match self {
             Payload::Message { value, headers } => {
-                value.as_ref().map_or(0, Vec::len)
-                    + headers
-                        .iter()
-                        .map(|(name, value)| name.len() + value.len())
-                        .sum::<usize>()
+                let header = |(name, value): &(String, Vec<u8>)| HEADER_BYTES + name.len() + value.len();
+                value.as_ref().map_or(0, Vec::len) + headers.iter().map(header).sum::<usize>()
             }
             Payload::Document(document) | Payload::Change(document) => document.as_bytes().len(),
             Payload::Oversized { head, .. } => head.len(),
@@ -111,14 +110,18 @@ impl Payload {
             },
             Payload::Oversized { .. } => return self,
         };
-        if bytes.len() <= MAX_RECORD_BYTES {
+        let length = match &self {
+            Payload::Message { .. } => self.size(),
+            _ => bytes.len(),
+        };
+        if length <= MAX_RECORD_BYTES {
             return self;
         }
         Payload::Oversized {
             place: self.place(),
-            length: bytes.len(),
+            length,
             sha256: Sha256::digest(bytes).into(),
-            head: bytes[..HEAD_BYTES].to_vec(),
+            head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
         }
     }
 

@@ -194,16 +194,18 @@ impl Windows {
 /// For how long, in milliseconds, a scanned document's `_id` is remembered: twice the life of a transaction.
 pub const SCANNED_MS: i64 = 120_000;
 
-/// The most commits that one commit forgets, and the most ids, give or take one commit: after a long rest a
-/// whole window is due at once, and a transaction must stay small.
+/// How much one transaction may forget, over all its lanes, give or take one commit of each: after a long rest
+/// whole windows are due at once, and a transaction must stay small.
 const FORGET_COMMITS: usize = 1_000;
-const FORGET_IDS: usize = 100_000;
+const FORGET_IDS: usize = 50_000;
 
 /// The ids of one lane that are known: those of the window, and those of every batch folded since and not
 /// yet committed. Age is measured in the time of the *source*, so that an outage does not open the window.
 #[derive(Debug, Default)]
 pub struct Window {
     known: Ids,
+    /// In the order of their newest ids. That of the commits is the same but for dead letters that were judged
+    /// again: those are remembered from then on.
     generations: VecDeque<Generation>,
     /// The least newest source time (ms) of a commit: asked for far more often than it changes.
     oldest_ms: Option<i64>,
@@ -214,7 +216,8 @@ pub struct Window {
 impl Window {
     /// The window as it was stored, oldest commit first.
     #[must_use]
-    pub fn load(generations: Vec<Generation>) -> Self {
+    pub fn load(mut generations: Vec<Generation>) -> Self {
+        generations.sort_by_key(|generation| generation.newest_ms);
         let known = generations
             .iter()
             .flat_map(|generation| &generation.ids)
@@ -245,7 +248,7 @@ impl Window {
     }
 
     /// What a commit that adds these ids does to the window; `oldest_of_batch_ms` is the source time of the
-    /// oldest record in it.
+    /// oldest record in it, and `lanes` the number of lanes in its transaction.
     #[must_use]
     pub fn remember(
         &self,
@@ -253,12 +256,13 @@ impl Window {
         oldest_of_batch_ms: Option<i64>,
         window_ms: i64,
         max_ids: usize,
+        lanes: usize,
     ) -> Remember {
         let horizon = oldest_of_batch_ms.map(|oldest| self.horizon_ms(oldest, window_ms, max_ids));
         let due = horizon.filter(|horizon| self.oldest_ms().is_some_and(|oldest| oldest < *horizon));
         Remember {
             ids,
-            forget_before_ms: due.map(|horizon| self.within_reach(horizon)),
+            forget_before_ms: due.map(|horizon| self.within_reach(horizon, lanes.max(1))),
         }
     }
 
@@ -272,20 +276,20 @@ impl Window {
         old.flat_map(|generation| &generation.ids).copied().collect()
     }
 
-    /// The horizon, or an earlier one where one commit would have too much to forget. Commits come in about the
-    /// order of their times.
-    fn within_reach(&self, horizon_ms: i64) -> i64 {
-        let (mut commits, mut ids, mut newest) = (0, 0, i64::MIN);
+    /// The horizon, or an earlier one where the transaction would have too much to forget.
+    fn within_reach(&self, horizon_ms: i64, lanes: usize) -> i64 {
+        let (max_commits, max_ids) = (FORGET_COMMITS / lanes, FORGET_IDS / lanes);
+        let (mut commits, mut ids, mut newest) = (0, 0, None);
         for generation in &self.generations {
-            if generation.newest_ms >= horizon_ms {
-                continue;
-            }
-            if commits == FORGET_COMMITS || ids >= FORGET_IDS {
-                return newest.saturating_add(1).min(horizon_ms);
+            let is_full = commits >= max_commits || ids >= max_ids;
+            match newest {
+                _ if generation.newest_ms >= horizon_ms => break,
+                Some(newest) if is_full && newest < generation.newest_ms => return newest + 1,
+                _ => {}
             }
             commits += 1;
             ids += generation.ids.len();
-            newest = newest.max(generation.newest_ms);
+            newest = Some(generation.newest_ms);
         }
         horizon_ms
     }
@@ -295,7 +299,10 @@ impl Window {
         if !remember.ids.ids.is_empty() {
             let newest_ms = remember.ids.newest_ms;
             self.oldest_ms = Some(self.oldest_ms.map_or(newest_ms, |oldest| oldest.min(newest_ms)));
-            self.generations.push_back(remember.ids.clone());
+            let at = self
+                .generations
+                .partition_point(|generation| generation.newest_ms <= newest_ms);
+            self.generations.insert(at, remember.ids.clone());
         }
         if let Some(horizon) = remember.forget_before_ms {
             self.expire(horizon);
@@ -354,13 +361,8 @@ impl Window {
     /// most ids that are remembered.
     #[must_use]
     pub fn reach_ms(&self, window_ms: i64) -> i64 {
-        let newest = self
-            .generations
-            .iter()
-            .map(|generation| generation.newest_ms)
-            .max();
-        match (newest, self.forgotten_before_ms) {
-            (Some(newest), Some(forgotten)) => newest.saturating_sub(forgotten).clamp(0, window_ms),
+        match (self.generations.back(), self.forgotten_before_ms) {
+            (Some(newest), Some(forgotten)) => newest.newest_ms.saturating_sub(forgotten).clamp(0, window_ms),
             _ => window_ms,
         }
     }
@@ -398,7 +400,7 @@ mod tests {
         assert!(!window.insert(EventHash::of("a")));
         assert!(window.insert(EventHash::of("b")));
         assert!(!window.insert(EventHash::of("b")));
-        let remember = window.remember(generation(2_000, &["b"]), Some(2_000), 1_000, 10);
+        let remember = window.remember(generation(2_000, &["b"]), Some(2_000), 1_000, 10, 1);
         assert_eq!(remember.forget_before_ms, None);
         window.committed(&remember);
         assert_eq!(window.horizon_ms(2_000, 1_000, 10), 1_000);
@@ -421,7 +423,7 @@ mod tests {
         });
         let mut window = Window::load(commits.collect());
         for left in [1_500, 500, 0] {
-            let remember = window.remember(Generation::of(std::iter::empty()), Some(90_000), 1_000, 10);
+            let remember = window.remember(Generation::of(std::iter::empty()), Some(90_000), 1_000, 10, 1);
             let horizon = remember.forget_before_ms.expect("something is due");
             assert!(window.ids_before(horizon).len() <= 1_000);
             window.committed(&remember);
@@ -447,12 +449,30 @@ mod tests {
         assert_eq!(window.reach_ms(5_000), 5_000);
         let mut commit = |newest_ms, id: &str, max_ids| {
             window.insert(EventHash::of(id));
-            let remember = window.remember(generation(newest_ms, &[id]), Some(newest_ms), 5_000, max_ids);
+            let remember = window.remember(generation(newest_ms, &[id]), Some(newest_ms), 5_000, max_ids, 1);
             window.committed(&remember);
             window.reach_ms(5_000)
         };
         assert_eq!(commit(7_000, "c", 10), 5_000, "forgotten by its time");
         assert_eq!(commit(9_000, "d", 1), 1_999, "cut to what may be held");
+    }
+
+    /// A letter that is judged again is remembered from then on, also where the lane is days behind.
+    #[test]
+    fn a_replay_ahead_of_its_lane_takes_nothing_else_with_it() {
+        let mut window = Window::load(vec![generation(1_000, &["a"])]);
+        let replayed = window.remember(generation(90_000, &["replayed"]), None, 10_000, 10, 1);
+        window.insert(EventHash::of("replayed"));
+        window.committed(&replayed);
+        for (ms, id) in [(2_000, "b"), (3_000, "c")] {
+            window.insert(EventHash::of(id));
+            let remember = window.remember(generation(ms, &[id]), Some(ms), 10_000, 3, 1);
+            window.committed(&remember);
+        }
+        assert!(!window.contains(EventHash::of("a")), "the oldest made room");
+        for id in ["replayed", "b", "c"] {
+            assert!(window.contains(EventHash::of(id)), "{id}");
+        }
     }
 
     /// One row of the table of [`Letter`] after the other.

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub(crate) lanes: IntGauge,
     /// Event ids in the windows of those lanes.
     pub(crate) dedupe_ids: IntGauge,
+    /// Event ids of open dead letters of those lanes.
+    pub(crate) letter_ids: IntGauge,
     /// How far those windows reach.
     pub(crate) dedupe_window: Gauge,
     /// Records that are read and not yet committed.
@@ -162,6 +164,10 @@ impl Metrics {
             dedupe_ids: int_gauge(
                 "dedupe_ids",
                 "Event ids in the windows in which duplicates are recognised",
+            )?,
+            letter_ids: int_gauge(
+                "dead_letter_ids",
+                "Event ids of open dead letters, which are remembered for as long as they are open",
             )?,
             dedupe_window: gauge(
                 "dedupe_window_seconds",

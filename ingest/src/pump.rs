@@ -334,7 +334,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         };
         let group = match self.settings.scope {
             Scope::Lane => group,
-            Scope::Ledger => group.unite(&mut self.lanes, &self.settings.policy),
+            Scope::Ledger => {
+                let (group, apart) = group.separate();
+                if let Some(apart) = apart {
+                    self.queue.push_front(apart);
+                }
+                group
+            }
         };
         let commit = group.commit(&self.lanes, self.window(), self.clock.now());
         self.attempt(group, commit, Doubt::default());
@@ -438,6 +444,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.metrics.lanes.set(count(self.lanes.len()));
         self.metrics.dedupe_ids.set(count(
             self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
+        ));
+        self.metrics.letter_ids.set(count(
+            self.lanes.values().map(|lane| lane.windows.letters.len()).sum(),
         ));
         let length_ms = self.window().length_ms;
         let reaches = self

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime as Instant, SecondsFormat, TimeDelta, Utc};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ingest::batch::age_limit;
 use ingest::decode::Payload;
 use mongodb::bson::{Bson, DateTime, Document};
 use rollup::event::{Checked, Reject, Rules, judge_time};
 
-use super::{Failure, rules};
+use super::{Failure, rules, say};
 use crate::config::{Config, Problem};
 use crate::store::Store;
 use crate::store::letters::{self, Which};
@@ -180,16 +181,14 @@ pub(super) async fn list(config: Config, order: List) -> Result<(), Failure> {
     let store = Store::open(&config).await?;
     let mut shown: u64 = 0;
     let print = |letter: Document| {
-        match (order.as_json, shown) {
-            (true, _) => println!("{}", Bson::Document(letter).into_relaxed_extjson()),
-            (false, 0) => println!(
-                "{}\n{}",
-                line("ID", "STATE", "REASON", "EVENT", "REJECTED AT"),
-                row(&letter)
-            ),
-            (false, _) => println!("{}", row(&letter)),
+        if shown == 0 && !order.as_json {
+            say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT"))?;
         }
         shown += 1;
+        match order.as_json {
+            true => say(&Bson::Document(letter).into_relaxed_extjson().to_string()),
+            false => say(&row(&letter)),
+        }
     };
     let state = order.state.as_deref();
     store
@@ -199,11 +198,10 @@ pub(super) async fn list(config: Config, order: List) -> Result<(), Failure> {
         return Ok(());
     }
     match store.count_letters(&order.which, state).await? {
-        0 => println!("no such dead letter"),
-        found if found > shown => println!("{shown} of {found}; `--limit` shows more"),
-        _ => {}
+        0 => say("no such dead letter"),
+        found if found > shown => say(&format!("{shown} of {found}; `--limit` shows more")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) async fn show(config: Config, id: String) -> Result<(), Failure> {
@@ -213,14 +211,15 @@ pub(super) async fn show(config: Config, id: String) -> Result<(), Failure> {
         ..Which::default()
     };
     let mut found = None;
-    store
-        .each_letter(&which, None, Some(1), |letter| found = Some(letter))
-        .await?;
+    let keep = |letter| {
+        found = Some(letter);
+        Ok::<_, Failure>(())
+    };
+    store.each_letter(&which, None, Some(1), keep).await?;
     let Some(letter) = found else {
         return Err(Failure::Failed(format!("there is no dead letter `{id}`")));
     };
-    println!("{:#}", Bson::Document(letter).into_relaxed_extjson());
-    Ok(())
+    say(&format!("{:#}", Bson::Document(letter).into_relaxed_extjson()))
 }
 
 pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> Result<(), Failure> {
@@ -229,15 +228,16 @@ pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> 
         return forecast(&store, &config, &order.which, now).await;
     }
     let marked = store.mark_letters(&order.which).await?;
-    let waiting = store.count_letters(&order.which, Some("open")).await?;
-    println!(
-        "{marked} marked: the worker that owns their lane judges each again in its next commit, and closes it there; \
+    say(&format!(
+        "{marked} marked: the worker that reads their lane judges each again in its next commit, and closes it there; \
          `dead-letters list --state replay` shows those that wait for it"
-    );
-    if waiting > 0 {
-        println!("{waiting} cannot be judged: of a record that is too large only the beginning is kept");
+    ))?;
+    match store.count_cut_letters(&order.which).await? {
+        0 => Ok(()),
+        cut => say(&format!(
+            "{cut} cannot be judged: of a record that is too large only the beginning is kept"
+        )),
     }
-    Ok(())
 }
 
 /// What would become of open letters, as far as that is known without their lane.
@@ -251,8 +251,7 @@ async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Ut
         let outcome = match letters::read(&letter) {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
-                let waited = TimeDelta::milliseconds(now.timestamp_millis() - marked.source_time_ms);
-                let max_age = max_age.and_then(|age| age.checked_add(&waited));
+                let max_age = age_limit(max_age, &marked, now);
                 match verdict(&marked.payload, &rules, now, max_age) {
                     Err(reject) => format!("would stay a dead letter: {reject}"),
                     Ok(_) if matches!(letter.get_bool("countedBefore"), Ok(true)) => {
@@ -264,13 +263,14 @@ async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Ut
             }
         };
         *outcomes.entry(outcome).or_default() += 1;
+        Ok::<_, Failure>(())
     };
     store.each_letter(which, Some("open"), None, judge).await?;
     if outcomes.is_empty() {
-        println!("no such dead letter is open");
+        say("no such dead letter is open")?;
     }
     for (outcome, letters) in outcomes {
-        println!("{letters:>8}  {outcome}");
+        say(&format!("{letters:>8}  {outcome}"))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use ingest::kafka;
 use ingest::lane::LaneId;
 use mongodb::bson::{Bson, Document};
 
-use super::Failure;
+use super::{Failure, say};
 use crate::config::{Config, Problem, Source};
 use crate::store::Store;
 use crate::store::lanes::From;
@@ -69,10 +69,10 @@ impl Resume {
 pub(super) async fn list(config: Config) -> Result<(), Failure> {
     let fences = Store::open(&config).await?.fences().await?;
     if fences.is_empty() {
-        println!("no lane was ever read");
+        say("no lane was ever read")?;
     }
     for fence in &fences {
-        print!("{}", describe(fence));
+        say(describe(fence).trim_end())?;
     }
     Ok(())
 }

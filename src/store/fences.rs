@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime as Instant, Utc};
-use ingest::dedupe::{EventHash, Generation, Windows};
+use ingest::dedupe::{EventHash, Generation, Letter, Scope, Windows};
 use ingest::lane::{Fence, LaneId};
 use ingest::ledger::{Acquired, FenceError};
 use ingest::source::Stop;
@@ -12,7 +12,7 @@ use mongodb::error::Error as DriverError;
 use mongodb::options::ReturnDocument;
 
 use super::convert::WindowName;
-use super::{DEDUPE, FENCES, META, Store, convert, failure};
+use super::{DEDUPE, FENCES, META, Store, convert, failure, letters};
 
 impl Store {
     /// Raises the epoch of a lane and makes it ours, unless another owner's lease has not run out.
@@ -112,10 +112,10 @@ impl Store {
             .sort(doc! {"seq": 1})
             .await
             .map_err(away)?;
-        let mut windows: Windows<Vec<Generation>> = Windows {
-            letters: self.open_letters(lane).await.map_err(away)?,
-            ..Windows::default()
-        };
+        let mut open = self.open_letters(lane).await.map_err(away)?;
+        let mut windows: Windows<Vec<Generation>> = Windows::default();
+        // Their event is counted: they were too many to be closed with it.
+        let mut overdue: Vec<String> = Vec::new();
         while cursor.advance().await.map_err(away)? {
             let stored = cursor.current();
             let ids = stored
@@ -129,6 +129,11 @@ impl Store {
                     "a document of `{DEDUPE}` for `{lane}` is damaged"
                 )));
             };
+            if !open.is_empty() && window == WindowName::Events.name() {
+                let known = ids.iter().filter_map(|id| open.get(id));
+                let known = known.filter(|open| open.letter == Letter::Uncounted);
+                overdue.extend(known.map(|open| open.event_id.clone()));
+            }
             let generation = Generation {
                 newest_ms: newest.timestamp_millis(),
                 ids,
@@ -138,6 +143,15 @@ impl Store {
                 false => windows.events.push(generation),
             }
         }
+        if !overdue.is_empty() {
+            let which = letters::open_under(lane, Scope::Lane, doc! {"$in": &overdue});
+            let at = self.server_time().await.map_err(away)?;
+            self.supersede_all(which, at).await.map_err(away)?;
+            overdue
+                .iter()
+                .for_each(|id| drop(open.remove(&EventHash::of(id))));
+        }
+        windows.letters = open.into_iter().map(|(id, open)| (id, open.letter)).collect();
         Ok(windows)
     }
 

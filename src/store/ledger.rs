@@ -147,6 +147,10 @@ impl MongoLedger {
             return Err(Broken::Fenced);
         }
         doubt.0 = false;
+        // What may stand in the way comes before what is a lot of work.
+        if commit.scope == Scope::Ledger {
+            self.unite(session, commit).await?;
+        }
         let at = DateTime::from_chrono(commit.at);
         let calendar = &self.calendar;
         let rows = commit
@@ -161,21 +165,28 @@ impl MongoLedger {
             .iter()
             .map(|(id, row)| convert::rollup_row(id, row, calendar, at));
         self.update_all(session, ROLLUPS, rows).await?;
-        let mut kept = Vec::new();
-        for lane in &commit.lanes {
-            kept.extend(
-                lane.letters
-                    .iter()
-                    .map(|letter| Ok(letters::keep(lane, letter, at))),
-            );
-        }
-        self.update_all(session, DEAD_LETTERS, kept.into_iter()).await?;
-        if commit.scope == Scope::Ledger {
-            self.unite(session, commit).await?;
-        }
+        self.keep_letters(session, commit, at).await?;
         self.close_letters(session, commit, at).await?;
         self.remember(session, commit).await?;
         Ok(())
+    }
+
+    async fn keep_letters(
+        &self,
+        session: &mut ClientSession,
+        commit: &Commit,
+        at: DateTime,
+    ) -> Result<(), Broken> {
+        let mut kept = Vec::new();
+        for lane in commit.lanes.iter().filter(|lane| !lane.letters.is_empty()) {
+            let taken = self.store.other_letters(session, lane).await?;
+            kept.extend(
+                lane.letters
+                    .iter()
+                    .map(|letter| Ok(letters::keep(lane, letter, &taken, at))),
+            );
+        }
+        self.update_all(session, DEAD_LETTERS, kept.into_iter()).await
     }
 
     /// Makes the ids that are counted unique in the whole ledger.
@@ -185,12 +196,13 @@ impl MongoLedger {
             updates,
             deletes,
         } = Changes::of(commit);
-        for (command, list, statements) in [
-            ("insert", "documents", inserts),
-            ("update", "updates", updates),
-            ("delete", "deletes", deletes),
+        for (command, list, statements, at_once) in [
+            ("insert", "documents", inserts, CHUNK),
+            ("update", "updates", updates, CHUNK),
+            // Each names many ids.
+            ("delete", "deletes", deletes, 1),
         ] {
-            for statements in statements.chunks(CHUNK) {
+            for statements in statements.chunks(at_once) {
                 let command = doc! {command: EVENT_IDS, list: statements, "ordered": true};
                 match self.write_command(session, command).await? {
                     Ok(_) => {}
@@ -208,6 +220,7 @@ impl MongoLedger {
         commit: &Commit,
         at: DateTime,
     ) -> Result<(), Broken> {
+        // All of these before any of those: a replay of one lane may be of a letter that another closes.
         for lane in &commit.lanes {
             let id = &lane.fence.lane;
             let replayed = lane
@@ -219,12 +232,16 @@ impl MongoLedger {
                     return Err(Broken::Stale(id.clone()));
                 }
             }
-            let closed = lane.closes.iter();
-            let closed = closed.map(|event| Ok(letters::superseded(id, commit.scope, event, at)));
-            let closed: Vec<_> = closed.collect();
-            self.update_all(session, DEAD_LETTERS, closed.into_iter()).await?;
         }
-        Ok(())
+        let mut closed = Vec::new();
+        for lane in &commit.lanes {
+            for event_id in &lane.closes {
+                let which = letters::open_under(&lane.fence.lane, commit.scope, event_id.as_str());
+                let ids = self.store.some_letters(session, which).await?;
+                closed.extend(ids.into_iter().map(|id| Ok(letters::superseded(id, at))));
+            }
+        }
+        self.update_all(session, DEAD_LETTERS, closed.into_iter()).await
     }
 
     async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
@@ -418,6 +435,7 @@ impl Ledger for MongoLedger {
             let broken = match tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(commit, doubt)).await {
                 Ok(Ok(())) => {
                     doubt.0 = false;
+                    self.store.close_the_rest(commit).await;
                     return Ok(());
                 }
                 Ok(Err(broken)) => broken,

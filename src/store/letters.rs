@@ -9,11 +9,14 @@
 //! `open` (the lane) and `replayRequestedAt` are there only while they mean something, and so are their entries
 //! in the sparse index: letters that are closed cost nothing.
 
+use std::collections::{HashMap, HashSet};
+
 use ingest::batch::Outcome;
 use ingest::decode::Payload;
-use ingest::dedupe::{EventHash, Letter, Letters, Scope};
+use ingest::dedupe::{EventHash, Letter, Scope};
 use ingest::lane::LaneId;
-use ingest::ledger::{DeadLetter, FenceError, LaneCommit, Marked, Replayed};
+use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replayed};
+use mongodb::ClientSession;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::error::Result as DriverResult;
@@ -22,10 +25,21 @@ use super::schema::VERSION;
 use super::{DEAD_LETTERS, Store, failure};
 
 /// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
-pub(super) fn keep(lane: &LaneCommit, letter: &DeadLetter, at: DateTime) -> Document {
+///
+/// `taken`: the places that hold a letter of another record. An offset comes twice where a topic was recreated.
+pub(super) fn keep(
+    lane: &LaneCommit,
+    letter: &DeadLetter,
+    taken: &HashSet<String>,
+    at: DateTime,
+) -> Document {
+    let place = match taken.contains(&letter.place) {
+        true => format!("{}@{}", letter.place, letter.source_time_ms),
+        false => letter.place.clone(),
+    };
     let mut fields = doc! {
         "lane": lane.fence.lane.as_str(),
-        "place": &letter.place,
+        "place": &place,
         "reason": letter.reject.reason.code(),
         "field": letter.reject.field,
         "state": "open",
@@ -37,7 +51,7 @@ pub(super) fn keep(lane: &LaneCommit, letter: &DeadLetter, at: DateTime) -> Docu
         "schemaVersion": VERSION,
     };
     fields.extend(write(&letter.payload));
-    doc! {"q": {"_id": id(&lane.fence.lane, &letter.place)}, "u": {"$setOnInsert": fields}, "upsert": true}
+    doc! {"q": {"_id": id(&lane.fence.lane, &place)}, "u": {"$setOnInsert": fields}, "upsert": true}
 }
 
 /// What becomes of a letter that was judged again. It matches nothing where the letter is not marked any more.
@@ -54,13 +68,18 @@ pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Docume
     doc! {"q": {"_id": id(lane, &letter.place), "state": "replay"}, "u": update}
 }
 
-/// Closes the letters that are open under the id of a counted event.
-pub(super) fn superseded(lane: &LaneId, scope: Scope, event_id: &str, at: DateTime) -> Document {
+/// The letters that a counted event with this id, or one of these, closes.
+pub(super) fn open_under(lane: &LaneId, scope: Scope, event_id: impl Into<Bson>) -> Document {
     let open = match scope {
         Scope::Lane => Bson::from(lane.as_str()),
         Scope::Ledger => Bson::from(doc! {"$exists": true}),
     };
-    doc! {"q": {"eventId": event_id, "open": open}, "u": closed("event", None, at), "multi": true}
+    doc! {"eventId": event_id.into(), "open": open}
+}
+
+/// Closes a letter whose event was counted.
+pub(super) fn superseded(id: Bson, at: DateTime) -> Document {
+    doc! {"q": {"_id": id}, "u": closed("event", None, at)}
 }
 
 fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
@@ -81,10 +100,10 @@ fn write(payload: &Payload) -> Document {
         Ok(text) => Bson::String(text.to_owned()),
         Err(_) => binary(bytes),
     };
-    // A document that does not decode is kept as its bytes.
+    // A document that does not decode, or has a field twice, is kept as its bytes.
     let document = |raw: &RawDocumentBuf| match Document::try_from(raw.as_ref()) {
-        Ok(document) => Bson::Document(document),
-        Err(_) => binary(raw.as_bytes()),
+        Ok(document) if is_whole(&document, raw) => Bson::Document(document),
+        _ => binary(raw.as_bytes()),
     };
     match payload {
         Payload::Message { value, headers } => {
@@ -106,6 +125,10 @@ fn write(payload: &Payload) -> Document {
             "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         },
     }
+}
+
+fn is_whole(document: &Document, raw: &RawDocumentBuf) -> bool {
+    RawDocumentBuf::try_from(document).is_ok_and(|again| again == *raw)
 }
 
 fn binary(bytes: &[u8]) -> Bson {
@@ -221,7 +244,84 @@ impl Which {
     }
 }
 
+/// What the open letters of one id say.
+pub(super) struct OpenLetter {
+    pub(super) event_id: String,
+    pub(super) letter: Letter,
+}
+
+/// Letters that one event closes in its transaction, at most.
+const CLOSED_AT_ONCE: i64 = 1_000;
+
 impl Store {
+    /// The places of a lane, among those of these letters, that hold a letter of another record.
+    pub(super) async fn other_letters(
+        &self,
+        session: &mut ClientSession,
+        lane: &LaneCommit,
+    ) -> DriverResult<HashSet<String>> {
+        let of = &lane.fence.lane;
+        let ids: Vec<String> = lane.letters.iter().map(|letter| id(of, &letter.place)).collect();
+        let mut cursor = self
+            .collection(DEAD_LETTERS)
+            .find(doc! {"_id": {"$in": ids}})
+            .projection(doc! {"place": 1, "sourceTime": 1})
+            .session(&mut *session)
+            .await?;
+        let mut taken = HashSet::new();
+        while cursor.advance(session).await? {
+            let stored = cursor.current();
+            let (place, time) = (stored.get_str("place")?, stored.get_datetime("sourceTime")?);
+            let is_same = |letter: &DeadLetter| {
+                letter.place == place && letter.source_time_ms == time.timestamp_millis()
+            };
+            if !lane.letters.iter().any(is_same) {
+                taken.insert(place.to_owned());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The ids of these letters; not of all where there are very many.
+    pub(super) async fn some_letters(
+        &self,
+        session: &mut ClientSession,
+        which: Document,
+    ) -> DriverResult<Vec<Bson>> {
+        let mut cursor = self
+            .collection(DEAD_LETTERS)
+            .find(which)
+            .projection(doc! {"_id": 1})
+            .limit(CLOSED_AT_ONCE)
+            .session(&mut *session)
+            .await?;
+        let mut ids = Vec::new();
+        while cursor.advance(session).await? {
+            ids.push(Bson::from(cursor.current().get_str("_id")?));
+        }
+        Ok(ids)
+    }
+
+    /// Closes the letters of counted events that were too many for their transaction. What is counted stays so:
+    /// their replay could only say the same. Where this fails, the lane's next owner does it.
+    pub(super) async fn close_the_rest(&self, commit: &Commit) {
+        for lane in commit.lanes.iter().filter(|lane| !lane.closes.is_empty()) {
+            let ids = doc! {"$in": &lane.closes};
+            let rest = open_under(&lane.fence.lane, commit.scope, ids);
+            if let Err(error) = self.supersede_all(rest, DateTime::from_chrono(commit.at)).await {
+                tracing::warn!(%error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
+            }
+        }
+    }
+
+    pub(super) async fn supersede_all(&self, which: Document, at: DateTime) -> DriverResult<()> {
+        let close = closed("event", None, at);
+        self.collection(DEAD_LETTERS)
+            .update_many(which, close)
+            .await
+            .map(drop)
+    }
+
     /// How many letters there are, in this state or in any.
     ///
     /// # Errors
@@ -232,17 +332,17 @@ impl Store {
         counted.map_err(|error| unusable(&error))
     }
 
-    /// Shows letters one after the other, the newest first.
+    /// Shows letters one after the other, the newest first, until that fails.
     ///
     /// # Errors
-    /// When they cannot be read.
-    pub async fn each_letter(
+    /// When they cannot be read or shown.
+    pub async fn each_letter<E: From<super::Error>>(
         &self,
         which: &Which,
         state: Option<&str>,
         limit: Option<u32>,
-        mut show: impl FnMut(Document),
-    ) -> Result<(), super::Error> {
+        mut show: impl FnMut(Document) -> Result<(), E>,
+    ) -> Result<(), E> {
         let letters = self.collection(DEAD_LETTERS);
         let found = letters
             .find(which.filter(state))
@@ -250,9 +350,21 @@ impl Store {
             .limit(limit.map_or(0, i64::from));
         let mut cursor = found.await.map_err(|error| unusable(&error))?;
         while cursor.advance().await.map_err(|error| unusable(&error))? {
-            show(cursor.deserialize_current().map_err(|error| unusable(&error))?);
+            show(cursor.deserialize_current().map_err(|error| unusable(&error))?)?;
         }
         Ok(())
+    }
+
+    /// How many letters that wait can never be judged, since only the beginning of their record was kept.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub async fn count_cut_letters(&self, which: &Which) -> Result<u64, super::Error> {
+        let mut filter = which.filter(Some("open"));
+        filter.insert("format", "cut");
+        let letters = self.collection(DEAD_LETTERS);
+        let counted = letters.count_documents(filter).await;
+        counted.map_err(|error| unusable(&error))
     }
 
     /// Marks letters that wait, to be judged again by the owners of their lanes. How many were marked.
@@ -268,21 +380,31 @@ impl Store {
         Ok(marked.map_err(|error| unusable(&error))?.modified_count)
     }
 
-    /// The ids of the letters of a lane that are open.
-    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<Letters> {
+    /// The ids of the letters of a lane that are open, and what they say of them.
+    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<HashMap<EventHash, OpenLetter>> {
         let mut cursor = self
             .collection(DEAD_LETTERS)
             .find(doc! {"open": lane.as_str(), "eventId": {"$type": "string"}})
             .projection(doc! {"eventId": 1, "countedBefore": 1})
             .await?;
-        let mut letters = Letters::default();
+        let mut letters: HashMap<EventHash, OpenLetter> = HashMap::new();
         while cursor.advance().await? {
-            let letter = cursor.current();
-            let known = match letter.get_bool("countedBefore") {
+            let stored = cursor.current();
+            let event_id = stored.get_str("eventId")?;
+            let letter = match stored.get_bool("countedBefore") {
                 Ok(true) => Letter::Counted,
                 _ => Letter::Uncounted,
             };
-            letters.insert(EventHash::of(letter.get_str("eventId")?), known);
+            let open = letters
+                .entry(EventHash::of(event_id))
+                .or_insert_with(|| OpenLetter {
+                    event_id: event_id.to_owned(),
+                    letter,
+                });
+            // One that was told of an event which then did not count knows less than the others.
+            if letter == Letter::Uncounted {
+                open.letter = letter;
+            }
         }
         Ok(letters)
     }

@@ -18,7 +18,7 @@ use super::{EVENT_IDS, Store};
 /// Ids in one question or deletion.
 const CHUNK: usize = 10_000;
 
-/// What one lane's part of a commit does to the ids, as statements of `insert`, `update` and `delete`.
+/// What a commit does to the ids, as statements of `insert`, `update` and `delete`.
 pub(super) struct Changes {
     pub(super) inserts: Vec<Document>,
     pub(super) updates: Vec<Document>,
@@ -26,13 +26,15 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// The inserts come first: a claim must find the id of an event that is counted in the same commit.
+    /// In the order in which they are written: a claim must find the id of an event that the same commit counts,
+    /// and an event that closes letters their claims.
     pub(super) fn of(commit: &Commit) -> Self {
         let mut changes = Self {
             inserts: Vec::new(),
             updates: Vec::new(),
             deletes: Vec::new(),
         };
+        let mut taken = Vec::new();
         for lane in &commit.lanes {
             let name = lane.fence.lane.as_str();
             let closes = closes(lane);
@@ -50,13 +52,13 @@ impl Changes {
             changes
                 .updates
                 .extend(letters.map(|id| claim(EventHash::of(id), name)));
-            // After the claims: a letter that is closed by an event of the same commit holds nothing back.
-            changes.updates.extend(closes.iter().map(|id| take(*id, name)));
+            taken.extend(closes.iter().map(|id| take(*id, name)));
             changes.deletes.extend(lane.dropped.chunks(CHUNK).map(|ids| {
                 let ids: Vec<Bson> = ids.iter().map(|id| key(*id)).collect();
                 doc! {"q": {"_id": {"$in": ids}, "lane": name, "letter": {"$ne": true}}, "limit": 0}
             }));
         }
+        changes.updates.extend(taken);
         changes
     }
 }

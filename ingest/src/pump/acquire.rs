@@ -174,12 +174,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             }
             Side::Marked(result) => match result {
                 Ok(letters) => self.replay(letters),
-                // Asked again in a moment.
-                Err(FenceError::Away(why)) => {
-                    tracing::debug!(error = why, "dead letters cannot be looked up");
+                // Asked again in a moment; where nothing helps, the next commit says so.
+                Err(error) => {
+                    tracing::warn!(%error, "dead letters that are to be judged again cannot be looked up");
                     self.replays = Replays::Rest;
                 }
-                Err(error) => return Err(fatal(error)),
             },
             Side::Noted(result) => result.map_err(fatal)?,
         }

@@ -62,12 +62,12 @@ impl Group {
             scope: window.scope,
             at,
         };
-        let max_ids = window.ids_of_a_lane(lanes.len());
+        let (max_ids, many) = (window.ids_of_a_lane(lanes.len()), self.lanes.len());
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get(key) else { continue };
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
-            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids);
+            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids, many);
             let dropped = match (window.scope, events.forget_before_ms) {
                 (Scope::Ledger, Some(horizon)) => known.ids_before(horizon),
                 _ => Vec::new(),
@@ -83,7 +83,13 @@ impl Group {
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
                 events,
-                scanned: scanned.remember(batch.scanned(), batch.oldest_or_idle_ms(), SCANNED_MS, usize::MAX),
+                scanned: scanned.remember(
+                    batch.scanned(),
+                    batch.oldest_or_idle_ms(),
+                    SCANNED_MS,
+                    usize::MAX,
+                    many,
+                ),
                 dropped,
                 letters: batch.letters(),
                 replayed: batch.replayed().collect(),
@@ -140,34 +146,34 @@ impl Group {
         self.lanes.iter().any(|(_, batch)| batch.has_replays())
     }
 
-    /// The same id in two lanes of the group is counted in the first ([`Scope::Ledger`]).
-    pub(super) fn unite(self, lanes: &mut BTreeMap<LaneKey, Lane>, policy: &Policy) -> Self {
-        let mut counted = HashSet::new();
-        let mut again: HashMap<LaneKey, HashSet<EventHash>> = HashMap::new();
-        for (key, batch) in &self.lanes {
-            let ids = batch.ids().ids.into_iter();
-            let known: HashSet<_> = ids.filter(|id| !counted.insert(*id)).collect();
-            if !known.is_empty() {
-                again.insert(*key, known);
+    /// Sets lanes apart that count an id which another lane of the group counts too ([`Scope::Ledger`]): once the
+    /// first is committed, the ledger says what becomes of the second.
+    pub(super) fn separate(mut self) -> (Self, Option<Self>) {
+        let mut counted: HashSet<EventHash> = HashSet::new();
+        let mut apart = Vec::new();
+        for (key, batch) in std::mem::take(&mut self.lanes) {
+            let ids = batch.ids().ids;
+            if ids.iter().any(|id| counted.contains(id)) {
+                apart.push((key, batch));
+            } else {
+                counted.extend(ids);
+                self.lanes.push((key, batch));
             }
         }
-        if again.is_empty() {
-            return self;
-        }
-        let counted = |key, id| again.get(&key)?.contains(&id).then_some(Held::Counted);
-        self.held(counted, lanes, policy)
+        let apart = (!apart.is_empty()).then_some(Self { lanes: apart });
+        (self, apart)
     }
 
     /// Judges events by what the ledger holds under their ids.
     pub(super) fn held(
         self,
-        held: impl Fn(LaneKey, EventHash) -> Option<Held>,
+        held: &HashMap<EventHash, Held>,
         lanes: &mut BTreeMap<LaneKey, Lane>,
         policy: &Policy,
     ) -> Self {
         let judge = |(key, batch): (LaneKey, LaneBatch)| {
             let windows = &mut lanes.get_mut(&key)?.windows;
-            Some((key, batch.held(|id| held(key, id), policy, windows)))
+            Some((key, batch.held(held, policy, windows)))
         };
         Self {
             lanes: self.lanes.into_iter().filter_map(judge).collect(),

@@ -47,8 +47,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     "ids that are in the ledger already; folding again"
                 );
                 let held: HashMap<_, _> = held.into_iter().collect();
-                let held = |_, id| held.get(&id).copied();
-                let group = group.held(held, &mut self.lanes, &self.settings.policy);
+                let group = group.held(&held, &mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
             Err(CommitError::Away(why)) => {
