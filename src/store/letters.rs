@@ -490,6 +490,15 @@ mod tests {
     }
 
     #[test]
+    fn a_document_with_a_field_twice_is_kept_as_it_is() {
+        let mut twice = RawDocumentBuf::new();
+        twice.append(mongodb::bson::raw::cstr!("inputTokens"), 1);
+        twice.append(mongodb::bson::raw::cstr!("inputTokens"), 2);
+        let payload = Payload::Document(twice);
+        assert_eq!(read(&stored(&payload)).expect("a letter").payload, payload);
+    }
+
+    #[test]
     fn what_is_not_whole_is_not_judged() {
         let cut = Payload::Oversized {
             place: String::new(),

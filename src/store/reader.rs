@@ -271,7 +271,7 @@ fn group(found: &RawDocument, query: &Query) -> Result<(Group, u64), ReadError> 
 
 /// What the fences say of the lanes that the source has.
 ///
-/// Rows change only where a record was read, or where an operator's command moved the revision: a mark of
+/// Rows change only where a record was read, a dead letter was counted, or where an operator's command moved the revision: a mark of
 /// these numbers is a mark of all rows.
 fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     let mut digest = Sha256::new();
@@ -281,7 +281,11 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
         .map(|fence| (fence.get_str("_id").unwrap_or_default(), fence))
         .collect();
     for (name, fence) in &known {
-        digest.update(format!("{name:?} {:?}", fence.get("read")));
+        digest.update(format!(
+            "{name:?} {:?} {:?}",
+            fence.get("read"),
+            fence.get("counted")
+        ));
     }
     let names = meta.get_array("lanes").map(Vec::as_slice).unwrap_or_default();
     let mut lanes = Vec::with_capacity(names.len());
@@ -375,6 +379,10 @@ mod tests {
         assert_eq!(mark(&meta, idle), before);
         assert_ne!(mark(&meta, fence("a", 4)), before);
         assert_ne!(mark(&meta, fence("b", 3)), before);
+        // A dead letter that was judged again was read long ago.
+        let mut replayed = fence("a", 3);
+        replayed.insert("counted", 1);
+        assert_ne!(mark(&meta, replayed), before);
         assert_ne!(
             mark(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
             before

@@ -206,6 +206,29 @@ async fn a_counted_event_closes_the_letters_with_its_id_and_a_replay_after_it_en
     stop(worker).await;
 }
 
+/// Broken emitters send one id for everything: one event must not have to close all letters in its transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_event_closes_any_number_of_letters() {
+    const LETTERS: u64 = 2_500;
+    let world = World::new("letters_many").await;
+    let worker = world.ready(&[]).await;
+    let documents: Vec<Document> = (0..LETTERS).map(|_| broken("undefined")).collect();
+    let events = world.collection("requestEvents");
+    events.insert_many(documents).await.expect("inserts");
+    let letters = i64::try_from(LETTERS).expect("few");
+    world.wait_tally([letters, 0, 0, 0, letters]).await;
+    world.insert_one(old("undefined")).await;
+    world.wait_tally([letters + 1, 1, 0, 0, letters]).await;
+    eventually("all are closed", || async {
+        world
+            .letters_where(doc! {"state": "closed", "closedBy": "event"})
+            .await
+            == LETTERS
+    })
+    .await;
+    stop(worker).await;
+}
+
 /// A worker is killed again and again while it judges letters: each is counted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn letters_are_counted_once_through_kill_9() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::ledger::Commit;
-use ingest::memory::{Fate, Fault, MemoryLedger, Plan, Told, Turn};
+use ingest::memory::{Fate, Fault, MemoryLedger, Plan, Stored, Told, Turn};
 use ingest::pump::Settings;
 
 use crate::beforehand::book_beforehand;
@@ -209,6 +209,30 @@ fn an_overflow_is_cut_down_to_its_booking_and_the_lane_goes_on() {
             .read(|stored| check(stored, &[log, other], &[preset()]));
         let tried = tried.lock().expect("no panic").len();
         assert!(tried <= 14, "two lanes, then halves of thirty: {tried} attempts");
+    });
+}
+
+/// A broken copy right behind it was told that its event is counted, and it was not: the event is not lost.
+#[test]
+fn a_letter_behind_an_overflow_does_not_make_its_event_a_duplicate() {
+    run(async {
+        let mut hand = Hand::start(settings());
+        book_beforehand(&hand.ledger).await;
+        let mut log = Log::plain("overflow", vec![Usage::plain("huge", FULL, HUGE); 3]);
+        log.items[1].payload = String::from_utf8(log.items[1].payload.clone())
+            .expect("a text")
+            .replace("\"outputTokens\":0", "\"outputTokens\":-1")
+            .into_bytes();
+        log.items[2].payload = Usage::plain("huge", "acme", 1).json().to_string().into_bytes();
+        let granted = hand.grant(&log.lane).await;
+        hand.records(&granted, &log, 0..2).await;
+        committed(&granted, 2).await;
+        // The emitter sends it again, with a quantity that fits.
+        hand.records(&granted, &log, 2..3).await;
+        committed(&granted, 3).await;
+        hand.drain().await;
+        let tally = hand.ledger.read(Stored::tally);
+        assert_eq!((tally.counted, tally.duplicate, tally.dead_letter), (1, 0, 2));
     });
 }
 

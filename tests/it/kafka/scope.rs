@@ -104,6 +104,43 @@ async fn in_scope_ledger_an_event_is_counted_once_whatever_partitions_it_comes_b
     }
 }
 
+/// A topic that was recreated has its offsets again: what is rejected now does not vanish under what was then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_is_kept_beside_one_of_another_record_at_its_offset() {
+    let topic = Topic::new("letters_again", 1).await;
+    let (code, told) = run(
+        &["migrate"],
+        topic
+            .world
+            .variables(&[("SOURCE", "kafka"), ("KAFKA_BROKERS", "unused")]),
+    )
+    .await;
+    assert_eq!(code, 0, "{told}");
+    let letters = topic.world.collection("usageDeadLetters");
+    let then = doc! {
+        "_id": format!("{}/0", topic.lane(0)), "lane": topic.lane(0), "place": "0", "state": "closed",
+        "sourceTime": mongodb::bson::DateTime::from_millis(1_000),
+    };
+    letters.insert_one(then).await.expect("inserts");
+    let sender = topic.sender();
+    sender.send(0, "any", Some(b"broken")).expect("sends");
+    sender.flush().expect("arrives");
+    let mut worker = topic.worker(&[]);
+    eventually("it is rejected", || async { topic.sum("deadLetter").await == 1 }).await;
+    assert_eq!(letters.count_documents(doc! {}).await.expect("counts"), 2);
+    let (_, told) = run(&["dead-letters", "replay", "--all"], topic.world.variables(&[])).await;
+    assert!(told.contains("1 marked"), "{told}");
+    eventually("it is judged again", || async {
+        letters
+            .count_documents(doc! {"replayedAt": {"$exists": true}})
+            .await
+            .expect("counts")
+            == 1
+    })
+    .await;
+    worker.stop(PATIENCE).await.expect("drains");
+}
+
 /// What the default scope does not know, it says: the same id on another partition counts again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_scope_lane_a_copy_is_known_in_the_partition_of_the_first() {
