@@ -271,8 +271,8 @@ fn group(found: &RawDocument, query: &Query) -> Result<(Group, u64), ReadError> 
 
 /// What the fences say of the lanes that the source has.
 ///
-/// Rows change only where a record was read, a dead letter was counted, or where an operator's command moved the revision: a mark of
-/// these numbers is a mark of all rows.
+/// Rows change only where a record was read, a dead letter was counted, or an operator's command moved the
+/// revision: a mark of these numbers is a mark of all rows.
 fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     let mut digest = Sha256::new();
     digest.update(format!("{:?}", meta.get("revision")));
