@@ -1,0 +1,175 @@
+//! The payload of a dead letter as it is stored, and back.
+
+use ingest::decode::Payload;
+use ingest::lane::LaneId;
+use ingest::ledger::Marked;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc};
+
+/// The payload in the most readable form that loses nothing.
+pub(super) fn write(payload: &Payload) -> Document {
+    let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Bson::String(text.to_owned()),
+        Err(_) => binary(bytes),
+    };
+    // A document that does not decode, or has a field twice, is kept as its bytes.
+    let document = |raw: &RawDocumentBuf| match Document::try_from(raw.as_ref()) {
+        Ok(document) if is_whole(&document, raw) => Bson::Document(document),
+        _ => binary(raw.as_bytes()),
+    };
+    match payload {
+        Payload::Message { value, headers } => {
+            let headers: Vec<Document> = headers
+                .iter()
+                .map(|(name, value)| doc! {"name": name, "value": text_or_bytes(value)})
+                .collect();
+            let value = value.as_deref().map_or(Bson::Null, text_or_bytes);
+            doc! {"format": "message", "payload": value, "headers": headers}
+        }
+        Payload::Document(raw) => doc! {"format": "document", "payload": document(raw)},
+        Payload::Change(raw) => doc! {"format": "change", "payload": document(raw)},
+        Payload::Oversized {
+            length, sha256, head, ..
+        } => doc! {
+            "format": "cut",
+            "payload": binary(head),
+            "length": i64::try_from(*length).unwrap_or(i64::MAX),
+            "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        },
+    }
+}
+
+fn is_whole(document: &Document, raw: &RawDocumentBuf) -> bool {
+    RawDocumentBuf::try_from(document).is_ok_and(|again| again == *raw)
+}
+
+fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// A stored letter as it is judged again, or why that cannot be.
+///
+/// # Errors
+/// When its payload was cut, or is not of the form that its format says.
+pub fn read(stored: &Document) -> Result<Marked, String> {
+    let text = |name: &str| {
+        stored
+            .get_str(name)
+            .map_err(|_| format!("`{name}` is not a text"))
+    };
+    Ok(Marked {
+        lane: LaneId::from_stored(text("lane")?),
+        place: text("place")?.to_owned(),
+        payload: payload(stored, text("format")?)?,
+        event_id: stored.get_str("eventId").ok().map(str::to_owned),
+        source_time_ms: stored
+            .get_datetime("sourceTime")
+            .map_err(|_| "`sourceTime` is not a date")?
+            .timestamp_millis(),
+    })
+}
+
+fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
+    let bytes = |value: &Bson| match value {
+        Bson::String(text) => Some(text.as_bytes().to_vec()),
+        Bson::Binary(binary) => Some(binary.bytes.clone()),
+        _ => None,
+    };
+    let damaged = || format!("`payload` is not that of a `{format}`");
+    let value = stored.get("payload").ok_or_else(damaged)?;
+    let document = || match value {
+        Bson::Document(document) => RawDocumentBuf::try_from(document).map_err(|_| damaged()),
+        Bson::Binary(binary) => RawDocumentBuf::from_bytes(binary.bytes.clone()).map_err(|_| damaged()),
+        _ => Err(damaged()),
+    };
+    match format {
+        "message" => {
+            let header = |header: &Bson| {
+                let header = header.as_document()?;
+                Some((
+                    header.get_str("name").ok()?.to_owned(),
+                    bytes(header.get("value")?)?,
+                ))
+            };
+            let headers = stored.get_array("headers").map(Vec::as_slice).unwrap_or_default();
+            let headers: Option<Vec<_>> = headers.iter().map(header).collect();
+            let value = match value {
+                Bson::Null => None,
+                value => Some(bytes(value).ok_or_else(damaged)?),
+            };
+            Ok(Payload::Message {
+                value,
+                headers: headers.ok_or("`headers` are not those of a message")?,
+            })
+        }
+        "document" => Ok(Payload::Document(document()?)),
+        "change" => Ok(Payload::Change(document()?)),
+        "cut" => Err("the record was too large, and only its beginning was kept".into()),
+        other => Err(format!("`{other}` is not a format")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime;
+
+    use super::*;
+
+    fn stored(payload: &Payload) -> Document {
+        let mut stored =
+            doc! {"lane": "kafka/t/0", "place": "7", "sourceTime": DateTime::from_millis(9), "eventId": "e"};
+        stored.extend(write(payload));
+        stored
+    }
+
+    #[test]
+    fn a_payload_is_read_as_it_was_written() {
+        let document = RawDocumentBuf::try_from(&doc! {"_id": 1, "deep": {"date": DateTime::from_millis(3)}});
+        let document = document.expect("a document");
+        let message = |value: Option<&[u8]>, header: &[u8]| Payload::Message {
+            value: value.map(<[u8]>::to_vec),
+            headers: vec![("content-type".into(), header.to_vec())],
+        };
+        for payload in [
+            message(Some(b"{\"eventId\": \"e\"}"), b"application/json"),
+            message(Some(b"\xff\xfe"), b"\xff"),
+            message(Some(b""), b""),
+            message(None, b""),
+            Payload::Document(document.clone()),
+            Payload::Change(document),
+        ] {
+            let letter = read(&stored(&payload)).expect("a letter");
+            assert_eq!(letter.payload, payload);
+            assert_eq!((letter.place.as_str(), letter.source_time_ms), ("7", 9));
+        }
+    }
+
+    #[test]
+    fn a_document_with_a_field_twice_is_kept_as_it_is() {
+        let mut twice = RawDocumentBuf::new();
+        twice.append(mongodb::bson::raw::cstr!("inputTokens"), 1);
+        twice.append(mongodb::bson::raw::cstr!("inputTokens"), 2);
+        let payload = Payload::Document(twice);
+        assert_eq!(read(&stored(&payload)).expect("a letter").payload, payload);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_not_judged() {
+        let cut = Payload::Oversized {
+            place: String::new(),
+            length: 300_000,
+            sha256: [0; 32],
+            head: vec![b'{'],
+        };
+        assert!(read(&stored(&cut)).expect_err("cut").contains("too large"));
+        let mut damaged = stored(&Payload::Message {
+            value: None,
+            headers: Vec::new(),
+        });
+        damaged.insert("payload", 7);
+        assert!(read(&damaged).expect_err("a number").contains("payload"));
+    }
+}
