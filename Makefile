@@ -4,7 +4,7 @@
 # make dashboard   only builds the usage page, which the next cargo build takes in
 # make test    all tests, against real servers that they start themselves
 # make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
-#              BENCH="--scopes lane,ledger" and other flags (--help)
+#              BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
 # make check   formatting, lints, licences, documentation
 # make setup   only installs what the demo needs

@@ -117,15 +117,16 @@ impl Reader {
     }
 
     /// librdkafka has passed over a batch that it cannot read, of a partition that it does not name. Whose it was
-    /// shows at its next record; where none comes, every lane that may be the one is begun again.
+    /// shows at its next record; where none comes, every lane that has more, and so may be the one, is begun again.
     pub(super) fn damaged(&mut self, why: &str) -> Result<(), String> {
         let now = Instant::now();
         let mut suspects = Vec::new();
         for (partition, lane) in &mut self.lanes {
-            if let Some((_, track)) = lane.reading()
-                && now - track.suspect(now) >= SETTLE
-            {
-                suspects.push(*partition);
+            if let Some((_, track)) = lane.reading() {
+                let since = track.suspect(now);
+                if track.has_more() && now - since >= SETTLE {
+                    suspects.push(*partition);
+                }
             }
         }
         if suspects.is_empty() {

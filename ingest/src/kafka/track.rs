@@ -188,6 +188,11 @@ impl Track {
         self.next
     }
 
+    /// Whether the partition has more than what was met, as far as its end was looked at.
+    pub(super) const fn has_more(&self) -> bool {
+        self.end > self.next
+    }
+
     /// Whether the lane stands where `next` says: not while the last record is still to be compared.
     pub(super) const fn is_placed(&self) -> bool {
         self.check.is_none()
@@ -367,6 +372,18 @@ mod tests {
         track.advance(20);
         assert_eq!(track.meet(record(15)), Met::Suspect);
         assert_eq!((track.next(), track.done().next), (13, Some(13)));
+        assert!(track.has_more());
+    }
+
+    /// Only a partition that has more can be the one of which something was passed over.
+    #[test]
+    fn a_partition_that_is_read_to_its_end_has_nothing_more() {
+        let (mut track, _) = begin(Some(8), None, 0, 9).expect("begins");
+        assert!(track.has_more());
+        track.meet(record(8));
+        assert!(!track.has_more());
+        track.mark(100, 10).expect("grows");
+        assert!(track.has_more());
     }
 
     #[test]

@@ -27,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::memory::Memory;
 
-/// How long anything may take before a test says that it never will.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before a test says that it never will. A lane that is begun again rests for up to
+/// half a minute, and may be more than once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());

@@ -29,13 +29,13 @@ struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Where duplicates are looked for, as USAGE_LEDGER_DEDUPE_SCOPE; the first is compared with the usual way
-    #[arg(long, value_delimiter = ',', default_value = "lane")]
+    #[arg(long, value_delimiter = ',', default_value = "lane,ledger")]
     scopes: Vec<String>,
     /// Events of the hot workload
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     hot: u32,
     /// Events of the typical workload
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     typical: u32,
     /// Event ids in the window whose memory is measured, in millions
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
