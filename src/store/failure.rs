@@ -1,5 +1,7 @@
 //! What the driver's errors mean, and how they are told.
 
+use std::borrow::Borrow;
+
 use ingest::ledger::{CommitError, FenceError};
 use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 
@@ -174,6 +176,11 @@ pub(super) fn unreachable(error: &Error) -> String {
         }
         _ => format!("MongoDB answered with an error: {}", message(error)),
     }
+}
+
+/// The same as the store's own error.
+pub(super) fn unusable(error: impl Borrow<Error>) -> super::Error {
+    super::Error::Unusable(unreachable(error.borrow()))
 }
 
 #[cfg(test)]

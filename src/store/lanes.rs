@@ -2,7 +2,6 @@
 
 use ingest::lane::LaneId;
 use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
-use mongodb::error::Error as DriverError;
 
 use super::{Error, FENCES, Store, failure};
 
@@ -35,10 +34,10 @@ impl Store {
             .find(doc! {})
             .sort(doc! {"_id": 1})
             .await
-            .map_err(unusable)?;
+            .map_err(failure::unusable)?;
         let mut fences = Vec::new();
-        while cursor.advance().await.map_err(unusable)? {
-            fences.push(cursor.deserialize_current().map_err(unusable)?);
+        while cursor.advance().await.map_err(failure::unusable)? {
+            fences.push(cursor.deserialize_current().map_err(failure::unusable)?);
         }
         Ok(fences)
     }
@@ -53,14 +52,14 @@ impl Store {
         let fence = fences
             .find_one(doc! {"_id": lane.as_str()})
             .await
-            .map_err(unusable)?;
+            .map_err(failure::unusable)?;
         let fence = fence.ok_or_else(|| Error::Unusable(format!("there is no lane `{lane}`")))?;
         let Ok(stopped) = fence.get_document("stopped") else {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
-        let now = self.server_time().await.map_err(unusable)?;
+        let now = self.server_time().await.map_err(failure::unusable)?;
         let gap_from = fence
             .get_datetime("watermark")
             .or_else(|_| stopped.get_datetime("at"))
@@ -99,7 +98,7 @@ impl Store {
         unset.insert("stopped", "");
         change.insert("$unset", unset);
         let same = doc! {"_id": lane.as_str(), "epoch": fence.get("epoch").cloned().unwrap_or(Bson::Null), "stopped": {"$exists": true}};
-        let changed = fences.update_one(same, change).await.map_err(unusable)?;
+        let changed = fences.update_one(same, change).await.map_err(failure::unusable)?;
         if changed.matched_count == 0 {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` was taken over just now; look again and repeat"
@@ -140,15 +139,10 @@ impl Store {
         if let Some(time) = time {
             watch = watch.start_at_operation_time(time);
         }
-        let stream = watch.await.map_err(unusable)?;
+        let stream = watch.await.map_err(failure::unusable)?;
         let token = stream
             .resume_token()
             .ok_or_else(|| Error::Unusable("the server gives no resume token".into()))?;
         mongodb::bson::serialize_to_document(&token).map_err(|error| Error::Unusable(error.to_string()))
     }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
-fn unusable(error: DriverError) -> Error {
-    Error::Unusable(failure::unreachable(&error))
 }

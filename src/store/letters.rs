@@ -225,7 +225,7 @@ impl Store {
     pub async fn count_letters(&self, which: &Which, state: Option<&str>) -> Result<u64, super::Error> {
         let letters = self.collection(DEAD_LETTERS);
         let counted = letters.count_documents(which.filter(state)).await;
-        counted.map_err(|error| unusable(&error))
+        counted.map_err(failure::unusable)
     }
 
     /// Shows letters one after the other, the newest first, until that fails.
@@ -244,9 +244,9 @@ impl Store {
             .find(which.filter(state))
             .sort(doc! {"rejectedAt": -1, "_id": 1})
             .limit(limit.map_or(0, i64::from));
-        let mut cursor = found.await.map_err(|error| unusable(&error))?;
-        while cursor.advance().await.map_err(|error| unusable(&error))? {
-            show(cursor.deserialize_current().map_err(|error| unusable(&error))?)?;
+        let mut cursor = found.await.map_err(failure::unusable)?;
+        while cursor.advance().await.map_err(failure::unusable)? {
+            show(cursor.deserialize_current().map_err(failure::unusable)?)?;
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ impl Store {
         filter.insert("format", "cut");
         let letters = self.collection(DEAD_LETTERS);
         let counted = letters.count_documents(filter).await;
-        counted.map_err(|error| unusable(&error))
+        counted.map_err(failure::unusable)
     }
 
     /// Marks letters that wait, to be judged again by the owners of their lanes. How many were marked.
@@ -273,7 +273,7 @@ impl Store {
         filter.insert("format", doc! {"$ne": "cut"});
         let mark = doc! {"$set": {"state": "replay"}, "$currentDate": {"replayRequestedAt": true}};
         let marked = self.collection(DEAD_LETTERS).update_many(filter, mark).await;
-        Ok(marked.map_err(|error| unusable(&error))?.modified_count)
+        Ok(marked.map_err(failure::unusable)?.modified_count)
     }
 
     /// The ids of the letters of a lane that are open, and what they say of them.
@@ -346,8 +346,4 @@ impl Store {
             .await;
         unmarked.map(drop).map_err(|error| failure::fence(&error))
     }
-}
-
-fn unusable(error: &mongodb::error::Error) -> super::Error {
-    super::Error::Unusable(failure::unreachable(error))
 }

@@ -109,9 +109,9 @@ impl Store {
     /// # Errors
     /// When the schema is missing, older, newer or damaged, or a setting differs from what was fixed.
     pub async fn prepare(&self, config: &Config, change: Change) -> Result<(), Error> {
-        match (self.state().await.map_err(|error| unusable(&error))?, change) {
+        match (self.state().await.map_err(failure::unusable)?, change) {
             (State::Empty, Change::Create | Change::CreateIfEmpty) | (State::Current, Change::Create) => {
-                self.create(config).await.map_err(|error| unusable(&error))?;
+                self.create(config).await.map_err(failure::unusable)?;
             }
             (State::Current, Change::CreateIfEmpty | Change::Check) => self.check_indexes().await?,
             (State::Empty, Change::Check) => {
@@ -210,8 +210,8 @@ impl Store {
                 .list_indexes()
                 .await
                 .map_err(|error| incomplete(collection, &error))?;
-            while cursor.advance().await.map_err(|error| unusable(&error))? {
-                let index = cursor.deserialize_current().map_err(|error| unusable(&error))?;
+            while cursor.advance().await.map_err(failure::unusable)? {
+                let index = cursor.deserialize_current().map_err(failure::unusable)?;
                 missing.retain(|keys| !same_keys(keys, &index.keys));
             }
             if let Some(keys) = missing.first() {
@@ -229,7 +229,7 @@ impl Store {
             .collection(META)
             .find_one(doc! {"_id": "ledger"})
             .await
-            .map_err(|error| unusable(&error))?
+            .map_err(failure::unusable)?
             .ok_or_else(|| {
                 Error::Unusable(format!(
                     "`{META}` does not describe a ledger; run `usage-ledger migrate`"
@@ -294,10 +294,10 @@ impl Store {
             .collection(FENCES)
             .find(doc! {})
             .await
-            .map_err(|error| unusable(&error))?;
+            .map_err(failure::unusable)?;
         let (mut ours, mut others) = (false, None);
-        while cursor.advance().await.map_err(|error| unusable(&error))? {
-            let fence = cursor.deserialize_current().map_err(|error| unusable(&error))?;
+        while cursor.advance().await.map_err(failure::unusable)? {
+            let fence = cursor.deserialize_current().map_err(failure::unusable)?;
             let id = LaneId::from_stored(fence.get_str("_id").unwrap_or_default());
             let is_ours = id.source() == kind && lane.is_none_or(|lane| *lane == id);
             if is_ours {
@@ -322,7 +322,7 @@ impl Store {
             )
             .await
             .map(drop)
-            .map_err(|error| unusable(&error))
+            .map_err(failure::unusable)
     }
 }
 
@@ -335,16 +335,12 @@ fn same_keys(keys: &Document, other: &Document) -> bool {
     keys.keys().eq(other.keys())
 }
 
-fn unusable(error: &mongodb::error::Error) -> Error {
-    Error::Unusable(failure::unreachable(error))
-}
-
 fn incomplete(collection: &str, error: &mongodb::error::Error) -> Error {
     match failure::code(error) {
         Some(26) => Error::Unusable(format!(
             "the collection `{collection}` is missing; run `usage-ledger migrate`"
         )),
-        _ => unusable(error),
+        _ => failure::unusable(error),
     }
 }
 
