@@ -4,72 +4,7 @@ use ingest::dedupe::Remember;
 use ingest::lane::{LastRecord, Position, Scan};
 use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use rollup::counters::{Counter, Overflow};
-use rollup::fold::{Booked, LedgerRow, RollupRow};
-use rollup::period::{Calendar, Period};
-
-use super::schema::VERSION;
-
-/// The upsert of one row of the ledger.
-pub(super) fn ledger_row(
-    id: &str,
-    row: &LedgerRow,
-    calendar: &Calendar,
-    at: DateTime,
-) -> Result<Document, Overflow> {
-    let d = &row.dimensions;
-    let mut dimensions = period(row.period, &d.organization, calendar);
-    dimensions.extend(doc! {
-        "agentSlug": &*d.agent, "provider": &*d.provider, "model": &*d.model, "userId": &*d.user,
-        "teamId": &*d.team, "apiKeyId": &*d.api_key, "source": &*d.source, "kind": d.kind.name(),
-    });
-    let mut update = addition(&row.booked, dimensions, at)?;
-    update.insert(
-        "$min",
-        doc! {"firstEventAt": DateTime::from_millis(row.booked.first_event_ms)},
-    );
-    update.insert(
-        "$max",
-        doc! {"lastEventAt": DateTime::from_millis(row.booked.last_event_ms)},
-    );
-    Ok(doc! {"q": {"_id": id}, "u": update, "upsert": true})
-}
-
-/// The upsert of one rollup.
-pub(super) fn rollup_row(
-    id: &str,
-    row: &RollupRow,
-    calendar: &Calendar,
-    at: DateTime,
-) -> Result<Document, Overflow> {
-    let mut dimensions = period(row.period, &row.organization, calendar);
-    dimensions.extend(doc! {"set": row.set.name(), "value": &*row.value});
-    if let Some(provider) = &row.provider {
-        dimensions.insert("provider", &**provider);
-    }
-    Ok(doc! {"q": {"_id": id}, "u": addition(&row.booked, dimensions, at)?, "upsert": true})
-}
-
-fn period(period: Period, organization: &str, calendar: &Calendar) -> Document {
-    doc! {
-        "organizationId": organization,
-        "granularity": period.granularity().name(),
-        "periodKey": period.to_string(),
-        "periodStart": DateTime::from_chrono(calendar.start_of(period)),
-        "schemaVersion": VERSION,
-    }
-}
-
-/// Adds every counter, also those that stay as they are: a row has all of them from its first day.
-fn addition(booked: &Booked, dimensions: Document, at: DateTime) -> Result<Document, Overflow> {
-    let counters = booked.sums.narrow()?;
-    let sums: Document = Counter::ALL
-        .into_iter()
-        .map(|counter| (counter.name().into(), Bson::Int64(counters[counter])))
-        .collect();
-    Ok(doc! {"$inc": sums, "$setOnInsert": dimensions, "$set": {"updatedAt": at}})
-}
+use mongodb::bson::{Binary, DateTime, Document, doc};
 
 /// The move of a lane's fence, in a transaction of this session.
 pub(super) fn fence_move(lane: &LaneCommit, session: &Document) -> Document {

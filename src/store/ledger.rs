@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 1  move the fences   {_id, epoch, seq} → seq + 1, position, counters      matched ≠ all → nothing is written
-//! 2  add to the rows   ledger and rollups, sorted by _id, in chunks
+//! 2  add to the rows   ledger and rollups, sorted by _id, in chunks: inserts where a row is known not to be there,
+//!                      upserts of all others
 //! 3  ids and letters   insert the ids of this commit, delete those out of the window, keep the rejects, close
 //!                      the letters that were judged again or whose event was counted
 //! 4  commit
@@ -11,6 +12,11 @@
 //! earlier attempt whose outcome was unknown is known not to have been applied, and never will be, since it
 //! would have conflicted.
 
+mod booking;
+mod known;
+mod rows;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -20,14 +26,17 @@ use ingest::lane::{LaneId, Resolution, resolve};
 use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger, Marked};
 use ingest::source::Stop;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::counters::Overflow;
 use rollup::period::Calendar;
 
 use super::convert::WindowName;
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::unique::Changes;
+use booking::Work;
+use known::Known;
+
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, convert, letters};
 
 /// Statements in one command.
@@ -43,6 +52,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 pub struct MongoLedger {
     store: Store,
     calendar: Calendar,
+    known: Arc<Mutex<Known>>,
 }
 
 /// Why one attempt failed.
@@ -53,6 +63,8 @@ enum Broken {
     Stale(LaneId),
     /// An id is in the ledger already: nothing was written.
     Held,
+    /// A row is there that was known not to be: nothing was written.
+    Mistaken,
     /// An operation failed: nothing was written, unless the failure is [`Failure::Unknown`].
     Failed(Failure),
 }
@@ -87,14 +99,23 @@ impl From<Overflow> for Broken {
 impl MongoLedger {
     /// A ledger in this store, with periods of this calendar.
     #[must_use]
-    pub const fn new(store: Store, calendar: Calendar) -> Self {
-        Self { store, calendar }
+    pub fn new(store: Store, calendar: Calendar) -> Self {
+        Self {
+            store,
+            calendar,
+            known: Arc::default(),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
-    async fn attempt(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), Broken> {
+    async fn attempt(&self, work: &Work<'_>, doubt: &mut Doubt) -> Result<(), Broken> {
+        self.explore(work).await?;
         let mut session = self.store.sessions.take().await?;
-        let done = self.transact(&mut session, commit, doubt).await;
+        let done = self.transact(&mut session, work, doubt).await;
         // A session whose transaction may be open still is given up, and ended by the driver.
         if !matches!(done, Err(Broken::Failed(_))) {
             self.store.sessions.give_back(session);
@@ -106,7 +127,7 @@ impl MongoLedger {
     async fn transact(
         &self,
         session: &mut ClientSession,
-        commit: &Commit,
+        work: &Work<'_>,
         doubt: &mut Doubt,
     ) -> Result<(), Broken> {
         session
@@ -114,7 +135,7 @@ impl MongoLedger {
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await?;
-        let written = self.write(session, commit, doubt).await;
+        let written = self.write(session, work, doubt).await;
         if let Err(broken) = written {
             // Whatever abort says, a transaction that is not committed is not applied.
             if let Err(error) = session.abort_transaction().await {
@@ -133,9 +154,10 @@ impl MongoLedger {
     async fn write(
         &self,
         session: &mut ClientSession,
-        commit: &Commit,
+        work: &Work<'_>,
         doubt: &mut Doubt,
     ) -> Result<(), Broken> {
+        let commit = work.commit;
         let used = session.id().clone();
         let fences: Vec<Document> = commit
             .lanes
@@ -152,19 +174,7 @@ impl MongoLedger {
             self.unite(session, commit).await?;
         }
         let at = DateTime::from_chrono(commit.at);
-        let calendar = &self.calendar;
-        let rows = commit
-            .delta
-            .ledger
-            .iter()
-            .map(|(id, row)| convert::ledger_row(id, row, calendar, at));
-        self.update_all(session, LEDGER, rows).await?;
-        let rows = commit
-            .delta
-            .rollups
-            .iter()
-            .map(|(id, row)| convert::rollup_row(id, row, calendar, at));
-        self.update_all(session, ROLLUPS, rows).await?;
+        self.book(session, work).await?;
         self.keep_letters(session, commit, at).await?;
         self.close_letters(session, commit, at).await?;
         self.remember(session, commit).await?;
@@ -183,10 +193,10 @@ impl MongoLedger {
             kept.extend(
                 lane.letters
                     .iter()
-                    .map(|letter| Ok(letters::keep(lane, letter, &taken, at))),
+                    .map(|letter| letters::keep(lane, letter, &taken, at)),
             );
         }
-        self.update_all(session, DEAD_LETTERS, kept.into_iter()).await
+        self.update_all(session, DEAD_LETTERS, kept).await
     }
 
     /// Makes the ids that are counted unique in the whole ledger.
@@ -204,7 +214,7 @@ impl MongoLedger {
         ] {
             for statements in statements.chunks(at_once) {
                 let command = doc! {command: EVENT_IDS, list: statements, "ordered": true};
-                match self.write_command(session, command).await? {
+                match self.write_command(session, raw(&command)?).await? {
                     Ok(_) => {}
                     Err(refused) if refused.code == DUPLICATE_KEY => return Err(Broken::Held),
                     Err(refused) => return Err(refused.into()),
@@ -238,10 +248,10 @@ impl MongoLedger {
             for event_id in &lane.closes {
                 let which = letters::open_under(&lane.fence.lane, commit.scope, event_id.as_str());
                 let ids = self.store.some_letters(session, which).await?;
-                closed.extend(ids.into_iter().map(|id| Ok(letters::superseded(id, at))));
+                closed.extend(ids.into_iter().map(|id| letters::superseded(id, at)));
             }
         }
-        self.update_all(session, DEAD_LETTERS, closed.into_iter()).await
+        self.update_all(session, DEAD_LETTERS, closed).await
     }
 
     async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
@@ -278,18 +288,10 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         collection: &str,
-        statements: impl Iterator<Item = Result<Document, Overflow>>,
+        statements: Vec<Document>,
     ) -> Result<(), Broken> {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        for statement in statements {
-            chunk.push(statement?);
-            if chunk.len() == CHUNK {
-                self.update(session, collection, std::mem::take(&mut chunk))
-                    .await?;
-            }
-        }
-        if !chunk.is_empty() {
-            self.update(session, collection, chunk).await?;
+        for statements in statements.chunks(CHUNK) {
+            self.update(session, collection, statements.to_vec()).await?;
         }
         Ok(())
     }
@@ -302,7 +304,7 @@ impl MongoLedger {
         statements: Vec<Document>,
     ) -> Result<usize, Broken> {
         let command = doc! {"update": collection, "updates": statements, "ordered": true};
-        Ok(self.write_command(session, command).await??)
+        Ok(self.write_command(session, raw(&command)?).await??)
     }
 
     /// One command that writes. How many documents it matched or inserted; or the statement that the server
@@ -310,9 +312,19 @@ impl MongoLedger {
     async fn write_command(
         &self,
         session: &mut ClientSession,
-        command: Document,
+        command: RawDocumentBuf,
     ) -> Result<Result<usize, Refused>, Broken> {
-        let answer = self.store.database.run_command(command).session(session).await?;
+        let database = &self.store.database;
+        let answer = match database.run_raw_command(command).session(session).await {
+            // Not every server tells it as an error of the statement.
+            Err(error) if failure::code(&error) == Some(DUPLICATE_KEY) => {
+                return Ok(Err(Refused {
+                    code: DUPLICATE_KEY,
+                    told: failure::message(&error),
+                }));
+            }
+            answer => answer?,
+        };
         if let Ok([Bson::Document(error), ..]) = answer.get_array("writeErrors").map(Vec::as_slice) {
             return Ok(Err(Refused {
                 code: error.get_i32("code").unwrap_or(0),
@@ -374,6 +386,10 @@ impl MongoLedger {
     }
 }
 
+fn raw(command: &Document) -> Result<RawDocumentBuf, mongodb::error::Error> {
+    Ok(RawDocumentBuf::try_from(command)?)
+}
+
 /// What is known of a commit after its fences were asked.
 enum Settled {
     Applied,
@@ -394,7 +410,10 @@ fn pauses() -> impl Iterator<Item = Duration> {
 
 impl Ledger for MongoLedger {
     async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
-        self.store.acquire(lane, lease).await
+        let acquired = self.store.acquire(lane, lease).await;
+        // Whoever had it until now has written to its rows.
+        self.known().forget();
+        acquired
     }
 
     async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
@@ -430,11 +449,13 @@ impl Ledger for MongoLedger {
 
     async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
         let mut pauses = pauses();
+        let work = Work::of(commit);
         loop {
             let was_in_doubt = doubt.0;
-            let broken = match tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(commit, doubt)).await {
+            let broken = match tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(&work, doubt)).await {
                 Ok(Ok(())) => {
                     doubt.0 = false;
+                    self.known().committed(&work.ledger, &work.rollups);
                     self.store.close_the_rest(commit).await;
                     return Ok(());
                 }
@@ -449,10 +470,16 @@ impl Ledger for MongoLedger {
                     Ok(held) => return Err(CommitError::Held(held)),
                     Err(failure) => failure,
                 },
+                Broken::Mistaken => {
+                    tracing::debug!("somebody else writes to the same rows; the same is written by upserts");
+                    self.known().mistaken(&work.ledger, &work.rollups);
+                    Failure::Conflict("a row was there already".into())
+                }
                 Broken::Failed(failure) if !doubt.0 => failure,
                 broken => match self.settle(commit, broken, was_in_doubt).await {
                     Settled::Applied => {
                         doubt.0 = false;
+                        self.known().committed(&work.ledger, &work.rollups);
                         return Ok(());
                     }
                     Settled::Lost(lanes) => {

@@ -126,3 +126,73 @@ async fn two_simultaneous_completions_are_one_row_per_granularity_with_both_coun
         );
     }
 }
+
+/// A worker inserts rows that it knows not to be there. Where somebody else was faster, it adds to theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rows_that_another_hand_wrote_meanwhile_are_added_to() {
+    let world = World::new("another_hand").await;
+    let mut worker = world.ready(&[("BATCH_MAX_AGE", "1s")]).await;
+    let by = |user: usize| {
+        let mut event = event("acme");
+        event.insert("userId", format!("user-{user}"));
+        event
+    };
+    let users = 200;
+    let events = world.collection("requestEvents");
+    events.insert_many((0..users).map(by)).await.expect("inserts");
+    world.wait_read(&mut worker, users as u64).await;
+
+    // The same rows for somebody new, as another process would write them.
+    let ours = doc! {"$or": [{"userId": "user-0"}, {"set": "user", "value": "user-0"}]};
+    let mut written = 0;
+    for name in ["usageLedger", "usageRollups"] {
+        let mut rows = world.collection(name).find(ours.clone()).await.expect("reads");
+        while rows.advance().await.expect("reads") {
+            let mut row = rows.deserialize_current().expect("a row");
+            for field in ["_id", "userId", "value"] {
+                if let Ok(text) = row.get_str(field) {
+                    let text = text.replace("user-0", "user-new");
+                    row.insert(field, text);
+                }
+            }
+            world.collection(name).insert_one(row).await.expect("inserts");
+            written += 1;
+        }
+    }
+    assert_eq!(
+        written, 6,
+        "three granularities, of the ledger and of the rollups"
+    );
+
+    let mut more: Vec<_> = (users..users + 50).map(by).collect();
+    let mut theirs = by(0);
+    theirs.insert("userId", "user-new");
+    more.push(theirs);
+    events.insert_many(more).await.expect("inserts");
+    world.wait_read(&mut worker, users as u64 + 51).await;
+
+    let new = doc! {"$or": [{"userId": "user-new"}, {"set": "user", "value": "user-new"}]};
+    for (what, sums) in world.sums(new).await {
+        assert_eq!(
+            (sums["rows"], sums["requests"], sums["totalTokens"]),
+            (1, 2, 30),
+            "{what}"
+        );
+    }
+    let sums = world.sums(doc! {}).await;
+    for what in [
+        "ledger daily",
+        "ledger weekly",
+        "ledger monthly",
+        "user daily",
+        "user monthly",
+    ] {
+        let expected = users as i128 + 51;
+        assert_eq!(
+            (sums[what]["rows"], sums[what]["requests"]),
+            (expected, expected + 1),
+            "{what}, with the request of the other hand"
+        );
+    }
+    assert_eq!(sums["organization daily"]["requests"], users as i128 + 51);
+}
