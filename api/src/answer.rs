@@ -1,6 +1,5 @@
 //! From a request to a response: the one way that every route goes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -14,17 +13,16 @@ use futures_util::stream::BoxStream;
 use rollup::period::Calendar;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::access::Caller;
-use crate::ask::Ask;
+use crate::ask::{Ask, Moment};
 use crate::cache::{CacheKey, Weighed};
 use crate::parameter::Parameters;
 use crate::problem::{Kind, Problem};
 use crate::question::{Days, filters};
 use crate::range::Preset;
-use crate::reader::{Freshness, Gap, Reader, Snapshot};
+use crate::reader::{Freshness, Gap, Reader};
 use crate::route::{Common, Line, Route, Sheet};
 use crate::router::App;
 
@@ -228,23 +226,22 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let route = Q::parse(&parameters, &mut common)?;
     let freshness = app.gate.freshness().await?;
     let fresh = Fresh::new(&freshness, now);
-    let ask = async || {
-        Ok::<_, Problem>(Ask {
-            snapshot: app.gate.snapshot().await?,
-            freshness: Arc::clone(&freshness),
-            scope: common.scope(),
-            today,
-            zone: app.settings.calendar.zone_name(),
-            granularities: Arc::clone(&app.granularities),
-            row_limit: app.settings.limits.rows,
-            parts: Arc::clone(&app.parts),
-            marks: Mutex::new(HashMap::new()),
-        })
+    let open = app.gate.opener();
+    let ask = |moment| Ask {
+        moment,
+        freshness: Arc::clone(&freshness),
+        scope: common.scope(),
+        today,
+        zone: app.settings.calendar.zone_name(),
+        granularities: Arc::clone(&app.granularities),
+        row_limit: app.settings.limits.rows,
+        remembered: Arc::clone(&app.remembered),
     };
     let mut response = match format {
         Format::Csv => {
             let _permit = app.permit().await?;
-            csv(route.sheet(&common, ask().await?).await?).await?
+            let moment = Moment::now(open).await?;
+            csv(route.sheet(&common, ask(moment)).await?).await?
         }
         Format::Json => {
             let gaps = gaps(&freshness, &common.days, &app.settings.calendar);
@@ -252,10 +249,16 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
             let key = CacheKey::of(&(Q::PATH, &grant, &parameters, today, freshness.mark, &gaps));
             let made = app.answers.get_or_make(key, async {
                 let _permit = app.permit().await?;
-                let ask = ask().await?;
-                let answer = route.answer(&common, &ask).await?;
-                let rendered = render(&common, ask.zone, &answer, gaps)?;
-                ask.snapshot.finish().await?;
+                let mut asked = ask(Moment::at(freshness.mark, open));
+                let mut answer = route.answer(&common, &asked).await;
+                if answer.is_err()
+                    && let Some(newer) = asked.moment.newer()
+                {
+                    asked = ask(newer);
+                    answer = route.answer(&common, &asked).await;
+                }
+                let rendered = render(&common, asked.zone, &answer?, gaps)?;
+                asked.finish().await?;
                 Ok::<_, Problem>(rendered)
             });
             json(&*made.await?, &fresh, headers)?

@@ -1,78 +1,37 @@
-//! Asking one snapshot: from a question about days to sums per group.
+//! Asking one state of the ledger: from a question about days to sums per group.
 //!
-//! A range is split at today. The days before rarely change, so their sums are remembered under the mark
-//! of their rows; an event that arrives late changes the mark, and with it the answer.
+//! Rows are remembered under the mark of their period: an event that arrives late changes the mark, and with it
+//! the answer.
 
-use std::collections::HashMap;
+mod moment;
+mod part;
+mod slices;
+
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 
 use chrono::NaiveDate;
 use futures_util::{Stream, TryStreamExt};
 use rollup::counters::{Counter, Sums};
+use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
-use tokio::sync::{Mutex, OnceCell};
+use sha2::{Digest, Sha256};
 
-use crate::bucket::cover;
+pub(crate) use self::moment::{Moment, Opener};
+use self::part::group_bytes;
+pub(crate) use self::part::{Part, Remembered};
+use crate::bucket::{cover, quickest};
 use crate::by::rows_for;
-use crate::cache::{Cache, CacheKey, Weighed};
+use crate::cache::CacheKey;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
-use crate::ranking::{Page, Position, Ranked, Ranking, Sort};
+use crate::ranking::{Page, Position, Ranking, Sort, Standing};
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
+    Booked, Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
 };
-
-/// Remembered sums, by what was asked and the mark of the rows.
-pub(crate) type Parts = Cache<Part>;
-
-/// What is remembered of a range.
-pub(crate) enum Part {
-    /// Every group of a part of it.
-    Groups(Vec<Group>),
-    /// Every group with usage of the whole of it, ranked.
-    Ranked(Vec<Ranked>),
-    /// More groups than are kept in memory.
-    TooLarge,
-}
-
-impl Part {
-    /// The groups, as far as they are held.
-    pub(crate) fn groups(&self) -> &[Group] {
-        match self {
-            Part::Groups(groups) => groups,
-            Part::Ranked(_) | Part::TooLarge => &[],
-        }
-    }
-
-    /// The ranked groups, as far as they are held.
-    pub(crate) fn ranked(&self) -> &[Ranked] {
-        match self {
-            Part::Ranked(ranked) => ranked,
-            Part::Groups(_) | Part::TooLarge => &[],
-        }
-    }
-}
-
-impl Weighed for Part {
-    fn weight(&self) -> usize {
-        let groups: usize = self.groups().iter().map(group_bytes).sum();
-        let ranked = self.ranked().iter();
-        let ranked: usize = ranked
-            .map(|ranked| size_of::<Ranked>() + key_bytes(&ranked.position.key))
-            .sum();
-        groups + ranked
-    }
-}
-
-fn group_bytes(group: &Group) -> usize {
-    size_of::<Group>() + key_bytes(&group.key)
-}
-
-fn key_bytes(key: &Key) -> usize {
-    key.iter().map(|part| part.len() + size_of::<Box<str>>()).sum()
-}
+use crate::slice::Names;
 
 /// What is sought in a range.
 #[derive(Debug, Clone)]
@@ -84,6 +43,8 @@ pub(crate) struct Sought<'a> {
     /// Only these groups.
     pub(crate) keys: Option<Vec<Key>>,
     pub(crate) counters: &'a [Counter],
+    /// Whether other questions are about the same few rows.
+    pub(crate) is_worth_remembering: bool,
 }
 
 impl<'a> Sought<'a> {
@@ -95,13 +56,14 @@ impl<'a> Sought<'a> {
             bucket: None,
             keys: None,
             counters: &Counter::ALL,
+            is_worth_remembering: false,
         }
     }
 }
 
-/// One question to one snapshot.
+/// One question to one state of the ledger.
 pub(crate) struct Ask<S> {
-    pub(crate) snapshot: S,
+    pub(crate) moment: Moment<S>,
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
@@ -109,11 +71,32 @@ pub(crate) struct Ask<S> {
     pub(crate) zone: &'static str,
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) row_limit: u64,
-    pub(crate) parts: Arc<Parts>,
-    pub(crate) marks: Mutex<HashMap<Vec<Span>, Arc<OnceCell<Mark>>>>,
+    pub(crate) remembered: Arc<Remembered>,
+}
+
+/// Where sums come from.
+enum Source<'a> {
+    /// What was booked for one organization as a whole.
+    Whole(&'a str),
+    /// The remembered rows of one marginal of one organization.
+    Marginal(&'a str, Set),
+    /// Remembered groups of one organization.
+    Groups(&'a str),
+    /// The store: the rows of several organizations, and rows that are as quickly read as looked up.
+    Store,
 }
 
 impl<S: Snapshot> Ask<S> {
+    /// The snapshot of this state.
+    pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
+        self.moment.snapshot().await
+    }
+
+    /// Ends the reading: only then the answer counts.
+    pub(crate) async fn finish(&self) -> Result<(), ReadError> {
+        self.moment.finish(&self.remembered.parts).await
+    }
+
     /// The sums over a range.
     pub(crate) async fn total(&self, range: Range, filters: &Filters) -> Result<Sums, Problem> {
         let mut total = Sums::default();
@@ -133,25 +116,39 @@ impl<S: Snapshot> Ask<S> {
         sought: &Sought<'_>,
         mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem> + Send,
     ) -> Result<(), Problem> {
-        let bucket = |group: &Group| Some(group.period?.widened(sought.bucket?));
-        let Some(parts) = self.parts(range, sought).await? else {
-            let mut stream = pin!(self.stream(range, sought, None));
-            while let Some(group) = stream.try_next().await? {
-                take(&group.key, bucket(&group), &group.counters.into())?;
+        let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
+        match self.source(sought) {
+            Source::Whole(organization) => {
+                let query = self.query(range, sought);
+                let mut sums = BTreeMap::<_, Sums>::new();
+                for booked in self.booked(organization, &query.cover).await? {
+                    sums.entry(bucket(booked.period))
+                        .or_default()
+                        .add(&booked.counters);
+                }
+                let key: Key = Box::default();
+                return sums
+                    .iter()
+                    .try_for_each(|(bucket, sums)| take(&key, *bucket, sums));
             }
-            return Ok(());
-        };
-        let mut groups = parts.iter().flat_map(|part| part.groups());
-        if sought.bucket.is_some() || parts.len() == 1 {
-            return groups.try_for_each(|group| take(&group.key, bucket(group), &group.counters.into()));
+            Source::Marginal(organization, set) => {
+                if let Some(slices) = self.slices(organization, set, range, sought).await? {
+                    return slices.each(sought, take);
+                }
+            }
+            Source::Groups(organization) => {
+                if let Some(parts) = self.parts(organization, range, sought).await? {
+                    return each_of(&parts, sought, take);
+                }
+            }
+            Source::Store => {}
         }
-        let mut merged: HashMap<&Key, Sums> = HashMap::new();
-        for group in groups {
-            merged.entry(&group.key).or_default().add(&group.counters);
+        let mut stream = pin!(self.stream(range, sought, None).await?);
+        while let Some(group) = stream.try_next().await? {
+            let bucket = group.period.and_then(bucket);
+            take(&group.key, bucket, &group.counters.into())?;
         }
-        merged
-            .into_iter()
-            .try_for_each(|(key, sums)| take(key, None, &sums))
+        Ok(())
     }
 
     /// So many groups after a position, and what the others come to.
@@ -163,8 +160,10 @@ impl<S: Snapshot> Ask<S> {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page, Problem> {
-        if let Some(part) = self.ranked(range, sought, sort).await? {
-            return Ok(Page::of(part.ranked(), after.as_ref(), limit));
+        if let Some(part) = self.ranked(range, sought, sort).await?
+            && let Some(standing) = part.ranked()
+        {
+            return Ok(standing.page(after.as_ref(), limit));
         }
         let mut ranking = Ranking::new(sort, after, limit);
         self.each(range, sought, |key, _, sums| Ok(ranking.take(key, sums)?))
@@ -179,106 +178,123 @@ impl<S: Snapshot> Ask<S> {
         sought: &Sought<'_>,
         sort: Sort,
     ) -> Result<Option<Arc<Part>>, Problem> {
-        let Some(organization) = self.remembered(sought) else {
-            return Ok(None);
+        let (organization, set) = match self.source(sought) {
+            Source::Marginal(organization, set) => (organization, Some(set)),
+            Source::Groups(organization) => (organization, None),
+            Source::Whole(_) | Source::Store => return Ok(None),
         };
-        let mut depends_on = Vec::new();
-        for range in self.split(range) {
-            let query = self.query(range, sought);
-            let mark = self.mark(organization, &query.cover).await?;
-            depends_on.push((query, mark));
-        }
-        let key = CacheKey::of(&(sort, depends_on));
-        let made = self.parts.get_or_make(key, async {
-            if self.parts(range, sought).await?.is_none() {
-                return Ok::<_, Problem>(Part::TooLarge);
+        let query = self.query(range, sought);
+        let mark = self.mark(organization, &query.cover).await?;
+        let key = CacheKey::of(&("ranked", sort, query, mark, self.remembered.directory.edition()));
+        let made = self.remembered.rankings.get_or_make(key, async {
+            if let Some(set) = set {
+                let slices = self.slices(organization, set, range, sought).await?;
+                return Ok::<_, Problem>(match slices {
+                    Some(slices) => Part::Ranked(slices.ranked(sought, sort)?),
+                    None => Part::TooLarge,
+                });
             }
-            let mut ranked = Vec::new();
-            self.each(range, sought, |key, _, sums| {
+            let Some(parts) = self.parts(organization, range, sought).await? else {
+                return Ok(Part::TooLarge);
+            };
+            let (mut keys, mut counters) = (Vec::new(), Vec::new());
+            each_of(&parts, sought, |key, _, sums| {
                 if !sums.is_zero() {
-                    ranked.push(Ranked::new(sort, key.clone(), sums.narrow()?));
+                    keys.push(key.clone());
+                    counters.push(sums.narrow()?);
                 }
                 Ok(())
-            })
-            .await?;
-            ranked.sort_unstable();
-            Ok(Part::Ranked(ranked))
+            })?;
+            let names = Arc::<Names>::default();
+            let groups: Vec<_> = names.numbers(keys).into_iter().zip(counters).collect();
+            Ok(Part::Ranked(Standing::of(sort, names, &groups)))
         });
         let made = Box::pin(made).await?;
-        Ok(matches!(*made, Part::Ranked(_)).then_some(made))
+        Ok(made.ranked().is_some().then_some(made))
+    }
+
+    /// How many of these have requests, what no event named left out. `None`: it is not told apart from the
+    /// other counters.
+    pub(crate) async fn active(&self, range: Range, sought: &Sought<'_>) -> Result<Option<u64>, Problem> {
+        match self.source(sought) {
+            Source::Marginal(organization, set) if sought.filters.is_empty() => {
+                let slices = self.slices(organization, set, range, sought).await?;
+                Ok(slices.and_then(|slices| slices.active()))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The groups straight from the store, over the whole range.
-    pub(crate) fn stream(
+    pub(crate) async fn stream(
         &self,
         range: Range,
         sought: &Sought<'_>,
         order: Option<Order>,
-    ) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
+    ) -> Result<impl Stream<Item = Result<Group, ReadError>> + Send + 'static, ReadError> {
         let query = Query {
             order,
             ..self.query(range, sought)
         };
-        self.snapshot.sums(query)
+        Ok(self.snapshot().await?.sums(query))
     }
 
-    /// The parts of a range, remembered ones among them. `None`: they do not fit in memory, or are as
-    /// quickly read as looked up.
-    pub(crate) async fn parts(
+    /// Where the sums come from. Not worth to be remembered are the rows of one user: they are as quickly
+    /// read.
+    fn source(&self, sought: &Sought<'_>) -> Source<'_> {
+        let Scope::Organizations(organizations) = &self.scope else {
+            return Source::Store;
+        };
+        let [organization] = organizations.as_slice() else {
+            return Source::Store;
+        };
+        if sought.group_by.contains(&Dimension::Organization) {
+            return Source::Store;
+        }
+        let dimensions = sought.filters.keys().chain(sought.group_by).copied();
+        let are_few = sought.filters.contains_key(&Dimension::User) && !sought.is_worth_remembering;
+        match rows_for(dimensions) {
+            Rows::Rollups(Set::Organization) => Source::Whole(organization),
+            Rows::Rollups(Set::User) | Rows::Ledger if are_few => Source::Store,
+            Rows::Rollups(set) => Source::Marginal(organization, set),
+            Rows::Ledger => Source::Groups(organization),
+        }
+    }
+
+    /// The parts of a range, remembered ones among them: the days before today, which rarely change, and those
+    /// from today on. `None`: they do not fit in memory.
+    async fn parts(
         &self,
+        organization: &str,
         range: Range,
         sought: &Sought<'_>,
     ) -> Result<Option<Vec<Arc<Part>>>, Problem> {
-        let Some(organization) = self.remembered(sought) else {
-            return Ok(None);
-        };
+        let (past, current) = range.split(self.today);
         let mut parts = Vec::new();
-        for range in self.split(range) {
+        for range in past.into_iter().chain(current) {
             parts.push(Box::pin(self.part(organization, self.query(range, sought))).await?);
         }
         let fits = parts.iter().all(|part| matches!(**part, Part::Groups(_)));
         Ok(fits.then_some(parts))
     }
 
-    /// The days before today, and those from today on.
-    fn split(&self, range: Range) -> impl Iterator<Item = Range> + use<S> {
-        let (past, current) = range.split(self.today);
-        past.into_iter().chain(current)
-    }
-
-    /// Whose sums these are, where it is worth to remember them: those of one organization that are not read
-    /// as quickly as looked up. One row per period is, and so are rows that a filter names.
-    fn remembered(&self, sought: &Sought<'_>) -> Option<&str> {
-        let Scope::Organizations(organizations) = &self.scope else {
-            return None;
-        };
-        let [organization] = organizations.as_slice() else {
-            return None;
-        };
-        let dimensions = sought.filters.keys().chain(sought.group_by).copied();
-        let is_few = match rows_for(dimensions) {
-            Rows::Rollups(set) => Dimension::of(set).is_none_or(|own| sought.filters.contains_key(&own)),
-            Rows::Ledger => sought.filters.contains_key(&Dimension::User),
-        };
-        (!is_few).then_some(organization)
-    }
-
     async fn part(&self, organization: &str, query: Query) -> Result<Arc<Part>, Problem> {
         let mark = self.mark(organization, &query.cover).await?;
         let key = CacheKey::of(&(&query, mark));
-        let made = self.parts.get_or_make(key, async {
+        let parts = &self.remembered.parts;
+        let made = parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
-            let mut stream = pin!(self.snapshot.sums(query));
+            let mut stream = pin!(self.snapshot().await?.sums(query));
             while let Some(group) = stream.try_next().await? {
                 bytes += group_bytes(&group);
-                if bytes <= self.parts.largest() {
+                if bytes <= parts.largest() {
                     groups.push(group);
                 } else {
                     // Read on all the same: whether there are too many rows shows at the end.
                     groups = Vec::new();
                 }
             }
-            let fits = bytes <= self.parts.largest();
+            let fits = bytes <= parts.largest();
             Ok(if fits {
                 Part::Groups(groups)
             } else {
@@ -288,18 +304,30 @@ impl<S: Snapshot> Ask<S> {
         made.await
     }
 
-    /// The mark of an organization's rows in these periods, read once for all that asks for it.
-    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
-        let cell = Arc::clone(self.marks.lock().await.entry(cover.to_vec()).or_default());
-        cell.get_or_try_init(|| self.snapshot.mark(organization, cover))
+    /// What was booked for an organization in these periods.
+    async fn booked(&self, organization: &str, cover: &[Span]) -> Result<Vec<Booked>, ReadError> {
+        self.moment
+            .booked(organization, cover, &self.remembered.parts)
             .await
-            .copied()
+    }
+
+    /// The mark of an organization's rows in these periods.
+    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
+        let mut digest = Sha256::new();
+        for booked in self.booked(organization, cover).await? {
+            digest.update(booked.mark.0);
+        }
+        Ok(Mark(digest.finalize().into()))
     }
 
     fn query(&self, range: Range, sought: &Sought<'_>) -> Query {
         let dimensions = sought.filters.keys().chain(sought.group_by).copied();
+        let rows = rows_for(dimensions);
+        // One user has few rows in a period of any length.
+        let of_users = rows == Rows::Ledger && sought.filters.contains_key(&Dimension::User);
+        let cover = if of_users { quickest } else { cover };
         Query {
-            rows: rows_for(dimensions),
+            rows,
             scope: self.scope.clone(),
             cover: cover(range, &self.granularities, sought.bucket),
             filters: sought.filters.clone(),
@@ -311,4 +339,24 @@ impl<S: Snapshot> Ask<S> {
             row_limit: self.row_limit,
         }
     }
+}
+
+/// Hands over every group of the parts of a range: once, or where sums are per bucket in pieces that add up.
+fn each_of(
+    parts: &[Arc<Part>],
+    sought: &Sought<'_>,
+    mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let bucket = |group: &Group| Some(group.period?.widened(sought.bucket?));
+    let mut groups = parts.iter().flat_map(|part| part.groups());
+    if sought.bucket.is_some() || parts.len() == 1 {
+        return groups.try_for_each(|group| take(&group.key, bucket(group), &group.counters.into()));
+    }
+    let mut merged: HashMap<&Key, Sums> = HashMap::new();
+    for group in groups {
+        merged.entry(&group.key).or_default().add(&group.counters);
+    }
+    merged
+        .into_iter()
+        .try_for_each(|(key, sums)| take(key, None, &sums))
 }

@@ -9,6 +9,9 @@ use crate::reader::Span;
 /// The most buckets of one answer.
 pub(crate) const MAX_BUCKETS: usize = 1_100;
 
+/// What it costs to ask for a span at all, in rows of one.
+const SPAN_COST: usize = 20;
+
 /// A period, cut to the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bucket {
@@ -79,6 +82,26 @@ pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granula
         at = end;
     }
     spans
+}
+
+/// The stored periods that cover a range exactly and are read in the least time where a period has few rows:
+/// fewer spans may be worth more rows.
+pub(crate) fn quickest(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
+    let fewest = cover(range, stored, bucket);
+    let days = [range.from, range.to].map(|day| Period::holding(Granularity::Daily, day));
+    let days = vec![Span {
+        first: days[0],
+        last: days[1],
+    }];
+    let cost = |spans: &[Span]| -> usize {
+        let periods = spans.iter().map(|span| span.periods().count());
+        periods.sum::<usize>() + spans.len() * SPAN_COST
+    };
+    if cost(&days) <= cost(&fewest) {
+        days
+    } else {
+        fewest
+    }
 }
 
 /// Where a period lies, in days from the begin of a range: its first day, and the day after its last.

@@ -26,7 +26,7 @@ pub(crate) trait Weighed {
 }
 
 /// Stands for everything that a value depends on, however long that is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey([u8; 32]);
 
 impl CacheKey {
@@ -72,6 +72,11 @@ impl<V: Weighed> Cache<V> {
         }
     }
 
+    /// The most bytes that all values together may take.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The most bytes that one value may take. A larger one is answered, but not kept.
     pub(crate) fn largest(&self) -> usize {
         self.capacity / LARGEST_SHARE
@@ -104,6 +109,25 @@ impl<V: Weighed> Cache<V> {
             Err(_) => self.remove(key, |slot| !slot.cell.initialized()),
         }
         result
+    }
+
+    /// What is remembered under a key.
+    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<V>> {
+        let slot = self.slots.get(&key)?;
+        let now = self.tick.fetch_add(1, Ordering::Relaxed);
+        slot.used.store(now, Ordering::Relaxed);
+        slot.cell.get().cloned()
+    }
+
+    /// Remembers a value that was made elsewhere. One that is there already stays.
+    pub(crate) fn put(&self, key: CacheKey, value: V) {
+        let slot = self.slot(key);
+        let now = self.tick.fetch_add(1, Ordering::Relaxed);
+        slot.used.store(now, Ordering::Relaxed);
+        let weight = value.weight();
+        if slot.cell.set(Arc::new(value)).is_ok() {
+            self.charge(key, &slot, weight);
+        }
     }
 
     fn slot(&self, key: CacheKey) -> Arc<Slot<V>> {

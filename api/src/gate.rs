@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
+use crate::ask::Opener;
 use crate::reader::{Freshness, ReadError, Reader};
 
 /// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it
@@ -30,8 +31,13 @@ impl<R: Reader> Gate<R> {
         }
     }
 
-    pub(crate) async fn snapshot(&self) -> Result<R::Snapshot, ReadError> {
-        self.reader.snapshot().await
+    /// Opens snapshots when they are needed.
+    pub(crate) fn opener(&self) -> Opener<R::Snapshot> {
+        let reader = self.reader.clone();
+        Arc::new(move || {
+            let reader = reader.clone();
+            Box::pin(async move { reader.snapshot().await })
+        })
     }
 
     pub(crate) async fn freshness(&self) -> Result<Arc<Freshness>, ReadError> {

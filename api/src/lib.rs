@@ -12,6 +12,7 @@ pub mod admin;
 pub mod clock;
 pub mod reader;
 pub mod settings;
+mod slice;
 
 mod access;
 mod answer;

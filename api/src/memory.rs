@@ -13,7 +13,8 @@ use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Lane, Mark, Query, ReadError, Reader, Rows, Scope, Snapshot, Span,
+    Booked, Dimension, Freshness, Group, Key, Lane, Mark, Query, ReadError, Reader, Rows, Scope, Snapshot,
+    Span,
 };
 
 /// A ledger in memory.
@@ -29,6 +30,14 @@ struct State {
     late_failure: Option<LateFailure>,
     readings: u64,
     queries: Arc<Mutex<Vec<Query>>>,
+    /// The spans of which it was asked what was booked.
+    reads: Arc<Mutex<Vec<Span>>>,
+    /// How many snapshots were opened.
+    snapshots: u64,
+    /// What is booked right before the next one.
+    pending: Vec<Used>,
+    /// The last commit that touched a period of an organization.
+    touched: BTreeMap<(String, Period), u64>,
 }
 
 /// What goes wrong after a while.
@@ -53,6 +62,9 @@ pub(crate) struct Frozen {
     failure: Option<ReadError>,
     late_failure: Option<LateFailure>,
     queries: Arc<Mutex<Vec<Query>>>,
+    reads: Arc<Mutex<Vec<Span>>>,
+    touched: BTreeMap<(String, Period), u64>,
+    mark: Mark,
 }
 
 /// A finished request.
@@ -129,8 +141,12 @@ impl Memory {
     /// Books usage in one commit.
     pub(crate) fn book(&self, usage: impl IntoIterator<Item = Used>) {
         let granularities = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+        let mut touched = BTreeSet::new();
         let mut fold = Fold::new(Grouping::new(Calendar::UTC, &granularities).expect("with days"));
         for used in usage {
+            let period = |granularity| Calendar::UTC.period_of(granularity, used.at);
+            let organization = &used.dimensions.organization;
+            touched.extend(granularities.map(|granularity| (organization.to_string(), period(granularity))));
             let event = Event {
                 identity: Identity::Document,
                 completed_at_ms: used.at.timestamp_millis(),
@@ -142,6 +158,10 @@ impl Memory {
         self.state(|state| {
             fold.close_into(Arc::make_mut(&mut state.rows));
             state.commits += 1;
+            let commit = state.commits;
+            state
+                .touched
+                .extend(touched.into_iter().map(|place| (place, commit)));
         });
     }
 
@@ -159,15 +179,37 @@ impl Memory {
         self.state(|state| state.late_failure = Some(failure));
     }
 
+    /// Books usage when somebody has read the freshness and not yet opened a snapshot.
+    pub(crate) fn book_before_next_snapshot(&self, usage: impl IntoIterator<Item = Used>) {
+        self.state(|state| state.pending = usage.into_iter().collect());
+    }
+
+    /// How many snapshots were opened.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.state(|state| state.snapshots)
+    }
+
     /// How often anything was read.
     pub(crate) fn readings(&self) -> u64 {
         self.state(|state| state.readings)
+    }
+
+    /// Of which spans it was asked since the last time what was booked.
+    pub(crate) fn take_reads(&self) -> Vec<Span> {
+        let reads = self.state(|state| Arc::clone(&state.reads));
+        std::mem::take(&mut reads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was asked since the last time.
     pub(crate) fn take_queries(&self) -> Vec<Query> {
         let queries = self.state(|state| Arc::clone(&state.queries));
         std::mem::take(&mut queries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn mark(&self) -> Mark {
+        Mark(Sha256::digest(self.commits.to_be_bytes()).into())
     }
 }
 
@@ -182,18 +224,28 @@ impl Reader for Memory {
                 Some(error @ ReadError::Unavailable(_)) => Err(error.clone()),
                 _ => Ok(Freshness {
                     lanes: state.lanes.clone(),
-                    mark: Mark(Sha256::digest(state.commits.to_be_bytes()).into()),
+                    mark: state.mark(),
                 }),
             }
         })
     }
 
     async fn snapshot(&self) -> Result<Frozen, ReadError> {
+        let pending = self.state(|state| {
+            state.snapshots += 1;
+            std::mem::take(&mut state.pending)
+        });
+        if !pending.is_empty() {
+            self.book(pending);
+        }
         Ok(self.state(|state| Frozen {
             rows: Arc::clone(&state.rows),
             failure: state.failure.clone(),
             late_failure: state.late_failure,
             queries: Arc::clone(&state.queries),
+            reads: Arc::clone(&state.reads),
+            touched: state.touched.clone(),
+            mark: state.mark(),
         }))
     }
 }
@@ -342,20 +394,32 @@ impl Snapshot for Frozen {
         futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))
     }
 
-    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
+    async fn mark(&self) -> Result<Mark, ReadError> {
+        self.failure.clone().map_or(Ok(self.mark), Err)
+    }
+
+    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let mut digest = Sha256::new();
+        let mut found = Vec::new();
         for (owner, period, _, sums) in self.rows(Rows::Rollups(Set::Organization)) {
-            let covered = cover
-                .iter()
-                .any(|span| span.first <= period && period <= span.last);
-            if owner == organization && covered {
-                digest.update(format!("{period} {sums:?}"));
+            if owner != organization || period < span.first || span.last < period {
+                continue;
             }
+            let counters = sums.narrow().map_err(|error| ReadError::Overflow(error.0))?;
+            let commit = self.touched.get(&(owner.to_owned(), period));
+            found.push(Booked {
+                period,
+                counters,
+                mark: Mark(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),
+            });
         }
-        Ok(Mark(digest.finalize().into()))
+        self.reads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(span);
+        Ok(found)
     }
 
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {

@@ -5,11 +5,14 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 
 use crate::reader::Key;
+use crate::slice::{Names, Slice};
 
 /// What groups are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -133,24 +136,105 @@ pub(crate) struct Page {
     pub(crate) totals: Sums,
 }
 
-impl Page {
-    /// The page of at most `limit` groups after a position, of all groups in order.
-    pub(crate) fn of(all: &[Ranked], after: Option<&Position>, limit: usize) -> Self {
-        let start = after.map_or(0, |after| all.partition_point(|ranked| ranked.position <= *after));
-        let end = all.len().min(start + limit);
-        let sum = |groups: &[Ranked]| {
-            let mut sums = Sums::default();
-            groups.iter().for_each(|ranked| sums.add(&ranked.counters));
-            sums
+/// All groups with usage in their order, in as few bytes as they need.
+pub(crate) struct Standing {
+    sort: Sort,
+    names: Arc<Names>,
+    /// Whether nobody else holds the names.
+    has_own_names: bool,
+    rows: Slice,
+    totals: Sums,
+}
+
+impl Standing {
+    /// Ranks groups, each under its number.
+    pub(crate) fn of(sort: Sort, names: Arc<Names>, groups: &[(u32, Counters)]) -> Self {
+        let known = names.known();
+        let place = |at: usize| {
+            let (number, counters) = &groups[at];
+            (
+                counters[sort.counter()],
+                counters[Counter::TotalTokens],
+                *number,
+                at,
+            )
         };
-        let rest = sum(&all[end..]);
-        let mut totals = sum(&all[..end]);
-        totals.merge(&rest);
+        let mut places: Vec<_> = (0..groups.len()).map(place).collect();
+        places.sort_unstable_by(|one, other| {
+            let place = |of: &(i64, i64, u32, usize)| (of.0, of.1, known.key(of.2));
+            order(place(one), place(other))
+        });
+        drop(known);
+        let mut totals = Sums::default();
+        groups.iter().for_each(|(_, counters)| totals.add(counters));
+        let column = |counter| places.iter().map(|place| groups[place.3].1[counter]).collect();
         Self {
-            rows: all[start..end].to_vec(),
-            other: (end < all.len()).then_some(((all.len() - end) as u64, rest)),
+            sort,
+            rows: Slice::of(
+                places.iter().map(|place| place.2).collect(),
+                Counter::ALL.map(column),
+            ),
+            has_own_names: Arc::strong_count(&names) == 1,
+            names,
             totals,
         }
+    }
+
+    /// How many groups there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = if self.has_own_names { self.names.bytes() } else { 0 };
+        self.rows.bytes() + names
+    }
+
+    /// A group by its place.
+    pub(crate) fn group(&self, at: usize) -> Ranked {
+        let key = self.names.known().key(self.rows.number(at)).clone();
+        Ranked::new(self.sort, key, self.rows.counters(at))
+    }
+
+    /// The page of at most `limit` groups after a position.
+    pub(crate) fn page(&self, after: Option<&Position>, limit: usize) -> Page {
+        let start = after.map_or(0, |after| self.place_after(after));
+        let end = self.len().min(start + limit);
+        let sum = |places: Range<usize>| {
+            let mut sums = Sums::default();
+            places.for_each(|at| sums.add(&self.rows.counters(at)));
+            sums
+        };
+        // The shorter side is summed, and the other one is what it leaves.
+        let rest = if end > self.len() / 2 {
+            sum(end..self.len())
+        } else {
+            self.totals.without(&sum(0..end))
+        };
+        Page {
+            rows: (start..end).map(|at| self.group(at)).collect(),
+            other: (end < self.len()).then_some(((self.len() - end) as u64, rest)),
+            totals: self.totals,
+        }
+    }
+
+    /// The place of the first group after a position.
+    fn place_after(&self, after: &Position) -> usize {
+        let known = self.names.known();
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let metric = self.rows.counter(middle, self.sort.counter());
+            let tokens = self.rows.counter(middle, Counter::TotalTokens);
+            let place = (metric, tokens, known.key(self.rows.number(middle)));
+            if order(place, after.borrowed()).is_le() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 }
 
@@ -204,12 +288,9 @@ impl Ranking {
     /// The page.
     pub(crate) fn finish(self) -> Page {
         let rows = self.page.into_sorted_vec();
-        let mut rest = self.following;
-        for row in &rows {
-            for counter in Counter::ALL {
-                rest[counter] -= i128::from(row.counters[counter]);
-            }
-        }
+        let mut shown = Sums::default();
+        rows.iter().for_each(|row| shown.add(&row.counters));
+        let rest = self.following.without(&shown);
         let left = self.following_count - rows.len() as u64;
         Page {
             rows,
@@ -271,6 +352,11 @@ mod tests {
                 .map(|(name, (cost, tokens))| Ranked::new(sort, key(name), sums(*cost, *tokens).narrow().expect("fits")))
                 .collect();
             expected.sort();
+            let names = Arc::<Names>::default();
+            let numbers = names.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
+            let numbered: Vec<_> = numbers.into_iter().zip(expected.iter().rev().map(|ranked| ranked.counters)).collect();
+            let standing = Standing::of(sort, names, &numbered);
+            prop_assert_eq!((0..standing.len()).map(|at| standing.group(at)).collect::<Vec<_>>(), expected.clone());
             let mut seen: Vec<Ranked> = Vec::new();
             let mut after = None;
             loop {
@@ -279,7 +365,7 @@ mod tests {
                     ranking.take(&key(name), &sums(*cost, *tokens)).expect("fits");
                 }
                 let page = ranking.finish();
-                prop_assert_eq!(&page, &Page::of(&expected, after.as_ref(), limit));
+                prop_assert_eq!(&page, &standing.page(after.as_ref(), limit));
                 let whole = page.totals;
                 seen.extend(page.rows);
                 // Lesson C9: what is on this page, before it and after it is the whole, on every page.

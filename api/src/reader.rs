@@ -1,14 +1,15 @@
 //! The port through which stored rows are read.
 //!
-//! One answer reads one [`Snapshot`]: everything it asks is answered from the same instant of the store, so
-//! that parents equal the sum of their children while writers run. Sums are made where the rows are, and
-//! arrive as a stream of groups, so that memory stays bounded however many users there are.
+//! One answer is about one [`Snapshot`], or about what is remembered of one: everything it asks is answered from the same instant of the store, so
+//! that parents equal the sum of their children while writers run. Groups arrive as a stream, so that memory
+//! stays bounded however many users there are.
 //!
 //! The [`Freshness`] of an answer is read before its snapshot is opened. So the rows may be newer than what
 //! is said of them, and never older.
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -40,13 +41,16 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;
 
-    /// A mark of everything that was ever booked for an organization in these periods: two snapshots with
-    /// equal marks hold equal rows there.
-    fn mark(
+    /// The mark of the whole ledger as this snapshot holds it, to be compared with [`Freshness::mark`].
+    fn mark(&self) -> impl Future<Output = Result<Mark, ReadError>> + Send;
+
+    /// What was booked for an organization in each of these periods, in any order. A period without rows has
+    /// no item.
+    fn booked(
         &self,
         organization: &str,
-        cover: &[Span],
-    ) -> impl Future<Output = Result<Mark, ReadError>> + Send;
+        span: Span,
+    ) -> impl Future<Output = Result<Vec<Booked>, ReadError>> + Send;
 
     /// The oldest and the newest day with rows.
     fn bounds(
@@ -87,8 +91,30 @@ pub struct Gap {
 }
 
 /// Stands for a state of rows: equal marks, equal rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Mark(pub [u8; 32]);
+
+impl Debug for Mark {
+    /// In hexadecimal digits, written at once: keys of what is remembered are made of marks.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self
+            .0
+            .map(|byte| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+        f.write_str(str::from_utf8(digits.as_flattened()).unwrap_or_default())
+    }
+}
+
+/// Everything that was ever booked for an organization in one period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booked {
+    /// The period.
+    pub period: Period,
+    /// The sums.
+    pub counters: Counters,
+    /// A mark of all rows of the organization in this period, of whatever marginal: two snapshots with equal
+    /// marks hold equal rows there.
+    pub mark: Mark,
+}
 
 /// Which rows are summed, and how they are grouped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -52,7 +52,7 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send {
         async move {
             let answer = self.answer(common, &ask).await?;
-            ask.snapshot.finish().await?;
+            ask.finish().await?;
             Ok(answer)
         }
     }

@@ -17,7 +17,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::access::{Caller, Verifier};
 use crate::answer::{Rendered, answer};
-use crate::ask::Parts;
+use crate::ask::Remembered;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::gate::Gate;
@@ -30,6 +30,7 @@ use crate::reader::Reader;
 use crate::route::Route;
 use crate::routes::{breakdown, meta, series, summary, table};
 use crate::settings::Settings;
+use crate::slice::Directory;
 use crate::totals::Currency;
 
 /// Questions that are worked on at the same time; the others wait. Fewer than a store's connections, which
@@ -62,7 +63,7 @@ pub(crate) struct App<R: Reader> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Gate<R>,
     pub(crate) answers: Cache<Rendered>,
-    pub(crate) parts: Arc<Parts>,
+    pub(crate) remembered: Arc<Remembered>,
     verifier: Verifier,
     rate: RateLimit,
     metrics: Metrics,
@@ -87,8 +88,12 @@ impl<R: Reader> App<R> {
             granularities: settings.granularities.clone().into(),
             clock,
             gate: Gate::new(reader),
-            answers: Cache::new(bytes / 4, metrics.answers.clone()),
-            parts: Arc::new(Cache::new(bytes / 4 * 3, metrics.parts.clone())),
+            answers: Cache::new(bytes / 8, metrics.answers.clone()),
+            remembered: Arc::new(Remembered {
+                parts: Cache::new(bytes / 2, metrics.parts.clone()),
+                rankings: Cache::new(bytes / 8, metrics.parts.clone()),
+                directory: Directory::new(bytes / 4),
+            }),
             verifier: Verifier::new(&settings.access)?,
             rate: RateLimit::new(&settings.limits),
             metrics,

@@ -7,6 +7,7 @@ mod contract;
 mod lessons;
 mod paging;
 mod ports;
+mod slices;
 mod teams;
 mod windows;
 

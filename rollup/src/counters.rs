@@ -106,6 +106,15 @@ impl Sums {
         }
     }
 
+    /// What other sums leave of these.
+    #[must_use]
+    pub fn without(mut self, other: &Sums) -> Self {
+        for (sum, value) in self.0.iter_mut().zip(other.0) {
+            *sum -= value;
+        }
+        self
+    }
+
     /// The sums as 64-bit counters.
     ///
     /// # Errors

@@ -1,31 +1,32 @@
-//! The rows as the reader asks for them: every answer from one snapshot, summed where the rows are.
+//! The rows as the reader asks for them: every answer from one snapshot.
 //!
 //! A snapshot is a transaction that only reads, so its reads take turns. It is committed with majority
 //! before its answer is given: what was read is then known to last. Sums of 64-bit counters that outgrow 64
 //! bits come back as floating point: they are refused, never shown.
 
 mod pipeline;
+mod reading;
+mod row;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::reader::{
-    Freshness, Gap, Group, Key, Lane, Mark, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
+    Booked, Freshness, Gap, Group, Lane, Mark, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
 };
 use chrono::{DateTime as Instant, NaiveDate, Utc};
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use futures_util::{Stream, TryStreamExt};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::{
     Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
 };
 use mongodb::options::{ReadConcern, WriteConcern};
-use mongodb::{ClientSession, Collection, SessionCursor};
-use rollup::counters::Counters;
+use mongodb::{ClientSession, Collection};
 use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 
 use super::{FENCES, LEDGER, META, ROLLUPS, Store};
 
@@ -63,10 +64,7 @@ impl api::reader::Reader for Store {
             .find_one(doc! {"_id": "ledger"})
             .max_time(READ_TIME)
             .await;
-        let meta = meta
-            .map_err(|error| failed(&error))?
-            .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))?;
-        Ok(freshness(&meta, &fences))
+        Ok(freshness(&described(meta)?, &fences))
     }
 
     #[expect(
@@ -93,61 +91,9 @@ impl api::reader::Reader for Store {
     }
 }
 
-impl Snapshot {
-    async fn open(self, query: Query) -> Result<Reading, ReadError> {
-        let collection = match query.rows {
-            Rows::Ledger => self.store.rows(LEDGER),
-            Rows::Rollups(_) => self.store.rows(ROLLUPS),
-        };
-        let mut session = self.session.lock_owned().await;
-        let cursor = collection
-            .aggregate(pipeline::of(&query))
-            .allow_disk_use(true)
-            .batch_size(BATCH)
-            .max_time(READ_TIME)
-            .session(&mut *session)
-            .with_type::<RawDocumentBuf>()
-            .await
-            .map_err(|error| failed(&error))?;
-        Ok(Reading {
-            session,
-            cursor,
-            query,
-            rows: 0,
-        })
-    }
-}
-
 impl Store {
     fn rows(&self, name: &str) -> Collection<RawDocumentBuf> {
         self.database.collection(name)
-    }
-}
-
-/// An aggregation that is being read. It has the snapshot to itself.
-struct Reading {
-    session: OwnedMutexGuard<ClientSession>,
-    cursor: SessionCursor<RawDocumentBuf>,
-    query: Query,
-    rows: u64,
-}
-
-impl Reading {
-    async fn next(mut self) -> Result<Option<(Group, Self)>, ReadError> {
-        if self
-            .cursor
-            .advance(&mut self.session)
-            .await
-            .map_err(|error| failed(&error))?
-        {
-            let (group, rows) = group(self.cursor.current(), &self.query)?;
-            self.rows += rows;
-            return Ok(Some((group, self)));
-        }
-        if self.rows > self.query.row_limit {
-            return Err(ReadError::TooManyRows(self.query.row_limit));
-        }
-        Ok(None)
     }
 }
 
@@ -158,15 +104,37 @@ impl Port for Snapshot {
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
-        stream::once(self.clone().open(query))
-            .map_ok(|reading| stream::try_unfold(reading, Reading::next))
-            .try_flatten()
-            .boxed()
+        reading::groups(self.clone(), query)
     }
 
-    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
+    async fn mark(&self) -> Result<Mark, ReadError> {
+        let mut session = self.session.lock().await;
+        let fences = self.store.collection(FENCES);
+        let find = fences.find(doc! {}).max_time(READ_TIME).session(&mut *session);
+        let mut cursor = find.await.map_err(|error| failed(&error))?;
+        let fences: Vec<Document> = cursor
+            .stream(&mut session)
+            .try_collect()
+            .await
+            .map_err(|error| failed(&error))?;
+        let meta = self
+            .store
+            .collection(META)
+            .find_one(doc! {"_id": "ledger"})
+            .max_time(READ_TIME)
+            .session(&mut *session)
+            .await;
+        Ok(freshness(&described(meta)?, &fences).mark)
+    }
+
+    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
-        let filter = pipeline::rows_in(Rows::Rollups(Set::Organization), &scope, cover, &Document::new());
+        let filter = pipeline::rows_in(
+            Rows::Rollups(Set::Organization),
+            &scope,
+            &[span],
+            &Document::new(),
+        );
         let mut session = self.session.lock().await;
         let rollups = self.store.rows(ROLLUPS);
         let find = rollups
@@ -175,20 +143,22 @@ impl Port for Snapshot {
             .batch_size(BATCH)
             .session(&mut *session);
         let mut cursor = find.await.map_err(|error| failed(&error))?;
-        let mut rows = Vec::new();
+        let mut found = Vec::new();
         while cursor
             .advance(&mut session)
             .await
             .map_err(|error| failed(&error))?
         {
-            rows.push(cursor.current().to_owned());
+            let row = cursor.current();
+            let group = row::group(row, &[], true)?;
+            let period = group.period.ok_or_else(|| row::malformed("a period"))?;
+            found.push(Booked {
+                period,
+                counters: group.counters,
+                mark: Mark(Sha256::digest(row.as_bytes()).into()),
+            });
         }
-        rows.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
-        let mut digest = Sha256::new();
-        for row in &rows {
-            digest.update(row.as_bytes());
-        }
-        Ok(Mark(digest.finalize().into()))
+        Ok(found)
     }
 
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {
@@ -221,52 +191,9 @@ impl Snapshot {
     }
 }
 
-/// Reads one group, and how many rows it is made of.
-fn group(found: &RawDocument, query: &Query) -> Result<(Group, u64), ReadError> {
-    let malformed = |what: &str| ReadError::Malformed(format!("a sum without {what}"));
-    let id = match found.get("_id") {
-        Ok(Some(RawBsonRef::Document(id))) => Some(id),
-        _ => None,
-    };
-    let text = |name: &str| {
-        id.and_then(|id| id.get_str(name).ok())
-            .ok_or_else(|| malformed(name))
-    };
-    let key: Key = (0..query.group_by.len())
-        .map(|at| text(&pipeline::part(at)).map(Into::into))
-        .collect::<Result<_, _>>()?;
-    let period = match query.by_period {
-        true => {
-            let granularity = text(pipeline::GRANULARITY)?
-                .parse()
-                .map_err(|_| malformed("a granularity"))?;
-            let period = Period::parse(granularity, text(pipeline::PERIOD)?);
-            Some(period.ok_or_else(|| malformed("a period"))?)
-        }
-        false => None,
-    };
-    let mut counters = Counters::default();
-    for counter in &query.counters {
-        counters[*counter] = match found.get(counter.name()) {
-            Ok(Some(RawBsonRef::Int64(sum))) => sum,
-            Ok(Some(RawBsonRef::Int32(sum))) => sum.into(),
-            Ok(Some(RawBsonRef::Double(_) | RawBsonRef::Decimal128(_))) => {
-                return Err(ReadError::Overflow(*counter));
-            }
-            _ => return Err(malformed(counter.name())),
-        };
-    }
-    let rows = match found.get(pipeline::ROWS) {
-        Ok(Some(RawBsonRef::Int32(rows))) => u64::try_from(rows).ok(),
-        Ok(Some(RawBsonRef::Int64(rows))) => u64::try_from(rows).ok(),
-        _ => None,
-    };
-    let group = Group {
-        key,
-        period,
-        counters,
-    };
-    Ok((group, rows.ok_or_else(|| malformed("a count of its rows"))?))
+fn described(meta: mongodb::error::Result<Option<Document>>) -> Result<Document, ReadError> {
+    meta.map_err(|error| failed(&error))?
+        .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))
 }
 
 /// What the fences say of the lanes that the source has.

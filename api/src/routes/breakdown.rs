@@ -18,7 +18,7 @@ use crate::cursor::{self, Fingerprint};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
 use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
-use crate::ranking::{Page, Position, Ranked, Sort};
+use crate::ranking::{Page, Position, Ranked, Sort, Standing};
 use crate::reader::{Order, Snapshot};
 use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::{Currency, Totals};
@@ -160,7 +160,7 @@ impl Route for Breakdown {
             }),
             None => None,
         };
-        let mut teams = self.teams(common, ask, &page.rows).await?;
+        let mut teams = self.teams(common, ask, &page.rows, true).await?;
         let row = |ranked: Ranked| {
             let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
             let row = Row {
@@ -193,7 +193,7 @@ impl Route for Breakdown {
         let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
         let columns = key.chain(teams).chain(totals_columns()).collect();
         if self.with_teams {
-            let snapshot = ask.snapshot.clone();
+            let snapshot = ask.snapshot().await?.clone();
             let lines = self.clone().lines_with_teams(common.clone(), ask);
             return Ok(Sheet::read_from(columns, snapshot, lines));
         }
@@ -221,12 +221,12 @@ impl Breakdown {
         common: &Common,
         ask: &Ask<S>,
         page: &[Ranked],
+        again: bool,
     ) -> Result<Option<teams::OfUsers>, Problem> {
         if !self.with_teams {
             return Ok(None);
         }
-        let users = page.iter().map(|ranked| &ranked.position.key);
-        teams::read(common, ask, users).await.map(Some)
+        teams::read(common, ask, page, again).await.map(Some)
     }
 
     /// Every group as a line of CSV.
@@ -239,21 +239,24 @@ impl Breakdown {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
         let sought = Sought::groups(&common.filters, self.by.dimensions());
         if let Some(part) = ask.ranked(range, &sought, sort).await? {
-            ask.snapshot.finish().await?;
-            let lines = (0..part.ranked().len()).map(move |at| line(&part.ranked()[at], None, currency));
-            let lines = stream::iter(lines).boxed();
+            ask.finish().await?;
+            let count = part.ranked().map_or(0, Standing::len);
+            let group = move |at| part.ranked().map(|standing| standing.group(at));
+            let lines = (0..count).filter_map(group);
+            let lines = stream::iter(lines.map(move |ranked| line(&ranked, None, currency))).boxed();
             return Ok(Sheet { columns, lines });
         }
         // Not held in memory: the store ranks them, and they pass through.
         let lines = ask
             .stream(range, &sought, Some(Order(sort.counter())))
+            .await?
             .map_err(Problem::from)
             .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
             .and_then(move |group| {
                 let ranked = Ranked::new(sort, group.key, group.counters);
                 std::future::ready(line(&ranked, None, currency))
             });
-        Ok(Sheet::read_from(columns, ask.snapshot, lines))
+        Ok(Sheet::read_from(columns, ask.snapshot().await?.clone(), lines))
     }
 
     /// Every group as a line of CSV with its teams, page by page from one snapshot: a snapshot cannot be
@@ -272,7 +275,7 @@ impl Breakdown {
                     return Ok::<_, Problem>(None);
                 };
                 let page = breakdown.page(&common, &ask, after, CSV_PAGE).await?;
-                let mut teams = breakdown.teams(&common, &ask, &page.rows).await?;
+                let mut teams = breakdown.teams(&common, &ask, &page.rows, false).await?;
                 let last = page.rows.last().map(|last| last.position.clone());
                 let next = page.other.and(last).map(Some);
                 let lines = page.rows.into_iter().map(move |ranked| {

@@ -63,7 +63,7 @@ impl Route for Meta {
 
     async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
         let (bounds, sources) = tokio::try_join!(
-            async { ask.snapshot.bounds(&ask.scope).await.map_err(Problem::from) },
+            async { Ok(ask.snapshot().await?.bounds(&ask.scope).await?) },
             sources(common, ask),
         )?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();

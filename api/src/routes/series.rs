@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
-use rollup::counters::{Counter, Sums};
+use rollup::counters::Sums;
 use rollup::period::{Granularity, Period};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -219,9 +219,7 @@ impl Groups {
         let mut items = Vec::with_capacity(self.largest.len() + 1);
         for key in &self.largest {
             let sums = self.sums.get(&(key.clone(), period)).copied().unwrap_or_default();
-            for counter in Counter::ALL {
-                left[counter] -= sums[counter];
-            }
+            left = left.without(&sums);
             items.push(Item::Group(Row {
                 by: self.by,
                 key: key.clone(),

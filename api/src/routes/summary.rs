@@ -1,5 +1,7 @@
 //! `GET /v1/usage/summary` and `GET /v1/usage/me`: totals, and what they were before.
 
+use std::collections::HashMap;
+
 use chrono::NaiveDate;
 use rollup::counters::{Counter, Sums};
 use rollup::event::UNATTRIBUTED;
@@ -12,6 +14,7 @@ use crate::by::{By, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
+use crate::range::Range;
 use crate::reader::{Dimension, Key, Snapshot};
 use crate::route::{Common, Line, Route, Sheet, cost_cell, text_cell, totals_cells, totals_columns};
 use crate::totals::{Money, Totals};
@@ -128,12 +131,12 @@ impl Route for Me {
 async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (totals, previous, active_users, agents) = tokio::try_join!(
-        ask.total(range, &common.filters),
-        ask.total(before, &common.filters),
-        active_users(common, ask),
-        agents(common, ask),
-    )?;
+    let (current, previous) = tokio::try_join!(current(common, ask), previous(common, ask, before))?;
+    let Current {
+        totals,
+        active_users,
+        agents,
+    } = current;
     let totals = common.totals(&totals)?;
     let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
@@ -163,12 +166,76 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
     })
 }
 
+/// What is told about the range itself.
+struct Current {
+    totals: Sums,
+    active_users: u64,
+    agents: Agents,
+}
+
+async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, Problem> {
+    if common.filters.contains_key(&Dimension::User) {
+        return of_users(common, ask, common.days.range).await;
+    }
+    let (totals, active_users, agents) = tokio::try_join!(
+        ask.total(common.days.range, &common.filters),
+        active_users(common, ask),
+        agents(common, ask),
+    )?;
+    Ok(Current {
+        totals,
+        active_users,
+        agents,
+    })
+}
+
+/// Where the range is read from rows of some users, so is the span before.
+async fn previous<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
+    if common.filters.contains_key(&Dimension::User) {
+        return Ok(of_users(common, ask, range).await?.totals);
+    }
+    ask.total(range, &common.filters).await
+}
+
+/// The agents of some users are found in rows that tell all the rest as well: they are read once.
+async fn of_users<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Current, Problem> {
+    let by = [Dimension::User, Dimension::Agent];
+    let sought = Sought::groups(&common.filters, &by);
+    let mut totals = Sums::default();
+    let mut values = by.map(|_| HashMap::<Key, Sums>::new());
+    ask.each(range, &sought, |key, _, sums| {
+        totals.merge(sums);
+        for (values, part) in values.iter_mut().zip(key) {
+            values.entry(Box::new([part.clone()])).or_default().merge(sums);
+        }
+        Ok(())
+    })
+    .await?;
+    let [users, agents] = values;
+    let active = |values: &HashMap<Key, Sums>| {
+        let active = values.iter().filter(|(key, sums)| is_active(key, sums));
+        active.count() as u64
+    };
+    let unattributed: Key = Box::new([UNATTRIBUTED.into()]);
+    Ok(Current {
+        totals,
+        active_users: active(&users),
+        agents: Agents {
+            active: active(&agents),
+            unattributed: agents.get(&unattributed).copied().unwrap_or_default(),
+        },
+    })
+}
+
 /// How many named users had requests.
 async fn active_users<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<u64, Problem> {
     let sought = Sought {
         counters: &[Counter::Requests],
         ..Sought::groups(&common.filters, By::User.dimensions())
     };
+    if let Some(count) = ask.active(common.days.range, &sought).await? {
+        return Ok(count);
+    }
     let mut count = 0;
     ask.each(common.days.range, &sought, |key, _, sums| {
         count += u64::from(is_active(key, sums));

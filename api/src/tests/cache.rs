@@ -50,7 +50,7 @@ async fn what_happens_today_does_not_make_the_past_be_read_again() {
     let answer = world.ask("breakdown", "by=user").await;
     assert_eq!(answer["totals"]["requests"], json!(3));
     let queries = world.memory.take_queries();
-    assert_eq!(queries.len(), 1, "only today is read");
+    assert_eq!(queries.len(), 1, "only the rows of today are read");
     assert_eq!(queries[0].cover.len(), 1);
     assert_eq!(queries[0].cover[0].first.to_string(), "2026-09-28");
 }
@@ -88,7 +88,6 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
     let world = World::at(NOW);
     world.memory.book([by("u1", "2026-09-28")]);
     for (route, query, rows) in [
-        ("series", "", Rows::Rollups(Set::Organization)),
         ("breakdown", "by=agent", Rows::Rollups(Set::Agent)),
         ("breakdown", "by=model&provider=p", Rows::Rollups(Set::Model)),
         ("breakdown", "by=user&userId=u1", Rows::Rollups(Set::User)),
@@ -103,13 +102,17 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
             "{route} {query}"
         );
     }
-    // Whole months are read as months.
-    world.ask("summary", "from=2026-01-01&to=2026-06-30").await;
-    let covers = world.memory.take_queries().into_iter().map(|query| query.cover);
-    assert!(
-        covers
-            .into_iter()
-            .any(|cover| cover.len() == 1 && cover[0].first.to_string() == "2026-01")
+    // What was booked as a whole is read without any of it, and whole months are read as months.
+    world.memory.take_reads();
+    world
+        .ask("series", "from=2026-01-01&to=2026-06-30&granularity=monthly")
+        .await;
+    assert!(world.memory.take_queries().is_empty());
+    let reads = world.memory.take_reads();
+    assert_eq!(reads.len(), 1);
+    assert_eq!(
+        (reads[0].first.to_string(), reads[0].last.to_string()),
+        ("2026-01".into(), "2026-06".into())
     );
 }
 
@@ -125,4 +128,88 @@ async fn who_asks_at_the_same_time_shares_one_reading() {
             .all(|answer| answer["totals"]["requests"] == json!(1))
     );
     assert!(world.memory.readings() <= 20);
+}
+
+/// Another range, another filter and another form of the same rows read only what was not read before.
+#[tokio::test]
+async fn other_questions_about_the_same_periods_share_their_rows() {
+    let world = World::at(NOW);
+    let agent = |agent: &str, day: &str| used(day).with(Dimension::Agent, agent).cost(1);
+    world.memory.book([
+        agent("a", "2026-07-10"),
+        agent("b", "2026-08-10"),
+        agent("a", "2026-09-02"),
+    ]);
+    let months = "from=2026-07-01&to=2026-08-31";
+    world.ask("breakdown", &format!("by=agent&{months}")).await;
+    world.memory.take_queries();
+    world.memory.take_reads();
+    let longer = world
+        .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-02")
+        .await;
+    assert_eq!(longer["totals"]["requests"], json!(3));
+    let queries = world.memory.take_queries();
+    let periods: Vec<_> = queries.iter().flat_map(|query| &query.cover).collect();
+    assert_eq!(periods.len(), 1, "the months are remembered");
+    assert_eq!(periods[0].first.to_string(), "2026-09-02");
+    let reads = world.memory.take_reads();
+    assert!(
+        reads
+            .iter()
+            .all(|span| span.first.to_string().starts_with("2026-09-")),
+        "{reads:?}"
+    );
+
+    // Nothing is left to be read, so that no snapshot is opened either.
+    let snapshots = world.memory.snapshots();
+    for (route, query) in [
+        ("breakdown", "by=agent&sort=requests"),
+        ("series", "granularity=monthly&groupBy=agent"),
+        ("series", "granularity=monthly&agentSlug=a"),
+        ("table", "scope=organization&granularity=monthly"),
+    ] {
+        let answer = world.ask(route, &format!("{query}&{months}")).await;
+        let requests = if query.contains("agentSlug") { 1 } else { 2 };
+        assert_eq!(answer["totals"]["requests"], json!(requests), "{route} {query}");
+    }
+    assert_eq!(world.memory.snapshots(), snapshots);
+}
+
+/// What is remembered of one state of the ledger is never put beside what is read of another.
+#[tokio::test]
+async fn a_ledger_that_moves_on_while_it_is_asked_is_asked_again() {
+    let world = World::at(NOW);
+    let agent = |agent: &str, day: &str| used(day).with(Dimension::Agent, agent);
+    world
+        .memory
+        .book([agent("a", "2026-07-10"), agent("a", "2026-09-28")]);
+    world
+        .ask("breakdown", "by=agent&from=2026-07-01&to=2026-07-31")
+        .await;
+    // July changes after the freshness was read, and before the snapshot is opened for the rest.
+    world
+        .memory
+        .book_before_next_snapshot([agent("b", "2026-07-11"), agent("b", "2026-09-28")]);
+    let answer = world
+        .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-28")
+        .await;
+    assert_eq!(answer["totals"]["requests"], json!(4));
+    let rows = answer["rows"].as_array().expect("rows");
+    assert!(
+        rows.iter().all(|row| row["totals"]["requests"] == json!(2)),
+        "{rows:?}"
+    );
+}
+
+/// What a snapshot read that did not end well is not taken for the state of the ledger.
+#[tokio::test]
+async fn what_may_be_taken_back_is_not_remembered_of_a_state() {
+    let world = World::at(NOW);
+    world.memory.book([used("2026-07-10")]);
+    world.memory.fail_late(crate::memory::LateFailure::AtTheEnd);
+    let (status, _) = world.refused("series", "from=2026-07-01&to=2026-07-31").await;
+    assert_eq!(status, 503);
+    world.memory.take_reads();
+    world.refused("series", "from=2026-07-01&to=2026-07-31").await;
+    assert!(!world.memory.take_reads().is_empty());
 }

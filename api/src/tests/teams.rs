@@ -1,5 +1,7 @@
 //! `include=teams`: under which teams the users of a page have usage.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::World;
@@ -98,8 +100,11 @@ async fn teams_are_read_for_the_users_of_the_page_only() {
         .iter()
         .filter(|query| query.rows == Rows::Ledger)
         .collect();
-    assert_eq!(ledger.len(), 1);
-    assert_eq!(ledger[0].filters[&Dimension::User], ["u00", "u01"]);
+    let users: BTreeSet<_> = ledger
+        .iter()
+        .flat_map(|query| &query.filters[&Dimension::User])
+        .collect();
+    assert_eq!(users, BTreeSet::from([&"u00".to_owned(), &"u01".to_owned()]));
 
     // A page continues the same question, with or without teams.
     let cursor = first["nextCursor"].as_str().expect("a cursor");
@@ -110,6 +115,17 @@ async fn teams_are_read_for_the_users_of_the_page_only() {
         )
         .await;
     assert_eq!(teams(&second), [(json!("u02"), json!(["t02"]), json!(1))]);
+
+    // A user who was on another page is not read again.
+    world.memory.take_queries();
+    let wider = world.ask("breakdown", "by=user&include=teams&limit=4").await;
+    assert_eq!(teams(&wider).len(), 4);
+    let queries = world.memory.take_queries();
+    let users: BTreeSet<_> = queries
+        .iter()
+        .flat_map(|query| query.filters.values().flatten())
+        .collect();
+    assert_eq!(users, BTreeSet::from([&"u03".to_owned()]));
 }
 
 #[tokio::test]

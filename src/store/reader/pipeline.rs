@@ -16,14 +16,92 @@ pub(super) const GRANULARITY: &str = "g";
 pub(super) const PERIOD: &str = "p";
 /// Up to so many rows are fetched by their `_id`; more are scanned.
 const MOST_IDS: usize = 4_000;
+/// Up to so many questions are asked one after the other in place of a longer one.
+const MOST_QUESTIONS: usize = 200;
 
 /// The name of a part of a group's key.
 pub(super) fn part(at: usize) -> String {
     format!("k{at}")
 }
 
+/// How a query is answered.
+#[derive(Debug, PartialEq)]
+pub(super) enum Plan {
+    /// By the rows that these filters find: each is a group.
+    Rows(Vec<Document>),
+    /// By the rows that these filters find: they are few, and become groups when they are summed.
+    Few(Vec<Document>),
+    /// By sums that the server makes.
+    Sums(Vec<Document>),
+}
+
+/// How a query is answered in the least time.
+pub(super) fn plan(query: &Query) -> Plan {
+    if query.order.is_some() {
+        return Plan::Sums(of(query));
+    }
+    if let Some(ids) = ids(query) {
+        return Plan::Few(vec![doc! {"_id": {"$in": ids}}]);
+    }
+    if are_groups(query) {
+        let other = others(query);
+        let spans = query.cover.iter().map(std::slice::from_ref);
+        return Plan::Rows(
+            spans
+                .map(|span| rows_in(query.rows, &query.scope, span, &other))
+                .collect(),
+        );
+    }
+    users(query).map_or_else(|| Plan::Sums(of(query)), Plan::Few)
+}
+
+/// Whether each row of one marginal is a group.
+fn are_groups(query: &Query) -> bool {
+    let (Rows::Rollups(set), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
+        return false;
+    };
+    let one_period = matches!(query.cover.as_slice(), [span] if span.first == span.last);
+    let own = Dimension::of(set).into_iter();
+    let mut own = own.chain((set == Set::Model).then_some(Dimension::Provider));
+    organizations.len() == 1
+        && (query.by_period || one_period)
+        && query.keys.is_none()
+        && own.all(|dimension| query.group_by.contains(&dimension))
+}
+
+/// The rows of the users that a query is about: one question for each of them, which every server answers from an
+/// index. `None`: it is not about a few users.
+fn users(query: &Query) -> Option<Vec<Document>> {
+    let Scope::Organizations(organizations) = &query.scope else {
+        return None;
+    };
+    let users = query.filters.get(&Dimension::User)?;
+    if query.rows != Rows::Ledger || users.len() * organizations.len() * query.cover.len() > MOST_QUESTIONS {
+        return None;
+    }
+    let mut filters = Vec::new();
+    for organization in organizations {
+        let scope = Scope::Organizations(vec![organization.clone()]);
+        for user in users {
+            let mut other = others(query);
+            other.insert(field(query.rows, Dimension::User), user);
+            let spans = query.cover.iter().map(std::slice::from_ref);
+            filters.extend(spans.map(|span| rows_in(query.rows, &scope, span, &other)));
+        }
+    }
+    Some(filters)
+}
+
+/// The fields of a group's key.
+pub(super) fn fields(query: &Query) -> Vec<&'static str> {
+    let dimensions = query.group_by.iter();
+    dimensions
+        .map(|dimension| field(query.rows, *dimension))
+        .collect()
+}
+
 /// The aggregation that answers a query.
-pub(super) fn of(query: &Query) -> Vec<Document> {
+fn of(query: &Query) -> Vec<Document> {
     let limit = i64::try_from(query.row_limit).unwrap_or(i64::MAX - 1) + 1;
     let mut id = Document::new();
     for (at, dimension) in query.group_by.iter().enumerate() {
@@ -99,6 +177,11 @@ fn selected(query: &Query) -> Document {
     if let Some(ids) = ids(query) {
         return doc! {"_id": {"$in": ids}};
     }
+    rows_in(query.rows, &query.scope, &query.cover, &others(query))
+}
+
+/// What rows must be besides being of these owners and periods.
+fn others(query: &Query) -> Document {
     let filters = query.filters.iter();
     let mut other: Document = filters
         .map(|(dimension, values)| (field(query.rows, *dimension).to_owned(), among(values)))
@@ -112,7 +195,7 @@ fn selected(query: &Query) -> Document {
         };
         other.insert("$or", keys.iter().map(named).collect::<Vec<_>>());
     }
-    rows_in(query.rows, &query.scope, &query.cover, &other)
+    other
 }
 
 /// The `_id`s of the rows, where the query names each of them.
@@ -245,6 +328,66 @@ mod tests {
             None,
             "a model without its provider is no whole key"
         );
+    }
+
+    #[test]
+    fn rows_that_are_groups_are_found_span_by_span() {
+        let mut agents = query(Rows::Rollups(Set::Agent));
+        agents.group_by = vec![Dimension::Agent];
+        assert!(
+            matches!(plan(&agents), Plan::Sums(_)),
+            "several days of one group"
+        );
+        agents.by_period = true;
+        let week = Period::parse(Granularity::Weekly, "2026-W03").expect("a week");
+        agents.cover.push(Span {
+            first: week,
+            last: week,
+        });
+        let days = doc! {
+            "organizationId": "acme", "granularity": "daily", "set": "agent",
+            "periodKey": {"$gte": "2026-01-05", "$lte": "2026-01-06"},
+        };
+        let week = doc! {
+            "organizationId": "acme", "granularity": "weekly", "set": "agent", "periodKey": "2026-W03",
+        };
+        assert_eq!(plan(&agents), Plan::Rows(vec![days, week]));
+        agents.scope = Scope::AllExcept(Vec::new());
+        assert!(
+            matches!(plan(&agents), Plan::Sums(_)),
+            "an agent of several organizations"
+        );
+    }
+
+    #[test]
+    fn a_model_is_a_group_only_together_with_its_provider() {
+        let mut models = query(Rows::Rollups(Set::Model));
+        models.by_period = true;
+        models.group_by = vec![Dimension::Model];
+        assert!(matches!(plan(&models), Plan::Sums(_)));
+        models.group_by.push(Dimension::Provider);
+        assert!(matches!(plan(&models), Plan::Rows(_)));
+        models.order = Some(api::reader::Order(Counter::CostNanos));
+        assert!(matches!(plan(&models), Plan::Sums(_)), "the server ranks");
+    }
+
+    #[test]
+    fn a_few_users_are_asked_for_one_by_one_and_many_at_once() {
+        let mut ledger = query(Rows::Ledger);
+        let users = |count: usize| (0..count).map(|n| format!("u{n}")).collect();
+        ledger.filters.insert(Dimension::User, users(2));
+        ledger.filters.insert(Dimension::Team, vec!["t".into()]);
+        let of = |user: &str| {
+            doc! {
+                "organizationId": "acme", "granularity": "daily",
+                "periodKey": {"$gte": "2026-01-05", "$lte": "2026-01-06"}, "userId": user, "teamId": "t",
+            }
+        };
+        assert_eq!(plan(&ledger), Plan::Few(vec![of("u0"), of("u1")]));
+        ledger.filters.insert(Dimension::User, users(MOST_QUESTIONS + 1));
+        assert!(matches!(plan(&ledger), Plan::Sums(_)));
+        ledger.filters.remove(&Dimension::User);
+        assert!(matches!(plan(&ledger), Plan::Sums(_)));
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! Under which teams the users of a page have usage.
 
 use std::collections::{BTreeSet, HashMap};
-use std::pin::pin;
 
-use futures_util::TryStreamExt;
-use rollup::counters::Sums;
 use rollup::event::NONE;
 
 use crate::ask::{Ask, Sought};
 use crate::problem::Problem;
+use crate::ranking::Ranked;
 use crate::reader::{Dimension, Key, Snapshot};
 use crate::route::Common;
 
 /// How many teams of one user are named.
 pub(super) const NAMED: usize = 5;
+
+/// Up to so many users are asked for one by one.
+const MOST_ONE_BY_ONE: usize = 200;
 
 /// The teams under which one user has usage. What came without a team is none of them.
 #[derive(Debug, Default)]
@@ -54,28 +55,35 @@ impl OfUsers {
     }
 }
 
-/// Reads the teams of these users from the snapshot that they come from.
+/// Reads the teams of these users from the state of the ledger that they come from: one by one where somebody
+/// may ask for some of them again, and otherwise at once.
 pub(super) async fn read<S: Snapshot>(
     common: &Common,
     ask: &Ask<S>,
-    users: impl Iterator<Item = &Key>,
+    users: &[Ranked],
+    again: bool,
 ) -> Result<OfUsers, Problem> {
+    let users = users.iter().map(|ranked| &ranked.position.key);
     let users: Vec<String> = users.flatten().map(ToString::to_string).collect();
     let mut teams: HashMap<Box<str>, Teams> = HashMap::new();
-    if users.is_empty() {
-        return Ok(OfUsers(teams));
-    }
-    let mut filters = common.filters.clone();
-    filters.insert(Dimension::User, users);
-    let sought = Sought::groups(&filters, &[Dimension::User, Dimension::Team]);
-    let mut pairs = pin!(ask.stream(common.days.range, &sought, None));
-    while let Some(pair) = pairs.try_next().await? {
-        if let [user, team] = &*pair.key
-            && **team != *NONE
-            && !Sums::from(pair.counters).is_zero()
-        {
-            teams.entry(user.clone()).or_default().add(team);
-        }
+    let one_by_one = again && users.len() <= MOST_ONE_BY_ONE;
+    for users in users.chunks(if one_by_one { 1 } else { users.len().max(1) }) {
+        let mut filters = common.filters.clone();
+        filters.insert(Dimension::User, users.to_vec());
+        let sought = Sought {
+            is_worth_remembering: one_by_one,
+            ..Sought::groups(&filters, &[Dimension::User, Dimension::Team])
+        };
+        ask.each(common.days.range, &sought, |key, _, sums| {
+            if let [user, team] = &**key
+                && **team != *NONE
+                && !sums.is_zero()
+            {
+                teams.entry(user.clone()).or_default().add(team);
+            }
+            Ok(())
+        })
+        .await?;
     }
     Ok(OfUsers(teams))
 }

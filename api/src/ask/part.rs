@@ -1,0 +1,87 @@
+//! What is remembered between answers.
+
+use crate::cache::{Cache, Weighed};
+use crate::ranking::Standing;
+use crate::reader::{Booked, Group, Key};
+use crate::slice::{Directory, Slice};
+
+/// Remembered parts of answers, by everything they depend on.
+pub(crate) type Parts = Cache<Part>;
+
+/// A part of answers.
+pub(crate) enum Part {
+    /// What was booked for an organization in a period, if anything.
+    Booked(Option<Booked>),
+    /// Every row of a marginal in a period.
+    Slice(Slice),
+    /// The slices of several periods were read at once, and are remembered one by one.
+    Ahead,
+    /// Every group of a part of a range.
+    Groups(Vec<Group>),
+    /// Every group with usage of a whole range, ranked.
+    Ranked(Standing),
+    /// More rows or groups than are kept in memory.
+    TooLarge,
+}
+
+/// What a reader remembers.
+pub(crate) struct Remembered {
+    pub(crate) parts: Parts,
+    /// Rankings apart: each is as large as several slices, and quickly made from them.
+    pub(crate) rankings: Parts,
+    pub(crate) directory: Directory,
+}
+
+impl Part {
+    /// What was booked. `None`: this is not about that.
+    pub(crate) fn booked(&self) -> Option<Option<Booked>> {
+        match self {
+            Part::Booked(booked) => Some(*booked),
+            _ => None,
+        }
+    }
+
+    /// The rows, as far as they are held.
+    pub(crate) fn slice(&self) -> Option<&Slice> {
+        match self {
+            Part::Slice(slice) => Some(slice),
+            _ => None,
+        }
+    }
+
+    /// The groups, as far as they are held.
+    pub(crate) fn groups(&self) -> &[Group] {
+        match self {
+            Part::Groups(groups) => groups,
+            _ => &[],
+        }
+    }
+
+    /// The ranked groups, as far as they are held.
+    pub(crate) fn ranked(&self) -> Option<&Standing> {
+        match self {
+            Part::Ranked(standing) => Some(standing),
+            _ => None,
+        }
+    }
+}
+
+impl Weighed for Part {
+    fn weight(&self) -> usize {
+        match self {
+            Part::Booked(_) | Part::Ahead | Part::TooLarge => size_of::<Self>(),
+            Part::Slice(slice) => size_of::<Self>() + slice.bytes(),
+            Part::Groups(groups) => groups.iter().map(group_bytes).sum(),
+            Part::Ranked(standing) => size_of::<Self>() + standing.bytes(),
+        }
+    }
+}
+
+/// About how many bytes a group takes.
+pub(crate) fn group_bytes(group: &Group) -> usize {
+    size_of::<Group>() + key_bytes(&group.key)
+}
+
+fn key_bytes(key: &Key) -> usize {
+    key.iter().map(|part| part.len() + size_of::<Box<str>>()).sum()
+}

@@ -1,0 +1,263 @@
+//! The rows of one marginal, period by period: any question about the marginal is a sum of them.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use rollup::counters::{Counter, Overflow, Sums};
+use rollup::fold::Set;
+use rollup::period::Period;
+
+use super::part::Part;
+use super::{Ask, Sought};
+use crate::cache::CacheKey;
+use crate::problem::Problem;
+use crate::question::Filters;
+use crate::range::Range;
+use crate::ranking::{Sort, Standing};
+use crate::reader::{Booked, Dimension, Key, Query, ReadError, Snapshot, Span};
+use crate::slice::{Merged, Names, Numbers, Rows};
+
+/// The rows of the periods that cover a range.
+pub(crate) struct Slices {
+    set: Set,
+    names: Arc<Names>,
+    /// The periods and their rows, oldest first.
+    parts: Vec<(Period, Arc<Part>)>,
+}
+
+/// The dimensions of a marginal's keys.
+fn dimensions(set: Set) -> &'static [Dimension] {
+    match set {
+        Set::Organization => &[],
+        Set::Agent => &[Dimension::Agent],
+        Set::Model => &[Dimension::Model, Dimension::Provider],
+        Set::User => &[Dimension::User],
+        Set::Source => &[Dimension::Source],
+    }
+}
+
+impl<S: Snapshot> Ask<S> {
+    /// The rows of a marginal over a range. `None`: they do not fit in memory together.
+    pub(super) async fn slices(
+        &self,
+        organization: &str,
+        set: Set,
+        range: Range,
+        sought: &Sought<'_>,
+    ) -> Result<Option<Slices>, Problem> {
+        let cover = self.query(range, sought).cover;
+        let Some((names, edition)) = self.remembered.directory.names(organization, set) else {
+            return Ok(None);
+        };
+        let booked = self.booked(organization, &cover).await?;
+        let key = |of: &Booked| CacheKey::of(&("slice", organization, set, of.period, of.mark, edition));
+        let periods: Vec<(Period, CacheKey)> = booked.iter().map(|of| (of.period, key(of))).collect();
+        // Users are many: the periods are read one by one, and others who need one wait for that one only.
+        if set != Set::User {
+            for span in &cover {
+                self.read_ahead(set, *span, &periods, &names).await?;
+            }
+        }
+        let (mut parts, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        for (period, key) in periods {
+            let made = self
+                .remembered
+                .parts
+                .get_or_make(key, self.slice(set, period, &names));
+            let part = Box::pin(made).await?;
+            let Some(slice) = part.slice() else {
+                return Ok(None);
+            };
+            rows += slice.len() as u64;
+            bytes += slice.bytes();
+            if rows > self.row_limit {
+                return Err(ReadError::TooManyRows(self.row_limit).into());
+            }
+            if bytes > self.remembered.parts.capacity() {
+                return Ok(None);
+            }
+            parts.push((period, part));
+        }
+        Ok(Some(Slices { set, names, parts }))
+    }
+
+    /// Reads the periods of a span that are not remembered, where there are several, with one question.
+    async fn read_ahead(
+        &self,
+        set: Set,
+        span: Span,
+        periods: &[(Period, CacheKey)],
+        names: &Names,
+    ) -> Result<(), Problem> {
+        let parts = &self.remembered.parts;
+        let is_missing = |(period, key): &&(Period, CacheKey)| {
+            span.first <= *period && *period <= span.last && parts.get(*key).is_none()
+        };
+        let missing: Vec<(Period, CacheKey)> = periods.iter().filter(is_missing).copied().collect();
+        let [(first, _), .., (last, _)] = missing.as_slice() else {
+            return Ok(());
+        };
+        let span = Span {
+            first: *first,
+            last: *last,
+        };
+        let made = parts.get_or_make(CacheKey::of(&("ahead", &missing)), async {
+            let mut found: HashMap<Period, Rows> = HashMap::new();
+            let mut bytes = 0;
+            let mut groups = pin!(self.snapshot().await?.sums(self.rows_of(set, span)));
+            while let Some(group) = groups.try_next().await? {
+                let Some(period) = group.period else { continue };
+                bytes += Rows::bytes_of(&group.key);
+                if bytes > parts.largest() {
+                    return Ok::<_, Problem>(Part::TooLarge);
+                }
+                found.entry(period).or_default().push(group.key, &group.counters);
+            }
+            for (period, key) in &missing {
+                let slice = found.remove(period).unwrap_or_default().finish(names);
+                if self.remembered.directory.holds(names) {
+                    parts.put(*key, Part::Slice(slice));
+                }
+            }
+            Ok(Part::Ahead)
+        });
+        Box::pin(made).await.map(drop)
+    }
+
+    /// Reads the rows of one period.
+    async fn slice(&self, set: Set, period: Period, names: &Names) -> Result<Part, Problem> {
+        let span = Span {
+            first: period,
+            last: period,
+        };
+        let query = self.rows_of(set, span);
+        let mut rows = Rows::default();
+        let mut groups = pin!(self.snapshot().await?.sums(query));
+        while let Some(group) = groups.try_next().await? {
+            rows.push(group.key, &group.counters);
+            if rows.bytes() > self.remembered.parts.largest() {
+                return Ok(Part::TooLarge);
+            }
+        }
+        let slice = rows.finish(names);
+        let fits = self.remembered.directory.holds(names);
+        Ok(if fits { Part::Slice(slice) } else { Part::TooLarge })
+    }
+
+    fn rows_of(&self, set: Set, span: Span) -> Query {
+        Query {
+            rows: crate::reader::Rows::Rollups(set),
+            scope: self.scope.clone(),
+            cover: vec![span],
+            filters: Filters::new(),
+            group_by: dimensions(set).to_vec(),
+            by_period: true,
+            keys: None,
+            counters: Counter::ALL.to_vec(),
+            order: None,
+            row_limit: self.row_limit,
+        }
+    }
+}
+
+impl Slices {
+    /// Hands over every group that is sought, once for each bucket.
+    pub(super) fn each(
+        &self,
+        sought: &Sought<'_>,
+        mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
+        let same = |one: &(Period, _), other: &(Period, _)| bucket(one.0) == bucket(other.0);
+        let own = dimensions(self.set);
+        let wanted = Wanted::of(own, sought);
+        let known = self.names.known();
+        for parts in self.parts.chunk_by(same) {
+            let bucket = bucket(parts[0].0);
+            let merged = merged(parts, sought);
+            let mut rows = merged
+                .iter()
+                .map(|(number, sums)| (known.key(number), sums))
+                .filter(|(key, _)| wanted.has_row(key));
+            if sought.group_by == own {
+                rows.filter(|(key, _)| wanted.has_group(key))
+                    .try_for_each(|(key, sums)| take(key, bucket, &sums))?;
+                continue;
+            }
+            // The keys of the groups have fewer parts than those of the rows.
+            let mut groups: HashMap<Key, Sums> = HashMap::new();
+            for (key, sums) in rows.by_ref() {
+                let place = |dimension| own.iter().position(|own| own == dimension);
+                let key = sought.group_by.iter().filter_map(place).map(|at| key[at].clone());
+                groups.entry(key.collect()).or_default().merge(&sums);
+            }
+            groups
+                .iter()
+                .filter(|(key, _)| wanted.has_group(key))
+                .try_for_each(|(key, sums)| take(key, bucket, sums))?;
+        }
+        Ok(())
+    }
+
+    /// Every group with usage that is sought, ranked. The groups are by what the rows are by.
+    pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<Standing, Overflow> {
+        let wanted = Wanted::of(dimensions(self.set), sought);
+        let mut groups = Vec::new();
+        let known = self.names.known();
+        for (number, sums) in merged(&self.parts, sought).iter() {
+            let key = known.key(number);
+            if !sums.is_zero() && wanted.has_row(key) && wanted.has_group(key) {
+                groups.push((number, sums.narrow()?));
+            }
+        }
+        drop(known);
+        Ok(Standing::of(sort, Arc::clone(&self.names), &groups))
+    }
+
+    /// How many keys have requests, what no event named left out. `None`: requests were taken back, so that it
+    /// takes sums to tell.
+    pub(super) fn active(&self) -> Option<u64> {
+        let mut active = Numbers::default();
+        for slice in self.parts.iter().filter_map(|(_, part)| part.slice()) {
+            active.extend(slice.active()?);
+        }
+        let known = self.names.known();
+        let unnamed = known.unnamed().iter().filter(|number| active.contains(**number));
+        Some((active.len() - unnamed.count()) as u64)
+    }
+}
+
+fn merged(parts: &[(Period, Arc<Part>)], sought: &Sought<'_>) -> Merged {
+    let slices = parts.iter().filter_map(|(_, part)| part.slice());
+    Merged::of(slices, sought.counters)
+}
+
+/// Which rows and which groups are sought.
+struct Wanted<'a> {
+    /// The values that each part of a row's key may have, where not any.
+    values: Vec<Option<HashSet<&'a str>>>,
+    keys: Option<HashSet<&'a Key>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(own: &[Dimension], sought: &'a Sought<'_>) -> Self {
+        let values = own.iter().map(|dimension| sought.filters.get(dimension));
+        Self {
+            values: values
+                .map(|values| Some(values?.iter().map(String::as_str).collect()))
+                .collect(),
+            keys: sought.keys.as_ref().map(|keys| keys.iter().collect()),
+        }
+    }
+
+    fn has_row(&self, key: &Key) -> bool {
+        let mut parts = self.values.iter().zip(key);
+        parts.all(|(values, part)| values.as_ref().is_none_or(|values| values.contains(&**part)))
+    }
+
+    fn has_group(&self, key: &Key) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.contains(key))
+    }
+}
