@@ -94,7 +94,7 @@ impl<S: Snapshot> Ask<S> {
 
     /// Ends the reading: only then the answer counts.
     pub(crate) async fn finish(&self) -> Result<(), ReadError> {
-        self.moment.finish(&self.remembered.parts).await
+        self.moment.finish(&self.remembered.states).await
     }
 
     /// The sums over a range.
@@ -190,7 +190,7 @@ impl<S: Snapshot> Ask<S> {
             if let Some(set) = set {
                 let slices = self.slices(organization, set, range, sought).await?;
                 return Ok::<_, Problem>(match slices {
-                    Some(slices) => Part::Ranked(slices.ranked(sought, sort)?),
+                    Some(slices) => Part::Ranked(slices.ranked(sought, sort)?.into()),
                     None => Part::TooLarge,
                 });
             }
@@ -207,7 +207,7 @@ impl<S: Snapshot> Ask<S> {
             })?;
             let names = Arc::<Names>::default();
             let groups: Vec<_> = names.numbers(keys).into_iter().zip(counters).collect();
-            Ok(Part::Ranked(Standing::of(sort, names, &groups)))
+            Ok(Part::Ranked(Standing::of(sort, names, &groups).into()))
         });
         let made = Box::pin(made).await?;
         Ok(made.ranked().is_some().then_some(made))
@@ -307,7 +307,7 @@ impl<S: Snapshot> Ask<S> {
     /// What was booked for an organization in these periods.
     async fn booked(&self, organization: &str, cover: &[Span]) -> Result<Vec<Booked>, ReadError> {
         self.moment
-            .booked(organization, cover, &self.remembered.parts)
+            .booked(organization, cover, &self.remembered.states)
             .await
     }
 

@@ -1,8 +1,8 @@
 //! The port through which stored rows are read.
 //!
-//! One answer is about one [`Snapshot`], or about what is remembered of one: everything it asks is answered from the same instant of the store, so
-//! that parents equal the sum of their children while writers run. Groups arrive as a stream, so that memory
-//! stays bounded however many users there are.
+//! One answer is about one [`Snapshot`], or about what is remembered of one: everything it asks is answered
+//! from the same instant of the store, so that parents equal the sum of their children while writers run.
+//! Groups arrive as a stream, so that memory stays bounded however many users there are.
 //!
 //! The [`Freshness`] of an answer is read before its snapshot is opened. So the rows may be newer than what
 //! is said of them, and never older.

@@ -90,7 +90,8 @@ impl<R: Reader> App<R> {
             gate: Gate::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()),
             remembered: Arc::new(Remembered {
-                parts: Cache::new(bytes / 2, metrics.parts.clone()),
+                states: Cache::new(bytes / 16, metrics.parts.clone()),
+                parts: Cache::new(bytes / 16 * 7, metrics.parts.clone()),
                 rankings: Cache::new(bytes / 8, metrics.parts.clone()),
                 directory: Directory::new(bytes / 4),
             }),

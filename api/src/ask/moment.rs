@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use rollup::period::Period;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::part::{Part, Parts};
-use crate::cache::CacheKey;
+use super::part::Known;
+use crate::cache::{Cache, CacheKey};
 use crate::reader::{Booked, Mark, ReadError, Snapshot, Span};
 
 /// Of a span with more periods than this each is not remembered by itself: it may be millennia without usage.
@@ -92,7 +92,7 @@ impl<S: Snapshot> Moment<S> {
         &self,
         organization: &str,
         cover: &[Span],
-        parts: &Parts,
+        states: &Cache<Known>,
     ) -> Result<Vec<Booked>, ReadError> {
         let mut found = Vec::new();
         let mut read = self.read.lock().await;
@@ -108,7 +108,7 @@ impl<S: Snapshot> Moment<S> {
                 let place = (organization.to_owned(), period);
                 let booked = match read.get(&place) {
                     Some(booked) => Some(*booked),
-                    None => parts.get(self.key(&place)).and_then(|part| part.booked()),
+                    None => states.get(self.key(&place)).map(|known| known.0),
                 };
                 let Some(booked) = booked else { break };
                 known.push((place, booked));
@@ -127,16 +127,14 @@ impl<S: Snapshot> Moment<S> {
 
     /// Ends the snapshot, where there is one. Only then what was read of whole periods is remembered: until
     /// then it might be something that a failing server takes back.
-    pub(crate) async fn finish(&self, parts: &Parts) -> Result<(), ReadError> {
+    pub(crate) async fn finish(&self, states: &Cache<Known>) -> Result<(), ReadError> {
         let Some(snapshot) = self.snapshot.get() else {
             return Ok(());
         };
         snapshot.clone().finish().await?;
         for (place, booked) in self.read.lock().await.drain() {
             let key = self.key(&place);
-            if parts.get(key).is_none() {
-                parts.put(key, Part::Booked(booked));
-            }
+            states.put(key, Known(booked));
         }
         Ok(())
     }

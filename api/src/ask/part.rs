@@ -10,37 +10,33 @@ pub(crate) type Parts = Cache<Part>;
 
 /// A part of answers.
 pub(crate) enum Part {
-    /// What was booked for an organization in a period, if anything.
-    Booked(Option<Booked>),
     /// Every row of a marginal in a period.
-    Slice(Slice),
+    Slice(Box<Slice>),
     /// The slices of several periods were read at once, and are remembered one by one.
     Ahead,
     /// Every group of a part of a range.
     Groups(Vec<Group>),
     /// Every group with usage of a whole range, ranked.
-    Ranked(Standing),
+    Ranked(Box<Standing>),
     /// More rows or groups than are kept in memory.
     TooLarge,
 }
 
-/// What a reader remembers.
+/// What was booked for an organization in a period, if anything.
+pub(crate) struct Known(pub(crate) Option<Booked>);
+
+/// What a reader remembers. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
+/// push out rows that stay.
 pub(crate) struct Remembered {
+    /// What was booked, by the state of the ledger.
+    pub(crate) states: Cache<Known>,
     pub(crate) parts: Parts,
-    /// Rankings apart: each is as large as several slices, and quickly made from them.
+    /// Rankings: each is as large as several slices, and quickly made from them.
     pub(crate) rankings: Parts,
     pub(crate) directory: Directory,
 }
 
 impl Part {
-    /// What was booked. `None`: this is not about that.
-    pub(crate) fn booked(&self) -> Option<Option<Booked>> {
-        match self {
-            Part::Booked(booked) => Some(*booked),
-            _ => None,
-        }
-    }
-
     /// The rows, as far as they are held.
     pub(crate) fn slice(&self) -> Option<&Slice> {
         match self {
@@ -68,12 +64,19 @@ impl Part {
 
 impl Weighed for Part {
     fn weight(&self) -> usize {
-        match self {
-            Part::Booked(_) | Part::Ahead | Part::TooLarge => size_of::<Self>(),
-            Part::Slice(slice) => size_of::<Self>() + slice.bytes(),
+        let held = match self {
+            Part::Ahead | Part::TooLarge => 0,
+            Part::Slice(slice) => size_of::<Slice>() + slice.bytes(),
             Part::Groups(groups) => groups.iter().map(group_bytes).sum(),
-            Part::Ranked(standing) => size_of::<Self>() + standing.bytes(),
-        }
+            Part::Ranked(standing) => size_of::<Standing>() + standing.bytes(),
+        };
+        size_of::<Self>() + held
+    }
+}
+
+impl Weighed for Known {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
     }
 }
 

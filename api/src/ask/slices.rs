@@ -118,7 +118,7 @@ impl<S: Snapshot> Ask<S> {
             for (period, key) in &missing {
                 let slice = found.remove(period).unwrap_or_default().finish(names);
                 if self.remembered.directory.holds(names) {
-                    parts.put(*key, Part::Slice(slice));
+                    parts.put(*key, Part::Slice(slice.into()));
                 }
             }
             Ok(Part::Ahead)
@@ -143,7 +143,11 @@ impl<S: Snapshot> Ask<S> {
         }
         let slice = rows.finish(names);
         let fits = self.remembered.directory.holds(names);
-        Ok(if fits { Part::Slice(slice) } else { Part::TooLarge })
+        Ok(if fits {
+            Part::Slice(slice.into())
+        } else {
+            Part::TooLarge
+        })
     }
 
     fn rows_of(&self, set: Set, span: Span) -> Query {
