@@ -22,7 +22,7 @@ pub(crate) use self::moment::{Moment, Opener};
 use self::part::group_bytes;
 pub(crate) use self::part::{Part, Remembered};
 use crate::bucket::{cover, quickest};
-use crate::by::rows_for;
+use crate::by::{are_of_few_users, rows_for};
 use crate::cache::CacheKey;
 use crate::problem::Problem;
 use crate::question::Filters;
@@ -252,10 +252,13 @@ impl<S: Snapshot> Ask<S> {
             return Source::Store;
         }
         let dimensions = sought.filters.keys().chain(sought.group_by).copied();
-        let are_few = sought.filters.contains_key(&Dimension::User) && !sought.is_worth_remembering;
+        let once = !sought.is_worth_remembering;
         match rows_for(dimensions) {
             Rows::Rollups(Set::Organization) => Source::Whole(organization),
-            Rows::Rollups(Set::User) | Rows::Ledger if are_few => Source::Store,
+            Rows::Rollups(Set::User) if once && sought.filters.contains_key(&Dimension::User) => {
+                Source::Store
+            }
+            Rows::Ledger if once && are_of_few_users(sought.filters) => Source::Store,
             Rows::Rollups(set) => Source::Marginal(organization, set),
             Rows::Ledger => Source::Groups(organization),
         }
@@ -324,8 +327,8 @@ impl<S: Snapshot> Ask<S> {
         let dimensions = sought.filters.keys().chain(sought.group_by).copied();
         let rows = rows_for(dimensions);
         // One user has few rows in a period of any length.
-        let of_users = rows == Rows::Ledger && sought.filters.contains_key(&Dimension::User);
-        let cover = if of_users { quickest } else { cover };
+        let are_few = rows == Rows::Ledger && are_of_few_users(sought.filters);
+        let cover = if are_few { quickest } else { cover };
         Query {
             rows,
             scope: self.scope.clone(),

@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::question::Filters;
 use crate::reader::{Dimension, Key, Rows};
 use crate::totals::Totals;
 
@@ -34,6 +35,12 @@ impl Dimension {
 /// Whether a value stands for something that no event named.
 pub(crate) fn is_sentinel(value: &str) -> bool {
     [UNATTRIBUTED, UNKNOWN, NONE].contains(&value)
+}
+
+/// Whether only rows of named users are asked for: these are few. What came without a user may be most of all.
+pub(crate) fn are_of_few_users(filters: &Filters) -> bool {
+    let users = filters.get(&Dimension::User);
+    users.is_some_and(|users| !users.iter().any(|user| is_sentinel(user)))
 }
 
 /// What rows are grouped by.

@@ -130,6 +130,14 @@ impl<V: Weighed> Cache<V> {
         }
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let keys: Vec<CacheKey> = self.slots.iter().map(|entry| *entry.key()).collect();
+        for key in keys {
+            self.remove(key, |_| true);
+        }
+    }
+
     fn slot(&self, key: CacheKey) -> Arc<Slot<V>> {
         if let Some(slot) = self.slots.get(&key) {
             return Arc::clone(&slot);

@@ -142,8 +142,11 @@ impl From<ReadError> for Problem {
                      one of `agentSlug`, `model`, `userId` and `source` and group by no other dimension"
                 ),
             ),
-            ReadError::Unavailable(_) => {
-                tracing::warn!(error = %chain(&error), "the store is not available");
+            ReadError::Unavailable(_) | ReadError::Moved => {
+                // That it moved on is nobody's concern: who meets it asks again.
+                if matches!(error, ReadError::Unavailable(_)) {
+                    tracing::warn!(error = %chain(&error), "the store is not available");
+                }
                 Self::new(Kind::Unavailable, "the ledger cannot be read at the moment").retry_after(1)
             }
             ReadError::Failed(_) | ReadError::Malformed(_) | ReadError::Overflow(_) => Self::internal(&error),

@@ -229,6 +229,9 @@ pub enum ReadError {
     /// The store cannot be reached, or not in time. Asking again later may help.
     #[error("the store is not available")]
     Unavailable(#[source] Arc<dyn Error + Send + Sync>),
+    /// The ledger moved on while it was read. The same can be asked of its new state at once.
+    #[error("the ledger has moved on")]
+    Moved,
     /// The store refused or broke off the read.
     #[error("the store failed to answer")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),

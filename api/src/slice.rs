@@ -15,12 +15,16 @@ use crate::reader::Key;
 
 /// What a name takes besides its text: two keys with their parts, and a place in the table.
 const NAME_BYTES: usize = 160;
+/// What the names of a marginal take before there is one.
+const ENTRY_BYTES: usize = 256;
 const COUNTERS: usize = Counter::ALL.len();
 
 /// Keys of groups by number. A key keeps its number for as long as these names are held.
 #[derive(Default)]
 pub(crate) struct Names {
     known: RwLock<Known>,
+    /// The bytes of these and of all other names that are held with them.
+    all: Arc<AtomicUsize>,
 }
 
 /// The keys that have a number.
@@ -68,7 +72,10 @@ impl Names {
     /// The numbers of these keys; those without one get the next ones.
     pub(crate) fn numbers(&self, keys: Vec<Key>) -> Vec<u32> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        keys.into_iter().map(|key| known.number(key)).collect()
+        let before = known.bytes;
+        let numbers = keys.into_iter().map(|key| known.number(key)).collect();
+        self.all.fetch_add(known.bytes - before, Ordering::Relaxed);
+        numbers
     }
 
     /// About how many bytes they take.
@@ -79,33 +86,59 @@ impl Names {
 
 /// The names of every organization's marginals.
 pub(crate) struct Directory {
-    names: Mutex<HashMap<(String, Set), Arc<Names>>>,
+    held: Mutex<Held>,
     capacity: usize,
     /// Moves on when everything is forgotten: numbers of before mean nothing any more.
     edition: AtomicUsize,
+}
+
+/// The names of one edition.
+#[derive(Default)]
+struct Held {
+    names: HashMap<(String, Set), Arc<Names>>,
+    /// About how many bytes all of them take.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// The names that were asked for.
+pub(crate) struct Found {
+    /// With the edition that their numbers belong to. `None`: there are too many.
+    pub(crate) names: Option<(Arc<Names>, usize)>,
+    /// Whether everything of before was forgotten.
+    pub(crate) is_new_edition: bool,
 }
 
 impl Directory {
     /// A directory of so many bytes. When it is full, it starts anew.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            names: Mutex::default(),
+            held: Mutex::default(),
             capacity,
             edition: AtomicUsize::new(0),
         }
     }
 
-    /// The names of a marginal, and the edition that its numbers belong to. `None`: there are too many.
-    pub(crate) fn names(&self, organization: &str, set: Set) -> Option<(Arc<Names>, usize)> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = names.values().map(|names| names.bytes()).sum();
-        if bytes > self.capacity {
-            names.clear();
+    /// The names of a marginal.
+    pub(crate) fn names(&self, organization: &str, set: Set) -> Found {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new_edition = held.bytes.load(Ordering::Relaxed) > self.capacity;
+        if is_new_edition {
+            *held = Held::default();
             self.edition.fetch_add(1, Ordering::Relaxed);
         }
-        let own = names.entry((organization.to_owned(), set)).or_default();
-        self.holds(own)
-            .then(|| (Arc::clone(own), self.edition.load(Ordering::Relaxed)))
+        let Held { names, bytes } = &mut *held;
+        let own = names.entry((organization.to_owned(), set)).or_insert_with(|| {
+            bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
+            Arc::new(Names {
+                known: RwLock::default(),
+                all: Arc::clone(bytes),
+            })
+        });
+        let edition = self.edition.load(Ordering::Relaxed);
+        Found {
+            names: self.holds(own).then(|| (Arc::clone(own), edition)),
+            is_new_edition,
+        }
     }
 
     /// Whether these are few enough to be held.
@@ -356,5 +389,46 @@ impl Merged {
             }
             (number, sums)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Box::new([name.into()])
+    }
+
+    #[test]
+    fn names_are_bounded_also_where_organizations_have_none() {
+        let directory = Directory::new(10_000);
+        let mut editions = 0;
+        for number in 0..1_000 {
+            let organization = format!("organization-{number}");
+            editions += usize::from(directory.names(&organization, Set::User).is_new_edition);
+            let held = directory.held.lock().expect("not poisoned");
+            assert!(held.names.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
+        }
+        assert!(editions > 10, "{editions}");
+        assert_eq!(directory.edition(), editions);
+    }
+
+    #[test]
+    fn a_full_directory_starts_anew_and_what_is_held_of_before_stays_whole() {
+        let directory = Directory::new(2_000);
+        let (old, edition) = directory.names("acme", Set::User).names.expect("few");
+        let numbers = old.numbers((0..9).map(|user| key(&format!("u{user}"))).collect());
+        assert!(
+            directory.names("acme", Set::User).names.is_none(),
+            "more than half of the room"
+        );
+        old.numbers((9..20).map(|user| key(&format!("u{user}"))).collect());
+        let found = directory.names("acme", Set::User);
+        assert!(found.is_new_edition);
+        let (new, next) = found.names.expect("none yet");
+        assert_ne!(edition, next);
+        assert_eq!(new.numbers(vec![key("u5")]), [0]);
+        assert_eq!(*old.known().key(numbers[5]), key("u5"));
     }
 }

@@ -113,7 +113,7 @@ impl MongoLedger {
 
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
     async fn attempt(&self, work: &Work<'_>, doubt: &mut Doubt) -> Result<(), Broken> {
-        self.explore(work).await?;
+        self.explore(work).await;
         let mut session = self.store.sessions.take().await?;
         let done = self.transact(&mut session, work, doubt).await;
         // A session whose transaction may be open still is given up, and ended by the driver.
@@ -410,10 +410,12 @@ fn pauses() -> impl Iterator<Item = Duration> {
 
 impl Ledger for MongoLedger {
     async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
-        let acquired = self.store.acquire(lane, lease).await;
-        // Whoever had it until now has written to its rows.
-        self.known().forget();
-        acquired
+        let acquired = self.store.acquire(lane, lease).await?;
+        if matches!(acquired, Acquired::Granted(_)) {
+            // Whoever had it until now has written to its rows.
+            self.known().forget();
+        }
+        Ok(acquired)
     }
 
     async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {

@@ -353,6 +353,50 @@ async fn the_store_groups_by_every_dimension() {
     worker.stop(crate::world::PATIENCE).await.expect("stops");
 }
 
+/// A person's rows are few; those of a service that books for everybody may be most of all. Both have their sums.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_very_many_rows_has_the_same_sums() {
+    let world = World::new("reader_many").await;
+    let mut worker = world.ready(&[]).await;
+    world.insert_one(crate::world::event("acme")).await;
+    world.wait_read(&mut worker, 1).await;
+    let ledger = world.collection("usageLedger");
+    let daily = mongodb::bson::doc! {"granularity": "daily"};
+    let row = ledger.find_one(daily).await.expect("reads").expect("a row");
+    let id = row.get_str("_id").expect("an id").to_owned();
+    let more = 60_000_i64;
+    for keys in (0..more).collect::<Vec<_>>().chunks(5_000) {
+        let rows = keys.iter().map(|key| {
+            let mut row = row.clone();
+            row.insert("_id", format!("{id}/{key}"));
+            row.insert("apiKeyId", format!("key-{}", key % 7));
+            row
+        });
+        ledger.insert_many(rows).await.expect("inserts");
+    }
+    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let scope = Scope::Organizations(vec!["acme".to_owned()]);
+    let mut query = everything(Rows::Ledger, scope, Granularity::Daily);
+    query.filters.insert(Dimension::User, vec!["u1".to_owned()]);
+    query.group_by = vec![Dimension::User, Dimension::ApiKey];
+    let groups: Vec<_> = snapshot.sums(query.clone()).try_collect().await.expect("sums");
+    assert_eq!(groups.len(), 8, "seven keys and none");
+    let requests = groups.iter().map(|group| group.counters[Counter::Requests]);
+    assert_eq!(requests.sum::<i64>(), more + 1);
+    // The budget is of all rows, however they are read.
+    query.row_limit = 55_000;
+    let refused = snapshot
+        .sums(query)
+        .try_collect::<Vec<_>>()
+        .await
+        .expect_err("too many");
+    assert!(
+        matches!(refused, api::reader::ReadError::TooManyRows(55_000)),
+        "{refused}"
+    );
+    worker.stop(crate::world::PATIENCE).await.expect("stops");
+}
+
 /// Sums that outgrow 64 bits are refused; the server would show them rounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sum_beyond_64_bits_is_an_error_and_never_rounded() {

@@ -21,11 +21,6 @@ const MOST_REMEMBERED: usize = 1_100;
 /// Opens a snapshot of all that is committed now.
 pub(crate) type Opener<S> = Arc<dyn Fn() -> BoxFuture<'static, Result<S, ReadError>> + Send + Sync>;
 
-/// Why an answer begins again.
-#[derive(Debug, thiserror::Error)]
-#[error("the ledger has moved on")]
-struct Moved;
-
 /// One state of the ledger.
 pub(crate) struct Moment<S> {
     mark: Mark,
@@ -82,7 +77,7 @@ impl<S: Snapshot> Moment<S> {
             }
             // Only the first is of use: whoever failed for it fails the whole answer.
             self.newer.get_or_init(|| (snapshot, mark));
-            Err(ReadError::Unavailable(Arc::new(Moved)))
+            Err(ReadError::Moved)
         });
         opened.await
     }

@@ -1,9 +1,13 @@
 //! What is remembered between answers.
 
+use std::sync::Arc;
+
+use rollup::fold::Set;
+
 use crate::cache::{Cache, Weighed};
 use crate::ranking::Standing;
 use crate::reader::{Booked, Group, Key};
-use crate::slice::{Directory, Slice};
+use crate::slice::{Directory, Found, Names, Slice};
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;
@@ -34,6 +38,21 @@ pub(crate) struct Remembered {
     /// Rankings: each is as large as several slices, and quickly made from them.
     pub(crate) rankings: Parts,
     pub(crate) directory: Directory,
+}
+
+impl Remembered {
+    /// The names of a marginal, and the edition that its numbers belong to. `None`: there are too many.
+    pub(super) fn names(&self, organization: &str, set: Set) -> Option<(Arc<Names>, usize)> {
+        let Found {
+            names,
+            is_new_edition,
+        } = self.directory.names(organization, set);
+        if is_new_edition {
+            // They would hold the names of earlier editions, which nobody asks for any more.
+            self.rankings.clear();
+        }
+        names
+    }
 }
 
 impl Part {

@@ -48,10 +48,18 @@ impl<S: Snapshot> Ask<S> {
         sought: &Sought<'_>,
     ) -> Result<Option<Slices>, Problem> {
         let cover = self.query(range, sought).cover;
-        let Some((names, edition)) = self.remembered.directory.names(organization, set) else {
+        let booked = self.booked(organization, &cover).await?;
+        if booked.is_empty() {
+            // Whatever name somebody asks for: nothing is kept of it.
+            return Ok(Some(Slices {
+                set,
+                names: Arc::default(),
+                parts: Vec::new(),
+            }));
+        }
+        let Some((names, edition)) = self.remembered.names(organization, set) else {
             return Ok(None);
         };
-        let booked = self.booked(organization, &cover).await?;
         let key = |of: &Booked| CacheKey::of(&("slice", organization, set, of.period, of.mark, edition));
         let periods: Vec<(Period, CacheKey)> = booked.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
@@ -72,6 +80,10 @@ impl<S: Snapshot> Ask<S> {
             };
             rows += slice.len() as u64;
             bytes += slice.bytes();
+            if rows > self.row_limit && !(sought.filters.is_empty() && sought.keys.is_none()) {
+                // The store counts those that are sought.
+                return Ok(None);
+            }
             if rows > self.row_limit {
                 return Err(ReadError::TooManyRows(self.row_limit).into());
             }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
 use crate::ask::{Ask, Sought};
-use crate::by::{By, is_sentinel};
+use crate::by::{By, are_of_few_users, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
@@ -174,7 +174,7 @@ struct Current {
 }
 
 async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, Problem> {
-    if common.filters.contains_key(&Dimension::User) {
+    if are_of_few_users(&common.filters) {
         return of_users(common, ask, common.days.range).await;
     }
     let (totals, active_users, agents) = tokio::try_join!(
@@ -191,7 +191,7 @@ async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, 
 
 /// Where the range is read from rows of some users, so is the span before.
 async fn previous<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
-    if common.filters.contains_key(&Dimension::User) {
+    if are_of_few_users(&common.filters) {
         return Ok(of_users(common, ask, range).await?.totals);
     }
     ask.total(range, &common.filters).await

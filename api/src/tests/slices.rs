@@ -36,6 +36,9 @@ fn question() -> impl Strategy<Value = (&'static str, String)> {
     let asked = prop::sample::select(vec![
         ("summary", ""),
         ("summary", "userId=u1&userId=u2"),
+        ("summary", "userId=__unattributed__"),
+        ("summary", "userId=u1&userId=__unattributed__&agentSlug=a1"),
+        ("breakdown", "by=team&userId=__unattributed__"),
         ("summary", "agentSlug=a1"),
         ("series", "granularity=weekly"),
         ("series", "granularity=daily&groupBy=agent"),

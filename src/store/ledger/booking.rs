@@ -1,5 +1,7 @@
 //! Adds what a commit counted to the rows.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime as BsonTime, RawArrayBuf, doc, rawdoc};
@@ -8,6 +10,9 @@ use rollup::fold::{Delta, LedgerRow, RollupRow};
 use super::known::{Ask, Rows};
 use super::rows::{Row, Writer};
 use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS};
+
+/// How long one commit may ask which rows are there: a small part of a lease, which is not renewed meanwhile.
+const ASK_TIME: Duration = Duration::from_secs(1);
 
 /// A commit, with its rows as they are written.
 pub(super) struct Work<'a> {
@@ -28,14 +33,22 @@ impl<'a> Work<'a> {
 }
 
 impl MongoLedger {
-    /// Asks which rows are there, where that is worth it.
-    pub(super) async fn explore(&self, work: &Work<'_>) -> Result<(), Broken> {
+    /// Asks which rows are there, where that is worth it. What is not answered, or not in time, is not known: the
+    /// transaction does not depend on it.
+    pub(super) async fn explore(&self, work: &Work<'_>) {
         let (ledger, rollups) = {
             let known = self.known();
             (known.unasked(&work.ledger), known.unasked(&work.rollups))
         };
-        self.ask(LEDGER, ledger).await?;
-        self.ask(ROLLUPS, rollups).await
+        let asked = async {
+            self.ask(LEDGER, ledger).await?;
+            self.ask(ROLLUPS, rollups).await
+        };
+        match tokio::time::timeout(ASK_TIME, asked).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "which rows are there is not known"),
+            Err(_) => tracing::debug!("which rows are there is not known in time: the next commit asks on"),
+        }
     }
 
     /// Adds to all rows of a commit, in its transaction.
@@ -49,7 +62,7 @@ impl MongoLedger {
     }
 
     /// Asks which rows of these groups are there.
-    async fn ask(&self, collection: &str, groups: Vec<Ask>) -> Result<(), Broken> {
+    async fn ask(&self, collection: &str, groups: Vec<Ask>) -> Result<(), mongodb::error::Error> {
         for group in groups {
             let mut which = doc! {
                 "organizationId": &*group.organization, "granularity": group.period.granularity().name(),

@@ -101,7 +101,7 @@ pub(super) fn fields(query: &Query) -> Vec<&'static str> {
 }
 
 /// The aggregation that answers a query.
-fn of(query: &Query) -> Vec<Document> {
+pub(super) fn of(query: &Query) -> Vec<Document> {
     let limit = i64::try_from(query.row_limit).unwrap_or(i64::MAX - 1) + 1;
     let mut id = Document::new();
     for (at, dimension) in query.group_by.iter().enumerate() {

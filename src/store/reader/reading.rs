@@ -17,6 +17,9 @@ use tokio::sync::OwnedMutexGuard;
 use super::pipeline::{self, Plan};
 use super::{BATCH, LEDGER, READ_TIME, ROLLUPS, Snapshot, failed, row};
 
+/// The most rows that are summed here: more are better summed where they are.
+const MOST_FOUND: u64 = 50_000;
+
 /// The groups of a query, as they are read.
 pub(super) fn groups(
     snapshot: Snapshot,
@@ -25,10 +28,12 @@ pub(super) fn groups(
     let groups = async move {
         let plan = pipeline::plan(&query);
         let are_few = matches!(plan, Plan::Few(_));
-        let reading = Box::new(Reading::begin(snapshot, query, plan).await);
+        let mut reading = Box::new(Reading::begin(snapshot, query, plan).await);
         if are_few {
-            let groups = reading.sums().await?;
-            return Ok(stream::iter(groups.into_iter().map(Ok)).left_stream());
+            if let Some(groups) = reading.sums().await? {
+                return Ok(stream::iter(groups.into_iter().map(Ok)).left_stream());
+            }
+            reading.begin_again();
         }
         Ok(stream::try_unfold(reading, Reading::next).right_stream())
     };
@@ -133,22 +138,33 @@ impl Reading {
         Ok(group)
     }
 
-    /// Reads everything, and sums it here.
-    async fn sums(mut self: Box<Self>) -> Result<Vec<Group>, ReadError> {
+    /// Reads rows of which there should be few, and sums them here. `None`: there are many.
+    async fn sums(&mut self) -> Result<Option<Vec<Group>>, ReadError> {
         let mut sums: BTreeMap<(Key, Option<Period>), Sums> = BTreeMap::new();
         while let Some(group) = self.advance().await? {
+            if self.rows > MOST_FOUND {
+                return Ok(None);
+            }
             sums.entry((group.key, group.period))
                 .or_default()
                 .add(&group.counters);
         }
-        sums.into_iter()
-            .map(|((key, period), sums)| {
-                Ok(Group {
-                    key,
-                    period,
-                    counters: sums.narrow().map_err(|error| ReadError::Overflow(error.0))?,
-                })
+        let groups = sums.into_iter().map(|((key, period), sums)| {
+            Ok(Group {
+                key,
+                period,
+                counters: sums.narrow().map_err(|error| ReadError::Overflow(error.0))?,
             })
-            .collect()
+        });
+        groups.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Leaves it to the server to sum everything.
+    fn begin_again(&mut self) {
+        self.cursor = None;
+        self.filters = Vec::new().into_iter();
+        self.pipeline = Some(pipeline::of(&self.query));
+        self.are_sums = true;
+        self.rows = 0;
     }
 }
