@@ -112,6 +112,10 @@ impl Problem {
         }
     }
 
+    fn unreadable() -> Self {
+        Self::new(Kind::Unavailable, "the ledger cannot be read at the moment").retry_after(1)
+    }
+
     /// Something that only operators can mend: they get the cause, the caller does not.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "a question cannot be answered");
@@ -142,13 +146,12 @@ impl From<ReadError> for Problem {
                      one of `agentSlug`, `model`, `userId` and `source` and group by no other dimension"
                 ),
             ),
-            ReadError::Unavailable(_) | ReadError::Moved => {
-                // That it moved on is nobody's concern: who meets it asks again.
-                if matches!(error, ReadError::Unavailable(_)) {
-                    tracing::warn!(error = %chain(&error), "the store is not available");
-                }
-                Self::new(Kind::Unavailable, "the ledger cannot be read at the moment").retry_after(1)
+            ReadError::Unavailable(_) => {
+                tracing::warn!(error = %chain(&error), "the store is not available");
+                Self::unreadable()
             }
+            // Nobody's concern: who meets it asks again.
+            ReadError::Moved => Self::unreadable(),
             ReadError::Failed(_) | ReadError::Malformed(_) | ReadError::Overflow(_) => Self::internal(&error),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use rollup::counters::{Counter, Counters, Sums};
 use rollup::fold::Set;
@@ -88,8 +88,6 @@ impl Names {
 pub(crate) struct Directory {
     held: Mutex<Held>,
     capacity: usize,
-    /// Moves on when everything is forgotten: numbers of before mean nothing any more.
-    edition: AtomicUsize,
 }
 
 /// The names of one edition.
@@ -98,6 +96,8 @@ struct Held {
     names: HashMap<(String, Set), Arc<Names>>,
     /// About how many bytes all of them take.
     bytes: Arc<AtomicUsize>,
+    /// Moves on when everything is forgotten: numbers of before mean nothing any more.
+    edition: usize,
 }
 
 /// The names that were asked for.
@@ -114,19 +114,24 @@ impl Directory {
         Self {
             held: Mutex::default(),
             capacity,
-            edition: AtomicUsize::new(0),
         }
     }
 
     /// The names of a marginal.
     pub(crate) fn names(&self, organization: &str, set: Set) -> Found {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         let is_new_edition = held.bytes.load(Ordering::Relaxed) > self.capacity;
         if is_new_edition {
-            *held = Held::default();
-            self.edition.fetch_add(1, Ordering::Relaxed);
+            *held = Held {
+                edition: held.edition + 1,
+                ..Held::default()
+            };
         }
-        let Held { names, bytes } = &mut *held;
+        let Held {
+            names,
+            bytes,
+            edition,
+        } = &mut *held;
         let own = names.entry((organization.to_owned(), set)).or_insert_with(|| {
             bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
             Arc::new(Names {
@@ -134,9 +139,8 @@ impl Directory {
                 all: Arc::clone(bytes),
             })
         });
-        let edition = self.edition.load(Ordering::Relaxed);
         Found {
-            names: self.holds(own).then(|| (Arc::clone(own), edition)),
+            names: self.holds(own).then(|| (Arc::clone(own), *edition)),
             is_new_edition,
         }
     }
@@ -148,7 +152,11 @@ impl Directory {
 
     /// The edition that numbers belong to now.
     pub(crate) fn edition(&self) -> usize {
-        self.edition.load(Ordering::Relaxed)
+        self.held().edition
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -407,7 +415,7 @@ mod tests {
         for number in 0..1_000 {
             let organization = format!("organization-{number}");
             editions += usize::from(directory.names(&organization, Set::User).is_new_edition);
-            let held = directory.held.lock().expect("not poisoned");
+            let held = directory.held();
             assert!(held.names.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
         }
         assert!(editions > 10, "{editions}");

@@ -31,12 +31,12 @@ use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::counters::Overflow;
 use rollup::period::Calendar;
 
-use super::convert::WindowName;
-use super::failure::{self, Failure};
-use super::unique::Changes;
 use booking::Work;
 use known::Known;
 
+use super::convert::WindowName;
+use super::failure::{self, Failure};
+use super::unique::Changes;
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, convert, letters};
 
 /// Statements in one command.
@@ -165,7 +165,7 @@ impl MongoLedger {
             .map(|lane| convert::fence_move(lane, &used))
             .collect();
         let lanes = fences.len();
-        if self.update(session, FENCES, fences).await? != lanes {
+        if self.update(session, FENCES, &fences).await? != lanes {
             return Err(Broken::Fenced);
         }
         doubt.0 = false;
@@ -238,7 +238,7 @@ impl MongoLedger {
                 .iter()
                 .map(|letter| letters::replayed(id, letter, at));
             for statements in replayed.collect::<Vec<_>>().chunks(CHUNK) {
-                if self.update(session, DEAD_LETTERS, statements.to_vec()).await? != statements.len() {
+                if self.update(session, DEAD_LETTERS, statements).await? != statements.len() {
                     return Err(Broken::Stale(id.clone()));
                 }
             }
@@ -291,7 +291,7 @@ impl MongoLedger {
         statements: Vec<Document>,
     ) -> Result<(), Broken> {
         for statements in statements.chunks(CHUNK) {
-            self.update(session, collection, statements.to_vec()).await?;
+            self.update(session, collection, statements).await?;
         }
         Ok(())
     }
@@ -301,7 +301,7 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         collection: &str,
-        statements: Vec<Document>,
+        statements: &[Document],
     ) -> Result<usize, Broken> {
         let command = doc! {"update": collection, "updates": statements, "ordered": true};
         Ok(self.write_command(session, raw(&command)?).await??)

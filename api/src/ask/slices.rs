@@ -80,12 +80,13 @@ impl<S: Snapshot> Ask<S> {
             };
             rows += slice.len() as u64;
             bytes += slice.bytes();
-            if rows > self.row_limit && !(sought.filters.is_empty() && sought.keys.is_none()) {
-                // The store counts those that are sought.
-                return Ok(None);
-            }
             if rows > self.row_limit {
-                return Err(ReadError::TooManyRows(self.row_limit).into());
+                let are_all_sought = sought.filters.is_empty() && sought.keys.is_none();
+                if are_all_sought {
+                    return Err(ReadError::TooManyRows(self.row_limit).into());
+                }
+                // The store counts those that are.
+                return Ok(None);
             }
             if bytes > self.remembered.parts.capacity() {
                 return Ok(None);

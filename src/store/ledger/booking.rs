@@ -53,12 +53,9 @@ impl MongoLedger {
 
     /// Adds to all rows of a commit, in its transaction.
     pub(super) async fn book(&self, session: &mut ClientSession, work: &Work<'_>) -> Result<(), Broken> {
-        let absent = self.known().absent(&work.ledger);
-        self.write_rows(session, LEDGER, &work.ledger, &absent, work.commit.at)
-            .await?;
-        let absent = self.known().absent(&work.rollups);
-        self.write_rows(session, ROLLUPS, &work.rollups, &absent, work.commit.at)
-            .await
+        let at = work.commit.at;
+        self.write_rows(session, LEDGER, &work.ledger, at).await?;
+        self.write_rows(session, ROLLUPS, &work.rollups, at).await
     }
 
     /// Asks which rows of these groups are there.
@@ -95,7 +92,6 @@ impl MongoLedger {
         session: &mut ClientSession,
         collection: &str,
         rows: &Rows<'_, R>,
-        absent: &[bool],
         at: DateTime<Utc>,
     ) -> Result<(), Broken> {
         let writer = Writer {
@@ -103,8 +99,9 @@ impl MongoLedger {
             at: BsonTime::from_chrono(at),
         };
         let (mut new, mut others) = (Vec::new(), Vec::new());
+        let absent = self.known().absent(rows);
         for (row, absent) in rows.iter().zip(absent) {
-            let rows = if *absent { &mut new } else { &mut others };
+            let rows = if absent { &mut new } else { &mut others };
             rows.push(*row);
         }
         for rows in new.chunks(CHUNK) {

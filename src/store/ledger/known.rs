@@ -51,6 +51,13 @@ struct Group {
     used: u64,
 }
 
+impl Group {
+    /// What it takes of [`MOST`].
+    fn size(&self) -> usize {
+        1 + self.rows.as_ref().map_or(0, HashSet::len)
+    }
+}
+
 /// A group that is to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -80,12 +87,13 @@ impl Known {
 
     /// Takes in the answer: the `_id`s of the rows that are there.
     pub(super) fn learn(&mut self, ask: Ask, ids: &[String]) {
-        let rows: Option<HashSet<u64>> =
-            (ids.len() <= ask.most).then(|| ids.iter().map(|id| self.hash(id)).collect());
-        self.size += 1 + rows.as_ref().map_or(0, HashSet::len);
+        let group = Group {
+            rows: (ids.len() <= ask.most).then(|| ids.iter().map(|id| self.hasher.hash_one(id)).collect()),
+            used: self.now,
+        };
+        self.size += group.size();
         let kinds = self.groups.entry(ask.organization).or_default();
-        let used = self.now;
-        kinds.insert((ask.period, ask.set), Group { rows, used });
+        kinds.insert((ask.period, ask.set), group);
     }
 
     /// For each row, whether it is known not to be there.
@@ -96,7 +104,7 @@ impl Known {
             absent.extend(
                 group
                     .iter()
-                    .map(|(id, _)| there.is_some_and(|there| !there.contains(&self.hash(id)))),
+                    .map(|(id, _)| there.is_some_and(|there| !there.contains(&self.hasher.hash_one(id)))),
             );
         }
         absent
@@ -154,16 +162,9 @@ impl Known {
         self.size = 0;
         self.groups.retain(|_, kinds| {
             kinds.retain(|_, group| keep(group));
-            let sizes = kinds
-                .values()
-                .map(|group| 1 + group.rows.as_ref().map_or(0, HashSet::len));
-            self.size += sizes.sum::<usize>();
+            self.size += kinds.values().map(Group::size).sum::<usize>();
             !kinds.is_empty()
         });
-    }
-
-    fn hash(&self, id: &str) -> u64 {
-        self.hasher.hash_one(id)
     }
 
     fn group(&self, row: &impl Row) -> Option<&Group> {
@@ -351,7 +352,7 @@ mod tests {
                 there.extend(rows.iter().map(|(id, _)| (*id).to_owned()));
                 known.committed(&[], &rows);
                 let sizes = known.groups.values().flat_map(HashMap::values);
-                let size: usize = sizes.map(|group| 1 + group.rows.as_ref().map_or(0, HashSet::len)).sum();
+                let size: usize = sizes.map(Group::size).sum();
                 prop_assert_eq!(known.size, size);
             }
         }

@@ -44,13 +44,7 @@ pub(super) fn plan(query: &Query) -> Plan {
         return Plan::Few(vec![doc! {"_id": {"$in": ids}}]);
     }
     if are_groups(query) {
-        let other = others(query);
-        let spans = query.cover.iter().map(std::slice::from_ref);
-        return Plan::Rows(
-            spans
-                .map(|span| rows_in(query.rows, &query.scope, span, &other))
-                .collect(),
-        );
+        return Plan::Rows(by_span(query, &query.scope, &others(query)).collect());
     }
     users(query).map_or_else(|| Plan::Sums(of(query)), Plan::Few)
 }
@@ -85,11 +79,16 @@ fn users(query: &Query) -> Option<Vec<Document>> {
         for user in users {
             let mut other = others(query);
             other.insert(field(query.rows, Dimension::User), user);
-            let spans = query.cover.iter().map(std::slice::from_ref);
-            filters.extend(spans.map(|span| rows_in(query.rows, &scope, span, &other)));
+            filters.extend(by_span(query, &scope, &other));
         }
     }
     Some(filters)
+}
+
+/// A filter for each span of a query, of the rows of these owners that also fit `other`.
+fn by_span(query: &Query, scope: &Scope, other: &Document) -> impl Iterator<Item = Document> {
+    let spans = query.cover.iter().map(std::slice::from_ref);
+    spans.map(move |span| rows_in(query.rows, scope, span, other))
 }
 
 /// The fields of a group's key.
