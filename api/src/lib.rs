@@ -22,10 +22,10 @@ mod by;
 mod cache;
 mod cursor;
 mod dashboard;
+#[cfg(test)]
+mod fake;
 mod gate;
 mod limit;
-#[cfg(test)]
-mod memory;
 mod metrics;
 mod openapi;
 mod pages;

@@ -217,13 +217,13 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::fake::FakeReader;
     use crate::router::entries;
 
     #[test]
     fn two_schemas_do_not_share_a_name() {
         let mut known: HashMap<String, RefOr<Schema>> = HashMap::new();
-        let routes = entries::<Memory>();
+        let routes = entries::<FakeReader>();
         let own = routes.iter().flat_map(|entry| entry.described.schemas.clone());
         let shared = [
             all_of::<Head<'_>>(),

@@ -1,4 +1,4 @@
-//! The routes, asked over HTTP, against a ledger in memory.
+//! The routes, asked over HTTP, against a fake ledger.
 
 mod access;
 mod answers;
@@ -24,14 +24,14 @@ use rollup::period::Calendar;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::memory::Memory;
+use crate::fake::FakeReader;
 use crate::settings::{Access, Jwt, Key, Settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A reader over a ledger in memory, at an instant that can be set.
+/// A router over a fake ledger, at an instant that can be set.
 struct World {
-    memory: Memory,
+    reader: FakeReader,
     router: Router,
     registry: Registry,
     now_ms: Arc<AtomicI64>,
@@ -63,15 +63,15 @@ impl World {
         let mut settings = Settings::new(Calendar::UTC, "USD", Access::Off);
         settings.limits.request_burst = 1_000_000;
         edit(&mut settings);
-        let memory = Memory::default();
+        let reader = FakeReader::default();
         let registry = Registry::new();
         let now_ms = Arc::new(AtomicI64::new(0));
         let clock = Arc::clone(&now_ms);
         let clock =
             move || DateTime::from_timestamp_millis(clock.load(Ordering::SeqCst)).expect("an instant");
-        let router = crate::router(settings, memory.clone(), Arc::new(clock), &registry).expect("settings");
+        let router = crate::router(settings, reader.clone(), Arc::new(clock), &registry).expect("settings");
         let world = Self {
-            memory,
+            reader,
             router,
             registry,
             now_ms,

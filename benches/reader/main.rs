@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Days, Utc};
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
-use stack::mongodb::{Mongo, Options};
-use stack::product::{Product, Settings};
+use testkit::mongodb::{Mongo, Options};
+use testkit::product::{Product, Settings};
 
 use load::{CONNECTIONS, REQUESTS, SECRET, Taken, milliseconds};
 use raw::Raw;
@@ -242,8 +242,8 @@ fn start(mongo: &Mongo, command: &str) -> Outcome<Product> {
         variables: variables
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
-        api_port: stack::net::free_port()?,
-        admin_port: stack::net::free_port()?,
+        api_port: testkit::net::free_port()?,
+        admin_port: testkit::net::free_port()?,
     })?)
 }
 

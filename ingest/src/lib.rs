@@ -6,7 +6,7 @@
 //! * [`batch`]: the records of a lane between reading and committing
 //! * [`lane`]: lanes, positions and fences, and how an unknown outcome is read off them
 //! * [`ledger`]: the port through which a batch becomes permanent
-//! * [`memory`]: the ledger in memory, for simulation
+//! * `fake`: the fake ledger, for simulation (feature `fakes`)
 //! * [`pump`]: the one loop that owns all of it
 //!
 //! Nothing is counted here that is not committed, and nothing is committed without the position it was
@@ -17,11 +17,12 @@ pub mod change_stream;
 pub mod clock;
 pub mod decode;
 pub mod dedupe;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake;
 pub mod health;
 pub mod kafka;
 pub mod lane;
 pub mod ledger;
-pub mod memory;
 pub mod metrics;
 pub mod pump;
 pub mod source;

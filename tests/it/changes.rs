@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::doc;
 
-use crate::world::{World, event};
+use testkit::world::{World, event};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn changes_without_images_are_dead_letters_and_deletes_leave_the_bill() {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mongodb::bson::doc;
-use stack::mongodb::{Mongo, Options};
+use testkit::mongodb::{Mongo, Options};
 
-use crate::world::{World, event, run};
+use testkit::world::{World, event, run};
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -56,7 +56,7 @@ async fn wrong_settings_are_all_reported_at_once_with_64() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_one_sentence_and_1() {
-    let port = stack::net::free_port().expect("a port");
+    let port = testkit::net::free_port().expect("a port");
     let uri = format!("mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=500");
     let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", &uri)])).await;
     assert_eq!(code, 1, "{told}");
@@ -208,7 +208,7 @@ async fn a_second_source_needs_to_be_told_where_to_begin() {
     };
     worker
         .process()
-        .wait_until("skipped", crate::world::PATIENCE, skipped)
+        .wait_until("skipped", testkit::PATIENCE, skipped)
         .await
         .expect("skips");
     assert_eq!(world.sums(doc! {}).await["ledger daily"]["requests"], 1);
@@ -225,7 +225,7 @@ async fn sigterm_drains_what_was_read_and_exits_0() {
             .lines()
             .any(|line| line == "usage_ledger_pending_events 1")
     };
-    crate::world::eventually("folded", pending).await;
+    testkit::eventually("folded", pending).await;
     assert_eq!(world.fence_number("counted").await, 0);
     worker.stop(Duration::from_secs(20)).await.expect("exits with 0");
     assert_eq!(world.fence_number("counted").await, 1);

@@ -10,11 +10,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use mongodb::bson::{DateTime as BsonTime, Document, doc};
 use serde_json::{Value, json};
-use stack::product::Product;
-use stack::tools;
-use stack::traffic::{Generator, Item, Options};
+use testkit::product::Product;
+use testkit::tools;
+use testkit::traffic::{Generator, Item, Options};
 
-use crate::world::{PATIENCE, World};
+use testkit::PATIENCE;
+use testkit::world::World;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// People of the organization whose users are paged through.
@@ -148,7 +149,7 @@ async fn warm(product: &Product, token: &str) {
             let answer = client.get(&url).bearer_auth(token).send().await;
             answer.is_ok_and(|answer| answer.status() == 200)
         };
-        crate::world::eventually(&question, answered).await;
+        testkit::eventually(&question, answered).await;
     }
 }
 
@@ -170,7 +171,7 @@ async fn behind(world: &World) -> Product {
 
 /// A reader of a ledger that nothing was ever read into.
 async fn empty(world: &World) -> Product {
-    let (code, told) = crate::world::run(&["migrate"], world.variables(&[])).await;
+    let (code, told) = testkit::world::run(&["migrate"], world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     reader(world).await
 }

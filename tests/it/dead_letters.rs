@@ -2,9 +2,10 @@
 //! first: the replay, or an event with the same id.
 
 use mongodb::bson::{DateTime, Document, doc};
-use stack::product::Product;
+use testkit::product::Product;
 
-use crate::world::{World, event, eventually, run};
+use testkit::eventually;
+use testkit::world::{World, event, run};
 
 /// An event that completed long ago, with an id of its own.
 fn old(id: &str) -> Document {
@@ -62,7 +63,7 @@ impl World {
 }
 
 async fn stop(mut worker: Product) {
-    worker.stop(crate::world::PATIENCE).await.expect("drains");
+    worker.stop(testkit::PATIENCE).await.expect("drains");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

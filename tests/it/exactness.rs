@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::bson::doc;
-use stack::trace::{Spread, Trace};
-use stack::traffic::{Generator, Item, Options};
+use testkit::trace::{Spread, Trace};
+use testkit::traffic::{Generator, Item, Options};
 
-use crate::world::{World, event, rejections, truth};
+use testkit::world::{World, event, rejections, truth};
 
 const KILLS: usize = 20;
 
@@ -55,7 +55,7 @@ async fn real_requests_are_exact_through_20_kills_and_two_workers() {
         while kills < KILLS {
             let goal =
                 total * i64::try_from(kills + 1).expect("fits") / (i64::try_from(KILLS).expect("fits") + 2);
-            crate::world::eventually("progress", || async { world.fence_number("read").await >= goal }).await;
+            testkit::eventually("progress", || async { world.fence_number("read").await >= goal }).await;
             let owner = world
                 .fence()
                 .await
@@ -104,9 +104,9 @@ async fn every_event_of_mixed_traffic_ends_where_it_must() {
     world.wait_read(&mut worker, truth.read).await;
     world.assert_truth(&truth).await;
     assert_eq!(world.reasons().await, rejections(&items));
-    let metrics = stack::check::results(&worker.metrics().await.expect("metrics"));
+    let metrics = testkit::check::results(&worker.metrics().await.expect("metrics"));
     assert_eq!(
-        stack::check::result_differences(&truth, &metrics),
+        testkit::check::result_differences(&truth, &metrics),
         Vec::<String>::new()
     );
 }

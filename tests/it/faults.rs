@@ -1,10 +1,11 @@
 //! The database fails in the middle, and nothing is lost or counted twice.
 
 use mongodb::bson::doc;
-use stack::mongodb::{Mongo, Options};
-use stack::traffic::{Generator, Item, Options as Mix};
+use testkit::mongodb::{Mongo, Options};
+use testkit::traffic::{Generator, Item, Options as Mix};
 
-use crate::world::{World, admin, eventually, truth};
+use testkit::eventually;
+use testkit::world::{World, admin, truth};
 
 fn items(seed: u64, count: usize) -> Vec<Item> {
     let mut generator = Generator::new(Mix {
@@ -33,7 +34,7 @@ async fn d1_d2_a_lost_acknowledgement_counts_once() {
         }
         world.insert(items).await;
         proxy
-            .wait_lost(round as u64 + 1, crate::world::PATIENCE)
+            .wait_lost(round as u64 + 1, testkit::PATIENCE)
             .await
             .expect("a commit loses its answer");
     }
@@ -58,10 +59,7 @@ async fn the_worker_recovers_by_itself_when_mongodb_returns() {
     mongo.restart().await.expect("restarts");
     world.insert(&items[3_000..]).await;
     world.wait_read(&mut worker, truth.read).await;
-    worker
-        .wait_ready(crate::world::PATIENCE)
-        .await
-        .expect("ready again");
+    worker.wait_ready(testkit::PATIENCE).await.expect("ready again");
     world.assert_truth(&truth).await;
 }
 
@@ -71,7 +69,7 @@ async fn an_overflow_is_one_dead_letter_and_the_lane_goes_on() {
     let world = World::new("overflow").await;
     let mut worker = world.ready(&[]).await;
     let sized = |tokens: i64| {
-        let mut event = crate::world::event("acme");
+        let mut event = testkit::world::event("acme");
         event.insert("inputTokens", tokens);
         event
     };

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
-use crate::world::{World, event, eventually};
+use testkit::eventually;
+use testkit::world::{World, event};
 
 /// Documents with an `_id` of each kind; every third number has no `eventId` and cannot be an event.
 fn documents(from: i64, count: i64) -> Vec<Document> {

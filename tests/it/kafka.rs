@@ -8,33 +8,19 @@ mod security;
 mod stopped;
 mod takeover;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
-use stack::kafka::records::Sender;
-use stack::kafka::{Broker, Options};
-use stack::product::Product;
+use testkit::kafka::Broker;
+use testkit::kafka::records::Sender;
+use testkit::product::Product;
 
-use crate::world::{World, eventually};
+use testkit::eventually;
+use testkit::world::World;
 
 /// How long a worker may take to leave.
 const LEAVE: Duration = Duration::from_secs(40);
-
-static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
-
-/// The broker that tests share. It ends with the last test that uses it.
-async fn shared() -> Arc<Broker> {
-    let _starting = STARTING.lock().await;
-    let running = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-    if let Some(broker) = running {
-        return broker;
-    }
-    let broker = Arc::new(Broker::start(Options::default()).await.expect("Kafka starts"));
-    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&broker);
-    broker
-}
 
 /// A topic, and the database that its events are counted in.
 struct Topic {
@@ -52,7 +38,7 @@ impl Topic {
 
     /// The same with settings of the topic.
     async fn with(name: &str, partitions: u16, settings: &[&str]) -> Self {
-        let broker = shared().await;
+        let broker = testkit::shared::broker().await;
         let world = World::new(&format!("kafka_{name}")).await;
         let topic = Self::on(&broker, world, name, partitions, settings).await;
         Self {
@@ -104,7 +90,7 @@ impl Topic {
 
     /// Starts a worker.
     fn worker(&self, more: &[(&str, &str)]) -> Product {
-        crate::world::start(&["ingest"], self.variables(more))
+        testkit::world::start(&["ingest"], self.variables(more))
     }
 
     fn lane(&self, partition: i32) -> String {
@@ -151,5 +137,5 @@ fn event(id: &str) -> String {
 
 /// What a worker has said.
 fn said(worker: &mut Product) -> String {
-    stack::process::log_after(worker.process().log(), 0)
+    testkit::process::log_after(worker.process().log(), 0)
 }

@@ -14,16 +14,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
-use stack::kafka::records::{self, Partition};
-use stack::kafka::{Broker, Options as BrokerOptions};
-use stack::mongodb::{Mongo, Options};
-use stack::tools;
+use testkit::kafka::records::{self, Partition};
+use testkit::kafka::{Broker, Options as BrokerOptions};
+use testkit::mongodb::{Mongo, Options};
+use testkit::tools;
 
 use self::churn::{Act, plan};
 use self::crew::Crew;
 use self::load::Load;
 use self::oracle::Oracle;
-use crate::world::{PATIENCE, World};
+use testkit::PATIENCE;
+use testkit::world::World;
 
 const TOPIC: &str = "storm";
 const PARTITIONS: i32 = 8;

@@ -17,4 +17,3 @@ mod reader_contract;
 mod reader_routes;
 mod replicas;
 mod stopped;
-mod world;

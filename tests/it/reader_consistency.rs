@@ -10,11 +10,12 @@ use rollup::counters::{Counter, Sums};
 use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use serde_json::Value;
-use stack::traffic::{Generator, Item, Options};
+use testkit::traffic::{Generator, Item, Options};
 use usage_ledger::config::{Config, Given};
 use usage_ledger::store::Store;
 
-use crate::world::{World, eventually, truth};
+use testkit::eventually;
+use testkit::world::{World, truth};
 
 const EVENTS: usize = 5_000;
 
@@ -118,13 +119,13 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
             seen.push(all[0].1[Counter::Requests]);
         }
     };
-    tokio::join!(writing, tokio::time::timeout(crate::world::PATIENCE, reading))
+    tokio::join!(writing, tokio::time::timeout(testkit::PATIENCE, reading))
         .1
         .expect("everything arrives");
     assert!(seen.is_sorted(), "a later snapshot never shows less");
     seen.dedup();
     assert!(seen.len() > 5, "read while writers ran: {seen:?}");
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 fn requests(value: &Value) -> i64 {
@@ -221,12 +222,12 @@ async fn children_equal_their_parents_in_every_answer_while_writers_run() {
                 }
             }
         };
-        tokio::join!(writing, tokio::time::timeout(crate::world::PATIENCE, reading))
+        tokio::join!(writing, tokio::time::timeout(testkit::PATIENCE, reading))
             .1
             .expect("everything arrives");
     }
     assert!(answers >= 30, "read while writers ran: {answers}");
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// A late event in a closed period is in the answers as soon as the ledger says that it is.
@@ -236,7 +237,7 @@ async fn a_late_event_is_seen_as_soon_as_the_answer_claims_it() {
     let mut worker = world.ready(&[]).await;
     let today = now();
     let event = |days: u64| {
-        let mut event = crate::world::event("acme");
+        let mut event = testkit::world::event("acme");
         let at = today - Days::new(days);
         event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
         event
@@ -273,7 +274,7 @@ async fn a_late_event_is_seen_as_soon_as_the_answer_claims_it() {
         })
         .await;
     }
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// What one process remembers is no older than what another one has booked.
@@ -282,7 +283,7 @@ async fn a_late_event_that_another_process_booked_is_seen() {
     let world = World::new("reader_two").await;
     let mut worker = world.ready(&[]).await;
     let event = |days: u64, user: &str| {
-        let mut event = crate::world::event("acme");
+        let mut event = testkit::world::event("acme");
         let at = now() - Days::new(days);
         event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
         event.insert("userId", user);
@@ -292,7 +293,7 @@ async fn a_late_event_that_another_process_booked_is_seen() {
     world.insert_one(event(40, "u1")).await;
     world.wait_read(&mut worker, 2).await;
     let mut reader = world.start("serve", &[]);
-    reader.wait_ready(crate::world::PATIENCE).await.expect("ready");
+    reader.wait_ready(testkit::PATIENCE).await.expect("ready");
     let ask = async || {
         let query = [
             ("organizationId", "acme".to_owned()),
@@ -311,8 +312,8 @@ async fn a_late_event_that_another_process_booked_is_seen() {
     world.insert_one(event(60, "u2")).await;
     world.wait_read(&mut worker, 5).await;
     assert_eq!(ask().await, [3, 2]);
-    reader.stop(crate::world::PATIENCE).await.expect("stops");
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    reader.stop(testkit::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// The dimensions of a group, read back from the store as they were written.
@@ -320,7 +321,7 @@ async fn a_late_event_that_another_process_booked_is_seen() {
 async fn the_store_groups_by_every_dimension() {
     let world = World::new("reader_groups").await;
     let mut worker = world.ready(&[]).await;
-    let mut event = crate::world::event("acme");
+    let mut event = testkit::world::event("acme");
     event.insert("model", "meta/llama%3");
     event.insert("teamId", "$where");
     world.insert_one(event).await;
@@ -356,7 +357,7 @@ async fn the_store_groups_by_every_dimension() {
 
     let bounds = snapshot.bounds(&scope()).await.expect("bounds").expect("days");
     assert_eq!(bounds.0, bounds.1);
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// A person's rows are few; those of a service that books for everybody may be most of all. Both have their sums.
@@ -364,7 +365,7 @@ async fn the_store_groups_by_every_dimension() {
 async fn a_user_with_very_many_rows_has_the_same_sums() {
     let world = World::new("reader_many").await;
     let mut worker = world.ready(&[]).await;
-    world.insert_one(crate::world::event("acme")).await;
+    world.insert_one(testkit::world::event("acme")).await;
     world.wait_read(&mut worker, 1).await;
     let ledger = world.collection("usageLedger");
     let daily = mongodb::bson::doc! {"granularity": "daily"};
@@ -392,7 +393,7 @@ async fn a_user_with_very_many_rows_has_the_same_sums() {
     // The budget is of all rows, however they are read.
     query.row_limit = 55_000;
     assert_over_budget(&snapshot, query).await;
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// Sums that outgrow 64 bits are refused; the server would show them rounded.
@@ -401,7 +402,7 @@ async fn a_sum_beyond_64_bits_is_an_error_and_never_rounded() {
     let world = World::new("reader_overflow").await;
     let mut worker = world.ready(&[]).await;
     for day in [0_u64, 1] {
-        let mut event = crate::world::event("acme");
+        let mut event = testkit::world::event("acme");
         let at = now() - Days::new(day);
         event.insert("completedAt", mongodb::bson::DateTime::from_chrono(at));
         world.insert_one(event).await;
@@ -421,5 +422,5 @@ async fn a_sum_beyond_64_bits_is_an_error_and_never_rounded() {
         .expect_err("refused")
         .to_string();
     assert!(refused.contains("500") && !refused.contains("e18"), "{refused}");
-    worker.stop(crate::world::PATIENCE).await.expect("stops");
+    worker.stop(testkit::PATIENCE).await.expect("stops");
 }

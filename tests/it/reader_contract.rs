@@ -5,10 +5,10 @@ use std::process::Stdio;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
-use stack::tools;
-use stack::traffic::{Generator, Item, Options};
+use testkit::tools;
+use testkit::traffic::{Generator, Item, Options};
 
-use crate::world::World;
+use testkit::world::World;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -69,5 +69,5 @@ async fn the_running_program_answers_as_its_document_says() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains("Tested: 6"), "every route is asked: {said}");
-    product.stop(crate::world::PATIENCE).await.expect("stops");
+    product.stop(testkit::PATIENCE).await.expect("stops");
 }

@@ -7,9 +7,9 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use mongodb::bson::{DateTime as BsonTime, Document};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use stack::product::Product;
+use testkit::product::Product;
 
-use crate::world::World;
+use testkit::world::World;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -35,7 +35,7 @@ fn staff(name: &str) -> String {
 }
 
 fn event(organization: &str, days_ago: u64, fields: &[(&str, &str)]) -> Document {
-    let mut event = crate::world::event(organization);
+    let mut event = testkit::world::event(organization);
     event.insert("completedAt", BsonTime::from_chrono(now() - Days::new(days_ago)));
     for (name, value) in fields {
         event.insert(*name, *value);
@@ -139,7 +139,7 @@ async fn every_preset_shows_the_days_that_it_names_on_every_route() {
             assert_eq!(ranked["totals"], summary["totals"], "{preset} {by}");
         }
     }
-    product.stop(crate::world::PATIENCE).await.expect("stops");
+    product.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// CSV of every route: whole, with a line of names, and no cell that a spreadsheet would run.
@@ -211,7 +211,7 @@ async fn every_route_answers_in_csv_and_to_head() {
     let (_, platform) = ask(&product, "table?scope=platform", &staff("platform")).await;
     assert_eq!(platform["excludedOrganizations"], json!(["internal"]));
     assert_eq!(platform["rows"].as_array().map(Vec::len), Some(1));
-    product.stop(crate::world::PATIENCE).await.expect("stops");
+    product.stop(testkit::PATIENCE).await.expect("stops");
 }
 
 /// Nobody reads what is not theirs, whatever was remembered for somebody else a moment ago.
@@ -292,5 +292,5 @@ async fn nobody_gets_an_answer_that_was_made_for_somebody_else() {
         let got = ask(&product, "table?scope=platform", &token(&claims)).await.0;
         assert_eq!(got, status, "{claims}");
     }
-    product.stop(crate::world::PATIENCE).await.expect("stops");
+    product.stop(testkit::PATIENCE).await.expect("stops");
 }

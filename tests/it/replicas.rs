@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::world::{World, admin, event, eventually};
+use testkit::eventually;
+use testkit::world::{World, admin, event};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_standby_is_ready_and_takes_over_when_the_leader_dies() {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mongodb::bson::doc;
-use stack::mongodb::{Mongo, Options};
-use stack::product::Product;
+use testkit::mongodb::{Mongo, Options};
+use testkit::product::Product;
 
-use crate::world::{World, admin, event, eventually, run};
+use testkit::eventually;
+use testkit::world::{World, admin, event, run};
 
 async fn wait_reason(product: &Product, reason: &str) {
     eventually(reason, || async {
@@ -76,7 +77,7 @@ async fn d8_a_lost_history_stops_the_lane_until_it_is_resumed() {
     ];
     let (code, told) = run(&resume, world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
-    worker.wait_ready(crate::world::PATIENCE).await.expect("goes on");
+    worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
     world.insert_one(event("acme")).await;
     world.wait_read(&mut worker, 2).await;
     let fence = world.fence().await.expect("a fence");
@@ -117,7 +118,7 @@ async fn a_dropped_collection_stops_the_lane_and_loses_nothing() {
     let (code, told) = run(&resume, world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     world.wait_read(&mut worker, 2).await;
-    worker.wait_ready(crate::world::PATIENCE).await.expect("goes on");
+    worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
     assert_eq!(world.fence_number("counted").await, 2);
     let gaps = world
         .collection("usageFences")

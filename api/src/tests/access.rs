@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{SECRET, World, bearing, column, person, staff, token};
-use crate::memory::{Memory, used};
+use crate::fake::{FakeReader, used};
 use crate::reader::Dimension;
 use crate::router::entries;
 
@@ -60,7 +60,7 @@ async fn the_rules_hold_on_every_route() {
 async fn every_route_is_closed_to_who_has_no_valid_token() {
     let world = World::guarded(NOW);
     let expired = token(&json!({"sub": "u1", "exp": 1, "platformRole": "staff"}));
-    for entry in entries::<Memory>() {
+    for entry in entries::<FakeReader>() {
         let path = entry.described.path;
         assert!(
             QUESTIONS.iter().any(|(known, _)| *known == path),
@@ -83,7 +83,7 @@ async fn every_route_is_closed_to_who_has_no_valid_token() {
             .send(&format!("{path}?organizationId=acme"), &bearing(&stranger))
             .await;
         assert!(matches!(reply.status, 400 | 403), "{path}: {}", reply.status);
-        assert_eq!(world.memory.readings(), 0, "nothing is read for a stranger");
+        assert_eq!(world.reader.readings(), 0, "nothing is read for a stranger");
     }
     assert_eq!(world.send("/v1/usage/nothing", &[]).await.status, 401);
     assert_eq!(
@@ -169,7 +169,7 @@ async fn the_description_is_about_what_one_may_read() {
             .with(Dimension::Organization, organization)
             .with(Dimension::Source, source)
     };
-    world.memory.book([
+    world.reader.book([
         from("acme", "chat", "2026-09-28"),
         from("other", "secret-service", "2026-09-20"),
     ]);

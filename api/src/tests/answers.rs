@@ -7,7 +7,7 @@ use rollup::counters::Counter;
 use serde_json::{Value, json};
 
 use super::{World, column, money};
-use crate::memory::used;
+use crate::fake::used;
 use crate::reader::{Dimension, Gap, Lane};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -40,7 +40,7 @@ fn with_head<'a>(names: &[&'a str]) -> Vec<&'a str> {
 #[tokio::test]
 async fn answers_have_exactly_the_members_they_must() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28")
+    world.reader.book([used("2026-09-28")
         .with(Dimension::Model, "m")
         .with(Dimension::Provider, "p")
         .cost(1)]);
@@ -119,7 +119,7 @@ async fn answers_have_exactly_the_members_they_must() {
 #[tokio::test]
 async fn a_series_shows_the_twenty_largest_groups_and_what_is_left() {
     let world = World::at(NOW);
-    world.memory.book((1..=25_i64).flat_map(|n| {
+    world.reader.book((1..=25_i64).flat_map(|n| {
         let by = |day: &str| used(day).with(Dimension::Agent, &format!("a{n:02}"));
         [by("2026-09-27").cost(n), by("2026-09-28").cost(100 - n)]
     }));
@@ -144,7 +144,7 @@ async fn a_series_shows_the_twenty_largest_groups_and_what_is_left() {
 async fn a_table_puts_the_largest_first_and_nobody_last() {
     let world = World::at(NOW);
     let agent = |slug: &str, day: &str| used(day).with(Dimension::Agent, slug);
-    world.memory.book([
+    world.reader.book([
         used("2026-09-28").cost(1_000),
         agent("small", "2026-09-28").cost(1),
         agent("large", "2026-08-31").cost(500),
@@ -197,7 +197,7 @@ async fn an_answer_says_how_fresh_it_is() {
         }],
         ..Lane::default()
     };
-    world.memory.set_lanes(vec![
+    world.reader.set_lanes(vec![
         lane("2026-09-28T11:59:59.250Z"),
         lane("2026-09-28T11:59:58.5Z"),
     ]);
@@ -217,13 +217,13 @@ async fn an_answer_says_how_fresh_it_is() {
 #[tokio::test]
 async fn a_tag_changes_with_the_answer_and_not_with_its_age() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28")]);
+    world.reader.book([used("2026-09-28")]);
     let target = "/v1/usage/summary?organizationId=acme&from=2026-09-01&to=2026-09-30";
     let first = world.send(target, &[]).await;
     let tag = first.header("etag").expect("a tag").to_owned();
     assert!(tag.starts_with("W/\""));
     world.set_now("2026-09-28T13:00:00Z");
-    world.memory.set_lanes(vec![Lane {
+    world.reader.set_lanes(vec![Lane {
         watermark: Some(at("2026-09-28T12:59:00Z")),
         ..Lane::default()
     }]);
@@ -245,7 +245,7 @@ async fn a_tag_changes_with_the_answer_and_not_with_its_age() {
         world.send(target, &[("if-none-match", "W/\"x\"")]).await.status,
         200
     );
-    world.memory.book([used("2026-09-02")]);
+    world.reader.book([used("2026-09-02")]);
     let changed = world.send(target, &[("if-none-match", &tag)]).await;
     assert_eq!(changed.status, 200);
     assert_ne!(changed.header("etag"), Some(tag.as_str()));
@@ -254,13 +254,13 @@ async fn a_tag_changes_with_the_answer_and_not_with_its_age() {
 #[tokio::test]
 async fn csv_is_the_same_answer_whole() {
     let world = World::at(NOW);
-    world.memory.book((0..60).map(|n| {
+    world.reader.book((0..60).map(|n| {
         used("2026-09-28")
             .with(Dimension::User, &format!("u{n:02}, \"the\" first"))
             .with(Dimension::Agent, "a")
             .cost(n)
     }));
-    world.memory.book([used("2026-09-27")]);
+    world.reader.book([used("2026-09-27")]);
     let rows = world.csv("breakdown", "by=user").await;
     assert_eq!(rows.len(), 62);
     assert_eq!(rows[0][..2], ["userId", "requests"]);
@@ -314,7 +314,7 @@ async fn csv_is_the_same_answer_whole() {
 async fn no_cell_of_csv_is_a_formula() {
     let world = World::at(NOW);
     let formula = "=HYPERLINK(\"http://evil\",\"open\")";
-    world.memory.book([used("2026-09-28")
+    world.reader.book([used("2026-09-28")
         .with(Dimension::Agent, formula)
         .with(Dimension::User, "-1+2")
         .with(Dimension::Source, "-chat")
@@ -349,7 +349,7 @@ async fn no_cell_of_csv_is_a_formula() {
 #[tokio::test]
 async fn answers_are_compressed_for_whom_takes_it() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28")]);
+    world.reader.book([used("2026-09-28")]);
     for encoding in ["gzip", "zstd"] {
         let request =
             Request::get("/v1/usage/series?organizationId=acme").header("accept-encoding", encoding);

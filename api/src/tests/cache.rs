@@ -5,23 +5,23 @@ use rollup::fold::Set;
 use serde_json::json;
 
 use super::World;
-use crate::memory::used;
+use crate::fake::used;
 use crate::reader::{Dimension, Rows};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 
-fn by(user: &str, day: &str) -> crate::memory::Used {
+fn by(user: &str, day: &str) -> crate::fake::Used {
     used(day).with(Dimension::User, user)
 }
 
 #[tokio::test]
 async fn a_repeated_question_is_not_asked_again() {
     let world = World::at(NOW);
-    world.memory.book([by("u1", "2026-09-28")]);
+    world.reader.book([by("u1", "2026-09-28")]);
     let first = world.ask("breakdown", "by=user").await;
-    assert!(!world.memory.take_queries().is_empty());
+    assert!(!world.reader.take_queries().is_empty());
     assert_eq!(world.ask("breakdown", "by=user").await, first);
-    assert!(world.memory.take_queries().is_empty());
+    assert!(world.reader.take_queries().is_empty());
     let lookups = |result: &str| {
         let families = world.registry.gather();
         let family = families
@@ -45,11 +45,11 @@ async fn what_happens_today_does_not_make_the_past_be_read_again() {
         .memory
         .book([by("u1", "2026-09-01"), by("u1", "2026-09-28")]);
     world.ask("breakdown", "by=user").await;
-    world.memory.take_queries();
-    world.memory.book([by("u2", "2026-09-28")]);
+    world.reader.take_queries();
+    world.reader.book([by("u2", "2026-09-28")]);
     let answer = world.ask("breakdown", "by=user").await;
     assert_eq!(answer["totals"]["requests"], json!(3));
-    let queries = world.memory.take_queries();
+    let queries = world.reader.take_queries();
     assert_eq!(queries.len(), 1, "only the rows of today are read");
     assert_eq!(queries[0].cover.len(), 1);
     assert_eq!(queries[0].cover[0].first.to_string(), "2026-09-28");
@@ -67,13 +67,13 @@ async fn a_late_event_in_a_closed_period_is_seen() {
         world.ask("breakdown", last_month).await["totals"]["requests"],
         json!(1)
     );
-    world.memory.book([by("u2", "2026-08-15")]);
+    world.reader.book([by("u2", "2026-08-15")]);
     assert_eq!(
         world.ask("breakdown", last_month).await["totals"]["requests"],
         json!(2)
     );
     // Also one that takes back what another books: the organization's sums are what they were.
-    world.memory.book([
+    world.reader.book([
         by("u1", "2026-09-01")
             .counting(Counter::Requests, -1)
             .counting(Counter::UnpricedRequests, -1),
@@ -86,7 +86,7 @@ async fn a_late_event_in_a_closed_period_is_seen() {
 #[tokio::test]
 async fn a_question_reads_the_smallest_rows_that_answer_it() {
     let world = World::at(NOW);
-    world.memory.book([by("u1", "2026-09-28")]);
+    world.reader.book([by("u1", "2026-09-28")]);
     for (route, query, rows) in [
         ("breakdown", "by=agent", Rows::Rollups(Set::Agent)),
         ("breakdown", "by=model&provider=p", Rows::Rollups(Set::Model)),
@@ -96,19 +96,19 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
         ("breakdown", "by=user&agentSlug=a", Rows::Ledger),
     ] {
         world.ask(route, query).await;
-        let queries = world.memory.take_queries();
+        let queries = world.reader.take_queries();
         assert!(
             !queries.is_empty() && queries.iter().all(|query| query.rows == rows),
             "{route} {query}"
         );
     }
     // What was booked as a whole is read without any of it, and whole months are read as months.
-    world.memory.take_reads();
+    world.reader.take_reads();
     world
         .ask("series", "from=2026-01-01&to=2026-06-30&granularity=monthly")
         .await;
-    assert!(world.memory.take_queries().is_empty());
-    let reads = world.memory.take_reads();
+    assert!(world.reader.take_queries().is_empty());
+    let reads = world.reader.take_reads();
     assert_eq!(reads.len(), 1);
     assert_eq!(
         (reads[0].first.to_string(), reads[0].last.to_string()),
@@ -119,7 +119,7 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
 #[tokio::test]
 async fn who_asks_at_the_same_time_shares_one_reading() {
     let world = World::at(NOW);
-    world.memory.book([by("u1", "2026-09-28")]);
+    world.reader.book([by("u1", "2026-09-28")]);
     let asks = (0..20).map(|_| world.ask("summary", ""));
     let answers = futures_util::future::join_all(asks).await;
     assert!(
@@ -127,7 +127,7 @@ async fn who_asks_at_the_same_time_shares_one_reading() {
             .iter()
             .all(|answer| answer["totals"]["requests"] == json!(1))
     );
-    assert!(world.memory.readings() <= 20);
+    assert!(world.reader.readings() <= 20);
 }
 
 /// Another range, another filter and another form of the same rows read only what was not read before.
@@ -135,24 +135,24 @@ async fn who_asks_at_the_same_time_shares_one_reading() {
 async fn other_questions_about_the_same_periods_share_their_rows() {
     let world = World::at(NOW);
     let agent = |agent: &str, day: &str| used(day).with(Dimension::Agent, agent).cost(1);
-    world.memory.book([
+    world.reader.book([
         agent("a", "2026-07-10"),
         agent("b", "2026-08-10"),
         agent("a", "2026-09-02"),
     ]);
     let months = "from=2026-07-01&to=2026-08-31";
     world.ask("breakdown", &format!("by=agent&{months}")).await;
-    world.memory.take_queries();
-    world.memory.take_reads();
+    world.reader.take_queries();
+    world.reader.take_reads();
     let longer = world
         .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-02")
         .await;
     assert_eq!(longer["totals"]["requests"], json!(3));
-    let queries = world.memory.take_queries();
+    let queries = world.reader.take_queries();
     let periods: Vec<_> = queries.iter().flat_map(|query| &query.cover).collect();
     assert_eq!(periods.len(), 1, "the months are remembered");
     assert_eq!(periods[0].first.to_string(), "2026-09-02");
-    let reads = world.memory.take_reads();
+    let reads = world.reader.take_reads();
     assert!(
         reads
             .iter()
@@ -161,7 +161,7 @@ async fn other_questions_about_the_same_periods_share_their_rows() {
     );
 
     // Nothing is left to be read, so that no snapshot is opened either.
-    let snapshots = world.memory.snapshots();
+    let snapshots = world.reader.snapshots();
     for (route, query) in [
         ("breakdown", "by=agent&sort=requests"),
         ("series", "granularity=monthly&groupBy=agent"),
@@ -172,7 +172,7 @@ async fn other_questions_about_the_same_periods_share_their_rows() {
         let requests = if query.contains("agentSlug") { 1 } else { 2 };
         assert_eq!(answer["totals"]["requests"], json!(requests), "{route} {query}");
     }
-    assert_eq!(world.memory.snapshots(), snapshots);
+    assert_eq!(world.reader.snapshots(), snapshots);
 }
 
 /// What is remembered of one state of the ledger is never put beside what is read of another.
@@ -205,11 +205,11 @@ async fn a_ledger_that_moves_on_while_it_is_asked_is_asked_again() {
 #[tokio::test]
 async fn what_may_be_taken_back_is_not_remembered_of_a_state() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-07-10")]);
-    world.memory.fail_late(crate::memory::LateFailure::AtTheEnd);
+    world.reader.book([used("2026-07-10")]);
+    world.reader.fail_late(crate::fake::LateFailure::AtTheEnd);
     let (status, _) = world.refused("series", "from=2026-07-01&to=2026-07-31").await;
     assert_eq!(status, 503);
-    world.memory.take_reads();
+    world.reader.take_reads();
     world.refused("series", "from=2026-07-01&to=2026-07-31").await;
-    assert!(!world.memory.take_reads().is_empty());
+    assert!(!world.reader.take_reads().is_empty());
 }

@@ -8,7 +8,7 @@ use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
 use super::{World, bearing, person, staff};
-use crate::memory::{Memory, used};
+use crate::fake::{FakeReader, used};
 use crate::router::entries;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -62,7 +62,7 @@ async fn malformed_questions_are_refused_by_name_and_never_break_anything() {
         .await;
     assert_eq!(long_name.status, 400);
     assert_eq!(
-        world.memory.readings(),
+        world.reader.readings(),
         0,
         "nothing is read for what is malformed"
     );
@@ -154,7 +154,7 @@ async fn what_takes_too_long_is_ended() {
     #[derive(Clone)]
     struct Stuck;
     impl crate::reader::Reader for Stuck {
-        type Snapshot = crate::memory::Frozen;
+        type Snapshot = crate::fake::Frozen;
         async fn freshness(&self) -> Result<crate::reader::Freshness, crate::reader::ReadError> {
             std::future::pending().await
         }
@@ -180,7 +180,7 @@ async fn what_takes_too_long_is_ended() {
 #[tokio::test]
 async fn metrics_have_labels_from_closed_sets() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28")]);
+    world.reader.book([used("2026-09-28")]);
     for target in [
         "/v1/usage/summary?organizationId=acme",
         "/v1/usage/summary?organizationId=somebody-else",
@@ -197,7 +197,7 @@ async fn metrics_have_labels_from_closed_sets() {
             labels.extend(metric.get_label().iter().map(|label| label.value().to_owned()));
         }
     }
-    let known: BTreeSet<String> = entries::<Memory>()
+    let known: BTreeSet<String> = entries::<FakeReader>()
         .iter()
         .map(|entry| entry.described.path)
         .chain(["none", "/docs/", "hit", "miss", "2xx", "4xx"])
@@ -221,7 +221,7 @@ async fn the_document_describes_every_route_and_nothing_else() {
         .keys()
         .map(String::as_str)
         .collect();
-    let routes = entries::<Memory>();
+    let routes = entries::<FakeReader>();
     assert_eq!(
         described,
         routes.iter().map(|entry| entry.described.path).collect()

@@ -6,7 +6,7 @@ use rollup::counters::Counter;
 use serde_json::{Value, json};
 
 use super::{World, column, money};
-use crate::memory::used;
+use crate::fake::used;
 use crate::reader::{Dimension, ReadError};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -22,7 +22,7 @@ async fn l1_one_model_id_of_two_providers_is_two_rows() {
             .with(Dimension::Provider, provider)
             .cost(cost)
     };
-    world.memory.book([
+    world.reader.book([
         by("a", 10),
         by("b", 90),
         used("2026-09-28").with(Dimension::Model, "m"),
@@ -87,7 +87,7 @@ async fn l6_the_kind_is_a_field_and_not_inferred_from_a_zero() {
 #[tokio::test]
 async fn l7_totals_are_sums_over_all_rows_however_many() {
     let world = World::at(NOW);
-    world.memory.book((0..21_000).map(|user| {
+    world.reader.book((0..21_000).map(|user| {
         used("2026-09-28")
             .with(Dimension::User, &format!("u{user}"))
             .with(Dimension::Team, "t")
@@ -108,7 +108,7 @@ async fn l7_totals_are_sums_over_all_rows_however_many() {
 #[tokio::test]
 async fn l8_one_value_is_the_sum_of_all_its_rows() {
     let world = World::at(NOW);
-    world.memory.book((0..6).map(|n| {
+    world.reader.book((0..6).map(|n| {
         used("2026-09-28")
             .with(Dimension::User, "u")
             .with(Dimension::Agent, &format!("a{}", n % 2))
@@ -129,7 +129,7 @@ async fn l8_one_value_is_the_sum_of_all_its_rows() {
 async fn l9_unknown_is_typed_and_cost_comes_first() {
     let world = World::at(NOW);
     let agent = |slug: &str| used("2026-09-28").with(Dimension::Agent, slug);
-    world.memory.book([
+    world.reader.book([
         agent("painter").counting(Counter::Images, 4).cost(900),
         agent("talker").counting(Counter::TotalTokens, 1_000_000).cost(10),
         used("2026-09-28").cost(50),
@@ -159,7 +159,7 @@ async fn l9_unknown_is_typed_and_cost_comes_first() {
 #[tokio::test]
 async fn l11_a_failed_read_is_an_error_and_never_zeros() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28").cost(1)]);
+    world.reader.book([used("2026-09-28").cost(1)]);
     let cause = || Arc::new(std::io::Error::other("mongodb://user:secret@host"));
     for (failure, status) in [
         (ReadError::Unavailable(cause()), 503),
@@ -168,7 +168,7 @@ async fn l11_a_failed_read_is_an_error_and_never_zeros() {
         (ReadError::Overflow(Counter::CostNanos), 500),
         (ReadError::TooManyRows(5), 422),
     ] {
-        world.memory.fail(Some(failure.clone()));
+        world.reader.fail(Some(failure.clone()));
         for (route, query) in [
             ("summary", ""),
             ("series", "groupBy=model"),
@@ -190,7 +190,7 @@ async fn l11_a_failed_read_is_an_error_and_never_zeros() {
         }
     }
     // The failure is not remembered.
-    world.memory.fail(None);
+    world.reader.fail(None);
     assert_eq!(world.ask("summary", "").await["totals"]["requests"], json!(1));
 }
 
@@ -241,7 +241,7 @@ async fn l16_seven_days_are_seven_buckets() {
 #[tokio::test]
 async fn l17_a_sentinel_is_a_value_like_any_other() {
     let world = World::at(NOW);
-    world.memory.book([
+    world.reader.book([
         used("2026-09-28").cost(3),
         used("2026-09-28").with(Dimension::Agent, "a").cost(5),
     ]);
@@ -261,8 +261,8 @@ async fn l17_a_sentinel_is_a_value_like_any_other() {
 #[tokio::test]
 async fn l18_the_unattributed_share_is_shown() {
     let world = World::at(NOW);
-    let tokens = |used: crate::memory::Used, count| used.counting(Counter::TotalTokens, count);
-    world.memory.book([
+    let tokens = |used: crate::fake::Used, count| used.counting(Counter::TotalTokens, count);
+    world.reader.book([
         tokens(used("2026-09-28").cost(3), 7),
         tokens(used("2026-09-28"), 9),
         tokens(used("2026-09-28").with(Dimension::Agent, "a").cost(5), 100),
@@ -282,7 +282,7 @@ async fn l18_the_unattributed_share_is_shown() {
 #[tokio::test]
 async fn l19_an_organization_that_nobody_knows_by_name_keeps_its_row() {
     let world = World::at(NOW);
-    world.memory.book([
+    world.reader.book([
         used("2026-09-28").cost(1),
         used("2026-09-28")
             .with(Dimension::Organization, "deleted long ago")
@@ -319,7 +319,7 @@ async fn c3_another_time_zone_is_refused() {
 async fn c8_every_route_shows_the_same_totals() {
     let world = World::at(NOW);
     let day = |n: i64| format!("2026-{:02}-{:02}", 7 + n % 3, 1 + n % 28);
-    world.memory.book((0..500).map(|n| {
+    world.reader.book((0..500).map(|n| {
         let used = used(&day(n))
             .with(Dimension::Model, &format!("m{}", n % 7))
             .cost(n);
@@ -372,7 +372,7 @@ async fn c8_every_route_shows_the_same_totals() {
 #[tokio::test]
 async fn c9_a_page_says_what_follows_it() {
     let world = World::at(NOW);
-    world.memory.book((0..120).map(|n| {
+    world.reader.book((0..120).map(|n| {
         used("2026-09-28")
             .with(Dimension::User, &format!("u{n:03}"))
             .cost(n)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{World, column};
-use crate::memory::{LateFailure, used};
+use crate::fake::{LateFailure, used};
 use crate::reader::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -18,7 +18,7 @@ const NOW: &str = "2026-09-28T12:00:00Z";
 #[tokio::test]
 async fn twenty_thousand_users_are_paged_through_without_loss_or_repetition() {
     let world = World::at(NOW);
-    world.memory.book((0..20_000).map(|user| {
+    world.reader.book((0..20_000).map(|user| {
         let day = if user % 2 == 0 { "2026-09-28" } else { "2026-09-01" };
         used(day)
             .with(Dimension::User, &format!("u{user}"))
@@ -64,7 +64,7 @@ async fn what_does_not_fit_in_memory_is_paged_from_the_store() {
     let world = World::with(NOW, |settings| settings.limits.cache_bytes = 0);
     let small = World::at(NOW);
     for world in [&world, &small] {
-        world.memory.book((0..300).map(|user| {
+        world.reader.book((0..300).map(|user| {
             let day = if user % 2 == 0 { "2026-09-28" } else { "2026-08-31" };
             used(day)
                 .with(Dimension::User, &format!("u{user}"))
@@ -106,8 +106,8 @@ async fn a_table_that_cannot_be_read_to_its_end_breaks_the_connection() {
     ] {
         let world = World::with(NOW, |settings| settings.limits.cache_bytes = cache_bytes);
         let user = |n| used("2026-09-28").with(Dimension::User, &format!("u{n}"));
-        world.memory.book((0..1_000).map(user));
-        world.memory.fail_late(failure);
+        world.reader.book((0..1_000).map(user));
+        world.reader.fail_late(failure);
         for encoding in ["identity", "gzip"] {
             let request = Request::get(format!("/v1/usage/breakdown?organizationId=acme&{query}"))
                 .header("accept", "text/csv")
@@ -169,7 +169,7 @@ async fn a_cursor_continues_its_own_question_only() {
 #[tokio::test]
 async fn whole_answers_take_no_page() {
     let world = World::at(NOW);
-    world.memory.book([used("2026-09-28")]);
+    world.reader.book([used("2026-09-28")]);
     let target = "/v1/usage/breakdown?organizationId=acme&by=user&limit=5";
     let reply = world.send(target, &[("accept", "text/csv")]).await;
     assert_eq!(

@@ -5,7 +5,7 @@ use rollup::counters::Counter;
 use serde_json::Value;
 
 use super::World;
-use crate::memory::{Used, used};
+use crate::fake::{Used, used};
 use crate::reader::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -83,7 +83,7 @@ proptest! {
             let forgetful = World::with(NOW, |settings| settings.limits.cache_bytes = 0);
             for (usage, questions) in steps {
                 for world in [&remembering, &forgetful] {
-                    world.memory.book(usage.clone());
+                    world.reader.book(usage.clone());
                 }
                 for (route, query) in questions {
                     let expected = without_times(forgetful.ask(route, &query).await);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::memory::{Used, used};
+use crate::fake::{Used, used};
 use crate::reader::{Dimension, Rows};
 use rollup::counters::Counter;
 
@@ -35,7 +35,7 @@ fn teams(answer: &Value) -> Vec<(Value, Value, Value)> {
 async fn each_user_of_a_page_has_the_teams_of_its_usage_and_no_others() {
     let world = World::at(NOW);
     let many = (0..9).rev().map(|n| by("many", &format!("t{n}")));
-    world.memory.book(
+    world.reader.book(
         many.chain([
             by("two", "sales, \"north\""),
             by("two", "sales, \"north\""),
@@ -95,7 +95,7 @@ async fn teams_are_read_for_the_users_of_the_page_only() {
         .memory
         .book((0..30).map(|n| by(&format!("u{n:02}"), &format!("t{n:02}")).cost(100 - n)));
     let first = world.ask("breakdown", "by=user&include=teams&limit=2").await;
-    let queries = world.memory.take_queries();
+    let queries = world.reader.take_queries();
     let ledger: Vec<_> = queries
         .iter()
         .filter(|query| query.rows == Rows::Ledger)
@@ -117,10 +117,10 @@ async fn teams_are_read_for_the_users_of_the_page_only() {
     assert_eq!(teams(&second), [(json!("u02"), json!(["t02"]), json!(1))]);
 
     // A user who was on another page is not read again.
-    world.memory.take_queries();
+    world.reader.take_queries();
     let wider = world.ask("breakdown", "by=user&include=teams&limit=4").await;
     assert_eq!(teams(&wider).len(), 4);
-    let queries = world.memory.take_queries();
+    let queries = world.reader.take_queries();
     let users: BTreeSet<_> = queries
         .iter()
         .flat_map(|query| query.filters.values().flatten())
@@ -153,7 +153,7 @@ async fn csv_has_the_teams_of_every_user() {
     // Also where nothing fits in memory.
     for cache_bytes in [64 * 1024 * 1024, 0] {
         let world = World::with(NOW, |settings| settings.limits.cache_bytes = cache_bytes);
-        world.memory.book((0..10_200).flat_map(|n| {
+        world.reader.book((0..10_200).flat_map(|n| {
             let user = format!("u{n:05}");
             [by(&user, "a").cost(n % 97), by(&user, &format!("b;{}", n % 3))]
         }));

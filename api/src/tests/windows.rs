@@ -5,7 +5,7 @@ use serde_json::Value;
 use rollup::money::Nanos;
 
 use super::World;
-use crate::memory::used;
+use crate::fake::used;
 use crate::reader::Dimension;
 
 fn nanos(cents: &Value) -> i64 {
@@ -30,7 +30,7 @@ async fn world(window: &Value) -> World {
                     .map_or(used.clone(), |value| used.with(dimension, value))
             })
     });
-    world.memory.book(events);
+    world.reader.book(events);
     world
 }
 

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Deserialize;
-use stack::{Error, Result};
+use testkit::{Error, Result};
 
 use crate::topic::{PARTITIONS, Topic};
 use crate::{Done, Since, failed};

@@ -11,10 +11,10 @@ mod worker;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use stack::kafka::{Broker, Options};
-use stack::measure::{Number, Runs, Used};
-use stack::workload::Keys;
-use stack::{Error, Result};
+use testkit::kafka::{Broker, Options};
+use testkit::measure::{Number, Runs, Used};
+use testkit::workload::Keys;
+use testkit::{Error, Result};
 use topic::Topic;
 
 /// Events in the topic.

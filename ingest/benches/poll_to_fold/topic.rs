@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
-use stack::kafka::Broker;
-use stack::workload::{Keys, Workload};
-use stack::{Result, feed};
+use testkit::kafka::Broker;
+use testkit::workload::{Keys, Workload};
+use testkit::{Result, feed};
 
 use crate::failed;
 
@@ -22,7 +22,7 @@ pub(crate) struct Topic {
 impl Topic {
     /// Makes it, and sends the events.
     pub(crate) async fn filled(broker: &Broker, keys: Keys, events: u64) -> Result<Self> {
-        let name = format!("usage-ledger-bench-{}", feed::now().format("%Y%m%d-%H%M%S"));
+        let name = format!("usage-ledger-bench-{}", testkit::now().format("%Y%m%d-%H%M%S"));
         broker.create_topic(&name, PARTITIONS, &[]).await?;
         let topic = Self {
             brokers: broker.brokers().to_owned(),
@@ -40,7 +40,7 @@ impl Topic {
             .create()
             .map_err(failed)?;
         let events = usize::try_from(self.events).unwrap_or(usize::MAX);
-        for event in Workload::new(keys, feed::now()).take(events) {
+        for event in Workload::new(keys, testkit::now()).take(events) {
             let json = event.json();
             let mut record = BaseRecord::to(&self.name).key(event.key()).payload(&json);
             while let Err((_, back)) = producer.send(record) {

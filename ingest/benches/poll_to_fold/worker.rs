@@ -6,16 +6,16 @@ use std::time::Duration;
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
 use ingest::dedupe::Scope;
+use ingest::fake::FakeLedger;
 use ingest::health::Health;
 use ingest::kafka::{self, Settings};
-use ingest::memory::MemoryLedger;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use prometheus::Registry;
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
-use stack::{Error, Result, feed};
+use testkit::{Error, Result, feed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,22 +30,22 @@ pub(crate) async fn run(topic: &Topic, run: usize) -> Result<Done> {
     let group = format!("{}-{run}", topic.name);
     let source = Settings::new(&topic.brokers, &topic.name, &group, Vec::new())
         .map_err(|problems| failed(&problems[0].message))?;
-    let ledger = MemoryLedger::new(Arc::new(feed::now), "bench");
+    let ledger = FakeLedger::new(Arc::new(testkit::now), "bench");
     let health = Health::default();
-    let for_metrics: Arc<dyn Clock> = Arc::new(feed::now);
+    let for_metrics: Arc<dyn Clock> = Arc::new(testkit::now);
     let metrics = Metrics::register(&Registry::new(), health.clone(), for_metrics).map_err(failed)?;
     let (signals, heard) = mpsc::channel(64);
     let stop = CancellationToken::new();
     let pump = Pump::new(
         Arc::new(ledger.clone()),
-        Arc::new(feed::now),
+        Arc::new(testkit::now),
         settings()?,
         metrics,
         health,
     );
     let mut tasks = JoinSet::new();
     let since = Since::now()?;
-    tasks.spawn(kafka::run(source, Arc::new(feed::now), signals));
+    tasks.spawn(kafka::run(source, Arc::new(testkit::now), signals));
     let ended = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = pump.run(heard, ended).await {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rdkafka::producer::Producer as _;
 
-use crate::world::{PATIENCE, World, eventually, now, shared};
+use crate::world::World;
+use testkit::{PATIENCE, eventually, now, shared};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_is_read_from_its_beginning_and_each_event_counted_once() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "beginning", 4).await;
     let producer = world.producer(&[]);
     for partition in 0..4_u64 {
@@ -47,7 +48,7 @@ async fn a_topic_is_read_from_its_beginning_and_each_event_counted_once() {
 /// Aborted records are not events, and markers of transactions move the end without a record.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn aborted_transactions_are_not_counted_and_open_ones_hold_the_freshness() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "transactions", 1).await;
     let producer = world.producer(&[("transactional.id", "t1")]);
     producer
@@ -99,7 +100,7 @@ async fn aborted_transactions_are_not_counted_and_open_ones_hold_the_freshness()
     // The fence is behind a marker, and the last record before it.
     let worker = world.worker(&[]);
     world.wait_fresh().await;
-    eventually("ready", || worker.reasons().is_empty()).await;
+    eventually("ready", || async { worker.reasons().is_empty() }).await;
     assert_eq!(world.ledger.tally().read(), 211);
     worker.stop().await;
 }
@@ -107,7 +108,7 @@ async fn aborted_transactions_are_not_counted_and_open_ones_hold_the_freshness()
 /// Members join and leave under load; lanes move between them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_that_join_and_leave_count_every_event_once() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "members", 8).await;
     let producer = world.producer(&[]);
     let mut workers = vec![world.worker(&[])];
@@ -123,7 +124,12 @@ async fn members_that_join_and_leave_count_every_event_once() {
         match round {
             1 | 3 | 6 => workers.push(world.worker(&[])),
             2 | 5 | 8 => workers.remove(0).stop().await,
-            _ => eventually("half is read", || world.ledger.tally().read() > sent / 2).await,
+            _ => {
+                eventually("half is read", || async {
+                    world.ledger.tally().read() > sent / 2
+                })
+                .await
+            }
         }
     }
     world.wait_read(sent).await;

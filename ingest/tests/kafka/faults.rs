@@ -7,14 +7,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use stack::kafka::{Broker, Options};
+use testkit::kafka::{Broker, Options};
 
-use crate::world::{World, event, shared};
+use crate::world::{World, event};
+use testkit::shared;
 
 /// The ledger is away while far more arrives than the process may hold; the member stays in its group.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_ledger_that_stands_still_pauses_the_partitions_and_loses_nothing() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "pressure", 4).await;
     let quick = [
         ("session.timeout.ms", "3000"),
@@ -53,7 +54,7 @@ async fn a_ledger_that_stands_still_pauses_the_partitions_and_loses_nothing() {
 /// Somebody else raises the epoch of a lane that the group still has assigned to us.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_lane_that_was_taken_away_is_asked_for_again_and_goes_on_exactly() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "stolen", 2).await;
     let worker = world.worker(&[]);
     let producer = world.producer(&[]);
@@ -116,7 +117,7 @@ async fn a_broker_that_is_killed_and_returns_is_waited_for() {
 /// The group need not wait for the session of a member that left in good order, and lag tools see its work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_member_that_leaves_tells_the_group_and_shows_its_positions() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "leaves", 1).await;
     let slow = [("session.timeout.ms", "45000")];
     let first = world.worker(&slow);
@@ -149,7 +150,7 @@ async fn a_member_that_leaves_tells_the_group_and_shows_its_positions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn poison_is_kept_with_a_reason_and_the_lane_goes_on() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "poison", 1).await;
     let producer = world.producer(&[("message.max.bytes", "2000000")]);
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(300 * 1024));
@@ -223,7 +224,7 @@ async fn poison_is_kept_with_a_reason_and_the_lane_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_that_is_made_later_is_waited_for() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::without_topic(&broker, "later");
     let worker = world.worker(&[]);
     worker.wait_reason("source_unreachable").await;

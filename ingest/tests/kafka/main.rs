@@ -1,7 +1,7 @@
-//! The Kafka source against a real broker, with the loop and a ledger in memory.
+//! The Kafka source against a real broker, with the loop and a fake ledger.
 
 mod exactness;
+mod fake;
 mod faults;
-mod memory;
 mod stopped;
 mod world;

@@ -3,9 +3,10 @@
 use ingest::lane::Position;
 use ingest::source::StopReason;
 
-use stack::kafka::{Broker, Options};
+use testkit::kafka::{Broker, Options};
 
-use crate::world::{World, eventually, shared};
+use crate::world::World;
+use testkit::{eventually, shared};
 
 /// Everything that a worker reads of `count` events in each partition is counted; then it leaves.
 async fn count_and_leave(world: &World, partitions: i32, count: u64) {
@@ -24,7 +25,7 @@ async fn count_and_leave(world: &World, partitions: i32, count: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_recreated_with_fewer_records_stops_the_lane() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "recreated-short", 2).await;
     count_and_leave(&world, 2, 10).await;
     world.delete().await;
@@ -34,7 +35,7 @@ async fn a_topic_recreated_with_fewer_records_stops_the_lane() {
     producer.flush();
     let worker = world.worker(&[]);
     worker.wait_reason("topic_changed").await;
-    eventually("the stop is stored", || {
+    eventually("the stop is stored", || async {
         world.ledger.lane(&world.lane(0)).stopped == Some(StopReason::TopicChanged)
     })
     .await;
@@ -54,7 +55,7 @@ async fn a_topic_recreated_with_fewer_records_stops_the_lane() {
 /// As many records as before: only the records themselves can tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_recreated_with_as_many_records_stops_the_lane() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "recreated-long", 1).await;
     count_and_leave(&world, 1, 10).await;
     world.delete().await;
@@ -64,7 +65,7 @@ async fn a_topic_recreated_with_as_many_records_stops_the_lane() {
     producer.flush();
     let worker = world.worker(&[]);
     worker.wait_reason("topic_changed").await;
-    eventually("the stop is stored", || {
+    eventually("the stop is stored", || async {
         world.ledger.lane(&world.lane(0)).stopped.is_some()
     })
     .await;
@@ -74,7 +75,7 @@ async fn a_topic_recreated_with_as_many_records_stops_the_lane() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_deleted_while_it_is_read_stops_every_lane_of_it() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "deleted", 2).await;
     let producer = world.producer(&[]);
     producer.send_events(0, 0..10);
@@ -95,7 +96,7 @@ async fn a_topic_deleted_while_it_is_read_stops_every_lane_of_it() {
     eventually_created(&world, 2).await;
     producer.send_events(0, 100..105);
     // Lane 1 never counted anything, so it can be read; lane 0 is not what it was.
-    eventually("lane 1 is read", || {
+    eventually("lane 1 is read", || async {
         world.ledger.lane(&world.lane(1)).watermark_ms.is_some()
     })
     .await;
@@ -108,7 +109,7 @@ async fn a_topic_deleted_while_it_is_read_stops_every_lane_of_it() {
 /// Recreated while it is read, within a moment: the end of the partition tells.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_recreated_while_it_is_read_stops_its_lanes() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "replaced", 1).await;
     let producer = world.producer(&[]);
     producer.send_events(0, 0..100);
@@ -127,7 +128,7 @@ async fn a_topic_recreated_while_it_is_read_stops_its_lanes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn records_deleted_before_they_were_read_stop_the_lane_and_no_other() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "trimmed", 2).await;
     count_and_leave(&world, 2, 10).await;
     let producer = world.producer(&[]);
@@ -153,7 +154,7 @@ async fn records_deleted_before_they_were_read_stop_the_lane_and_no_other() {
 /// Retention that took the last record that was read, and none that was not, is no gap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn records_deleted_after_they_were_read_are_no_reason_to_stop() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "retained", 1).await;
     count_and_leave(&world, 1, 10).await;
     world.trim(0, 10).await;
@@ -176,7 +177,7 @@ async fn records_deleted_after_they_were_read_are_no_reason_to_stop() {
 /// Records that were deleted under the reader's feet: the broker says so, and does not say which partition.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn records_deleted_while_the_loop_was_busy_stop_the_lane() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "outrun", 2).await;
     let producer = world.producer(&[]);
     // Small fetches, so that the reader asks for the records only when it needs them.
@@ -199,7 +200,7 @@ async fn records_deleted_while_the_loop_was_busy_stop_the_lane() {
     worker.wait_reason("offset_out_of_range").await;
     producer.send_events(1, 1_000_010..1_000_020);
     producer.flush();
-    eventually("the other lane goes on", || {
+    eventually("the other lane goes on", || async {
         world.ledger.lane(&world.lane(1)).next == Some(20)
     })
     .await;
@@ -214,7 +215,7 @@ async fn records_deleted_while_the_loop_was_busy_stop_the_lane() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn more_partitions_are_picked_up() {
-    let broker = shared().await;
+    let broker = shared::broker().await;
     let world = World::new(&broker, "grown", 1).await;
     let worker = world.worker(&[]);
     let producer = world.producer(&[]);
@@ -236,11 +237,7 @@ async fn more_partitions_are_picked_up() {
 
 /// A deleted topic takes a moment to be gone.
 async fn eventually_created(world: &World, partitions: i32) {
-    let start = std::time::Instant::now();
-    while !world.try_create(partitions).await {
-        assert!(start.elapsed() < crate::world::PATIENCE, "never: created again");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    eventually("created again", || world.try_create(partitions)).await;
 }
 
 /// A batch that is damaged on the broker's disk is never passed over, whatever follows it.

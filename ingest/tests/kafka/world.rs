@@ -1,9 +1,8 @@
 //! What every test stands on: a broker for all of them, a topic for each, producers, and workers in this process.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
 use ingest::dedupe::Scope;
@@ -20,41 +19,19 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
-use stack::kafka::{Broker, Options};
+use testkit::kafka::Broker;
+use testkit::{PATIENCE, eventually, now};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::memory::Memory;
-
-/// How long anything may take before a test says that it never will. A lane that is begun again rests for up to
-/// half a minute, and may be more than once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
-
-static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
-
-/// The broker that tests share. It ends with the last test that uses it.
-pub(crate) async fn shared() -> Arc<Broker> {
-    let _starting = STARTING.lock().await;
-    let running = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-    if let Some(broker) = running {
-        return broker;
-    }
-    let broker = Arc::new(Broker::start(Options::default()).await.expect("Kafka starts"));
-    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&broker);
-    broker
-}
-
-pub(crate) fn now() -> DateTime<Utc> {
-    stack::feed::now()
-}
+use crate::fake::FakeLedger;
 
 /// A topic, and the ledger that its events are counted in.
 pub(crate) struct World {
     pub(crate) brokers: String,
     pub(crate) topic: String,
-    pub(crate) ledger: Memory,
+    pub(crate) ledger: FakeLedger,
     admin: AdminClient<DefaultClientContext>,
 }
 
@@ -75,7 +52,7 @@ impl World {
         Self {
             brokers,
             topic: topic.to_owned(),
-            ledger: Memory::default(),
+            ledger: FakeLedger::default(),
             admin,
         }
     }
@@ -156,7 +133,7 @@ impl World {
 
     /// Waits until this many records were read.
     pub(crate) async fn wait_read(&self, records: i64) {
-        eventually(&format!("{records} records are read"), || {
+        eventually(&format!("{records} records are read"), || async {
             let read = self.ledger.tally().read();
             assert!(read <= records, "{read} records read of {records}");
             read == records
@@ -167,7 +144,7 @@ impl World {
     /// Waits until everything that reached the topic before this moment is counted.
     pub(crate) async fn wait_fresh(&self) {
         let now_ms = now().timestamp_millis();
-        eventually("everything is counted", || {
+        eventually("everything is counted", || async {
             self.ledger.data_as_of_ms().is_some_and(|as_of| as_of >= now_ms)
         })
         .await;
@@ -251,7 +228,7 @@ impl Worker {
         clippy::disallowed_methods,
         reason = "the tasks belong to the worker, which waits for them"
     )]
-    pub(crate) fn start(settings: Settings, ledger: Memory, limits: Limits) -> Self {
+    pub(crate) fn start(settings: Settings, ledger: FakeLedger, limits: Limits) -> Self {
         let clock = Arc::new(now);
         let health = Health::default();
         let for_metrics: Arc<dyn Clock> = Arc::new(now);
@@ -296,11 +273,11 @@ impl Worker {
     }
 
     pub(crate) async fn wait_reason(&self, reason: &str) {
-        eventually(reason, || self.reasons().contains(&reason)).await;
+        eventually(reason, || async { self.reasons().contains(&reason) }).await;
     }
 
     pub(crate) async fn wait_ready(&self) {
-        eventually("ready", || self.reasons().is_empty()).await;
+        eventually("ready", || async { self.reasons().is_empty() }).await;
     }
 
     /// Drains and leaves.
@@ -311,14 +288,5 @@ impl Worker {
             self.source.await.expect("no panic");
         };
         tokio::time::timeout(PATIENCE, ended).await.expect("ends");
-    }
-}
-
-/// Asks until the answer is yes.
-pub(crate) async fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !ask() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

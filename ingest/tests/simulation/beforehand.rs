@@ -1,16 +1,16 @@
 //! Commits that no loop made.
 
 use ingest::dedupe::{Generation, Remember, Scope};
+use ingest::fake::FakeLedger;
 use ingest::lane::{FenceMove, LaneId};
 use ingest::ledger::{Acquired, Commit, Doubt, LaneCommit, Ledger, Tally};
-use ingest::memory::MemoryLedger;
 use rollup::fold::{Delta, Fold};
 
 use crate::oracle::preset;
 use crate::world::settings;
 
 /// A row that is nearly full before anything is read.
-pub(crate) async fn book_beforehand(ledger: &MemoryLedger) {
+pub(crate) async fn book_beforehand(ledger: &FakeLedger) {
     let policy = settings().policy;
     let mut fold = Fold::new(policy.grouping);
     fold.add(&preset().event()).expect("inside the calendar");
@@ -20,7 +20,7 @@ pub(crate) async fn book_beforehand(ledger: &MemoryLedger) {
 }
 
 /// A commit of a lane that nobody reads.
-pub(crate) async fn commit_alone(ledger: &MemoryLedger, lane: &str, delta: Delta) {
+pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) {
     let lane = LaneId::from_stored(lane);
     let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane, None).await else {
         panic!("expected the lane `{lane}`");

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ingest::fake::FakeLedger;
 use ingest::lane::{LaneId, Position};
-use ingest::memory::MemoryLedger;
 use ingest::pump::Settings;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -29,7 +29,7 @@ struct Member {
 
 /// Two processes on one ledger.
 pub(crate) struct Cluster {
-    pub(crate) ledger: MemoryLedger,
+    pub(crate) ledger: FakeLedger,
     pub(crate) logs: Arc<Vec<Log>>,
     clock: Arc<VirtualClock>,
     settings: Settings,
@@ -43,7 +43,7 @@ impl Cluster {
     pub(crate) const PROCESSES: usize = 2;
 
     pub(crate) fn start(
-        ledger: MemoryLedger,
+        ledger: FakeLedger,
         clock: Arc<VirtualClock>,
         settings: Settings,
         pace: Pace,
@@ -156,7 +156,7 @@ impl Cluster {
     }
 
     /// Stops everything.
-    pub(crate) async fn stop(mut self) -> MemoryLedger {
+    pub(crate) async fn stop(mut self) -> FakeLedger {
         for mut member in self.members.drain(..) {
             let ended = member.process.drain().await;
             assert!(matches!(ended, Ended::Drained), "{ended:?}");

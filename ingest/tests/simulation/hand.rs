@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::clock::Clock;
+use ingest::fake::FakeLedger;
 use ingest::lane::{LaneId, Position};
-use ingest::memory::MemoryLedger;
 use ingest::pump::Settings;
 use ingest::source::{Grant, Record, Signal};
 use tokio::sync::oneshot;
@@ -16,7 +16,7 @@ use crate::world::{self, Ended, Process, VirtualClock};
 
 pub(crate) struct Hand {
     pub(crate) process: Process,
-    pub(crate) ledger: MemoryLedger,
+    pub(crate) ledger: FakeLedger,
     pub(crate) clock: Arc<VirtualClock>,
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ingest::fake::{Fate, Fault, Plan, Told, Turn};
 use ingest::ledger::Ledger;
-use ingest::memory::{Fate, Fault, Plan, Told, Turn};
 use ingest::pump::Settings;
 use ingest::source::{Signal, Stop, StopReason};
 use tokio::time::{sleep, timeout};

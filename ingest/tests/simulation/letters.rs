@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ingest::dedupe::Scope;
+use ingest::fake::{FakeLedger, LetterState, Plan, StoredLetter};
 use ingest::lane::LaneId;
-use ingest::memory::{LetterState, MemoryLedger, Plan, StoredLetter};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -70,7 +70,7 @@ fn log(lane: usize, length: usize, case: &Case) -> (Log, Vec<usize>) {
 }
 
 /// Waits until nothing is left to be judged again.
-async fn judged(ledger: &MemoryLedger) {
+async fn judged(ledger: &FakeLedger) {
     let is_marked = || {
         ledger.read(|stored| {
             stored

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::batch::Limits;
+use ingest::fake::{FakeLedger, Fate, Fault, Plan, Stored, Told, Turn};
 use ingest::ledger::Commit;
-use ingest::memory::{Fate, Fault, MemoryLedger, Plan, Stored, Told, Turn};
 use ingest::pump::Settings;
 
 use crate::beforehand::book_beforehand;
@@ -46,7 +46,7 @@ pub(crate) fn slow_once(there: Duration) -> Plan {
     Plan::new(move |_| turns.next().unwrap_or_default())
 }
 
-pub(crate) fn check_all(ledger: &MemoryLedger, logs: &[Log]) {
+pub(crate) fn check_all(ledger: &FakeLedger, logs: &[Log]) {
     ledger.read(|stored| check(stored, logs, &[]));
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike};
+use ingest::fake::Stored;
 use ingest::ledger::Tally;
-use ingest::memory::Stored;
 use rollup::counters::Counter;
 use rollup::fold::Booked;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
-use ingest::memory::{Fate, Fault, Plan, Told, Turn};
+use ingest::fake::{Fate, Fault, Plan, Told, Turn};
 use ingest::pump::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

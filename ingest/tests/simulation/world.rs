@@ -10,9 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
 use ingest::dedupe::Scope;
+use ingest::fake::FakeLedger;
 use ingest::health::Health;
 use ingest::ledger::Ledger;
-use ingest::memory::MemoryLedger;
 use ingest::metrics::Metrics;
 use ingest::pump::{Error, Pump, Settings};
 use ingest::source::Signal;
@@ -200,6 +200,6 @@ impl<F: Future<Output = Result<(), Error>>> Future for Mortal<F> {
 }
 
 /// Everything that an in-memory ledger of one test is.
-pub(crate) fn ledger(clock: &Arc<VirtualClock>) -> MemoryLedger {
-    MemoryLedger::new(Arc::<VirtualClock>::clone(clock), "us")
+pub(crate) fn ledger(clock: &Arc<VirtualClock>) -> FakeLedger {
+    FakeLedger::new(Arc::<VirtualClock>::clone(clock), "us")
 }

@@ -1,7 +1,8 @@
 //! Members of the group come and go.
 
 use super::{LEAVE, Topic, said};
-use crate::world::{PATIENCE, run};
+use testkit::PATIENCE;
+use testkit::world::run;
 
 /// Nobody has to wait for the session of a member that left in good order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mongodb::bson::doc;
 
 use super::{LEAVE, Topic, event};
-use crate::world::eventually;
+use testkit::eventually;
 
 type Headers = Vec<(&'static str, &'static [u8])>;
 
@@ -121,7 +121,7 @@ async fn every_payload_ends_as_what_it_is_and_moves_the_lane_on() {
         }
     }
     eventually("ready", || async {
-        crate::world::admin(&worker, "/readyz").await.0 == 200
+        testkit::world::admin(&worker, "/readyz").await.0 == 200
     })
     .await;
     for (what, sums) in topic.world.sums(doc! {}).await {

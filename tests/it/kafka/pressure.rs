@@ -1,9 +1,10 @@
 //! MongoDB stands still while far more arrives than a worker may hold.
 
-use stack::mongodb::{Mongo, Options};
+use testkit::mongodb::{Mongo, Options};
 
-use super::{LEAVE, Topic, event, shared};
-use crate::world::{World, eventually};
+use super::{LEAVE, Topic, event};
+use testkit::eventually;
+use testkit::world::World;
 
 /// Bytes of a record.
 const RECORD: usize = 128 * 1024;
@@ -27,7 +28,7 @@ fn resident(pid: u32) -> u64 {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_worker_holds_a_bounded_part_of_what_waits_and_stays_in_its_group() {
-    let broker = shared().await;
+    let broker = testkit::shared::broker().await;
     let mut mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let world = World::on(&mongo, "kafka_pressure").await;
     let topic = Topic::on(&broker, world, "pressure", 4, &[]).await;

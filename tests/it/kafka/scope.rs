@@ -3,7 +3,8 @@
 use mongodb::bson::doc;
 
 use super::{Topic, event};
-use crate::world::{PATIENCE, eventually, run};
+use testkit::world::run;
+use testkit::{PATIENCE, eventually};
 
 const PARTITIONS: i32 = 4;
 /// Different events.

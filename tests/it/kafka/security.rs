@@ -3,16 +3,17 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use mongodb::bson::doc;
-use stack::feed::now;
-use stack::kafka::{Broker, Listener, Options};
-use stack::{net, tools};
 use std::path::Path;
 use std::process::Command;
+use testkit::kafka::{Broker, Listener, Options};
+use testkit::now;
+use testkit::{net, tools};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{LEAVE, Topic, said};
-use crate::world::{World, admin, eventually};
+use testkit::eventually;
+use testkit::world::{World, admin};
 
 const MODULES: &str = "org.apache.kafka.common.security";
 

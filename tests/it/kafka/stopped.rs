@@ -1,7 +1,8 @@
 //! A lane that cannot go on stops, says so with the remedy, and goes on when a person says how.
 
-use super::{LEAVE, Topic, said, shared};
-use crate::world::{PATIENCE, admin, eventually, run};
+use super::{LEAVE, Topic, said};
+use testkit::world::{admin, run};
+use testkit::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_topic_made_again_with_fewer_partitions_stops_until_a_person_says_how_to_go_on() {
@@ -13,7 +14,7 @@ async fn a_topic_made_again_with_fewer_partitions_stops_until_a_person_says_how_
     topic.wait_next(1, 20).await;
     worker.stop(LEAVE).await.expect("leaves");
 
-    let broker = shared().await;
+    let broker = testkit::shared::broker().await;
     broker.delete_topic(&topic.name).await.expect("deletes");
     eventually("the topic is made again", || async {
         broker.create_topic(&topic.name, 1, &[]).await.is_ok()

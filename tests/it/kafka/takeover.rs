@@ -1,10 +1,11 @@
 //! Lanes change hands in the middle of a commit.
 
 use mongodb::bson::{Document, doc};
-use stack::mongodb::{Mongo, Options};
+use testkit::mongodb::{Mongo, Options};
 
-use super::{LEAVE, Topic, shared};
-use crate::world::{PATIENCE, World, eventually};
+use super::{LEAVE, Topic};
+use testkit::world::World;
+use testkit::{PATIENCE, eventually};
 
 /// Everything that commits write.
 async fn everything(world: &World) -> Vec<Document> {
@@ -29,7 +30,7 @@ async fn everything(world: &World) -> Vec<Document> {
 /// A worker freezes with its commit on the way; another one takes its lanes over and counts what it read. Then the
 /// commit arrives, and the worker wakes up.
 async fn held(name: &str, request: &str) {
-    let broker = shared().await;
+    let broker = testkit::shared::broker().await;
     let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let world = World::on(&mongo, name).await;

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use stack::process::was_killed;
-use stack::product::Product;
+use testkit::process::was_killed;
+use testkit::product::Product;
 
 use super::churn::Act;
 use super::{SESSION, TOPIC, WORKERS};
-use crate::world::{World, admin};
+use testkit::world::{World, admin};
 
 /// How long a worker may take to leave: it has 20 s for its drain.
 const LEAVE: Duration = Duration::from_secs(40);
@@ -73,7 +73,7 @@ impl Crew {
                 } else {
                     "ingest"
                 };
-                let mut product = crate::world::start(&[command], self.variables.clone());
+                let mut product = testkit::world::start(&[command], self.variables.clone());
                 let name = format!("{:02}-worker-{worker}", self.begun);
                 self.note(&format!("{name} is process {}", product.process().pid()));
                 self.lives[worker] = Some(Life {
@@ -121,7 +121,7 @@ impl Crew {
             return;
         };
         let ended = life.product.process().wait_ended(LEAVE).await;
-        let said = stack::process::log_after(life.product.process().log(), 0);
+        let said = testkit::process::log_after(life.product.process().log(), 0);
         match ended {
             Ok(status) if was_killed(status) && !life.leaving => {}
             Ok(status) if status.success() && life.leaving => {}

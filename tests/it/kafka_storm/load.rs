@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use stack::feed::{due, now};
-use stack::kafka::records::{Ended, Partition, Sender};
-use stack::traffic::{Generator, Item, Options, Verdict};
+use testkit::feed::{due, now};
+use testkit::kafka::records::{Ended, Partition, Sender};
+use testkit::traffic::{Generator, Item, Options, Verdict};
 
 use super::{PARTITIONS, TOPIC};
 

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use mongodb::bson::{Bson, Document, doc};
 use sha2::{Digest as _, Sha256};
-use stack::kafka::records::Partition;
-use stack::traffic::{Totals, Usage, Verdict};
+use testkit::kafka::records::Partition;
+use testkit::traffic::{Totals, Usage, Verdict};
 
 use super::TOPIC;
 use super::load::{Sent, event_id};
-use crate::world::World;
+use testkit::world::World;
 
 /// How many differences of one kind are told.
 const SHOWN: usize = 10;

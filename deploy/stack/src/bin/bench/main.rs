@@ -9,9 +9,9 @@ mod usual;
 use std::process::ExitCode;
 
 use clap::Parser;
-use stack::Result;
-use stack::measure::{Number, Runs};
-use stack::workload::Keys;
+use testkit::Result;
+use testkit::measure::{Number, Runs};
+use testkit::workload::Keys;
 
 use program::Ran;
 use stand::{Stand, Topic};

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use mongodb::Database;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
-use stack::measure::{Number, Used};
-use stack::product::Product;
-use stack::{Error, Result, feed};
+use testkit::measure::{Number, Used};
+use testkit::product::Product;
+use testkit::{Error, Result, feed};
 
 use crate::stand::{PARTITIONS, Stand};
 
@@ -87,7 +87,7 @@ async fn wait_for(program: &mut Product, line: String) -> Result<()> {
 async fn remember(database: &Database, ids: u32) -> Result<()> {
     let fences = database.collection::<Document>("usageFences");
     let lanes = fences.distinct("_id", doc! {}).await?;
-    let now = DateTime::from_chrono(feed::now());
+    let now = DateTime::from_chrono(testkit::now());
     let commits = (0..ids / COMMIT).zip(lanes.iter().filter_map(|lane| lane.as_str()).cycle());
     let stored: Vec<Document> = commits
         .map(|(commit, lane)| {

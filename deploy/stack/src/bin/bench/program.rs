@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use stack::measure::Used;
-use stack::product::Product;
-use stack::{Error, Result};
+use testkit::measure::Used;
+use testkit::product::Product;
+use testkit::{Error, Result};
 
 use crate::stand::{Stand, Topic};
 

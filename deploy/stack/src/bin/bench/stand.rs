@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use mongodb::Client;
-use stack::kafka::{self, Broker};
-use stack::mongodb::{self as server, Mongo};
-use stack::product::{self, Product, Settings};
-use stack::workload::{Keys, Workload};
-use stack::{Result, feed, net};
+use testkit::kafka::{self, Broker};
+use testkit::mongodb::{self as server, Mongo};
+use testkit::product::{self, Product, Settings};
+use testkit::workload::{Keys, Workload};
+use testkit::{Result, feed, net};
 
 pub(crate) const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.
@@ -53,7 +53,7 @@ impl Stand {
             mongo,
             broker,
             client,
-            name: format!("usage-ledger-bench-{}", feed::now().format("%Y%m%d-%H%M%S")),
+            name: format!("usage-ledger-bench-{}", testkit::now().format("%Y%m%d-%H%M%S")),
             made: AtomicU32::new(0),
         })
     }
@@ -64,7 +64,7 @@ impl Stand {
         self.broker.create_topic(&name, PARTITIONS, &[]).await?;
         let started = Instant::now();
         let mut workload =
-            Workload::new(keys, feed::now()).take(usize::try_from(events).unwrap_or(usize::MAX));
+            Workload::new(keys, testkit::now()).take(usize::try_from(events).unwrap_or(usize::MAX));
         let mut producer = self.broker.producer(&name)?;
         loop {
             let batch: Vec<_> = workload.by_ref().take(BATCH).collect();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 use mongodb::{Collection, Database};
-use stack::traffic::Usage;
-use stack::workload::{Event, Keys, Workload};
-use stack::{Error, Result, feed};
+use testkit::traffic::Usage;
+use testkit::workload::{Event, Keys, Workload};
+use testkit::{Error, Result, feed};
 use tokio::task::JoinSet;
 
 use crate::stand::Stand;
@@ -27,7 +27,7 @@ pub(crate) async fn run(stand: &Stand, keys: Keys, workers: usize) -> Result<f64
     let database = stand.database();
     let rows = rows(&database);
     let mut shares: Vec<Vec<Event>> = (0..workers).map(|_| Vec::new()).collect();
-    for event in Workload::new(keys, feed::now()).take(EVENTS) {
+    for event in Workload::new(keys, testkit::now()).take(EVENTS) {
         shares[partition(event.key(), workers)].push(event);
     }
     let (mut working, start) = (JoinSet::new(), Instant::now());

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use stack::feed::{self, FeedOptions};
+use testkit::feed::{self, FeedOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
 

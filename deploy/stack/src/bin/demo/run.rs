@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use stack::feed::{self, Feed};
-use stack::sink::Sink;
-use stack::traffic::Truth;
-use stack::{Error, Result};
+use testkit::feed::{self, Feed};
+use testkit::sink::Sink;
+use testkit::traffic::Truth;
+use testkit::{Error, Result};
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -127,7 +127,7 @@ async fn send(
         ticks.tick().await;
         let due = feed::due(rate, start.elapsed()).saturating_sub(sent);
         let count = usize::try_from(due).unwrap_or(usize::MAX).min(10_000);
-        let items = feed.take(count, feed::now());
+        let items = feed.take(count, testkit::now());
         if items.len() < count {
             known(&truth).extend(&items);
             sink.send(&items).await?;

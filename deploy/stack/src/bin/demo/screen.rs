@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use stack::traffic::Truth;
+use testkit::traffic::Truth;
 
 use crate::watch::{Answers, Shown};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use stack::kafka::{self, Broker};
-use stack::mongodb::{self, Kind, Mongo};
-use stack::product::{self, Product, Settings};
-use stack::sink::Sink;
-use stack::{Result, feed, net, process};
+use testkit::kafka::{self, Broker};
+use testkit::mongodb::{self, Kind, Mongo};
+use testkit::product::{self, Product, Settings};
+use testkit::sink::Sink;
+use testkit::{Result, feed, net, process};
 
 use crate::{Arguments, Source};
 
@@ -39,7 +39,7 @@ impl Stand {
         };
         let mongo = Mongo::start(options).await?;
         println!("  {}", mongo.description());
-        let stamp = feed::now().format("%Y%m%d_%H%M%S");
+        let stamp = testkit::now().format("%Y%m%d_%H%M%S");
         let database = match mongo.kind() {
             Kind::User => format!("usage_ledger_demo_{stamp}"),
             _ => "usage".to_owned(),

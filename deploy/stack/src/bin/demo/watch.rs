@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use stack::Result;
-use stack::check;
-use stack::product::Product;
-use stack::traffic::{Totals, Truth, decimal};
+use testkit::Result;
+use testkit::check;
+use testkit::product::Product;
+use testkit::traffic::{Totals, Truth, decimal};
 
 /// One round of answers.
 #[derive(Debug, Clone, Default)]

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use stack::feed::{self, Feed, FeedOptions};
-use stack::kafka::Producer;
-use stack::sink::Sink;
-use stack::traffic::Truth;
-use stack::{Error, Result};
+use testkit::feed::{self, Feed, FeedOptions};
+use testkit::kafka::Producer;
+use testkit::sink::Sink;
+use testkit::traffic::Truth;
+use testkit::{Error, Result};
 
 const EXAMPLES: &str = "Examples:
   loadgen --collection usage.requestEvents --count 10000
@@ -119,7 +119,7 @@ async fn send(arguments: &Arguments, feed: &mut Feed, sink: &mut Sink, truth: &m
         };
         let count = due.min(most).saturating_sub(truth.read).min(BATCH);
         let wanted = usize::try_from(count).unwrap_or(usize::MAX);
-        let items = feed.take(wanted, feed::now());
+        let items = feed.take(wanted, testkit::now());
         sink.send(&items).await?;
         truth.extend(&items);
         if items.len() < wanted {

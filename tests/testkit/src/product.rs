@@ -42,7 +42,7 @@ pub struct Product {
     _folder: Scratch,
 }
 
-/// The program: `USAGE_LEDGER_BIN`, or `usage-ledger` beside the running one.
+/// The program: `USAGE_LEDGER_BIN`, or `usage-ledger` beside the running one; tests are a folder below it.
 pub fn program() -> Result<PathBuf> {
     if let Some(program) = tools::set("USAGE_LEDGER_BIN") {
         return tools::from_variable("USAGE_LEDGER_BIN").ok_or_else(|| {
@@ -50,9 +50,10 @@ pub fn program() -> Result<PathBuf> {
         });
     }
     let here = env::current_exe().doing(|| "find the running program".to_owned())?;
-    let beside = here.with_file_name("usage-ledger");
-    if beside.is_file() {
-        return Ok(beside);
+    let folders = here.ancestors().skip(1).take(2);
+    let mut beside = folders.map(|folder| folder.join("usage-ledger"));
+    if let Some(program) = beside.find(|path| path.is_file()) {
+        return Ok(program);
     }
     let what = format!(
         "no `usage-ledger` beside {}: run `cargo build --release`, or set USAGE_LEDGER_BIN",

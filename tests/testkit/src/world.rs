@@ -1,46 +1,29 @@
 //! What every test stands on: a server, a database of its own, workers, and the truth to compare with.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::{Collection, Database};
-use stack::mongodb::{Mongo, Options};
-use stack::product::{Product, Settings};
-use stack::traffic::{Item, Truth, Verdict};
+use ::mongodb::bson::{Bson, DateTime, Document, doc};
+use ::mongodb::{Collection, Database};
 
-/// How long anything may take before a test says that it never will.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-static SERVER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-static SHARED: Mutex<Weak<Mongo>> = Mutex::new(Weak::new());
-
-/// The server that tests share. It ends with the last test that uses it.
-async fn shared() -> Arc<Mongo> {
-    let _starting = SERVER.lock().await;
-    let running = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-    if let Some(mongo) = running {
-        return mongo;
-    }
-    let mongo = Arc::new(Mongo::start(Options::default()).await.expect("MongoDB starts"));
-    *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&mongo);
-    mongo
-}
+use crate::mongodb::Mongo;
+use crate::product::{self, Product, Settings};
+use crate::traffic::{Item, Truth, Verdict};
+use crate::wait::PATIENCE;
+use crate::{net, process, shared};
 
 /// A database of a test's own on the shared server, or on one that it may break.
-pub(crate) struct World {
+pub struct World {
     _shared: Option<Arc<Mongo>>,
-    pub(crate) uri: String,
-    pub(crate) name: String,
-    pub(crate) database: Database,
+    pub uri: String,
+    pub name: String,
+    pub database: Database,
 }
 
 impl World {
     /// A database on the shared server.
-    pub(crate) async fn new(name: &str) -> Self {
-        let mongo = shared().await;
+    pub async fn new(name: &str) -> Self {
+        let mongo = shared::mongo().await;
         let world = Self::on(&mongo, name).await;
         Self {
             _shared: Some(mongo),
@@ -49,7 +32,7 @@ impl World {
     }
 
     /// A database on this server.
-    pub(crate) async fn on(mongo: &Mongo, name: &str) -> Self {
+    pub async fn on(mongo: &Mongo, name: &str) -> Self {
         let client = mongo.client().await.expect("a client");
         let name = format!("it_{name}");
         Self {
@@ -60,12 +43,12 @@ impl World {
         }
     }
 
-    pub(crate) fn collection(&self, name: &str) -> Collection<Document> {
+    pub fn collection(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
 
     /// Variables of a worker on this database, quick to notice a lost leader, and then these.
-    pub(crate) fn variables(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    pub fn variables(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let own = [
             ("MONGODB_URI", self.uri.as_str()),
             ("MONGODB_DATABASE", self.name.as_str()),
@@ -79,19 +62,19 @@ impl World {
     }
 
     /// Starts the program.
-    pub(crate) fn start(&self, command: &str, more: &[(&str, &str)]) -> Product {
+    pub fn start(&self, command: &str, more: &[(&str, &str)]) -> Product {
         start(&[command], self.variables(more))
     }
 
     /// Starts a worker with a reader, and waits until it is ready.
-    pub(crate) async fn ready(&self, more: &[(&str, &str)]) -> Product {
+    pub async fn ready(&self, more: &[(&str, &str)]) -> Product {
         let mut product = self.start("run", more);
         product.wait_ready(PATIENCE).await.expect("ready");
         product
     }
 
     /// Inserts events into the events collection.
-    pub(crate) async fn insert(&self, items: &[Item]) {
+    pub async fn insert(&self, items: &[Item]) {
         let documents: Vec<Document> = items.iter().map(Item::document).collect();
         for documents in documents.chunks(1_000) {
             self.collection("requestEvents")
@@ -102,7 +85,7 @@ impl World {
     }
 
     /// Inserts one document into the events collection.
-    pub(crate) async fn insert_one(&self, document: Document) {
+    pub async fn insert_one(&self, document: Document) {
         self.collection("requestEvents")
             .insert_one(document)
             .await
@@ -110,7 +93,7 @@ impl World {
     }
 
     /// The only fence, or `None` before there is one.
-    pub(crate) async fn fence(&self) -> Option<Document> {
+    pub async fn fence(&self) -> Option<Document> {
         self.collection("usageFences")
             .find_one(doc! {})
             .await
@@ -118,7 +101,7 @@ impl World {
     }
 
     /// A number of the only fence; 0 before there is one.
-    pub(crate) async fn fence_number(&self, name: &str) -> i64 {
+    pub async fn fence_number(&self, name: &str) -> i64 {
         self.fence()
             .await
             .and_then(|fence| fence.get_i64(name).ok())
@@ -126,7 +109,7 @@ impl World {
     }
 
     /// Waits until the fence has read this many records, and the history is taken in.
-    pub(crate) async fn wait_read(&self, product: &mut Product, records: u64) {
+    pub async fn wait_read(&self, product: &mut Product, records: u64) {
         let records = i64::try_from(records).expect("fits");
         let read = || async {
             let Some(fence) = self.fence().await else {
@@ -142,7 +125,7 @@ impl World {
     }
 
     /// The sums of each granularity of the ledger and of each set and granularity of the rollups, by counter.
-    pub(crate) async fn sums(&self, filter: Document) -> BTreeMap<String, BTreeMap<String, i128>> {
+    pub async fn sums(&self, filter: Document) -> BTreeMap<String, BTreeMap<String, i128>> {
         let mut sums: BTreeMap<String, BTreeMap<String, i128>> = BTreeMap::new();
         for collection in ["usageLedger", "usageRollups"] {
             let mut rows = self
@@ -168,7 +151,7 @@ impl World {
 
     /// Compares everything stored with the truth: every granularity and every set, each organization, the four
     /// counters of the fence, and the dead letters.
-    pub(crate) async fn assert_truth(&self, truth: &Truth) {
+    pub async fn assert_truth(&self, truth: &Truth) {
         let organizations = truth
             .organizations
             .iter()
@@ -212,7 +195,7 @@ impl World {
     }
 
     /// All dead letters.
-    pub(crate) async fn letters(&self) -> Vec<Document> {
+    pub async fn letters(&self) -> Vec<Document> {
         let mut letters = Vec::new();
         let mut cursor = self
             .collection("usageDeadLetters")
@@ -226,7 +209,7 @@ impl World {
     }
 
     /// How many dead letters there are for each reason and field.
-    pub(crate) async fn reasons(&self) -> BTreeMap<(String, String), usize> {
+    pub async fn reasons(&self) -> BTreeMap<(String, String), usize> {
         let mut reasons = BTreeMap::new();
         for letter in self.letters().await {
             let text = |name: &str| letter.get_str(name).unwrap_or("").to_owned();
@@ -237,38 +220,29 @@ impl World {
 }
 
 /// Starts the program with these arguments and variables, on free ports.
-pub(crate) fn start(arguments: &[&str], variables: Vec<(String, String)>) -> Product {
+pub fn start(arguments: &[&str], variables: Vec<(String, String)>) -> Product {
     Product::start(Settings {
-        program: env!("CARGO_BIN_EXE_usage-ledger").into(),
+        program: product::program().expect("the program is built"),
         arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         variables,
-        api_port: stack::net::free_port().expect("a port"),
-        admin_port: stack::net::free_port().expect("a port"),
+        api_port: net::free_port().expect("a port"),
+        admin_port: net::free_port().expect("a port"),
     })
     .expect("the program starts")
 }
 
 /// Runs the program to its end: its exit code and what it printed.
-pub(crate) async fn run(arguments: &[&str], variables: Vec<(String, String)>) -> (i32, String) {
+pub async fn run(arguments: &[&str], variables: Vec<(String, String)>) -> (i32, String) {
     let mut product = start(arguments, variables);
     let status = product.process().wait_ended(PATIENCE).await.expect("ends");
     (
         status.code().unwrap_or(-1),
-        stack::process::log_after(product.process().log(), 0),
+        process::log_after(product.process().log(), 0),
     )
 }
 
-/// Asks until the answer is yes.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let start = Instant::now();
-    while !ask().await {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// The status and body of a path of the admin port; 0 while nobody answers.
-pub(crate) async fn admin(product: &Product, path: &str) -> (u16, String) {
+pub async fn admin(product: &Product, path: &str) -> (u16, String) {
     match product.get(&format!("{}{path}", product.admin())).await {
         Ok((status, body)) => (status, body),
         Err(_) => (0, String::new()),
@@ -276,14 +250,14 @@ pub(crate) async fn admin(product: &Product, path: &str) -> (u16, String) {
 }
 
 /// The truth about these events.
-pub(crate) fn truth(items: &[Item]) -> Truth {
+pub fn truth(items: &[Item]) -> Truth {
     let mut truth = Truth::default();
     items.iter().for_each(|item| truth.add(item));
     truth
 }
 
 /// The reason and field of each event that must be rejected.
-pub(crate) fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
+pub fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
     let mut reasons = BTreeMap::new();
     for item in items {
         if let Verdict::Rejected { reason, field } = item.verdict {
@@ -294,7 +268,7 @@ pub(crate) fn rejections(items: &[Item]) -> BTreeMap<(String, String), usize> {
 }
 
 /// A plain event of one organization, without an identity.
-pub(crate) fn event(organization: &str) -> Document {
+pub fn event(organization: &str) -> Document {
     doc! {
         "completedAt": DateTime::from_millis(1_767_607_200_000), "source": "chat", "organizationId": organization,
         "agentSlug": "support", "userId": "u1", "model": "m1", "provider": "p1", "inputTokens": 10, "outputTokens": 5,

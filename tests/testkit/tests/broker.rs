@@ -1,8 +1,8 @@
 //! Against a real Kafka broker: records survive a kill, and a proxy in front of it is obeyed.
 
-use stack::kafka::{Broker, Options};
-use stack::net;
-use stack::proxy::Proxy;
+use testkit::kafka::{Broker, Options};
+use testkit::net;
+use testkit::proxy::Proxy;
 
 const READ: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 

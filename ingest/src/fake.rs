@@ -1,4 +1,4 @@
-//! The ledger in memory, for simulation and tests: what the database would do, and whatever can go wrong
+//! The fake ledger, for simulation and tests: what the database would do, and whatever can go wrong
 //! with it.
 //!
 //! It gives the guarantee of [`Ledger`] to the letter: a commit is applied as a whole, at most once, and only
@@ -24,9 +24,9 @@ pub use letters::{LetterState, StoredLetter};
 pub use plan::{Fate, Fault, Plan, Told, Turn};
 pub use stored::{Stored, StoredFence};
 
-/// One process's view of a ledger in memory.
+/// One process's view of a fake ledger.
 #[derive(Clone)]
-pub struct MemoryLedger {
+pub struct FakeLedger {
     shared: Arc<Shared>,
     owner: Arc<str>,
 }
@@ -37,7 +37,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
 }
 
-impl MemoryLedger {
+impl FakeLedger {
     /// An empty ledger in which nothing goes wrong. Leases run by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, owner: &str) -> Self {
@@ -96,9 +96,9 @@ impl MemoryLedger {
     }
 }
 
-impl std::fmt::Debug for MemoryLedger {
+impl std::fmt::Debug for FakeLedger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MemoryLedger")
+        f.debug_struct("FakeLedger")
             .field("owner", &self.owner)
             .finish_non_exhaustive()
     }
@@ -118,7 +118,7 @@ async fn travel(time: Duration) {
     }
 }
 
-impl Ledger for MemoryLedger {
+impl Ledger for FakeLedger {
     async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
         travel(Duration::ZERO).await;
         let now = self.shared.clock.now();

@@ -1,4 +1,4 @@
-//! A ledger in memory that keeps the port's promise: a commit is applied as a whole, at most once, and only
+//! A fake ledger that keeps the port's promise: a commit is applied as a whole, at most once, and only
 //! while every fence in it is where the commit expects it.
 
 use std::collections::BTreeMap;
@@ -40,12 +40,12 @@ struct State {
 
 /// The ledger. Clones are the same ledger.
 #[derive(Debug, Clone)]
-pub(crate) struct Memory {
+pub(crate) struct FakeLedger {
     state: Arc<Mutex<State>>,
     open: watch::Sender<bool>,
 }
 
-impl Default for Memory {
+impl Default for FakeLedger {
     fn default() -> Self {
         Self {
             state: Arc::default(),
@@ -54,7 +54,7 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl FakeLedger {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,7 +178,7 @@ impl Memory {
     }
 }
 
-impl Ledger for Memory {
+impl Ledger for FakeLedger {
     async fn acquire(&self, lane: &LaneId, _: Option<Duration>) -> Result<Acquired, FenceError> {
         let mut state = self.state();
         let stored = state.lanes.entry(lane.clone()).or_default();

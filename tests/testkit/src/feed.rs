@@ -99,16 +99,6 @@ impl Feed {
     }
 }
 
-/// The clock on the wall: made-up requests complete when they are sent.
-#[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the generator takes its time from the caller: here"
-)]
-pub fn now() -> DateTime<Utc> {
-    Utc::now()
-}
-
 /// How many events a steady rate has made due after a while.
 #[must_use]
 pub fn due(rate: u32, elapsed: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! A ledger in memory: events go through the real fold, and questions to its rows.
+//! The fake ledger of the tests: events go through the real fold, and questions to its rows.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ use crate::reader::{
     Span,
 };
 
-/// A ledger in memory.
+/// The fake ledger.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<State>>);
+pub(crate) struct FakeReader(Arc<Mutex<State>>);
 
 #[derive(Clone, Default)]
 struct State {
@@ -55,7 +55,7 @@ impl LateFailure {
     }
 }
 
-/// The ledger in memory at one instant.
+/// The fake ledger at one instant.
 #[derive(Clone)]
 pub(crate) struct Frozen {
     rows: Arc<Delta>,
@@ -133,7 +133,7 @@ impl Used {
     }
 }
 
-impl Memory {
+impl FakeReader {
     fn state<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
         edit(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -213,7 +213,7 @@ impl State {
     }
 }
 
-impl Reader for Memory {
+impl Reader for FakeReader {
     type Snapshot = Frozen;
 
     async fn freshness(&self) -> Result<Freshness, ReadError> {

@@ -13,11 +13,11 @@ fn lane(name: &str) -> LaneId {
     LaneId::from_stored(name)
 }
 
-fn ledger() -> MemoryLedger {
-    MemoryLedger::new(Arc::new(|| DateTime::<Utc>::UNIX_EPOCH), "us")
+fn ledger() -> FakeLedger {
+    FakeLedger::new(Arc::new(|| DateTime::<Utc>::UNIX_EPOCH), "us")
 }
 
-async fn granted(ledger: &MemoryLedger, name: &str) -> Granted {
+async fn granted(ledger: &FakeLedger, name: &str) -> Granted {
     match ledger.acquire(&lane(name), None).await {
         Ok(Acquired::Granted(granted)) => granted,
         other => panic!("expected the lane, got {other:?}"),
@@ -88,7 +88,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
     }
 }
 
-fn requests(ledger: &MemoryLedger) -> i128 {
+fn requests(ledger: &FakeLedger) -> i128 {
     ledger.read(|stored| {
         stored
             .rows
@@ -186,7 +186,7 @@ async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
 async fn a_lease_runs_by_the_clock_of_the_store() {
     let now = Arc::new(Mutex::new(DateTime::<Utc>::UNIX_EPOCH));
     let clock = Arc::clone(&now);
-    let ours = MemoryLedger::new(Arc::new(move || *lock(&clock)), "us");
+    let ours = FakeLedger::new(Arc::new(move || *lock(&clock)), "us");
     let (theirs, a, lease) = (ours.of("them"), lane("a"), Some(Duration::from_secs(10)));
     let pass = |seconds: i64| *lock(&now) += TimeDelta::seconds(seconds);
     assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bson::doc;
 use mongodb::Collection;
-use stack::mongodb::{Mongo, Options};
-use stack::process::was_killed;
+use testkit::mongodb::{Mongo, Options};
+use testkit::process::was_killed;
 use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(20);
