@@ -94,7 +94,7 @@ need_packages() {
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
-# The order of deploy/stack: the user's own, mongod, SecantusDB.
+# The order of tests/testkit: the user's own, mongod, SecantusDB.
 need_mongodb() {
     if [ -n "${1:-}" ] && [ -n "${USAGE_LEDGER_MONGODB_URI:-}" ]; then return; fi
     if [ -n "${MONGOD:-}" ] || have mongod || [ -n "${SECANTUSD:-}" ] || have secantusd-rs; then return; fi

@@ -5,7 +5,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use testkit::product::Product;
 
 use testkit::eventually;
-use testkit::world::{World, event, run};
+use testkit::world::{World, event};
 
 /// An event that completed long ago, with an id of its own.
 fn old(id: &str) -> Document {
@@ -23,44 +23,6 @@ fn broken(id: &str) -> Document {
 
 /// A worker that rejects what is older than a day.
 const STRICT: [(&str, &str); 1] = [("MAX_AGE", "1d")];
-
-impl World {
-    /// The tally of the only fence: read, counted, duplicate, skipped, dead letters.
-    async fn tally(&self) -> [i64; 5] {
-        let mut tally = [0; 5];
-        for (at, name) in ["read", "counted", "duplicate", "skipped", "deadLetter"]
-            .into_iter()
-            .enumerate()
-        {
-            tally[at] = self.fence_number(name).await;
-        }
-        tally
-    }
-
-    async fn wait_tally(&self, expected: [i64; 5]) {
-        eventually(&format!("the tally {expected:?}"), || async {
-            self.tally().await == expected
-        })
-        .await;
-    }
-
-    /// Requests of each granularity of the ledger and each set of the rollups.
-    async fn requests(&self) -> Vec<i128> {
-        let sums = self.sums(Document::new()).await;
-        sums.values().map(|counters| counters["requests"]).collect()
-    }
-
-    /// How many letters there are in a state, closed by this.
-    async fn letters_where(&self, filter: Document) -> u64 {
-        let letters = self.collection("usageDeadLetters");
-        letters.count_documents(filter).await.expect("counts")
-    }
-
-    /// Runs `dead-letters` with these arguments.
-    async fn letters_command(&self, arguments: &[&str]) -> (i32, String) {
-        run(&[&["dead-letters"], arguments].concat(), self.variables(&[])).await
-    }
-}
 
 async fn stop(mut worker: Product) {
     worker.stop(testkit::PATIENCE).await.expect("drains");

@@ -102,7 +102,7 @@ async fn one_sees_ones_own_usage_and_nobody_elses() {
             .with(Dimension::Agent, "a")
     };
     world
-        .memory
+        .reader
         .book([by("u1", "acme"), by("u2", "acme"), by("u1", "other")]);
     let member = person("u1", json!({"acme": "member"}));
     let reply = world.send("/v1/usage/me", &bearing(&member)).await.json();
@@ -147,7 +147,7 @@ async fn one_sees_ones_own_usage_and_nobody_elses() {
 async fn a_remembered_answer_is_not_shown_to_another_person() {
     let world = World::guarded(NOW);
     world
-        .memory
+        .reader
         .book([used("2026-09-28").with(Dimension::User, "u1")]);
     let ask = async |subject: &str| {
         let token = person(subject, json!({"acme": "member"}));
@@ -198,7 +198,7 @@ async fn the_platform_leaves_out_whom_it_is_told_to_and_says_so() {
     });
     let of = |organization: &str| used("2026-09-28").with(Dimension::Organization, organization);
     world
-        .memory
+        .reader
         .book([of("internal"), of("acme"), of("__unattributed__")]);
     let table = world.send("/v1/usage/table?scope=platform", &[]).await.json();
     assert_eq!(table["excludedOrganizations"], json!(["internal"]));

@@ -367,7 +367,7 @@ async fn answers_are_compressed_for_whom_takes_it() {
 async fn too_many_buckets_or_cells_are_refused_with_a_way_out() {
     let world = World::with(NOW, |settings| settings.limits.cells = 50);
     world
-        .memory
+        .reader
         .book((0..8).map(|n| used("2026-09-28").with(Dimension::Agent, &format!("a{n}"))));
     let (status, problem) = world.refused("series", "from=2020-01-01&to=2026-01-01").await;
     assert_eq!(status, 422);

@@ -42,7 +42,7 @@ async fn a_repeated_question_is_not_asked_again() {
 async fn what_happens_today_does_not_make_the_past_be_read_again() {
     let world = World::at(NOW);
     world
-        .memory
+        .reader
         .book([by("u1", "2026-09-01"), by("u1", "2026-09-28")]);
     world.ask("breakdown", "by=user").await;
     world.reader.take_queries();
@@ -60,7 +60,7 @@ async fn what_happens_today_does_not_make_the_past_be_read_again() {
 async fn a_late_event_in_a_closed_period_is_seen() {
     let world = World::at(NOW);
     world
-        .memory
+        .reader
         .book([by("u1", "2026-09-01"), by("u1", "2026-09-28")]);
     let last_month = "from=2026-08-01&to=2026-09-20&by=user";
     assert_eq!(
@@ -181,14 +181,14 @@ async fn a_ledger_that_moves_on_while_it_is_asked_is_asked_again() {
     let world = World::at(NOW);
     let agent = |agent: &str, day: &str| used(day).with(Dimension::Agent, agent);
     world
-        .memory
+        .reader
         .book([agent("a", "2026-07-10"), agent("a", "2026-09-28")]);
     world
         .ask("breakdown", "by=agent&from=2026-07-01&to=2026-07-31")
         .await;
     // July changes after the freshness was read, and before the snapshot is opened for the rest.
     world
-        .memory
+        .reader
         .book_before_next_snapshot([agent("b", "2026-07-11"), agent("b", "2026-09-28")]);
     let answer = world
         .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-28")

@@ -254,7 +254,7 @@ async fn the_document_describes_every_route_and_nothing_else() {
 async fn answers_are_as_described() {
     let world = World::guarded(NOW);
     world
-        .memory
+        .reader
         .book((0..30).map(|n| used("2026-09-28").with(crate::reader::Dimension::Agent, &format!("a{n}"))));
     let document = world.send("/openapi.json", &[]).await.json();
     let staff = staff();

@@ -38,7 +38,7 @@ async fn l5_granularity_only_regroups() {
     let world = World::at(NOW);
     let days = (1..=28).map(|day| used(&format!("2026-09-{day:02}")).cost(i64::from(day) * 1_000_000_000));
     world
-        .memory
+        .reader
         .book(days.chain([used("2026-08-31").cost(5), used("2026-10-01").cost(7)]));
     for range in [
         "preset=7d",
@@ -75,7 +75,7 @@ async fn l6_the_kind_is_a_field_and_not_inferred_from_a_zero() {
     let world = World::at(NOW);
     let image = || used("2026-09-28").with(Dimension::Kind, "image");
     world
-        .memory
+        .reader
         .book([image().counting(Counter::Images, 2), image(), used("2026-09-28")]);
     let answer = world.ask("breakdown", "by=kind&sort=requests").await;
     assert_eq!(column(&answer["rows"], "kind"), ["image", "llm"]);
@@ -199,7 +199,7 @@ async fn l11_a_failed_read_is_an_error_and_never_zeros() {
 async fn l15_six_months_are_whole_months_and_the_range_is_told() {
     let world = World::at("2026-02-24T12:00:00Z");
     world
-        .memory
+        .reader
         .book(["2025-07-31", "2025-08-01", "2026-01-31", "2026-02-01"].map(used));
     let answer = world
         .ask("series", "preset=last-6-months&granularity=monthly")

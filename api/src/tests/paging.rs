@@ -127,7 +127,7 @@ async fn a_table_that_cannot_be_read_to_its_end_breaks_the_connection() {
 async fn a_cursor_continues_its_own_question_only() {
     let world = World::at(NOW);
     world
-        .memory
+        .reader
         .book((0..9).map(|n| used("2026-09-28").with(Dimension::User, &format!("u{n}"))));
     let first = world.ask("breakdown", "by=user&limit=4").await;
     let cursor = first["nextCursor"].as_str().expect("a cursor");

@@ -92,7 +92,7 @@ async fn each_user_of_a_page_has_the_teams_of_its_usage_and_no_others() {
 async fn teams_are_read_for_the_users_of_the_page_only() {
     let world = World::at(NOW);
     world
-        .memory
+        .reader
         .book((0..30).map(|n| by(&format!("u{n:02}"), &format!("t{n:02}")).cost(100 - n)));
     let first = world.ask("breakdown", "by=user&include=teams&limit=2").await;
     let queries = world.reader.take_queries();

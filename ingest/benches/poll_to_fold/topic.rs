@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use testkit::kafka::Broker;
 use testkit::workload::{Keys, Workload};
-use testkit::{Result, feed};
+use testkit::Result;
 
 use crate::failed;
 

@@ -15,7 +15,7 @@ use prometheus::Registry;
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
-use testkit::{Error, Result, feed};
+use testkit::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::feed::{due, now};
+use testkit::feed::due;
 use testkit::kafka::records::{Ended, Partition, Sender};
+use testkit::now;
 use testkit::traffic::{Generator, Item, Options, Verdict};
 
 use super::{PARTITIONS, TOPIC};

@@ -9,14 +9,17 @@ use ::mongodb::{Collection, Database};
 use crate::mongodb::Mongo;
 use crate::product::{self, Product, Settings};
 use crate::traffic::{Item, Truth, Verdict};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, eventually};
 use crate::{net, process, shared};
 
 /// A database of a test's own on the shared server, or on one that it may break.
 pub struct World {
     _shared: Option<Arc<Mongo>>,
+    /// Where its workers find the server: perhaps through a proxy.
     pub uri: String,
+    /// Of the database.
     pub name: String,
+    /// The database, straight from the server.
     pub database: Database,
 }
 
@@ -43,6 +46,7 @@ impl World {
         }
     }
 
+    /// A collection of the database.
     pub fn collection(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
@@ -192,6 +196,43 @@ impl World {
             );
         }
         assert_eq!(self.letters().await.len() as u64, truth.dead_letter);
+    }
+
+    /// The tally of the only fence: read, counted, duplicate, skipped, dead letters.
+    pub async fn tally(&self) -> [i64; 5] {
+        let mut tally = [0; 5];
+        for (at, name) in ["read", "counted", "duplicate", "skipped", "deadLetter"]
+            .into_iter()
+            .enumerate()
+        {
+            tally[at] = self.fence_number(name).await;
+        }
+        tally
+    }
+
+    /// Waits until the tally is this.
+    pub async fn wait_tally(&self, expected: [i64; 5]) {
+        eventually(&format!("the tally {expected:?}"), || async {
+            self.tally().await == expected
+        })
+        .await;
+    }
+
+    /// Requests of each granularity of the ledger and each set of the rollups.
+    pub async fn requests(&self) -> Vec<i128> {
+        let sums = self.sums(Document::new()).await;
+        sums.values().map(|counters| counters["requests"]).collect()
+    }
+
+    /// How many letters there are in a state, closed by this.
+    pub async fn letters_where(&self, filter: Document) -> u64 {
+        let letters = self.collection("usageDeadLetters");
+        letters.count_documents(filter).await.expect("counts")
+    }
+
+    /// Runs `dead-letters` with these arguments.
+    pub async fn letters_command(&self, arguments: &[&str]) -> (i32, String) {
+        run(&[&["dead-letters"], arguments].concat(), self.variables(&[])).await
     }
 
     /// All dead letters.

@@ -7,7 +7,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
 use testkit::measure::{Number, Used};
 use testkit::product::Product;
-use testkit::{Error, Result, feed};
+use testkit::{Error, Result};
 
 use crate::stand::{PARTITIONS, Stand};
 

@@ -9,7 +9,7 @@ use testkit::kafka::{self, Broker};
 use testkit::mongodb::{self as server, Mongo};
 use testkit::product::{self, Product, Settings};
 use testkit::workload::{Keys, Workload};
-use testkit::{Result, feed, net};
+use testkit::{Result, net};
 
 pub(crate) const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.

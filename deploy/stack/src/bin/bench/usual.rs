@@ -10,7 +10,7 @@ use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 use mongodb::{Collection, Database};
 use testkit::traffic::Usage;
 use testkit::workload::{Event, Keys, Workload};
-use testkit::{Error, Result, feed};
+use testkit::{Error, Result};
 use tokio::task::JoinSet;
 
 use crate::stand::Stand;

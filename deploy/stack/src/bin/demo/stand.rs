@@ -6,7 +6,7 @@ use testkit::kafka::{self, Broker};
 use testkit::mongodb::{self, Kind, Mongo};
 use testkit::product::{self, Product, Settings};
 use testkit::sink::Sink;
-use testkit::{Result, feed, net, process};
+use testkit::{Result, net, process};
 
 use crate::{Arguments, Source};
 
