@@ -1,0 +1,275 @@
+//! How many statements a transaction may have, learned from what commits cost.
+//!
+//! A commit takes `fixed + statements × each`, and `each` grows with the transaction where the server's cache is small:
+//! no number fits every server. So the limit follows the part of a commit's time that grows with its statements:
+//!
+//! ```text
+//! what was seen                                     the limit
+//! statements × each above the target, by a quarter  shrinks to what fits, by half at most
+//! statements a second rise with the size            doubles from a small start, then grows by steps
+//! they do not rise                                  stays; now and then a step up or down is tried
+//! an abort for time, size or cache                  half of what was aborted, and for a while stays below that
+//! conflicts again and again                         half of what was tried
+//! ```
+//! `fixed` never shrinks it: a slow network asks for larger transactions, not for smaller ones. Only commits that were
+//! as large as the limit let them be say anything about growing. There is no least limit: whatever can be committed at
+//! all is, down to a single record.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Commits that the estimate goes by.
+const SAMPLES: usize = 16;
+/// The first limit.
+const START: f64 = 1_000.0;
+/// A commit that came this close to the limit was held by it.
+const FULL: f64 = 0.7;
+/// Commits at one size before it is compared with another.
+const ENOUGH: usize = 3;
+/// How much more a size must bring to be taken: less is noise.
+const BETTER: f64 = 1.05;
+/// A step up, and by its inverse down.
+const STEP: f64 = 1.4;
+/// Full commits between two trials of another size.
+const REST: usize = 16;
+/// Sizes that are further apart than this tell the fixed cost from the other.
+const APART: f64 = 1.35;
+/// A step that is smaller is none.
+const NO_STEP: f64 = 1.2;
+/// How far above what seems to fit it may stay: the estimate is no better than that.
+const OVER: f64 = 1.25;
+/// Full commits below an abort's size before a larger one is tried again; doubled with every abort.
+const FIRST_WAIT: usize = 64;
+const LONGEST_WAIT: usize = 1_024;
+
+/// What an applied commit cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sample {
+    /// Its statements.
+    pub(super) statements: usize,
+    /// The attempt that was applied.
+    pub(super) took: Duration,
+    /// The same with the attempts before it that were not.
+    pub(super) in_all: Duration,
+}
+
+impl Sample {
+    /// Statements a second, of what was spent in all.
+    fn rate(&self) -> f64 {
+        count(self.statements) / self.in_all.as_secs_f64().max(1e-6)
+    }
+}
+
+/// The limit of a process. Times are those of one server: a worker has one.
+#[derive(Debug)]
+pub(super) struct Limit {
+    target: f64,
+    most: f64,
+    limit: f64,
+    samples: VecDeque<Sample>,
+    /// The last estimate of the fixed part, in seconds: commits of one size cannot tell.
+    fixed: Option<f64>,
+    course: Course,
+    /// Full commits at the present limit.
+    since: usize,
+    /// Rates at the present size, where it is compared.
+    rates: Vec<f64>,
+    /// Which way is tried next.
+    down: bool,
+    ceiling: Option<Ceiling>,
+}
+
+/// What is being found out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Course {
+    /// Doubling, for as long as this rate rises.
+    Start { before: f64 },
+    /// Nothing, for so many more full commits.
+    Rest { left: usize },
+    /// The rate of the present size, to try the other next.
+    Measure,
+    /// Whether this size is better than the one before.
+    Try { before: f64, rate: f64 },
+}
+
+/// A size that the server did not take.
+#[derive(Debug, Clone, Copy)]
+struct Ceiling {
+    at: f64,
+    /// Full commits until more is tried.
+    left: usize,
+    wait: usize,
+}
+
+impl Limit {
+    /// A limit that nothing was learned for yet: at most `most` statements, of which the growing part should take
+    /// `target`.
+    pub(super) fn new(target: Duration, most: usize) -> Self {
+        let most = count(most).max(1.0);
+        Self {
+            target: target.as_secs_f64(),
+            most,
+            limit: START.min(most),
+            samples: VecDeque::with_capacity(SAMPLES),
+            fixed: None,
+            course: Course::Start { before: 0.0 },
+            since: 0,
+            rates: Vec::new(),
+            down: true,
+            ceiling: None,
+        }
+    }
+
+    /// Statements that a transaction may have; at least 1.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and a number of statements"
+    )]
+    pub(super) fn statements(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// A commit was applied.
+    pub(super) fn applied(&mut self, sample: Sample) {
+        let is_full = count(sample.statements) >= self.limit * FULL;
+        if self.samples.len() == SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        if !is_full {
+            return;
+        }
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.left = ceiling.left.saturating_sub(1);
+            if ceiling.left == 0 {
+                ceiling.at *= STEP;
+                ceiling.left = ceiling.wait;
+            }
+        }
+        self.since += 1;
+        let most = self.most_that_fits();
+        if self.limit > most * OVER && self.since >= ENOUGH {
+            self.go_to(most.max(self.limit / 2.0), Course::Rest { left: REST });
+        } else {
+            self.explore(sample.rate(), most);
+        }
+    }
+
+    /// The server did not take a commit of so many statements: its time, its size or its cache.
+    pub(super) fn too_much(&mut self, statements: usize) {
+        let wait = self
+            .ceiling
+            .map_or(FIRST_WAIT, |ceiling| (ceiling.wait * 2).min(LONGEST_WAIT));
+        let at = count(statements) * 0.9;
+        self.ceiling = Some(Ceiling { at, left: wait, wait });
+        self.halve(statements);
+    }
+
+    /// A commit of so many statements met conflicts again and again.
+    pub(super) fn contended(&mut self, statements: usize) {
+        self.halve(statements);
+    }
+
+    fn halve(&mut self, statements: usize) {
+        let half = (count(statements) / 2.0).min(self.limit).max(1.0);
+        self.go_to(half, Course::Rest { left: REST });
+    }
+
+    fn go_to(&mut self, limit: f64, course: Course) {
+        self.limit = limit.clamp(1.0, self.most);
+        self.course = course;
+        self.rates.clear();
+        self.since = 0;
+    }
+
+    /// The most statements whose growing part stays within the target, that the server takes, and that are allowed.
+    fn most_that_fits(&mut self) -> f64 {
+        let fits = match self.each() {
+            Some(each) if each > 0.0 => self.target / each,
+            _ => f64::INFINITY,
+        };
+        let taken = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.at);
+        fits.min(taken).min(self.most).max(1.0)
+    }
+
+    /// Seconds that a statement adds, as far as they can be told from those that every commit takes: for that commits of
+    /// two sizes must have been seen. Medians: one slow commit changes neither.
+    fn each(&mut self) -> Option<f64> {
+        let sizes = self.samples.iter().map(|sample| count(sample.statements));
+        let apart = sizes.fold(0.0, f64::max) / APART;
+        if let (Some((few, short)), Some((many, long))) =
+            (self.middle(|n| n < apart), self.middle(|n| n >= apart))
+        {
+            let each = ((long - short) / (many - few)).max(0.0);
+            self.fixed = Some((short - each * few).max(0.0));
+        }
+        let full = self.limit * FULL;
+        let (many, long) = self.middle(|n| n >= full)?;
+        self.fixed.map(|fixed| (long - fixed).max(0.0) / many)
+    }
+
+    /// The medians of the sizes and times of these commits, where they are enough.
+    fn middle(&self, of: impl Fn(f64) -> bool) -> Option<(f64, f64)> {
+        let these = || self.samples.iter().filter(|sample| of(count(sample.statements)));
+        let mut sizes: Vec<f64> = these().map(|sample| count(sample.statements)).collect();
+        let mut times: Vec<f64> = these().map(|sample| sample.took.as_secs_f64()).collect();
+        (sizes.len() >= ENOUGH).then(|| (median(&mut sizes), median(&mut times)))
+    }
+
+    /// Climbs to where most statements a second are written.
+    fn explore(&mut self, rate: f64, most: f64) {
+        match self.course {
+            Course::Start { before } if rate > before * BETTER && self.limit < most => {
+                self.go_to((self.limit * 2.0).min(most), Course::Start { before: rate });
+            }
+            // The last step was one too many, perhaps: half of it is where that was not so.
+            Course::Start { .. } => self.course = Course::Measure,
+            Course::Rest { left: 0 } => self.course = Course::Measure,
+            Course::Rest { left } => self.course = Course::Rest { left: left - 1 },
+            Course::Measure | Course::Try { .. } => {
+                self.rates.push(rate);
+                if self.rates.len() == ENOUGH {
+                    let rate = median(&mut self.rates);
+                    self.compare(rate, most);
+                }
+            }
+        }
+    }
+
+    /// So many were written a second at this size.
+    fn compare(&mut self, rate: f64, most: f64) {
+        let here = self.limit;
+        let step = if self.down { 1.0 / STEP } else { STEP };
+        match self.course {
+            Course::Try { before, rate: was } if rate <= was * BETTER => {
+                self.down = !self.down;
+                self.go_to(before, Course::Rest { left: REST });
+            }
+            // On in this direction, for as long as it is worth it.
+            _ => {
+                let next = (here * step).min(most);
+                if next < here * NO_STEP && next > here / NO_STEP {
+                    self.down = true;
+                    self.go_to(here, Course::Rest { left: REST });
+                } else {
+                    self.go_to(next, Course::Try { before: here, rate });
+                }
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "statements of one transaction")]
+fn count(statements: usize) -> f64 {
+    statements as f64
+}
+
+/// The middle one; 0 where there is none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests;
