@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// When the URI is wrong, nobody answers, the credentials are refused, or the server is no replica set.
     pub async fn connect(uri: &Secret, database: &str) -> Result<Self, Error> {
-        let client = Client::with_options(options(uri).await?).map_err(|error| wrong_uri(&error))?;
+        let client = Client::with_options(options(uri).await?).map_err(|error| failure::no_client(&error))?;
         let database = client.database(database);
         let owner = format!("{}/{}", std::process::id(), uuid::Uuid::new_v4());
         let sessions = Sessions::new(client.clone());
@@ -184,7 +184,7 @@ impl Store {
 async fn options(uri: &Secret) -> Result<ClientOptions, Error> {
     let mut options = ClientOptions::parse(uri.reveal())
         .await
-        .map_err(|error| wrong_uri(&error))?;
+        .map_err(|error| failure::no_client(&error))?;
     let weaker = options
         .write_concern
         .as_ref()
@@ -212,14 +212,4 @@ async fn options(uri: &Secret) -> Result<ClientOptions, Error> {
     options.server_selection_timeout.get_or_insert(FIND_SERVER);
     options.connect_timeout.get_or_insert(FIND_SERVER);
     Ok(options)
-}
-
-fn wrong_uri(error: &mongodb::error::Error) -> Error {
-    Error::Setting(Problem {
-        variable: "USAGE_LEDGER_MONGODB_URI".into(),
-        message: format!(
-            "expected a MongoDB connection string: {}",
-            failure::message(error)
-        ),
-    })
 }

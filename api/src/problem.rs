@@ -152,7 +152,7 @@ impl From<ReadError> for Problem {
             }
             // Nobody's concern: who meets it asks again.
             ReadError::Moved => Self::unreadable(),
-            ReadError::Failed(_) | ReadError::Malformed(_) | ReadError::Overflow(_) => Self::internal(&error),
+            ReadError::Malformed(_) | ReadError::Overflow(_) => Self::internal(&error),
         }
     }
 }

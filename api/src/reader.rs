@@ -226,15 +226,12 @@ pub struct Order(pub Counter);
 /// Why a read gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    /// The store cannot be reached, or not in time. Asking again later may help.
+    /// The store cannot be reached, not in time, or refused or broke off the read. Asking again later may help.
     #[error("the store is not available")]
     Unavailable(#[source] Arc<dyn Error + Send + Sync>),
     /// The ledger moved on while it was read. The same can be asked of its new state at once.
     #[error("the ledger has moved on")]
     Moved,
-    /// The store refused or broke off the read.
-    #[error("the store failed to answer")]
-    Failed(#[source] Arc<dyn Error + Send + Sync>),
     /// What is stored is not what this version stores.
     #[error("a stored row is malformed: {0}")]
     Malformed(String),

@@ -25,7 +25,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::decode::Payload;
+use crate::hold::HOLD;
 use crate::lane::{LaneId, Position, Scan};
+use crate::ledger::Refusal;
 use crate::source::{Grant, LaneKey, Record, Signal, Stop, StopReason};
 
 /// How long the server waits for an event before it answers that there is none.
@@ -67,8 +69,10 @@ enum Interrupt {
     Lost,
     /// The lane can never go on from here by itself.
     Stopped(Box<Stop>),
-    /// The server is away: open again.
+    /// The server is away, or says what nobody knows: open again.
     Away(String),
+    /// A person must act: open again now and then.
+    Refused { reason: Refusal, why: String },
     /// No retry can help.
     Failed(String),
 }
@@ -108,7 +112,7 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            Interrupt::Lost | Interrupt::Away(_) => {}
+            Interrupt::Lost | Interrupt::Away(_) | Interrupt::Refused { .. } => {}
         }
     }
 }
@@ -129,7 +133,7 @@ async fn follow<C: Clock>(
     let (token, scan) = match grant.fence.position.clone() {
         Some(Position::Stream { token, scan }) => (Some(token), scan),
         Some(Position::Offset(_)) => {
-            return Interrupt::Failed("the lane's position is not a resume token".into());
+            return Interrupt::Away("the lane's position is not a resume token".into());
         }
         None => (None, Scan::Pending),
     };
@@ -151,13 +155,16 @@ async fn follow<C: Clock>(
                     pauses = backoff.build();
                 }
                 reader.was_away = true;
-                if signals.send(Signal::Away(Some(why))).await.is_err() {
-                    return Interrupt::Closed;
+                let pause = pauses.next().unwrap_or(LOOK_AGAIN);
+                if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
+                    return over;
                 }
-                if grant.lost.is_cancelled() {
-                    return Interrupt::Lost;
+            }
+            Interrupt::Refused { reason, why } => {
+                reader.was_away = true;
+                if let Some(over) = wait(signals, &grant, Signal::Refused { reason, why }, HOLD).await {
+                    return over;
                 }
-                tokio::time::sleep(pauses.next().unwrap_or(LOOK_AGAIN)).await;
             }
             Interrupt::Stopped(stop) => {
                 let told = signals
@@ -174,6 +181,24 @@ async fn follow<C: Clock>(
             }
             other => return other,
         }
+    }
+}
+
+/// Says why nothing is read, and waits. Why reading is over, if it is meanwhile.
+async fn wait(
+    signals: &mpsc::Sender<Signal>,
+    grant: &Grant,
+    why: Signal,
+    pause: Duration,
+) -> Option<Interrupt> {
+    if signals.send(why).await.is_err() {
+        return Some(Interrupt::Closed);
+    }
+    tokio::select! {
+        biased;
+        () = grant.lost.cancelled() => Some(Interrupt::Lost),
+        () = signals.closed() => Some(Interrupt::Closed),
+        () = tokio::time::sleep(pause) => None,
     }
 }
 
@@ -199,7 +224,7 @@ enum Operation {
 impl Change {
     fn read(raw: RawDocumentBuf) -> Result<Self, Interrupt> {
         let broken =
-            |error: &dyn std::fmt::Display| Interrupt::Failed(format!("a change event is damaged: {error}"));
+            |error: &dyn std::fmt::Display| Interrupt::Away(format!("a change event is damaged: {error}"));
         let operation = match raw.get_str("operationType").map_err(|error| broken(&error))? {
             "insert" => Operation::Insert,
             "update" | "replace" => Operation::Modify,
@@ -292,12 +317,13 @@ impl<C: Clock> Reader<'_, C> {
     }
 
     async fn open(&mut self, await_time: Duration) -> Result<ChangeStream<RawDocumentBuf>, Interrupt> {
-        let resume: Option<ResumeToken> = match &self.token {
-            Some(token) => Some(bson::deserialize_from_document(token.clone()).map_err(|error| {
-                Interrupt::Failed(format!("the stored resume token is damaged: {error}"))
-            })?),
-            None => None,
-        };
+        let resume: Option<ResumeToken> =
+            match &self.token {
+                Some(token) => Some(bson::deserialize_from_document(token.clone()).map_err(|error| {
+                    Interrupt::Away(format!("the stored resume token is damaged: {error}"))
+                })?),
+                None => None,
+            };
         let pipeline = [
             doc! {"$match": {"operationType": {"$in": [
                 "insert", "update", "replace", "delete", "drop", "rename", "dropDatabase", "invalidate",
@@ -428,10 +454,10 @@ impl<C: Clock> Reader<'_, C> {
 
 fn token_of(stream: &ChangeStream<RawDocumentBuf>) -> Result<Document, Interrupt> {
     let token = stream.resume_token().ok_or_else(|| {
-        Interrupt::Failed(
+        Interrupt::Away(
             "the server gives no resume tokens: it is no replica set, or older than MongoDB 6.0".into(),
         )
     })?;
     bson::serialize_to_document(&token)
-        .map_err(|error| Interrupt::Failed(format!("the resume token is not a document: {error}")))
+        .map_err(|error| Interrupt::Away(format!("the resume token is not a document: {error}")))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::lane::LaneId;
+use crate::ledger::Refusal;
 use crate::source::StopReason;
 
 /// How long records may wait for their commit, or the source say nothing, before that counts as a stall.
@@ -28,11 +29,34 @@ pub enum LaneHealth {
     Stopped(StopReason),
 }
 
+/// What the worker asks of the source or of the ledger. Each has its troubles of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Concern {
+    /// Reading the source.
+    Source,
+    /// Making a batch permanent.
+    Commit,
+    /// Acquiring lanes, and keeping them.
+    Lanes,
+    /// What is noted beside: the source's lanes, why one stopped, that one is free.
+    Notes,
+    /// Looking for dead letters that are to be judged again.
+    Letters,
+}
+
+/// Why something is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It passes by itself.
+    Away,
+    /// A person must act.
+    Refused(Refusal),
+}
+
 #[derive(Debug, Default)]
 struct State {
     lanes: BTreeMap<LaneId, LaneHealth>,
-    source_away: Option<String>,
-    ledger_away: Option<String>,
+    troubles: BTreeMap<Concern, Trouble>,
     waiting_since: Option<DateTime<Utc>>,
     heard_at: Option<DateTime<Utc>>,
     watermarks: BTreeMap<LaneId, Option<i64>>,
@@ -71,12 +95,13 @@ impl Health {
         self.state().watermarks.insert(lane.clone(), watermark_ms);
     }
 
-    pub(crate) fn source_away(&self, why: Option<String>) {
-        self.state().source_away = why;
-    }
-
-    pub(crate) fn ledger_away(&self, why: Option<String>) {
-        self.state().ledger_away = why;
+    /// What is in the way of this; `None`: nothing is, any more.
+    pub(crate) fn trouble(&self, concern: Concern, trouble: Option<Trouble>) {
+        let mut state = self.state();
+        match trouble {
+            Some(trouble) => drop(state.troubles.insert(concern, trouble)),
+            None => drop(state.troubles.remove(&concern)),
+        }
     }
 
     /// Since when records have been waiting for a commit; `None`: none is.
@@ -127,11 +152,12 @@ impl Health {
         } else if older(state.heard_at) && state.lanes.values().any(reads) {
             reasons.insert("source_silent");
         }
-        if state.source_away.is_some() {
-            reasons.insert("source_unreachable");
-        }
-        if state.ledger_away.is_some() {
-            reasons.insert("mongodb_unreachable");
+        for trouble in &state.troubles {
+            reasons.insert(match trouble {
+                (Concern::Source, Trouble::Away) => "source_unreachable",
+                (_, Trouble::Away) => "mongodb_unreachable",
+                (_, Trouble::Refused(reason)) => reason.name(),
+            });
         }
         if older(state.waiting_since) {
             reasons.insert("stalled");
@@ -168,8 +194,14 @@ mod tests {
         health.lane(&lane, LaneHealth::Standby);
         assert_eq!(reasons(&health, 60), [""; 0], "a standby waits in silence");
         health.lane(&lane, LaneHealth::Stopped(StopReason::HistoryLost));
-        health.ledger_away(Some("no primary".into()));
+        health.trouble(Concern::Commit, Some(Trouble::Away));
         assert_eq!(reasons(&health, 16), ["history_lost", "mongodb_unreachable"]);
+        health.trouble(Concern::Commit, Some(Trouble::Refused(Refusal::WriteRefused)));
+        health.trouble(Concern::Source, Some(Trouble::Refused(Refusal::NotAuthorized)));
+        let refused = ["history_lost", "not_authorized", "write_refused"];
+        assert_eq!(reasons(&health, 16), refused, "each concern has its own");
+        health.trouble(Concern::Commit, None);
+        assert_eq!(reasons(&health, 16), ["history_lost", "not_authorized"]);
     }
 
     #[test]

@@ -139,6 +139,26 @@ impl Commit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Doubt(pub bool);
 
+/// What only a person can mend while the process runs. It keeps what it has, and tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// A right is missing, or the credentials are no longer good.
+    NotAuthorized,
+    /// The server takes no such write, or no more of them: a validator, a quota, a setting.
+    WriteRefused,
+}
+
+impl Refusal {
+    /// The reason as `/readyz` shows it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Refusal::NotAuthorized => "not_authorized",
+            Refusal::WriteRefused => "write_refused",
+        }
+    }
+}
+
 /// Why a commit was not applied. Each variant says who must act.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -151,26 +171,42 @@ pub enum CommitError {
     /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
     #[error("{} of the ids are in the ledger already", .0.len())]
     Held(Vec<(EventHash, Held)>),
-    /// Conflicts, time or size. Halve, or try again.
-    #[error("the transaction failed: {0}")]
-    Contended(String),
-    /// The database is away. Try the same again, for as long as it takes.
+    /// Somebody else was in the way. Try the same again.
+    #[error("a conflict: {0}")]
+    Conflict(String),
+    /// Time, cache or size. Take less.
+    #[error("too much for one transaction: {0}")]
+    TooMuch(String),
+    /// The server would not take what follows from a record. Halve, to find it.
+    #[error("a record cannot be written: {0}")]
+    BadRecord(String),
+    /// The database is away, or says what nobody knows. Try the same again, for as long as it takes.
     #[error("the database is away: {0}")]
     Away(String),
-    /// No retry can help: stop the process.
-    #[error("the ledger cannot be written: {0}")]
-    Fatal(String),
+    /// Keep the same, and try again now and then: a person must act.
+    #[error("the ledger cannot be written: {why}")]
+    Refused {
+        /// What is to be mended.
+        reason: Refusal,
+        /// What the server said.
+        why: String,
+    },
 }
 
-/// Why a fence could not be acquired, renewed or released.
+/// Why the ledger did not answer what it was asked beside commits.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// The database is away. Try again, for as long as it takes.
+    /// The database is away, or says what nobody knows. Try again, for as long as it takes.
     #[error("the database is away: {0}")]
     Away(String),
-    /// No retry can help: stop the process.
-    #[error("the fence cannot be written: {0}")]
-    Fatal(String),
+    /// Try again now and then: a person must act.
+    #[error("the fence cannot be read or written: {why}")]
+    Refused {
+        /// What is to be mended.
+        reason: Refusal,
+        /// What the server said.
+        why: String,
+    },
 }
 
 /// A fence that is ours, and the ids of its lane's windows, oldest commit first.

@@ -8,6 +8,7 @@
 //! * [`ledger`]: the port through which a batch becomes permanent
 //! * `fake`: the fake ledger, for simulation (feature `fakes`)
 //! * [`pump`]: the one loop that owns all of it
+//! * [`server_error`]: what an error of MongoDB means, and who must act
 //!
 //! Nothing is counted here that is not committed, and nothing is committed without the position it was
 //! read at.
@@ -20,9 +21,11 @@ pub mod dedupe;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake;
 pub mod health;
+mod hold;
 pub mod kafka;
 pub mod lane;
 pub mod ledger;
 pub mod metrics;
 pub mod pump;
+pub mod server_error;
 pub mod source;

@@ -25,23 +25,29 @@ pub enum CommitOutcome {
     Overflow,
     /// Ids were in the ledger already.
     Held,
-    /// Conflicts, time or size.
-    Contended,
+    /// Somebody else was in the way.
+    Conflict,
+    /// Time, cache or size.
+    TooMuch,
+    /// The server would not take what follows from a record.
+    BadRecord,
     /// The database was away.
     Away,
-    /// Beyond repair.
-    Fatal,
+    /// A person must act.
+    Refused,
 }
 
 impl CommitOutcome {
-    const ALL: [CommitOutcome; 7] = [
+    const ALL: [CommitOutcome; 9] = [
         CommitOutcome::Applied,
         CommitOutcome::Lost,
         CommitOutcome::Overflow,
         CommitOutcome::Held,
-        CommitOutcome::Contended,
+        CommitOutcome::Conflict,
+        CommitOutcome::TooMuch,
+        CommitOutcome::BadRecord,
         CommitOutcome::Away,
-        CommitOutcome::Fatal,
+        CommitOutcome::Refused,
     ];
 
     const fn name(self) -> &'static str {
@@ -50,9 +56,11 @@ impl CommitOutcome {
             CommitOutcome::Lost => "lost",
             CommitOutcome::Overflow => "overflow",
             CommitOutcome::Held => "held",
-            CommitOutcome::Contended => "contended",
+            CommitOutcome::Conflict => "conflict",
+            CommitOutcome::TooMuch => "too_much",
+            CommitOutcome::BadRecord => "bad_record",
             CommitOutcome::Away => "away",
-            CommitOutcome::Fatal => "fatal",
+            CommitOutcome::Refused => "refused",
         }
     }
 }

@@ -27,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{LaneBatch, Limits, Policy};
 use crate::clock::Clock;
 use crate::dedupe::Scope;
-use crate::health::{Health, LaneHealth};
+use crate::health::{Concern, Health, LaneHealth, Trouble};
+use crate::hold::Reminder;
 use crate::lane::{LaneId, Position, Scan};
-use crate::ledger::{Commit, CommitError, Doubt, FenceError, Ledger};
+use crate::ledger::{Commit, CommitError, Doubt, Ledger};
 use crate::metrics::Metrics;
 use crate::source::{LaneKey, Record, Signal, Signals};
 
@@ -62,9 +63,6 @@ pub enum Error {
     /// The source cannot go on.
     #[error("the source failed: {0}")]
     Source(String),
-    /// The ledger cannot be written.
-    #[error("{0}")]
-    Ledger(String),
 }
 
 /// A commit on its way.
@@ -128,6 +126,8 @@ pub struct Pump<L, C> {
     /// The lanes that the source had when it last said so.
     source_lanes: Option<Vec<LaneId>>,
     replays: Replays,
+    /// Says what only a person can mend: of commits, of letters, and of the source.
+    reminders: [Reminder; 3],
 }
 
 /// Whether the ledger is being asked for dead letters that are to be judged again.
@@ -163,13 +163,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             storing_topology: false,
             source_lanes: None,
             replays: Replays::Rest,
+            reminders: Default::default(),
         }
     }
 
     /// Runs until `stop` is cancelled and everything folded is committed.
     ///
     /// # Errors
-    /// When the source or the ledger cannot go on.
+    /// When the source cannot go on.
     pub async fn run(mut self, mut signals: Signals, stop: CancellationToken) -> Result<(), Error> {
         let renew_every = self
             .settings
@@ -185,7 +186,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             self.let_go_of_stopped_lanes();
             self.observe();
             if draining && self.in_flight.is_none() {
-                return self.finish().await;
+                self.finish().await;
+                return Ok(());
             }
             let due = self.due();
             // In a fixed order, what the source says last: nothing above it is ready time and again.
@@ -199,9 +201,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 attempt = async { self.in_flight.as_mut().expect("guarded").attempt.as_mut().await }, if self.in_flight.is_some() => {
                     self.in_flight = None;
-                    self.settle(attempt)?;
+                    self.settle(attempt);
                 }
-                Some(side) = self.side.next() => self.side_done(side)?,
+                Some(side) = self.side.next() => self.side_done(side),
                 _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
@@ -255,7 +257,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 if let Some(why) = &why {
                     tracing::warn!(error = why, "the source is away; reading goes on when it is back");
                 }
-                self.health.source_away(why);
+                self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
+            }
+            Signal::Refused { reason, why } => {
+                self.reminders[2].refused("the source cannot be read", reason, &why);
+                self.health
+                    .trouble(Concern::Source, Some(Trouble::Refused(reason)));
             }
             Signal::Failed(why) => return Err(Error::Source(why)),
         }
@@ -459,18 +466,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             .set(reaches.min().unwrap_or(length_ms) as f64 / 1000.0);
     }
 
-    async fn finish(self) -> Result<(), Error> {
+    async fn finish(self) {
         for lane in self.lanes.into_values() {
-            match self.ledger.release(&lane.id, lane.epoch).await {
-                Ok(()) => {}
+            if let Err(error) = self.ledger.release(&lane.id, lane.epoch).await {
                 // The lease runs out by itself.
-                Err(FenceError::Away(why)) => {
-                    tracing::warn!(lane = %lane.id, error = why, "a lane was not given back")
-                }
-                Err(FenceError::Fatal(why)) => return Err(Error::Ledger(why)),
+                tracing::warn!(lane = %lane.id, %error, "a lane was not given back");
             }
         }
-        Ok(())
     }
 }
 

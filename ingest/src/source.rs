@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decode::Payload;
 use crate::lane::{Fence, LaneId, LastRecord, Position};
+use crate::ledger::Refusal;
 
 /// Names one time that a lane was granted. Records under an older grant are dropped unread, so nothing
 /// that was on its way when a lane was lost can reach the lane's next life.
@@ -134,6 +135,13 @@ pub enum Signal {
     },
     /// The source is away, or is back again (`None`).
     Away(Option<String>),
+    /// The source may not be read: a person must act. It is tried again by itself.
+    Refused {
+        /// What is to be mended.
+        reason: Refusal,
+        /// What the server said.
+        why: String,
+    },
     /// The source cannot go on at all: the process stops.
     Failed(String),
 }

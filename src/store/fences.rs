@@ -75,7 +75,7 @@ impl Store {
             return Ok(Acquired::Held { owner: owner(&held) });
         };
         let fence = read(&taken)
-            .map_err(|why| FenceError::Fatal(format!("the fence of `{lane}` is damaged: {why}")))?;
+            .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
         Ok(Acquired::Granted((fence, self.windows(lane).await?)))
     }
 
@@ -89,7 +89,10 @@ impl Store {
             return;
         }
         if let Err(error) = self.sessions.end(session).await {
-            tracing::debug!(%error, "the session of the owner before us could not be ended; it will run out");
+            tracing::debug!(
+                error = failure::message(&error),
+                "the session of the owner before us could not be ended; it will run out"
+            );
         }
     }
 
@@ -125,7 +128,7 @@ impl Store {
             let (Ok(window), Ok(newest), Some(ids)) =
                 (stored.get_str("window"), stored.get_datetime("newest"), ids)
             else {
-                return Err(FenceError::Fatal(format!(
+                return Err(failure::damaged(format!(
                     "a document of `{DEDUPE}` for `{lane}` is damaged"
                 )));
             };

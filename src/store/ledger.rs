@@ -24,9 +24,10 @@ use chrono::{DateTime as Instant, Utc};
 use ingest::dedupe::Scope;
 use ingest::lane::{LaneId, Resolution, resolve};
 use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger, Marked};
+use ingest::server_error::{Act, Answer, DUPLICATE_KEY, Fault, Place};
 use ingest::source::Stop;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::counters::Overflow;
 use rollup::period::Calendar;
@@ -35,7 +36,7 @@ use booking::Work;
 use known::Known;
 
 use super::convert::WindowName;
-use super::failure::{self, Failure};
+use super::failure;
 use super::unique::Changes;
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, convert, letters};
 
@@ -65,34 +66,29 @@ enum Broken {
     Held,
     /// A row is there that was known not to be: nothing was written.
     Mistaken,
-    /// An operation failed: nothing was written, unless the failure is [`Failure::Unknown`].
-    Failed(Failure),
+    /// An operation failed: nothing was written, unless it was the commit itself.
+    Failed(Fault),
 }
 
-/// A statement that the server refused.
-struct Refused {
-    code: i32,
-    told: String,
-}
-
-/// `DuplicateKey`.
-const DUPLICATE_KEY: i32 = 11000;
-
-impl From<Refused> for Broken {
-    fn from(refused: Refused) -> Self {
-        Broken::Failed(Failure::of_code(refused.code, refused.told, false))
+impl From<Answer> for Broken {
+    /// A statement was refused, or not replicated as it should.
+    fn from(refused: Answer) -> Self {
+        Broken::Failed(Fault::from(&refused))
     }
 }
 
 impl From<mongodb::error::Error> for Broken {
     fn from(error: mongodb::error::Error) -> Self {
-        Broken::Failed(Failure::of(&error))
+        Broken::Failed(Fault::of(&error, Place::Transaction))
     }
 }
 
 impl From<Overflow> for Broken {
     fn from(_: Overflow) -> Self {
-        Broken::Failed(Failure::Overflow)
+        Broken::Failed(Fault {
+            act: Act::Overflow,
+            ..Fault::wait("a counter would not fit 64 bits")
+        })
     }
 }
 
@@ -139,7 +135,10 @@ impl MongoLedger {
         if let Err(broken) = written {
             // Whatever abort says, a transaction that is not committed is not applied.
             if let Err(error) = session.abort_transaction().await {
-                tracing::debug!(%error, "a transaction was left to be aborted by the server");
+                tracing::debug!(
+                    error = failure::message(&error),
+                    "a transaction was left to be aborted by the server"
+                );
             }
             return Err(broken);
         }
@@ -147,7 +146,7 @@ impl MongoLedger {
         doubt.0 = true;
         match session.commit_transaction().await {
             Ok(()) => Ok(()),
-            Err(error) => Err(Broken::Failed(Failure::of_commit(&error))),
+            Err(error) => Err(Broken::Failed(Fault::of(&error, Place::Commit))),
         }
     }
 
@@ -313,27 +312,22 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         command: RawDocumentBuf,
-    ) -> Result<Result<usize, Refused>, Broken> {
+    ) -> Result<Result<usize, Answer>, Broken> {
         let database = &self.store.database;
         let answer = match database.run_raw_command(command).session(session).await {
-            // Not every server tells it as an error of the statement.
-            Err(error) if failure::code(&error) == Some(DUPLICATE_KEY) => {
-                return Ok(Err(Refused {
-                    code: DUPLICATE_KEY,
-                    told: failure::message(&error),
-                }));
-            }
-            answer => answer?,
+            Ok(answer) => answer,
+            Err(error) => match Answer::of(&error) {
+                // Not every server tells it as an error of the statement.
+                Some(refused) if refused.code == DUPLICATE_KEY => return Ok(Err(refused)),
+                _ => return Err(error.into()),
+            },
         };
-        if let Ok([Bson::Document(error), ..]) = answer.get_array("writeErrors").map(Vec::as_slice) {
-            return Ok(Err(Refused {
-                code: error.get_i32("code").unwrap_or(0),
-                told: error.get_str("errmsg").unwrap_or("a write failed").to_owned(),
-            }));
+        if let Some(refused) = Answer::within(&answer) {
+            return Ok(Err(refused));
         }
-        let matched = answer.get_i32("n").map_err(|_| {
-            Broken::Failed(Failure::Fatal("the server's answer to a write has no `n`".into()))
-        })?;
+        let matched = answer
+            .get_i32("n")
+            .map_err(|_| Broken::Failed(Fault::wait("the server's answer to a write has no `n`")))?;
         Ok(Ok(usize::try_from(matched).unwrap_or(0)))
     }
 
@@ -343,7 +337,7 @@ impl MongoLedger {
     /// with an earlier attempt that is still on its way. And only the server's own word that there is no such
     /// transaction says that nothing can come after it.
     async fn settle(&self, commit: &Commit, broken: Broken, was_in_doubt: bool) -> Settled {
-        let open = || Failure::Unknown("the outcome of a commit is not known yet".into());
+        let open = || Fault::retry("the outcome of a commit is not known yet");
         match (self.resolution(commit).await, broken) {
             (Err(failure), _) => Settled::Open(failure),
             (Ok(Resolution::Applied), Broken::Fenced) if !was_in_doubt => {
@@ -352,17 +346,16 @@ impl MongoLedger {
             }
             (Ok(Resolution::Applied), _) => Settled::Applied,
             (Ok(Resolution::Lost(lanes)), Broken::Fenced) => Settled::Lost(lanes),
-            (
-                Ok(Resolution::NotApplied),
-                Broken::Failed(failure @ (Failure::Conflict(_) | Failure::TooMuch(_))),
-            ) => Settled::NotApplied(failure),
-            (Ok(_), Broken::Failed(failure @ Failure::Fatal(_))) => Settled::Open(failure),
+            (Ok(Resolution::NotApplied), Broken::Failed(failure)) if failure.is_aborted => {
+                Settled::NotApplied(failure)
+            }
+            (Ok(_), Broken::Failed(failure)) if failure.act != Act::RetrySame => Settled::Open(failure),
             (Ok(_), _) => Settled::Open(open()),
         }
     }
 
     /// Asks the fences, by majority, what became of a commit.
-    async fn resolution(&self, commit: &Commit) -> Result<Resolution, Failure> {
+    async fn resolution(&self, commit: &Commit) -> Result<Resolution, Fault> {
         let moves = commit.moves();
         let ids: Vec<&str> = moves.iter().map(|expected| expected.lane.as_str()).collect();
         let mut stored = std::collections::HashMap::new();
@@ -373,8 +366,12 @@ impl MongoLedger {
             .projection(doc! {"epoch": 1, "seq": 1})
             .read_concern(ReadConcern::majority())
             .await
-            .map_err(|error| Failure::of(&error))?;
-        while cursor.advance().await.map_err(|error| Failure::of(&error))? {
+            .map_err(|error| Fault::of(&error, Place::Outside))?;
+        while cursor
+            .advance()
+            .await
+            .map_err(|error| Fault::of(&error, Place::Outside))?
+        {
             let fence = cursor.current();
             if let (Ok(id), Ok(epoch), Ok(seq)) =
                 (fence.get_str("_id"), fence.get_i64("epoch"), fence.get_i64("seq"))
@@ -395,9 +392,9 @@ enum Settled {
     Applied,
     Lost(Vec<LaneId>),
     /// It was not applied and never will be.
-    NotApplied(Failure),
+    NotApplied(Fault),
     /// Nobody knows yet.
-    Open(Failure),
+    Open(Fault),
 }
 
 fn pauses() -> impl Iterator<Item = Duration> {
@@ -462,20 +459,20 @@ impl Ledger for MongoLedger {
                     return Ok(());
                 }
                 Ok(Err(broken)) => broken,
-                Err(_) => Broken::Failed(Failure::Away("the database does not answer".into())),
+                Err(_) => Broken::Failed(Fault::wait("the database does not answer")),
             };
             let failure = match broken {
                 Broken::Stale(lane) => return Err(CommitError::Lost(vec![lane])),
                 Broken::Held => match self.store.held(commit).await {
                     // Whoever had it did not commit, or has it no longer.
-                    Ok(held) if held.is_empty() => Failure::Conflict("an id was in the way".into()),
+                    Ok(held) if held.is_empty() => Fault::retry("an id was in the way"),
                     Ok(held) => return Err(CommitError::Held(held)),
                     Err(failure) => failure,
                 },
                 Broken::Mistaken => {
                     tracing::debug!("somebody else writes to the same rows; the same is written by upserts");
                     self.known().mistaken(&work.ledger, &work.rollups);
-                    Failure::Conflict("a row was there already".into())
+                    Fault::retry("a row was there already")
                 }
                 Broken::Failed(failure) if !doubt.0 => failure,
                 broken => match self.settle(commit, broken, was_in_doubt).await {
@@ -497,13 +494,13 @@ impl Ledger for MongoLedger {
             };
             // A conflict, or an outcome that is still open: the same content again, after a moment. Its fences
             // either match, or tell that it was applied.
-            let pause = match failure {
-                Failure::Conflict(_) | Failure::Unknown(_) => pauses.next(),
+            let pause = match failure.act {
+                Act::RetrySame => pauses.next(),
                 _ => None,
             };
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(failure.into()),
+                None => return Err(failure::commit(failure)),
             }
         }
     }

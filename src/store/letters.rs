@@ -205,7 +205,8 @@ impl Store {
             let ids = doc! {"$in": &lane.closes};
             let rest = open_under(&lane.fence.lane, commit.scope, ids);
             if let Err(error) = self.supersede_all(rest, DateTime::from_chrono(commit.at)).await {
-                tracing::warn!(%error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
+                let error = failure::message(&error);
+                tracing::warn!(error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
             }
         }
     }

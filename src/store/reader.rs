@@ -18,9 +18,7 @@ use api::reader::{
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
-use mongodb::error::{
-    Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
-};
+use mongodb::error::Error as DriverError;
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection};
 use rollup::fold::Set;
@@ -28,6 +26,7 @@ use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use super::failure::Told;
 use super::{FENCES, LEDGER, META, ROLLUPS, Store};
 
 /// How long the server may work on one read.
@@ -36,11 +35,6 @@ const READ_TIME: Duration = Duration::from_secs(30);
 const COMMIT_TIME: Duration = Duration::from_secs(5);
 /// Groups that the server sends at once.
 const BATCH: u32 = 10_000;
-/// Codes of the server that pass by themselves: it is stepping down, too busy, the snapshot is too old, or its
-/// transaction was ended for it.
-const PASSING: [i32; 13] = [
-    50, 89, 91, 112, 189, 239, 246, 251, 262, 10107, 11600, 11602, 13435,
-];
 
 /// The ledger at one instant.
 #[derive(Clone)]
@@ -251,24 +245,10 @@ fn lane(name: &str, fence: Option<&Document>) -> Lane {
     }
 }
 
+/// Whatever the server says, the next question may be answered: nothing ends here, and callers learn no more than
+/// that the ledger cannot be read now.
 fn failed(error: &DriverError) -> ReadError {
-    let cause = Arc::new(error.clone());
-    let passing = match &*error.kind {
-        ErrorKind::ServerSelection { .. }
-        | ErrorKind::Io(_)
-        | ErrorKind::ConnectionPoolCleared { .. }
-        | ErrorKind::DnsResolve { .. } => true,
-        ErrorKind::Command(command) => PASSING.contains(&command.code),
-        _ => false,
-    };
-    if passing
-        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
-        || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
-    {
-        ReadError::Unavailable(cause)
-    } else {
-        ReadError::Failed(cause)
-    }
+    ReadError::Unavailable(Arc::new(Told::from(error)))
 }
 
 #[cfg(test)]

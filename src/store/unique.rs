@@ -9,10 +9,10 @@ use std::collections::HashSet;
 
 use ingest::dedupe::{EventHash, Held};
 use ingest::ledger::{Commit, LaneCommit};
+use ingest::server_error::{Fault, Place};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, doc};
 
-use super::failure::Failure;
 use super::{EVENT_IDS, Store};
 
 /// Ids in one question or deletion.
@@ -89,8 +89,8 @@ fn key(id: EventHash) -> Bson {
 
 impl Store {
     /// What is held under the ids that a commit counts, where that stands in its way.
-    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(EventHash, Held)>, Failure> {
-        let failed = |error| Failure::of(&error);
+    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(EventHash, Held)>, Fault> {
+        let failed = |error| Fault::of(&error, Place::Outside);
         let closes: HashSet<EventHash> = commit.lanes.iter().flat_map(closes).collect();
         let ids: Vec<Bson> = commit
             .lanes
@@ -113,7 +113,7 @@ impl Store {
                     .ok()
                     .and_then(|id| EventHash::unpack(id.bytes));
                 let (Some([id]), Ok(is_counted)) = (id.as_deref(), stored.get_bool("counted")) else {
-                    return Err(Failure::Fatal(format!("a document of `{EVENT_IDS}` is damaged")));
+                    return Err(Fault::wait(format!("a document of `{EVENT_IDS}` is damaged")));
                 };
                 match is_counted {
                     true => held.push((*id, Held::Counted)),

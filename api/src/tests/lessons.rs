@@ -163,7 +163,6 @@ async fn l11_a_failed_read_is_an_error_and_never_zeros() {
     let cause = || Arc::new(std::io::Error::other("mongodb://user:secret@host"));
     for (failure, status) in [
         (ReadError::Unavailable(cause()), 503),
-        (ReadError::Failed(cause()), 500),
         (ReadError::Malformed("row v1/acme".to_owned()), 500),
         (ReadError::Overflow(Counter::CostNanos), 500),
         (ReadError::TooManyRows(5), 422),

@@ -100,8 +100,7 @@ impl<C: Clock> Reader<'_, C> {
 
     async fn read_chunk(&self) -> Result<Chunk, Interrupt> {
         let away = |error: mongodb::error::Error| error::interrupt(&error);
-        let no_time =
-            || Interrupt::Failed("the server gives no operation times: it is no replica set".into());
+        let no_time = || Interrupt::Away("the server gives no operation times: it is no replica set".into());
         let client = &self.events.client;
         let mut session = client
             .start_session()
@@ -139,7 +138,7 @@ impl<C: Clock> Reader<'_, C> {
             }
             let document = cursor.current().to_owned();
             let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
-                return Err(Interrupt::Failed(
+                return Err(Interrupt::Away(
                     "a document of the collection has no readable `_id`".into(),
                 ));
             };
@@ -180,7 +179,7 @@ impl<C: Clock> Reader<'_, C> {
                 return Ok(Some(kept));
             }
             let Some(id) = change.document.clone() else {
-                return Err(Interrupt::Failed("a change event has no `documentKey`".into()));
+                return Err(Interrupt::Away("a change event has no `documentKey`".into()));
             };
             if self.is_scanned(&id) {
                 self.forward(change).await?;
@@ -219,7 +218,7 @@ impl<C: Clock> Reader<'_, C> {
 
     async fn send_chunk(&mut self, chunk: Chunk, kept: Vec<(Bson, Change)>) -> Result<(), Interrupt> {
         let Some(token) = self.token.clone() else {
-            return Err(Interrupt::Failed("the change stream has no position".into()));
+            return Err(Interrupt::Away("the change stream has no position".into()));
         };
         let lane = self.grant.key;
         let is_last = chunk.is_last;

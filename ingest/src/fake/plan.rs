@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lane::LaneId;
-use crate::ledger::Commit;
+use crate::ledger::{Commit, Refusal};
 
 /// What became of a commit of which its process does not learn the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +21,10 @@ pub enum Fate {
 pub enum Told {
     /// As [`CommitError::Away`](crate::ledger::CommitError::Away).
     Away,
-    /// As [`CommitError::Contended`](crate::ledger::CommitError::Contended).
-    Contended,
+    /// As [`CommitError::Conflict`](crate::ledger::CommitError::Conflict).
+    Conflict,
+    /// As [`CommitError::Refused`](crate::ledger::CommitError::Refused).
+    Refused,
 }
 
 /// What is wrong with one attempt.
@@ -30,8 +32,12 @@ pub enum Told {
 pub enum Fault {
     /// The outcome is not known to the process.
     Unknown(Fate, Told),
-    /// Conflicts, time or size: nothing is written.
-    Contended,
+    /// Somebody else was in the way: nothing is written.
+    Conflict,
+    /// Time, cache or size: nothing is written.
+    TooMuch,
+    /// A person must act: nothing is written.
+    Refused(Refusal),
     /// Nobody answers: nothing is written.
     Away,
     /// Nobody ever answers: nothing is written.

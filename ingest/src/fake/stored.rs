@@ -12,7 +12,7 @@ use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
 use crate::dedupe::{Generation, Remember, Scope, Windows};
 use crate::lane::{Fence, LaneId, LastRecord, Position, Resolution, resolve};
-use crate::ledger::{Acquired, Commit, CommitError, Doubt, LaneCommit, Tally};
+use crate::ledger::{Acquired, Commit, CommitError, Doubt, LaneCommit, Refusal, Tally};
 use crate::source::Stop;
 
 /// The fence of a lane, and what was stored with it.
@@ -179,8 +179,11 @@ impl Stored {
         if !self.expects(commit) {
             return self.fenced(commit, was_in_doubt);
         }
-        if fault == Some(Fault::Contended) {
-            return Err(CommitError::Contended("a conflict".into()));
+        match fault {
+            Some(Fault::Conflict) => return Err(CommitError::Conflict("another transaction".into())),
+            Some(Fault::TooMuch) => return Err(CommitError::TooMuch("it took too long".into())),
+            Some(Fault::Refused(reason)) => return Err(refused(reason)),
+            Some(Fault::Unknown(..) | Fault::Away | Fault::Hang) | None => {}
         }
         if commit.delta.check().is_err() || self.sums(&commit.delta).is_err() {
             return Err(CommitError::Overflow);
@@ -199,7 +202,8 @@ impl Stored {
         let why = "the outcome of a commit is not known".to_owned();
         Err(match told {
             Told::Away => CommitError::Away(why),
-            Told::Contended => CommitError::Contended(why),
+            Told::Conflict => CommitError::Conflict(why),
+            Told::Refused => refused(Refusal::NotAuthorized),
         })
     }
 
@@ -212,9 +216,10 @@ impl Stored {
         if commit.scope == Scope::Lane {
             return Ok(());
         }
-        if UniqueIds::is_ambiguous(commit) {
-            return Err(CommitError::Fatal("an id is counted twice in one commit".into()));
-        }
+        assert!(
+            !UniqueIds::is_ambiguous(commit),
+            "an id is counted twice in one commit"
+        );
         match self.unique.held(commit) {
             held if held.is_empty() => Ok(()),
             held => Err(CommitError::Held(held)),
@@ -238,7 +243,7 @@ impl Stored {
                 commit.lanes.iter().map(|lane| lane.fence.lane.clone()).collect(),
             )),
             Resolution::Lost(lanes) => Err(CommitError::Lost(lanes)),
-            Resolution::NotApplied => Err(CommitError::Fatal("fences that match do not match".into())),
+            Resolution::NotApplied => unreachable!("fences that match do not match"),
         }
     }
 
@@ -329,4 +334,11 @@ fn add_stored(booked: &mut Booked, stored: Option<&Booked>) -> Result<(), Overfl
         booked.last_event_ms = booked.last_event_ms.max(stored.last_event_ms);
     }
     booked.sums.narrow().map(drop)
+}
+
+fn refused(reason: Refusal) -> CommitError {
+    CommitError::Refused {
+        reason,
+        why: "somebody has to act".into(),
+    }
 }

@@ -169,12 +169,12 @@ async fn whatever_became_of_a_commit_the_next_attempt_at_it_settles_it() {
 async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
     let ledger = ledger();
     granted(&ledger, "a").await;
-    ledger.set_plan(Plan::faults([Fault::Unknown(Fate::Late, Told::Contended)]));
+    ledger.set_plan(Plan::faults([Fault::Unknown(Fate::Late, Told::Conflict)]));
     let late = commit(&[("a", 1, 0)], 1);
     let mut doubt = Doubt::default();
     assert!(matches!(
         ledger.commit(&late, &mut doubt).await,
-        Err(CommitError::Contended(_))
+        Err(CommitError::Conflict(_))
     ));
     granted(&ledger.of("them"), "a").await;
     let outcome = ledger.commit(&late, &mut doubt).await;

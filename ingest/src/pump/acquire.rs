@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Group, Lane, Pump, Replays, backoff};
+use super::{Group, Lane, Pump, Replays, backoff};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
 use crate::dedupe::{Window, Windows};
-use crate::health::{Health, LaneHealth};
+use crate::health::{Concern, Health, LaneHealth, Trouble};
+use crate::hold::{HOLD, Reminder};
 use crate::lane::LaneId;
 use crate::ledger::{Acquired, FenceError, Granted, Ledger, Marked};
 use crate::source::{Grant, LaneKey};
@@ -28,16 +29,16 @@ pub(super) enum Side {
         lane: LaneId,
         reply: oneshot::Sender<Grant>,
         unwanted: CancellationToken,
-        result: Result<Option<Granted>, FenceError>,
+        granted: Option<Granted>,
     },
     Renewed {
         lane: LaneId,
         epoch: i64,
         result: Result<bool, FenceError>,
     },
-    Topology(Result<(), FenceError>),
+    Topology,
     Marked(Result<Vec<Marked>, FenceError>),
-    Noted(Result<(), FenceError>),
+    Noted,
 }
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
@@ -52,12 +53,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 reply: &mut reply,
                 unwanted: &unwanted,
             };
-            let result = acquire(ledger.as_ref(), &lane, lease, &health, wanted).await;
+            let granted = acquire(ledger.as_ref(), &lane, lease, &health, wanted).await;
             Side::Acquired {
                 lane,
                 reply,
                 unwanted,
-                result,
+                granted,
             }
         }));
     }
@@ -93,9 +94,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
         let Some(lanes) = self.topology.take() else { return };
         self.storing_topology = true;
-        let ledger = Arc::clone(&self.ledger);
+        let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         self.side.push(Box::pin(async move {
-            Side::Topology(until_back(|| ledger.topology(&lanes)).await)
+            until_back(&health, || ledger.topology(&lanes)).await;
+            Side::Topology
         }));
     }
 
@@ -137,52 +139,59 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         for key in keys {
             let Some(lane) = self.remove(key) else { continue };
             let Some(stop) = lane.stop else { continue };
-            let (ledger, at) = (Arc::clone(&self.ledger), self.clock.now());
+            let (ledger, health, at) = (Arc::clone(&self.ledger), self.health.clone(), self.clock.now());
             self.side.push(Box::pin(async move {
-                Side::Noted(until_back(|| ledger.stopped(&lane.id, lane.epoch, &stop, at)).await)
+                until_back(&health, || ledger.stopped(&lane.id, lane.epoch, &stop, at)).await;
+                Side::Noted
             }));
         }
     }
 
-    pub(super) fn side_done(&mut self, side: Side) -> Result<(), Error> {
+    pub(super) fn side_done(&mut self, side: Side) {
         match side {
             Side::Acquired {
                 lane,
                 reply,
                 unwanted,
-                result,
+                granted,
             } => {
                 if !unwanted.is_cancelled() {
                     self.asking.remove(&lane);
                 }
-                match result.map_err(fatal)? {
+                match granted {
                     Some(granted) if unwanted.is_cancelled() => self.give_back(lane, granted.0.epoch),
                     Some(granted) => self.granted(lane, reply, granted),
                     None => self.given_up(&lane),
                 }
             }
             Side::Renewed { lane, epoch, result } => match result {
-                Ok(true) => self.health.ledger_away(None),
+                Ok(true) => self.health.trouble(Concern::Lanes, None),
                 Ok(false) => self.lose(&lane, epoch),
-                Err(FenceError::Away(why)) => self.health.ledger_away(Some(why)),
-                Err(error) => return Err(fatal(error)),
+                // Asked again when the next renewal is due.
+                Err(error) => self.health.trouble(Concern::Lanes, Some(trouble(&error))),
             },
-            Side::Topology(result) => {
-                result.map_err(fatal)?;
+            Side::Topology => {
                 self.storing_topology = false;
                 self.store_newest_topology();
             }
             Side::Marked(result) => match result {
-                Ok(letters) => self.replay(letters),
-                // Asked again in a moment; where nothing helps, the next commit says so.
+                Ok(letters) => {
+                    self.health.trouble(Concern::Letters, None);
+                    self.replay(letters);
+                }
+                // Asked again in a moment.
                 Err(error) => {
-                    tracing::warn!(%error, "dead letters that are to be judged again cannot be looked up");
+                    const WHAT: &str = "dead letters that are to be judged again cannot be looked up";
+                    match &error {
+                        FenceError::Away(_) => tracing::warn!(%error, "{WHAT}"),
+                        FenceError::Refused { reason, why } => self.reminders[1].refused(WHAT, *reason, why),
+                    }
+                    self.health.trouble(Concern::Letters, Some(trouble(&error)));
                     self.replays = Replays::Rest;
                 }
             },
-            Side::Noted(result) => result.map_err(fatal)?,
+            Side::Noted => {}
         }
-        Ok(())
     }
 
     /// Asks for dead letters that are to be judged again; not before those of the last time are committed, so
@@ -226,7 +235,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     /// The source no longer wants the lane that it asked for; unless it has it from another asking.
     fn given_up(&mut self, lane: &LaneId) {
         // Nobody asks any more whether the ledger is back.
-        self.health.ledger_away(None);
+        self.health.trouble(Concern::Lanes, None);
         if self.key_of(lane).is_none() {
             self.health.forget(lane);
         }
@@ -235,9 +244,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     /// The source gave the lane up while we waited for it.
     fn give_back(&mut self, lane: LaneId, epoch: i64) {
         self.given_up(&lane);
-        let ledger = Arc::clone(&self.ledger);
+        let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         self.side.push(Box::pin(async move {
-            Side::Noted(until_back(|| ledger.release(&lane, epoch)).await)
+            until_back(&health, || ledger.release(&lane, epoch)).await;
+            Side::Noted
         }));
     }
 
@@ -283,8 +293,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     }
 }
 
-fn fatal(error: FenceError) -> Error {
-    Error::Ledger(error.to_string())
+const fn trouble(error: &FenceError) -> Trouble {
+    match error {
+        FenceError::Away(_) => Trouble::Away,
+        FenceError::Refused { reason, .. } => Trouble::Refused(*reason),
+    }
 }
 
 /// Whether the source still wants a lane that it asked for.
@@ -313,21 +326,21 @@ async fn acquire<L: Ledger>(
     lease: Option<Duration>,
     health: &Health,
     mut wanted: Wanted<'_>,
-) -> Result<Option<Granted>, FenceError> {
-    let mut waited = backoff();
+) -> Option<Granted> {
+    let (mut waited, mut reminder) = (backoff(), Reminder::default());
     let mut standby = false;
     health.waits(lane, LaneHealth::Acquiring);
     loop {
         if wanted.is_over() {
-            return Ok(None);
+            return None;
         }
         let pause = match ledger.acquire(lane, lease).await {
             Ok(Acquired::Granted(granted)) => {
-                health.ledger_away(None);
-                return Ok(Some(granted));
+                health.trouble(Concern::Lanes, None);
+                return Some(granted);
             }
             Ok(Acquired::Held { owner }) => {
-                health.ledger_away(None);
+                health.trouble(Concern::Lanes, None);
                 health.waits(lane, LaneHealth::Standby);
                 if !standby {
                     tracing::info!(%lane, owner, "another process leads this lane; waiting for its lease to run out");
@@ -337,29 +350,40 @@ async fn acquire<L: Ledger>(
             }
             Err(FenceError::Away(why)) => {
                 tracing::warn!(%lane, error = why, "the ledger is away; asking for the lane again");
-                health.ledger_away(Some(why));
+                health.trouble(Concern::Lanes, Some(Trouble::Away));
                 waited.next().unwrap_or(ASK_AGAIN)
             }
-            Err(error) => return Err(error),
+            Err(FenceError::Refused { reason, why }) => {
+                reminder.refused("the lane cannot be acquired", reason, &why);
+                health.trouble(Concern::Lanes, Some(Trouble::Refused(reason)));
+                HOLD
+            }
         };
         tokio::select! {
             biased;
-            () = wanted.over() => return Ok(None),
+            () = wanted.over() => return None,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Tries again for as long as the database is away.
-async fn until_back<F, T>(mut ask: impl FnMut() -> F) -> Result<T, FenceError>
+/// Tries again for as long as it takes.
+async fn until_back<F>(health: &Health, mut ask: impl FnMut() -> F)
 where
-    F: Future<Output = Result<T, FenceError>>,
+    F: Future<Output = Result<(), FenceError>>,
 {
-    let mut waited = backoff();
+    let (mut waited, mut reminder) = (backoff(), Reminder::default());
     loop {
-        match ask().await {
-            Err(FenceError::Away(_)) => tokio::time::sleep(waited.next().unwrap_or(ASK_AGAIN)).await,
-            done => return done,
-        }
+        let Err(error) = ask().await else { break };
+        health.trouble(Concern::Notes, Some(trouble(&error)));
+        let pause = match error {
+            FenceError::Away(_) => waited.next().unwrap_or(ASK_AGAIN),
+            FenceError::Refused { reason, why } => {
+                reminder.refused("what is noted of lanes cannot be written", reason, &why);
+                HOLD
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
+    health.trouble(Concern::Notes, None);
 }

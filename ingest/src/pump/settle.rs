@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::{Attempt, Error, Group, Pump, Replays, backoff};
+use super::{Attempt, Group, Pump, Replays, backoff};
 use crate::clock::Clock;
-use crate::ledger::{Commit, CommitError, Ledger};
+use crate::health::{Concern, Trouble};
+use crate::hold::HOLD;
+use crate::ledger::{Commit, CommitError, Doubt, Ledger};
 use crate::metrics::CommitOutcome;
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// Decides what follows from an attempt. While its outcome is in doubt nothing but the same content is
     /// tried again.
-    pub(super) fn settle(&mut self, attempt: Attempt) -> Result<(), Error> {
+    pub(super) fn settle(&mut self, attempt: Attempt) {
         let Attempt {
             group,
             commit,
@@ -23,18 +25,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Err(CommitError::Lost(_)) => CommitOutcome::Lost,
             Err(CommitError::Overflow) => CommitOutcome::Overflow,
             Err(CommitError::Held(_)) => CommitOutcome::Held,
-            Err(CommitError::Contended(_)) => CommitOutcome::Contended,
+            Err(CommitError::Conflict(_)) => CommitOutcome::Conflict,
+            Err(CommitError::TooMuch(_)) => CommitOutcome::TooMuch,
+            Err(CommitError::BadRecord(_)) => CommitOutcome::BadRecord,
             Err(CommitError::Away(_)) => CommitOutcome::Away,
-            Err(CommitError::Fatal(_)) => CommitOutcome::Fatal,
+            Err(CommitError::Refused { .. }) => CommitOutcome::Refused,
         };
         self.metrics.attempt(outcome, took);
-        self.health.ledger_away(match &result {
-            Err(CommitError::Away(why)) => Some(why.clone()),
+        let trouble = match &result {
+            Err(CommitError::Away(_)) => Some(Trouble::Away),
+            Err(CommitError::Refused { reason, .. }) => Some(Trouble::Refused(*reason)),
             _ => None,
-        });
+        };
+        self.health.trouble(Concern::Commit, trouble);
         match result {
             Ok(()) => self.applied(&group, &commit),
-            Err(CommitError::Fatal(why)) => return Err(Error::Ledger(why)),
             Err(CommitError::Lost(lost)) => {
                 for fence in commit.moves().iter().filter(|fence| lost.contains(&fence.lane)) {
                     self.lose(&fence.lane, fence.epoch);
@@ -53,23 +58,40 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Err(CommitError::Away(why)) => {
                 self.delay = self.backoff.next().unwrap_or_default();
                 tracing::warn!(error = why, retry_in = ?self.delay, "the ledger is away; the batch is kept");
-                if doubt.0 {
-                    self.attempt(group, commit, doubt);
-                } else {
-                    self.queue.push_front(group);
-                }
+                self.again(group, commit, doubt);
             }
-            Err(CommitError::Contended(why)) if doubt.0 => {
-                self.delay = self.backoff.next().unwrap_or_default();
-                tracing::warn!(
-                    error = why,
-                    "the outcome of a commit is not known yet; asking again"
+            Err(CommitError::Refused { reason, why }) => {
+                self.delay = HOLD;
+                self.reminders[0].refused(
+                    "the batch is kept, since the ledger cannot be written",
+                    reason,
+                    &why,
                 );
+                self.again(group, commit, doubt);
+            }
+            Err(CommitError::Conflict(why)) => {
+                self.delay = self.backoff.next().unwrap_or_default();
+                tracing::warn!(error = why, retry_in = ?self.delay, "a commit met another; the same is tried again");
+                self.again(group, commit, doubt);
+            }
+            Err(error) if doubt.0 => {
+                self.delay = self.backoff.next().unwrap_or_default();
+                tracing::warn!(%error, "the outcome of a commit is not known yet; asking again");
                 self.attempt(group, commit, doubt);
             }
-            Err(error @ (CommitError::Contended(_) | CommitError::Overflow)) => self.halve(group, &error),
+            Err(error @ (CommitError::TooMuch(_) | CommitError::BadRecord(_) | CommitError::Overflow)) => {
+                self.halve(group, &error);
+            }
         }
-        Ok(())
+    }
+
+    /// The same again. While its outcome is in doubt nothing else may be.
+    fn again(&mut self, group: Group, commit: Commit, doubt: Doubt) {
+        if doubt.0 {
+            self.attempt(group, commit, doubt);
+        } else {
+            self.queue.push_front(group);
+        }
     }
 
     fn applied(&mut self, group: &Group, commit: &Commit) {

@@ -84,11 +84,11 @@ fn d6_never_past_an_unfinished_record() {
         let log = Log::plain("d6", usages("d6-", 20));
         hand.ledger.set_plan(Plan::faults([
             Fault::Away,
-            Fault::Contended,
-            Fault::Contended,
-            Fault::Unknown(Fate::NotApplied, Told::Contended),
+            Fault::TooMuch,
+            Fault::TooMuch,
+            Fault::Unknown(Fate::NotApplied, Told::Conflict),
             Fault::Unknown(Fate::Late, Told::Away),
-            Fault::Contended,
+            Fault::TooMuch,
         ]));
         let grant = hand.grant(&log.lane).await;
         let mut follow = grant.committed.clone();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
 use ingest::fake::{Fate, Fault, Plan, Told, Turn};
+use ingest::ledger::Refusal;
 use ingest::pump::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -64,10 +65,12 @@ pub(crate) struct Case {
 
 fn fault() -> impl Strategy<Value = Fault> {
     let fate = prop::sample::select(vec![Fate::Applied, Fate::NotApplied, Fate::Late]);
-    let told = prop::sample::select(vec![Told::Away, Told::Contended]);
+    let told = prop::sample::select(vec![Told::Away, Told::Conflict, Told::Refused]);
     prop_oneof![
         4 => (fate, told).prop_map(|(fate, told)| Fault::Unknown(fate, told)),
-        2 => Just(Fault::Contended),
+        2 => Just(Fault::TooMuch),
+        1 => Just(Fault::Conflict),
+        1 => Just(Fault::Refused(Refusal::WriteRefused)),
         1 => Just(Fault::Away),
     ]
 }

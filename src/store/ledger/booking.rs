@@ -9,7 +9,7 @@ use rollup::fold::{Delta, LedgerRow, RollupRow};
 
 use super::known::{Ask, Rows};
 use super::rows::{Row, Writer};
-use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS};
+use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS, failure};
 
 /// How long one commit may ask which rows are there: a small part of a lease, which is not renewed meanwhile.
 const ASK_TIME: Duration = Duration::from_secs(1);
@@ -46,7 +46,10 @@ impl MongoLedger {
         };
         match tokio::time::timeout(ASK_TIME, asked).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "which rows are there is not known"),
+            Ok(Err(error)) => {
+                let error = failure::message(&error);
+                tracing::debug!(error, "which rows are there is not known");
+            }
             Err(_) => tracing::debug!("which rows are there is not known in time: the next commit asks on"),
         }
     }
