@@ -181,10 +181,12 @@ pub type Granted = (Fence, Windows<Vec<Generation>>);
 pub enum Acquired {
     /// The lane is ours from here on.
     Granted(Granted),
-    /// Another process leads, and its lease has not run out.
+    /// Another process leads under a lease that has not run out; or a commit of a worker that lives is in the way.
     Held {
         /// Who.
         owner: String,
+        /// After which it is worth asking again, at the latest.
+        ask_in: Duration,
     },
 }
 
@@ -193,19 +195,20 @@ pub enum Acquired {
 /// The guarantee that every implementation gives: a commit is applied as a whole, at most once, and only
 /// while every fence in it is where the commit expects it.
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. With a lease, only where
-    /// the present owner has not renewed it for that long, by the clock of the store.
-    fn acquire(
-        &self,
-        lane: &LaneId,
-        lease: Option<Duration>,
-    ) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
+    /// The loop got something done: an attempt, a poll or an idle step ended. The leases of this worker are renewed
+    /// beside the loop, and only while it does.
+    fn alive(&self);
 
-    /// Renews the lease of a lane. `false`: it is no longer ours.
-    fn renew(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<bool, FenceError>> + Send;
+    /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. Where the source assigns no lanes,
+    /// only where the lease of the present leader has run out, by the clock of the store. A commit that is in the way
+    /// is ended by force only where the lease of its worker is over.
+    fn acquire(&self, lane: &LaneId) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
 
     /// Gives a lane back, so that another process need not wait for the lease to run out.
     fn release(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// The worker ends in good order, all its lanes given back: its own lease is removed.
+    fn leave(&self) -> impl Future<Output = Result<(), FenceError>> + Send;
 
     /// Stores that a lane stopped, and why, for `lanes list`.
     fn stopped(

@@ -52,8 +52,6 @@ pub struct Settings {
     pub max_ids: usize,
     /// How far a duplicate is looked for.
     pub scope: Scope,
-    /// How long a lane stays ours without being renewed; `None` where the source assigns lanes itself.
-    pub lease: Option<Duration>,
 }
 
 /// Why the loop ended on its own: nothing it can do helps.
@@ -171,12 +169,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     /// # Errors
     /// When the source or the ledger cannot go on.
     pub async fn run(mut self, mut signals: Signals, stop: CancellationToken) -> Result<(), Error> {
-        let renew_every = self
-            .settings
-            .lease
-            .map_or(Duration::from_secs(3600), |lease| lease / 3);
-        let mut renewal = tokio::time::interval(renew_every);
-        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut replay = tokio::time::interval(REPLAY_EVERY);
         replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
@@ -199,10 +191,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 attempt = async { self.in_flight.as_mut().expect("guarded").attempt.as_mut().await }, if self.in_flight.is_some() => {
                     self.in_flight = None;
+                    self.ledger.alive();
                     self.settle(attempt)?;
                 }
                 Some(side) = self.side.next() => self.side_done(side)?,
-                _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
                 signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
@@ -215,6 +207,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     fn handle(&mut self, signal: Signal) -> Result<(), Error> {
         self.health.heard(self.clock.now());
+        self.ledger.alive();
         match signal {
             Signal::Topology(lanes) => self.store_topology(lanes),
             Signal::Assigned { lane, reply } => self.acquire(lane, reply),
@@ -461,16 +454,22 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     async fn finish(self) -> Result<(), Error> {
         for lane in self.lanes.into_values() {
-            match self.ledger.release(&lane.id, lane.epoch).await {
-                Ok(()) => {}
-                // The lease runs out by itself.
-                Err(FenceError::Away(why)) => {
-                    tracing::warn!(lane = %lane.id, error = why, "a lane was not given back")
-                }
-                Err(FenceError::Fatal(why)) => return Err(Error::Ledger(why)),
-            }
+            let given_back = self.ledger.release(&lane.id, lane.epoch).await;
+            runs_out(lane.id.as_str(), given_back)?;
         }
-        Ok(())
+        runs_out("this worker", self.ledger.leave().await)
+    }
+}
+
+/// A lease that could not be given back runs out by itself.
+fn runs_out(whose: &str, given_back: Result<(), FenceError>) -> Result<(), Error> {
+    match given_back {
+        Ok(()) => Ok(()),
+        Err(FenceError::Away(why)) => {
+            tracing::warn!(whose, error = why, "a lease was not given back");
+            Ok(())
+        }
+        Err(FenceError::Fatal(why)) => Err(Error::Ledger(why)),
     }
 }
 

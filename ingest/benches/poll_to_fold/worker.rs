@@ -86,6 +86,5 @@ fn settings() -> Result<pump::Settings> {
         policy,
         scope: Scope::Lane,
         max_ids: 50_000_000,
-        lease: None,
     })
 }

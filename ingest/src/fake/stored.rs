@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Booked, Delta};
 
+use super::leases::{InTheWay, Leases, StoredLease};
 use super::letters::{LetterState, StoredLetter};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
@@ -28,8 +29,6 @@ pub struct StoredFence {
     pub last: Option<LastRecord>,
     /// Whose lane it is.
     pub owner: Option<String>,
-    /// When it was last committed to, acquired or renewed.
-    pub updated_at: DateTime<Utc>,
     /// Every event that reached the source up to this instant (ms) is counted.
     pub watermark_ms: Option<i64>,
     /// What became of all records so far.
@@ -53,6 +52,7 @@ pub struct Stored {
     pub attempts: u64,
     pub(super) is_away: bool,
     unique: UniqueIds,
+    pub(super) leases: Leases,
     /// Ids by the sequence number of the commit that brought them.
     windows: BTreeMap<LaneId, Windows<BTreeMap<i64, Generation>>>,
     /// Commits on their way.
@@ -91,13 +91,25 @@ impl Stored {
             position: None,
             last: None,
             owner: None,
-            updated_at: DateTime::UNIX_EPOCH,
             watermark_ms: None,
             tally: Tally::default(),
             stopped: None,
         })
     }
 
+    /// The lease under which a lane is led.
+    #[must_use]
+    pub fn leader(&self, lane: &LaneId) -> Option<&StoredLease> {
+        self.leases.leader(lane)
+    }
+
+    /// The owners of transactions that were ended by force, in that order.
+    #[must_use]
+    pub fn ended(&self) -> &[String] {
+        self.leases.ended()
+    }
+
+    /// Takes a lane: its lease first, where lanes have leases, then its fence.
     pub(super) fn acquire(
         &mut self,
         lane: &LaneId,
@@ -105,18 +117,17 @@ impl Stored {
         owner: &str,
         now: DateTime<Utc>,
     ) -> Acquired {
-        let fence = self.fence(lane);
-        if let (Some(lease), Some(holder)) = (lease, &fence.owner) {
-            let lease = TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX);
-            if holder != owner && now - fence.updated_at <= lease {
-                return Acquired::Held {
-                    owner: holder.clone(),
-                };
-            }
+        let led = lease.map_or(Ok(()), |length| self.leases.lead(lane, owner, length, now));
+        match led.and_then(|()| self.leases.clear(lane, now)) {
+            Ok(()) => self.take(lane, owner),
+            Err(InTheWay { owner, ask_in }) => Acquired::Held { owner, ask_in },
         }
+    }
+
+    fn take(&mut self, lane: &LaneId, owner: &str) -> Acquired {
+        let fence = self.fence(lane);
         fence.epoch += 1;
         fence.owner = Some(owner.to_owned());
-        fence.updated_at = now;
         let granted = Fence {
             epoch: fence.epoch,
             seq: fence.seq,
@@ -126,9 +137,9 @@ impl Stored {
         Acquired::Granted((granted, self.windows(lane)))
     }
 
-    pub(super) fn steal(&mut self, lane: &LaneId, now: DateTime<Utc>) {
+    pub(super) fn steal(&mut self, lane: &LaneId) {
         // Only the epoch counts; the thief's own reading is not of interest.
-        let _: Acquired = self.acquire(lane, None, "a thief", now);
+        let _: Acquired = self.take(lane, "a thief");
     }
 
     /// Changes a fence that still has this epoch. Whether it had.
@@ -143,36 +154,29 @@ impl Stored {
         commit: &Commit,
         doubt: &mut Doubt,
         turn: &Turn,
-        now: DateTime<Utc>,
     ) -> Result<(), CommitError> {
         self.attempts += 1;
         for late in std::mem::take(&mut self.late) {
             if self.expects(&late) && self.accepts(&late).is_ok() {
-                self.apply(&late, now);
+                self.apply(&late);
             }
         }
         for lane in &turn.steal_before {
-            self.steal(lane, now);
+            self.steal(lane);
         }
         let outcome = if self.is_away || turn.fault == Some(Fault::Away) {
             Err(CommitError::Away("nobody answers".into()))
         } else {
-            self.reach(commit, doubt, turn.fault, now)
+            self.reach(commit, doubt, turn.fault)
         };
         for lane in &turn.steal_after {
-            self.steal(lane, now);
+            self.steal(lane);
         }
         outcome
     }
 
     /// The commit has reached the database.
-    fn reach(
-        &mut self,
-        commit: &Commit,
-        doubt: &mut Doubt,
-        fault: Option<Fault>,
-        now: DateTime<Utc>,
-    ) -> Result<(), CommitError> {
+    fn reach(&mut self, commit: &Commit, doubt: &mut Doubt, fault: Option<Fault>) -> Result<(), CommitError> {
         // Either the fences match, and then no earlier attempt was applied, nor ever will be. Or they say
         // what became of it.
         let was_in_doubt = std::mem::take(doubt).0;
@@ -187,11 +191,11 @@ impl Stored {
         }
         self.accepts(commit)?;
         let Some(Fault::Unknown(fate, told)) = fault else {
-            self.apply(commit, now);
+            self.apply(commit);
             return Ok(());
         };
         match fate {
-            Fate::Applied => self.apply(commit, now),
+            Fate::Applied => self.apply(commit),
             Fate::NotApplied => {}
             Fate::Late => self.late.push(commit.clone()),
         }
@@ -221,7 +225,7 @@ impl Stored {
         }
     }
 
-    fn expects(&self, commit: &Commit) -> bool {
+    pub(super) fn expects(&self, commit: &Commit) -> bool {
         commit.moves().iter().all(|expected| {
             let stored = self.fences.get(&expected.lane);
             stored.is_some_and(|fence| (fence.epoch, fence.seq) == (expected.epoch, expected.seq))
@@ -261,14 +265,14 @@ impl Stored {
     }
 
     /// Applies a whole commit. Called where its fences match and its sums fit.
-    fn apply(&mut self, commit: &Commit, now: DateTime<Utc>) {
+    fn apply(&mut self, commit: &Commit) {
         let Ok(sums) = self.sums(&commit.delta) else {
             return;
         };
         self.rows.ledger.extend(sums.ledger);
         self.rows.rollups.extend(sums.rollups);
         for lane in &commit.lanes {
-            self.apply_lane(lane, commit.at, now);
+            self.apply_lane(lane, commit.at);
         }
         for lane in &commit.lanes {
             self.close_letters(lane, commit.scope);
@@ -278,7 +282,7 @@ impl Stored {
         }
     }
 
-    fn apply_lane(&mut self, lane: &LaneCommit, at: DateTime<Utc>, now: DateTime<Utc>) {
+    fn apply_lane(&mut self, lane: &LaneCommit, at: DateTime<Utc>) {
         let id = &lane.fence.lane;
         let fence = self.fence(id);
         fence.seq += 1;
@@ -287,7 +291,6 @@ impl Stored {
         }
         fence.last = lane.last.or(fence.last);
         fence.watermark_ms = fence.watermark_ms.max(lane.watermark_ms);
-        fence.updated_at = now;
         fence.stopped = None;
         add_tally(&mut fence.tally, lane.tally);
         let windows = self.windows.entry(id.clone()).or_default();

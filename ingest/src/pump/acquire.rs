@@ -18,6 +18,8 @@ use crate::source::{Grant, LaneKey};
 /// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
 /// order gives its lane back at once.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often at most.
+const SOON: Duration = Duration::from_millis(50);
 /// Dead letters that are judged again in one commit, at most, and their bytes.
 const REPLAYS: usize = 1_000;
 const REPLAY_BYTES: usize = 8 << 20;
@@ -30,11 +32,6 @@ pub(super) enum Side {
         unwanted: CancellationToken,
         result: Result<Option<Granted>, FenceError>,
     },
-    Renewed {
-        lane: LaneId,
-        epoch: i64,
-        result: Result<bool, FenceError>,
-    },
     Topology(Result<(), FenceError>),
     Marked(Result<Vec<Marked>, FenceError>),
     Noted(Result<(), FenceError>),
@@ -42,7 +39,7 @@ pub(super) enum Side {
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn acquire(&mut self, lane: LaneId, mut reply: oneshot::Sender<Grant>) {
-        let (ledger, health, lease) = (Arc::clone(&self.ledger), self.health.clone(), self.settings.lease);
+        let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         let unwanted = CancellationToken::new();
         if let Some(older) = self.asking.insert(lane.clone(), unwanted.clone()) {
             older.cancel();
@@ -52,7 +49,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 reply: &mut reply,
                 unwanted: &unwanted,
             };
-            let result = acquire(ledger.as_ref(), &lane, lease, &health, wanted).await;
+            let result = acquire(ledger.as_ref(), &lane, &health, wanted).await;
             Side::Acquired {
                 lane,
                 reply,
@@ -99,24 +96,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }));
     }
 
-    /// Renews the leases of the lanes that are not in a commit, which renews them too.
-    pub(super) fn renew(&mut self) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        for lane in self.lanes.values() {
-            let (ledger, id, epoch) = (Arc::clone(&self.ledger), lane.id.clone(), lane.epoch);
-            self.side.push(Box::pin(async move {
-                let result = ledger.renew(&id, epoch).await;
-                Side::Renewed {
-                    lane: id,
-                    epoch,
-                    result,
-                }
-            }));
-        }
-    }
-
     /// Lets go of lanes that stopped, once everything they read is committed.
     pub(super) fn let_go_of_stopped_lanes(&mut self) {
         let on_its_way = |key: LaneKey| {
@@ -161,12 +140,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     None => self.given_up(&lane),
                 }
             }
-            Side::Renewed { lane, epoch, result } => match result {
-                Ok(true) => self.health.ledger_away(None),
-                Ok(false) => self.lose(&lane, epoch),
-                Err(FenceError::Away(why)) => self.health.ledger_away(Some(why)),
-                Err(error) => return Err(fatal(error)),
-            },
             Side::Topology(result) => {
                 result.map_err(fatal)?;
                 self.storing_topology = false;
@@ -310,7 +283,6 @@ impl Wanted<'_> {
 async fn acquire<L: Ledger>(
     ledger: &L,
     lane: &LaneId,
-    lease: Option<Duration>,
     health: &Health,
     mut wanted: Wanted<'_>,
 ) -> Result<Option<Granted>, FenceError> {
@@ -321,19 +293,21 @@ async fn acquire<L: Ledger>(
         if wanted.is_over() {
             return Ok(None);
         }
-        let pause = match ledger.acquire(lane, lease).await {
+        let asked = ledger.acquire(lane).await;
+        ledger.alive();
+        let pause = match asked {
             Ok(Acquired::Granted(granted)) => {
                 health.ledger_away(None);
                 return Ok(Some(granted));
             }
-            Ok(Acquired::Held { owner }) => {
+            Ok(Acquired::Held { owner, ask_in }) => {
                 health.ledger_away(None);
                 health.waits(lane, LaneHealth::Standby);
                 if !standby {
-                    tracing::info!(%lane, owner, "another process leads this lane; waiting for its lease to run out");
+                    tracing::info!(%lane, owner, "another process has this lane; waiting for it");
                     standby = true;
                 }
-                lease.map_or(ASK_AGAIN, |lease| (lease / 3).min(ASK_AGAIN))
+                ask_in.clamp(SOON, ASK_AGAIN)
             }
             Err(FenceError::Away(why)) => {
                 tracing::warn!(%lane, error = why, "the ledger is away; asking for the lane again");

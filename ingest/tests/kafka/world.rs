@@ -248,7 +248,6 @@ impl Worker {
             },
             max_ids: 1_000_000,
             scope: Scope::Lane,
-            lease: None,
         };
         let (signals, heard) = mpsc::channel(64);
         let stop = CancellationToken::new();

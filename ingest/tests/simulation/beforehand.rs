@@ -22,7 +22,7 @@ pub(crate) async fn book_beforehand(ledger: &FakeLedger) {
 /// A commit of a lane that nobody reads.
 pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) {
     let lane = LaneId::from_stored(lane);
-    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane, None).await else {
+    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane).await else {
         panic!("expected the lane `{lane}`");
     };
     let nothing = || Remember {

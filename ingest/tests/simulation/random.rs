@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
-use ingest::fake::{Fate, Fault, Plan, Told, Turn};
+use ingest::fake::{FakeLedger, Fate, Fault, Plan, Told, Turn};
 use ingest::pump::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -169,12 +169,14 @@ fn plan(case: &Case) -> Plan {
 /// Lets a history happen up to the last record.
 pub(crate) async fn happen(case: &Case, window: Duration, logs: Vec<Log>) -> Cluster {
     let clock = VirtualClock::start();
-    let ledger = world::ledger(&clock);
+    let ledger = match case.lease {
+        Some(lease) => FakeLedger::led(Arc::<VirtualClock>::clone(&clock), "us", lease),
+        None => world::ledger(&clock),
+    };
     book_beforehand(&ledger).await;
     ledger.set_plan(plan(case));
     let mut settings = Settings {
         limits: case.limits,
-        lease: case.lease,
         scope: case.scope,
         ..settings()
     };
