@@ -2,11 +2,13 @@
 //!
 //! * [`schema`]: what is created, checked and refused
 //! * [`lanes`]: lanes as an operator sees them
+//! * [`leases`]: which workers live, and who leads
 //! * [`ledger`]: the one transaction that makes a batch permanent
 //! * [`letters`]: what was rejected, and how it is judged again
 //! * [`reader`]: the rows as the reader asks for them
 
 pub mod lanes;
+pub mod leases;
 pub mod ledger;
 pub mod letters;
 pub mod reader;
@@ -24,8 +26,6 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
 
-use session::Sessions;
-
 use crate::config::{Config, Problem, Secret};
 
 /// Rows of the ledger.
@@ -34,6 +34,8 @@ pub const LEDGER: &str = "usageLedger";
 pub const ROLLUPS: &str = "usageRollups";
 /// One document per lane.
 pub const FENCES: &str = "usageFences";
+/// Which workers live, and which of them lead change streams.
+pub const LEASES: &str = "usageLeases";
 /// Ids of counted events, a document per commit and lane.
 pub const DEDUPE: &str = "usageDedupe";
 /// Ids of counted events that are unique in the whole ledger (`USAGE_LEDGER_DEDUPE_SCOPE=ledger`).
@@ -64,9 +66,10 @@ pub enum Error {
 pub struct Store {
     client: Client,
     database: Database,
-    /// Names this process in the fences.
+    /// Names this process in the fences and the leases.
     owner: String,
-    sessions: Sessions,
+    /// What the client was made from.
+    options: ClientOptions,
 }
 
 impl Store {
@@ -75,15 +78,15 @@ impl Store {
     /// # Errors
     /// When the URI is wrong, nobody answers, the credentials are refused, or the server is no replica set.
     pub async fn connect(uri: &Secret, database: &str) -> Result<Self, Error> {
-        let client = Client::with_options(options(uri).await?).map_err(|error| failure::no_client(&error))?;
+        let options = options(uri).await?;
+        let client = Client::with_options(options.clone()).map_err(|error| failure::no_client(&error))?;
         let database = client.database(database);
         let owner = format!("{}/{}", std::process::id(), uuid::Uuid::new_v4());
-        let sessions = Sessions::new(client.clone());
         let store = Self {
             client,
             database,
             owner,
-            sessions,
+            options,
         };
         store.check_server().await?;
         Ok(store)

@@ -14,7 +14,7 @@ use rollup::event::{Checked, Field, Identity, Reason, Reject, Rules, judge_time}
 use rollup::fold::{Delta, Fold, Grouping};
 
 use crate::decode::{Payload, Source};
-use crate::dedupe::{EventHash, Generation, Held, Letter, Windows};
+use crate::dedupe::{EventHash, Generation, Held, Letter, Scope, Windows};
 use crate::lane::{LastRecord, Position};
 use crate::ledger::{DeadLetter, Marked, Replayed, Tally};
 use crate::source::Record;
@@ -31,8 +31,10 @@ pub struct Limits {
     pub max_age: Duration,
     /// Bytes of its records.
     pub max_bytes: usize,
-    /// Rows of the ledger it would write, over all granularities.
+    /// Statements of its transaction: rows, rollups, ids, letters. Fewer where a server takes fewer.
     pub max_rows: usize,
+    /// How long that part of a commit should take that grows with its statements.
+    pub commit_target: Duration,
 }
 
 /// What records are judged by.
@@ -46,6 +48,8 @@ pub struct Policy {
     pub max_age: Option<TimeDelta>,
     /// The length of the window in which duplicates are recognised, in time of the source.
     pub window: Duration,
+    /// How far a duplicate is looked for.
+    pub scope: Scope,
 }
 
 /// How long ago the event of a dead letter may have completed: it grows no older by waiting, and what was there
@@ -73,6 +77,8 @@ pub struct LaneBatch {
     entries: Vec<Entry>,
     fold: Fold,
     bytes: usize,
+    /// Statements beside those of the rows: letters that are kept and closed, ids that are unique in the ledger.
+    others: usize,
     /// Where the lane goes on after this batch, beyond its last record.
     idle: Option<(Position, Option<i64>)>,
 }
@@ -85,6 +91,7 @@ impl LaneBatch {
             entries: Vec::new(),
             fold: Fold::new(grouping.clone()),
             bytes: 0,
+            others: 0,
             idle: None,
         }
     }
@@ -116,13 +123,15 @@ impl LaneBatch {
         // What was known of the lane before this record is known with it.
         let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
         record.as_of_ms = record.as_of_ms.max(known);
-        self.bytes += record.payload.size();
-        self.entries.push(Entry {
-            origin: Origin::Record(record),
-            source,
-            verdict,
-            scanned,
-        });
+        self.enter(
+            Entry {
+                origin: Origin::Record(record),
+                source,
+                verdict,
+                scanned,
+            },
+            policy,
+        );
     }
 
     /// Judges a dead letter again, and folds it if it counts now.
@@ -136,17 +145,26 @@ impl LaneBatch {
         let max_age = age_limit(policy.max_age, &letter, now);
         let taken_in_ms = letter.source_time_ms;
         let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, max_age, windows, now);
-        self.bytes += letter.payload.size();
-        self.entries.push(Entry {
-            origin: Origin::Letter {
-                place: letter.place,
-                payload: letter.payload,
-                at_ms: now.timestamp_millis(),
+        self.enter(
+            Entry {
+                origin: Origin::Letter {
+                    place: letter.place,
+                    payload: letter.payload,
+                    at_ms: now.timestamp_millis(),
+                },
+                source,
+                verdict,
+                scanned: None,
             },
-            source,
-            verdict,
-            scanned: None,
-        });
+            policy,
+        );
+    }
+
+    /// Takes in what was judged, and folded where it counts.
+    fn enter(&mut self, entry: Entry, policy: &Policy) {
+        self.bytes += entry.origin.payload().size();
+        self.others += entry.statements(policy.scope);
+        self.entries.push(entry);
     }
 
     fn judge(
@@ -212,10 +230,10 @@ impl LaneBatch {
         self.bytes
     }
 
-    /// Rows of the ledger that a commit would write, at most.
+    /// Statements that a commit would have, at most.
     #[must_use]
-    pub fn rows(&self) -> usize {
-        self.fold.ledger_rows()
+    pub fn statements(&self) -> usize {
+        self.fold.statements() + self.others
     }
 
     /// Where the lane goes on after this batch.
@@ -445,16 +463,15 @@ impl LaneBatch {
             idle,
             ..Self::new(&policy.grouping)
         };
-        for entry in &entries {
-            let payload = entry.origin.payload();
-            batch.bytes += payload.size();
-            if let (Verdict::Counted { .. }, Ok(Checked::Event(event))) =
-                (&entry.verdict, payload.judge(&policy.rules).verdict)
-            {
+        for entry in entries {
+            if let (Verdict::Counted { .. }, Ok(Checked::Event(event))) = (
+                &entry.verdict,
+                entry.origin.payload().judge(&policy.rules).verdict,
+            ) {
                 batch.fold.add(&event).expect("it was folded before");
             }
+            batch.enter(entry, policy);
         }
-        batch.entries = entries;
         batch
     }
 }

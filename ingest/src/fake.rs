@@ -5,6 +5,7 @@
 //! while every fence in it is where the commit expects it. What happens to each attempt besides is up to a
 //! [`Plan`]. Several handles on the same ledger are several processes on the same database.
 
+mod leases;
 mod letters;
 mod plan;
 mod stored;
@@ -17,9 +18,11 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::lane::LaneId;
-use crate::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
+use crate::lease::{self, Life};
+use crate::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
 use crate::source::Stop;
 
+pub use leases::StoredLease;
 pub use letters::{LetterState, StoredLetter};
 pub use plan::{Fate, Fault, Plan, Told, Turn};
 pub use stored::{Stored, StoredFence};
@@ -29,25 +32,41 @@ pub use stored::{Stored, StoredFence};
 pub struct FakeLedger {
     shared: Arc<Shared>,
     owner: Arc<str>,
+    life: Life,
 }
 
 struct Shared {
     stored: Mutex<Stored>,
     plan: Mutex<Plan>,
     clock: Arc<dyn Clock>,
+    lease: Duration,
+    are_led: bool,
 }
 
 impl FakeLedger {
-    /// An empty ledger in which nothing goes wrong. Leases run by this clock.
+    /// An empty ledger in which nothing goes wrong, of lanes that a source assigns. Leases run by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, owner: &str) -> Self {
+        Self::with(clock, owner, Duration::from_secs(10), false)
+    }
+
+    /// The same, of lanes that are led under leases of this length.
+    #[must_use]
+    pub fn led(clock: Arc<dyn Clock>, owner: &str, lease: Duration) -> Self {
+        Self::with(clock, owner, lease, true)
+    }
+
+    fn with(clock: Arc<dyn Clock>, owner: &str, lease: Duration, are_led: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 stored: Mutex::default(),
                 plan: Mutex::new(Plan::default()),
                 clock,
+                lease,
+                are_led,
             }),
             owner: owner.into(),
+            life: Life::begin(),
         }
     }
 
@@ -57,6 +76,25 @@ impl FakeLedger {
         Self {
             shared: Arc::clone(&self.shared),
             owner: owner.into(),
+            life: Life::begin(),
+        }
+    }
+
+    /// Renews the leases of this process for as long as its loop shows life; never ends.
+    pub async fn keep_leases(self) {
+        loop {
+            tokio::time::sleep(lease::renew_every(self.shared.lease)).await;
+            if self.life.shows() {
+                self.renew();
+            }
+        }
+    }
+
+    fn renew(&self) {
+        let now = self.shared.clock.now();
+        // Where the database is away leases run out.
+        if let Ok(mut stored) = self.stored() {
+            stored.leases.renew(&self.owner, self.shared.lease, now);
         }
     }
 
@@ -82,8 +120,7 @@ impl FakeLedger {
 
     /// Another process takes the lane: its epoch is raised, whoever has it.
     pub fn steal(&self, lane: &LaneId) {
-        let now = self.shared.clock.now();
-        lock(&self.shared.stored).steal(lane, now);
+        lock(&self.shared.stored).steal(lane);
     }
 
     fn stored(&self) -> Result<MutexGuard<'_, Stored>, FenceError> {
@@ -119,26 +156,29 @@ async fn travel(time: Duration) {
 }
 
 impl Ledger for FakeLedger {
-    async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
-        travel(Duration::ZERO).await;
-        let now = self.shared.clock.now();
-        Ok(self.stored()?.acquire(lane, lease, &self.owner, now))
+    fn alive(&self) {
+        self.life.touch();
     }
 
-    async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
+    async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         travel(Duration::ZERO).await;
-        let now = self.shared.clock.now();
-        let renew = |fence: &mut StoredFence| fence.updated_at = now;
-        Ok(self.stored()?.touch(lane, epoch, renew))
+        let (now, shared) = (self.shared.clock.now(), &self.shared);
+        let lease = shared.are_led.then_some(shared.lease);
+        Ok(self.stored()?.acquire(lane, lease, &self.owner, now))
     }
 
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
-        let release = |fence: &mut StoredFence| {
-            fence.owner = None;
-            fence.updated_at = DateTime::UNIX_EPOCH;
-        };
-        self.stored()?.touch(lane, epoch, release);
+        let mut stored = self.stored()?;
+        if stored.touch(lane, epoch, |fence| fence.owner = None) {
+            stored.leases.follow(lane, &self.owner);
+        }
+        Ok(())
+    }
+
+    async fn leave(&self) -> Result<(), FenceError> {
+        travel(Duration::ZERO).await;
+        self.stored()?.leases.leave(&self.owner);
         Ok(())
     }
 
@@ -171,16 +211,52 @@ impl Ledger for FakeLedger {
         Ok(self.stored()?.marked(lanes, max_letters))
     }
 
-    async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
+    async fn commit(
+        &self,
+        commit: &Commit,
+        patience: Duration,
+        doubt: &mut Doubt,
+    ) -> Result<Applied, CommitError> {
         let turn = lock(&self.shared.plan).turn(commit);
+        // Before a transaction begins everybody can see that its worker lives.
+        self.renew();
+        if turn.there + turn.within > patience && !doubt.0 {
+            travel(patience).await;
+            return Err(CommitError::TooMuch("the attempt was given up".into()));
+        }
         travel(turn.there).await;
         if turn.fault == Some(Fault::Hang) {
             std::future::pending::<()>().await;
         }
-        let now = self.shared.clock.now();
-        let outcome = lock(&self.shared.stored).attempt(commit, doubt, &turn, now);
+        let was_ended = !turn.within.is_zero() && self.is_ended(commit, turn.within).await;
+        let outcome = match was_ended {
+            true => Err(CommitError::Conflict("the transaction was ended".into())),
+            false => lock(&self.shared.stored).attempt(commit, doubt, &turn),
+        };
         travel(turn.back).await;
-        outcome
+        outcome.map(|()| Applied {
+            took: turn.there + turn.within + turn.back,
+        })
+    }
+}
+
+impl FakeLedger {
+    /// Keeps the transaction of a commit open for so long. Whether somebody ended it.
+    async fn is_ended(&self, commit: &Commit, within: Duration) -> bool {
+        let opened = {
+            let mut stored = lock(&self.shared.stored);
+            let now = self.shared.clock.now();
+            // Where its fences do not match the attempt is over at once.
+            stored
+                .expects(commit)
+                .then(|| stored.leases.open(&self.owner, commit, now))
+        };
+        let Some(opened) = opened else {
+            return false;
+        };
+        travel(within).await;
+        let now = self.shared.clock.now();
+        !lock(&self.shared.stored).leases.close(opened, now)
     }
 }
 

@@ -99,6 +99,21 @@ pub struct LastRecord {
     pub hash: i64,
 }
 
+/// Names one content that is committed: random, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentId(pub i64);
+
+/// Where a stored fence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Counts owners.
+    pub epoch: i64,
+    /// Counts commits.
+    pub seq: i64,
+    /// The content that was committed last; `None` before the first.
+    pub content: Option<ContentId>,
+}
+
 /// What a commit would write is written if its fence still is at (`epoch`, `seq`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FenceMove {
@@ -121,23 +136,28 @@ pub enum Resolution {
     Lost(Vec<LaneId>),
 }
 
-/// Reads the outcome of a commit off the stored fences, as (epoch, seq) by majority.
+/// Reads the outcome of a commit off the stored fences, by majority.
 ///
-/// | stored epoch | stored seq | meaning |
-/// |---|---|---|
-/// | ours | `seq + 1` | applied, for every lane of the transaction |
-/// | ours | `seq` | not applied |
-/// | another, or no fence | any | the lane is lost; what the other lanes say decides for them |
-/// | ours | anything else | somebody wrote under our epoch: the lane is lost |
+/// | stored epoch | stored seq | stored content | meaning |
+/// |---|---|---|---|
+/// | ours | `seq + 1` | this | applied, for every lane of the transaction |
+/// | ours | `seq` | any | not applied |
+/// | another, or no fence | any | any | the lane is lost; what the other lanes say decides for them |
+/// | ours | anything else, or `seq + 1` with another content | | somebody wrote under our epoch: the lane is lost |
 #[must_use]
-pub fn resolve(moves: &[FenceMove], stored: impl Fn(&LaneId) -> Option<(i64, i64)>) -> Resolution {
+pub fn resolve(
+    moves: &[FenceMove],
+    content: ContentId,
+    stored: impl Fn(&LaneId) -> Option<Standing>,
+) -> Resolution {
     let mut lost = Vec::new();
     for expected in moves {
-        match stored(&expected.lane) {
-            Some((epoch, seq)) if epoch == expected.epoch && seq == expected.seq + 1 => {
+        let standing = stored(&expected.lane).filter(|standing| standing.epoch == expected.epoch);
+        match standing {
+            Some(standing) if standing.seq == expected.seq + 1 && standing.content == Some(content) => {
                 return Resolution::Applied;
             }
-            Some((epoch, seq)) if epoch == expected.epoch && seq == expected.seq => {}
+            Some(standing) if standing.seq == expected.seq => {}
             _ => lost.push(expected.lane.clone()),
         }
     }
@@ -162,8 +182,17 @@ mod tests {
             .into()
     }
 
+    const CONTENT: ContentId = ContentId(42);
+
     fn resolved(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Resolution {
-        resolve(&moves(), |lane| if lane.as_str() == "a" { a } else { b })
+        resolved_with(Some(CONTENT), a, b)
+    }
+
+    fn resolved_with(content: Option<ContentId>, a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Resolution {
+        resolve(&moves(), CONTENT, |lane| {
+            let (epoch, seq) = if lane.as_str() == "a" { a } else { b }?;
+            Some(Standing { epoch, seq, content })
+        })
     }
 
     #[test]
@@ -178,5 +207,13 @@ mod tests {
         assert_eq!(resolved(Some((4, 8)), None), lost(&["a", "b"]));
         assert_eq!(resolved(Some((3, 9)), Some((3, 7))), lost(&["a"]));
         assert_eq!(resolved(Some((3, 6)), Some((3, 7))), lost(&["a"]));
+        // Another content under our epoch.
+        let other = Some(ContentId(7));
+        assert_eq!(resolved_with(other, Some((3, 8)), Some((3, 7))), lost(&["a"]));
+        assert_eq!(
+            resolved_with(other, Some((3, 7)), Some((3, 7))),
+            Resolution::NotApplied
+        );
+        assert_eq!(resolved_with(None, Some((3, 8)), Some((3, 8))), lost(&["a", "b"]));
     }
 }

@@ -10,7 +10,7 @@ use rollup::fold::Delta;
 use crate::batch::Outcome;
 use crate::decode::Payload;
 use crate::dedupe::{EventHash, Generation, Held, Letter, Remember, Scope, Windows};
-use crate::lane::{Fence, FenceMove, LaneId, LastRecord, Position};
+use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
 /// What became of the records of a batch. The four add up to the records read.
@@ -122,6 +122,8 @@ pub struct Commit {
     pub delta: Delta,
     /// How far ids are unique.
     pub scope: Scope,
+    /// Names this content: the fences take it, and tell by it whether it was applied.
+    pub content: ContentId,
     /// The clock when it was built.
     pub at: DateTime<Utc>,
 }
@@ -132,6 +134,13 @@ impl Commit {
     pub fn moves(&self) -> Vec<FenceMove> {
         self.lanes.iter().map(|lane| lane.fence.clone()).collect()
     }
+}
+
+/// A commit was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// How long the attempt took that was; those before it do not count.
+    pub took: Duration,
 }
 
 /// Whether an earlier attempt at the same commit may have been applied without our knowing. While there is
@@ -171,7 +180,7 @@ pub enum CommitError {
     /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
     #[error("{} of the ids are in the ledger already", .0.len())]
     Held(Vec<(EventHash, Held)>),
-    /// Somebody else was in the way. Try the same again.
+    /// Somebody else was in the way, again and again. Halve: what is done sooner meets fewer.
     #[error("a conflict: {0}")]
     Conflict(String),
     /// Time, cache or size. Take less.
@@ -217,10 +226,12 @@ pub type Granted = (Fence, Windows<Vec<Generation>>);
 pub enum Acquired {
     /// The lane is ours from here on.
     Granted(Granted),
-    /// Another process leads, and its lease has not run out.
+    /// Another process leads under a lease that has not run out; or a commit of a worker that lives is in the way.
     Held {
         /// Who.
         owner: String,
+        /// After which it is worth asking again, at the latest.
+        ask_in: Duration,
     },
 }
 
@@ -229,19 +240,20 @@ pub enum Acquired {
 /// The guarantee that every implementation gives: a commit is applied as a whole, at most once, and only
 /// while every fence in it is where the commit expects it.
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. With a lease, only where
-    /// the present owner has not renewed it for that long, by the clock of the store.
-    fn acquire(
-        &self,
-        lane: &LaneId,
-        lease: Option<Duration>,
-    ) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
+    /// The loop got something done: an attempt, a poll or an idle step ended. The leases of this worker are renewed
+    /// beside the loop, and only while it does.
+    fn alive(&self);
 
-    /// Renews the lease of a lane. `false`: it is no longer ours.
-    fn renew(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<bool, FenceError>> + Send;
+    /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. Where the source assigns no lanes,
+    /// only where the lease of the present leader has run out, by the clock of the store. A commit that is in the way
+    /// is ended by force only where the lease of its worker is over.
+    fn acquire(&self, lane: &LaneId) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
 
     /// Gives a lane back, so that another process need not wait for the lease to run out.
     fn release(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// The worker ends in good order, all its lanes given back: its own lease is removed.
+    fn leave(&self) -> impl Future<Output = Result<(), FenceError>> + Send;
 
     /// Stores that a lane stopped, and why, for `lanes list`.
     fn stopped(
@@ -264,12 +276,14 @@ pub trait Ledger: Send + Sync + 'static {
         max_bytes: usize,
     ) -> impl Future<Output = Result<Vec<Marked>, FenceError>> + Send;
 
-    /// Applies a commit.
+    /// Applies a commit. An attempt that has not come to its end after `patience` is given up
+    /// ([`CommitError::TooMuch`]), unless its end was asked for.
     fn commit(
         &self,
         commit: &Commit,
+        patience: Duration,
         doubt: &mut Doubt,
-    ) -> impl Future<Output = Result<(), CommitError>> + Send;
+    ) -> impl Future<Output = Result<Applied, CommitError>> + Send;
 }
 
 /// The ids of a commit as one value, for the store.

@@ -5,6 +5,7 @@
 //! * [`dedupe`]: the window in which a duplicate is recognised
 //! * [`batch`]: the records of a lane between reading and committing
 //! * [`lane`]: lanes, positions and fences, and how an unknown outcome is read off them
+//! * [`lease`]: who lives, and who leads
 //! * [`ledger`]: the port through which a batch becomes permanent
 //! * `fake`: the fake ledger, for simulation (feature `fakes`)
 //! * [`pump`]: the one loop that owns all of it
@@ -24,6 +25,7 @@ pub mod health;
 mod hold;
 pub mod kafka;
 pub mod lane;
+pub mod lease;
 pub mod ledger;
 pub mod metrics;
 pub mod pump;

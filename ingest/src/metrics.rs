@@ -82,6 +82,8 @@ pub struct Metrics {
     pub(crate) dedupe_window: Gauge,
     /// Records that are read and not yet committed.
     pub(crate) pending: IntGauge,
+    /// Statements that a transaction may have.
+    pub(crate) rows_limit: IntGauge,
     /// Lanes lost to another process.
     pub(crate) lanes_lost: IntCounter,
     /// Events counted although they completed before the window began.
@@ -183,6 +185,10 @@ impl Metrics {
                  what the most ids that are remembered leave of it",
             )?,
             pending: int_gauge("pending_events", "Records read and not yet committed")?,
+            rows_limit: int_gauge(
+                "batch_rows_limit",
+                "Statements that a transaction may have, as learned from what commits cost",
+            )?,
             lanes_lost: counter("lanes_lost_total", "Lanes that another process took over")?,
             late: counter(
                 "late_events_total",

@@ -10,9 +10,11 @@
 
 mod acquire;
 mod group;
+mod limit;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,18 +31,27 @@ use crate::clock::Clock;
 use crate::dedupe::Scope;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
-use crate::lane::{LaneId, Position, Scan};
-use crate::ledger::{Commit, CommitError, Doubt, Ledger};
+use crate::lane::{ContentId, LaneId, Position, Scan};
+use crate::ledger::{Applied, Commit, CommitError, Doubt, FenceError, Ledger};
 use crate::metrics::Metrics;
 use crate::source::{LaneKey, Record, Signal, Signals};
 
 use acquire::Side;
 use group::{Group, Lane, WindowLimits};
+use limit::Limit;
 
 /// How often the position of an idle lane is stored.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often the ledger is asked for dead letters that are to be judged again.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
+/// Statements by which a batch may be larger than the limit without being cut.
+const OVERSHOOT: usize = 64;
+/// An attempt is given up after so many times the target of a commit.
+const TARGETS: u32 = 10;
+/// The same for a small target.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any server keeps a transaction.
+const MOST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How the loop works.
 #[derive(Debug, Clone)]
@@ -51,10 +62,6 @@ pub struct Settings {
     pub policy: Policy,
     /// The most ids in the windows of this process.
     pub max_ids: usize,
-    /// How far a duplicate is looked for.
-    pub scope: Scope,
-    /// How long a lane stays ours without being renewed; `None` where the source assigns lanes itself.
-    pub lease: Option<Duration>,
 }
 
 /// Why the loop ended on its own: nothing it can do helps.
@@ -78,8 +85,22 @@ struct Attempt {
     group: Group,
     commit: Commit,
     doubt: Doubt,
-    result: Result<(), CommitError>,
+    result: Result<Applied, CommitError>,
     took: Duration,
+}
+
+/// Names each content that is committed, so that the fence tells which was: random, since other processes do it too.
+#[derive(Debug, Default)]
+struct ContentIds {
+    random: RandomState,
+    made: u64,
+}
+
+impl ContentIds {
+    fn next(&mut self) -> ContentId {
+        self.made += 1;
+        ContentId(self.random.hash_one(self.made).cast_signed())
+    }
 }
 
 /// What is being folded over all lanes.
@@ -87,17 +108,21 @@ struct Attempt {
 struct Filling {
     events: usize,
     bytes: usize,
-    rows: usize,
+    statements: usize,
     since: Option<Instant>,
 }
 
 impl Filling {
     fn fold(&mut self, lane: &mut Lane, fold: impl FnOnce(&mut Lane)) {
-        let (events, bytes, rows) = (lane.current.records(), lane.current.bytes(), lane.current.rows());
+        let before = (
+            lane.current.records(),
+            lane.current.bytes(),
+            lane.current.statements(),
+        );
         fold(lane);
-        self.events += lane.current.records() - events;
-        self.bytes += lane.current.bytes() - bytes;
-        self.rows += lane.current.rows() - rows;
+        self.events += lane.current.records() - before.0;
+        self.bytes += lane.current.bytes() - before.1;
+        self.statements += lane.current.statements() - before.2;
     }
 }
 
@@ -116,6 +141,13 @@ pub struct Pump<L, C> {
     filling: Filling,
     queue: VecDeque<Group>,
     in_flight: Option<InFlight>,
+    /// How many statements a transaction may have.
+    limit: Limit,
+    /// What attempts have cost since a commit was applied.
+    wasted: Duration,
+    /// How often what cannot be halved took too long, since a commit was applied.
+    extensions: u32,
+    contents: ContentIds,
     side: FuturesUnordered<BoxFuture<'static, Side>>,
     backoff: ExponentialBackoff,
     delay: Duration,
@@ -142,6 +174,7 @@ enum Replays {
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// A loop that owns no lane yet.
     pub fn new(ledger: Arc<L>, clock: Arc<C>, settings: Settings, metrics: Metrics, health: Health) -> Self {
+        let limit = Limit::new(settings.limits.commit_target, settings.limits.max_rows);
         Self {
             ledger,
             clock,
@@ -155,6 +188,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             filling: Filling::default(),
             queue: VecDeque::new(),
             in_flight: None,
+            limit,
+            wasted: Duration::ZERO,
+            extensions: 0,
+            contents: ContentIds::default(),
             side: FuturesUnordered::new(),
             backoff: backoff(),
             delay: Duration::ZERO,
@@ -172,12 +209,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     /// # Errors
     /// When the source cannot go on.
     pub async fn run(mut self, mut signals: Signals, stop: CancellationToken) -> Result<(), Error> {
-        let renew_every = self
-            .settings
-            .lease
-            .map_or(Duration::from_secs(3600), |lease| lease / 3);
-        let mut renewal = tokio::time::interval(renew_every);
-        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut replay = tokio::time::interval(REPLAY_EVERY);
         replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
@@ -201,10 +232,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 attempt = async { self.in_flight.as_mut().expect("guarded").attempt.as_mut().await }, if self.in_flight.is_some() => {
                     self.in_flight = None;
+                    self.ledger.alive();
                     self.settle(attempt);
                 }
                 Some(side) = self.side.next() => self.side_done(side),
-                _ = renewal.tick(), if self.settings.lease.is_some() => self.renew(),
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
                 signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
@@ -217,6 +248,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     fn handle(&mut self, signal: Signal) -> Result<(), Error> {
         self.health.heard(self.clock.now());
+        self.ledger.alive();
         match signal {
             Signal::Topology(lanes) => self.store_topology(lanes),
             Signal::Assigned { lane, reply } => self.acquire(lane, reply),
@@ -305,7 +337,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let limits = &self.settings.limits;
         self.filling.events >= limits.max_events
             || self.filling.bytes >= limits.max_bytes
-            || self.filling.rows >= limits.max_rows
+            || self.filling.statements >= self.limit.statements()
     }
 
     /// When the batch is committed although it is not full; `None`: there is nothing to commit.
@@ -336,10 +368,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             group.retain(&self.lanes);
             // Empty where all its lanes were lost while it was on its way: there may be more behind it.
             if !group.lanes.is_empty() {
-                break group;
+                break self.cut_to_fit(group);
             }
         };
-        let group = match self.settings.scope {
+        let group = match self.settings.policy.scope {
             Scope::Lane => group,
             Scope::Ledger => {
                 let (group, apart) = group.separate();
@@ -349,16 +381,41 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 group
             }
         };
-        let commit = group.commit(&self.lanes, self.window(), self.clock.now());
+        let commit = group.commit(&self.lanes, self.window(), self.contents.next(), self.clock.now());
         self.attempt(group, commit, Doubt::default());
         true
+    }
+
+    /// The first part of a group that was folded when a transaction could be larger; the rest waits.
+    fn cut_to_fit(&mut self, mut group: Group) -> Group {
+        // One step of folding may overshoot a limit: that is no reason to cut.
+        let most = self.limit.statements() / 2 * 3 + OVERSHOOT;
+        while group.statements() > most {
+            match group.split(&self.settings.policy) {
+                Ok((first, rest)) => {
+                    self.queue.push_front(rest);
+                    group = first;
+                }
+                Err(whole) => return whole,
+            }
+        }
+        group
+    }
+
+    /// How long an attempt may run before it is given up: what is cut in two then is tried with half as much, and what
+    /// cannot be cut for twice as long.
+    fn patience(&self) -> Duration {
+        let patience = (self.settings.limits.commit_target * TARGETS).max(LEAST_PATIENCE);
+        patience
+            .saturating_mul(1 << self.extensions.min(16))
+            .min(MOST_PATIENCE)
     }
 
     fn window(&self) -> WindowLimits {
         WindowLimits {
             length_ms: self.settings.policy.window_ms(),
             max_ids: self.settings.max_ids,
-            scope: self.settings.scope,
+            scope: self.settings.policy.scope,
         }
     }
 
@@ -383,12 +440,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let ledger = Arc::clone(&self.ledger);
         let delay = std::mem::take(&mut self.delay);
         let (lanes, records, has_replays) = (group.keys().collect(), group.records(), group.has_replays());
+        let patience = self.patience();
         let attempt = Box::pin(async move {
             tokio::time::sleep(delay).await;
             let started = Instant::now();
             // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
             let result = match commit.delta.check() {
-                Ok(()) => ledger.commit(&commit, &mut doubt).await,
+                Ok(()) => ledger.commit(&commit, patience, &mut doubt).await,
                 Err(_) => Err(CommitError::Overflow),
             };
             Attempt {
@@ -413,7 +471,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         lane.lost.cancel();
         self.filling.events -= lane.current.records();
         self.filling.bytes -= lane.current.bytes();
-        self.filling.rows -= lane.current.rows();
+        self.filling.statements -= lane.current.statements();
         if self.filling.events == 0 {
             self.filling.since = None;
         }
@@ -448,6 +506,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.pending.set(count(pending));
+        self.metrics.rows_limit.set(count(self.limit.statements()));
         self.metrics.lanes.set(count(self.lanes.len()));
         self.metrics.dedupe_ids.set(count(
             self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
@@ -468,11 +527,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     async fn finish(self) {
         for lane in self.lanes.into_values() {
-            if let Err(error) = self.ledger.release(&lane.id, lane.epoch).await {
-                // The lease runs out by itself.
-                tracing::warn!(lane = %lane.id, %error, "a lane was not given back");
-            }
+            given_back(lane.id.as_str(), self.ledger.release(&lane.id, lane.epoch).await);
         }
+        given_back("this worker", self.ledger.leave().await);
+    }
+}
+
+/// A lease that could not be given back runs out by itself.
+fn given_back(whose: &str, given_back: Result<(), FenceError>) {
+    if let Err(error) = given_back {
+        tracing::warn!(whose, %error, "a lease was not given back");
     }
 }
 

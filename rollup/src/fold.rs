@@ -5,8 +5,8 @@
 //! closed into a [`Delta`], and cannot disagree with it. This is why parents equal the sum of their children.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 use chrono::DateTime;
 use hashbrown::DefaultHashBuilder;
@@ -219,6 +219,26 @@ pub struct Fold {
     hasher: DefaultHashBuilder,
     index: HashTable<usize>,
     rows: Vec<LedgerRow>,
+    /// The rollups of the finest granularity, by their hashes: to know how many there are.
+    rollups: HashSet<u64, BuildHasherDefault<Hashed>>,
+}
+
+/// What is a hash already.
+#[derive(Debug, Clone, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// The instant of an event lies outside the calendar: it was folded without being judged.
@@ -235,6 +255,7 @@ impl Fold {
             hasher: DefaultHashBuilder::default(),
             index: HashTable::new(),
             rows: Vec::new(),
+            rollups: HashSet::default(),
         }
     }
 
@@ -265,6 +286,11 @@ impl Fold {
                 let dimensions = event
                     .dimensions
                     .map(|text: &Cow<'_, str>| Box::from(text.as_ref()));
+                for set in Set::ALL {
+                    let (value, provider) = set.of(&dimensions);
+                    let rollup = (period, &dimensions.organization, set, value, provider);
+                    self.rollups.insert(hasher.hash_one(rollup));
+                }
                 rows.push(LedgerRow {
                     period,
                     dimensions,
@@ -275,10 +301,11 @@ impl Fold {
         Ok(())
     }
 
-    /// An upper bound of the rows of the ledger that this fold adds to, over all granularities.
+    /// An upper bound of the rows and rollups that this fold adds to, over all granularities: a commit has a statement
+    /// for each.
     #[must_use]
-    pub fn ledger_rows(&self) -> usize {
-        self.rows.len() * self.grouping.granularities.len()
+    pub fn statements(&self) -> usize {
+        (self.rows.len() + self.rollups.len()) * self.grouping.granularities.len()
     }
 
     /// Adds this fold to what a commit adds: every granularity, and every rollup set of each.

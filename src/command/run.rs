@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, now, rules};
 use crate::config::{Config, Problem, Source};
 use crate::store::Store;
+use crate::store::leases::{Lanes, Leases};
 use crate::store::ledger::MongoLedger;
 use crate::store::schema::Change;
 use crate::telemetry;
@@ -187,7 +188,8 @@ async fn worker(
     let clock = Arc::new(now);
     let ingest_metrics = Metrics::register(registry, health.clone(), Arc::new(now)).map_err(metrics)?;
     let (signals, heard) = mpsc::channel(CHANNEL);
-    let lease = source(config, store, Arc::clone(&clock), signals, tasks).await?;
+    let lanes = source(config, store, Arc::clone(&clock), signals, tasks).await?;
+    let leases = Leases::open(store, config.lease, lanes)?;
     let settings = pump::Settings {
         limits: config.limits,
         policy: Policy {
@@ -200,15 +202,18 @@ async fn worker(
         },
         scope: config.dedupe.scope,
         max_ids: config.dedupe.max_ids,
-        lease,
     };
     let ledger = Arc::new(MongoLedger::new(
         store.clone(),
         *config.identity.grouping.calendar(),
+        leases.clone(),
     ));
     let pump = Pump::new(ledger, clock, settings, ingest_metrics, health);
     let stop = stop.clone();
     tasks.spawn(async move {
+        // Ends with the loop.
+        let mut keeper = JoinSet::new();
+        keeper.spawn(leases.keep());
         pump.run(heard, stop)
             .await
             .map_err(|error| Failure::Failed(error.to_string()))
@@ -216,14 +221,14 @@ async fn worker(
     Ok(())
 }
 
-/// Starts the source. The lease that its lanes need, if they need one.
+/// Starts the source. How its lanes come to workers.
 async fn source<C: Clock>(
     config: &Config,
     store: &Store,
     clock: Arc<C>,
     signals: mpsc::Sender<Signal>,
     tasks: &mut Tasks,
-) -> Result<Option<Duration>, Failure> {
+) -> Result<Lanes, Failure> {
     match &config.source {
         Source::ChangeStream { database, collection } => {
             store.ensure_events(database, collection).await?;
@@ -240,7 +245,7 @@ async fn source<C: Clock>(
                 change_stream::run(events, clock, signals).await;
                 Ok(())
             });
-            Ok(Some(config.lease))
+            Ok(Lanes::Led)
         }
         Source::Kafka(topic) => {
             store.enter_source(config, "kafka", None).await?;
@@ -250,8 +255,7 @@ async fn source<C: Clock>(
                 kafka::run(topic, clock, signals).await;
                 Ok(())
             });
-            // Kafka assigns lanes itself, and the epoch keeps a former owner out.
-            Ok(None)
+            Ok(Lanes::Assigned)
         }
     }
 }

@@ -7,8 +7,8 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
 
 /// The move of a lane's fence, in a transaction of this session.
-pub(super) fn fence_move(lane: &LaneCommit, session: &Document) -> Document {
-    let mut set = doc! {"session": session.clone()};
+pub(super) fn fence_move(lane: &LaneCommit) -> Document {
+    let mut set = Document::new();
     let mut unset = doc! {"stopped": ""};
     match &lane.position {
         None => {}
@@ -48,7 +48,9 @@ pub(super) fn fence_move(lane: &LaneCommit, session: &Document) -> Document {
         "$currentDate": {"updatedAt": true},
         "$unset": unset,
     };
-    update.insert("$set", set);
+    if !set.is_empty() {
+        update.insert("$set", set);
+    }
     if let Some(watermark) = lane.watermark_ms {
         update.insert("$max", doc! {"watermark": DateTime::from_millis(watermark)});
     }

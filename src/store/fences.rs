@@ -5,98 +5,115 @@ use std::time::Duration;
 use chrono::{DateTime as Instant, Utc};
 use ingest::dedupe::{EventHash, Generation, Letter, Scope, Windows};
 use ingest::lane::{Fence, LaneId};
+use ingest::lease::Life;
 use ingest::ledger::{Acquired, FenceError};
 use ingest::source::Stop;
+use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Error as DriverError;
-use mongodb::options::ReturnDocument;
+use mongodb::options::{CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
 
 use super::convert::WindowName;
+use super::leases::Leases;
 use super::{DEDUPE, FENCES, META, Store, convert, failure, letters};
 
+/// How long moving a fence waits for a transaction that keeps it.
+const MOVE: Duration = Duration::from_millis(500);
+/// How often moving a fence is tried again after a transaction was ended that kept it.
+const MOVES: usize = 3;
+/// When to ask again for a lane that a commit of a living worker keeps.
+const BUSY: Duration = Duration::from_secs(1);
+/// `MaxTimeMSExpired`.
+const TOO_LONG: i32 = 50;
+
 impl Store {
-    /// Raises the epoch of a lane and makes it ours, unless another owner's lease has not run out.
-    pub(super) async fn acquire(
-        &self,
-        lane: &LaneId,
-        lease: Option<Duration>,
-    ) -> Result<Acquired, FenceError> {
-        let fences = self.collection(FENCES);
+    /// Raises the epoch of a lane and makes it ours. What stands in the way is ended by force only where the lease
+    /// of its worker is over.
+    pub(super) async fn acquire(&self, lane: &LaneId, leases: &Leases) -> Result<Acquired, FenceError> {
         let away = |error: DriverError| failure::fence(&error);
-        let id = doc! {"_id": lane.as_str()};
-        let previous = match fences.find_one(id.clone()).await.map_err(away)? {
-            Some(fence) => fence,
-            None => {
-                let first = doc! {"$setOnInsert": first_fence(lane)};
-                fences
-                    .update_one(id.clone(), first)
-                    .upsert(true)
-                    .await
-                    .map_err(away)?;
-                Document::new()
+        let mut holder = String::new();
+        for _ in 0..MOVES {
+            let blocked = match self.move_fence(lane).await {
+                Ok(fence) => return self.moved(lane, &fence, leases.life()).await,
+                Err(error) => error,
+            };
+            match failure::code(&blocked) {
+                Some(TOO_LONG) => {}
+                // Two workers made the first fence at once.
+                Some(11000) => continue,
+                _ => return Err(away(blocked)),
             }
-        };
-        let mut filter = id.clone();
-        if let Some(lease) = lease {
-            let expired = self
-                .server_time()
-                .await
-                .map_err(away)?
-                .timestamp_millis()
-                .saturating_sub(millis(lease));
-            let expired = DateTime::from_millis(expired);
-            let is_ours = previous.get_str("owner").is_ok_and(|owner| owner == self.owner);
-            if !is_ours
-                && previous
-                    .get_datetime("updatedAt")
-                    .is_ok_and(|updated| *updated >= expired)
-            {
+            holder = self.owner_of(lane).await.map_err(away)?;
+            // What we left open ourselves is ended by whoever gave it up.
+            let lives = match holder == self.owner {
+                true => Some(BUSY),
+                false => leases.end_if_over(&holder).await.map_err(away)?,
+            };
+            if let Some(left) = lives {
+                let ask_in = left.min(BUSY);
                 return Ok(Acquired::Held {
-                    owner: owner(&previous),
+                    owner: holder,
+                    ask_in,
                 });
             }
-            filter.insert(
-                "$or",
-                vec![doc! {"owner": &self.owner}, doc! {"updatedAt": {"$lt": expired}}],
-            );
         }
-        self.end_session_of(&previous).await;
+        Ok(Acquired::Held {
+            owner: holder,
+            ask_in: BUSY,
+        })
+    }
+
+    /// Moves the epoch of a fence, which is made where there is none. Not yet by majority.
+    async fn move_fence(&self, lane: &LaneId) -> mongodb::error::Result<Document> {
         let take = doc! {
-            "$inc": {"epoch": 1_i64}, "$currentDate": {"updatedAt": true},
-            "$set": {"owner": &self.owner, "session": self.sessions.id().await.map_err(away)?},
+            "$inc": {"epoch": 1_i64}, "$currentDate": {"updatedAt": true}, "$set": {"owner": &self.owner},
+            "$setOnInsert": first_fence(lane),
         };
-        let taken = fences
-            .find_one_and_update(filter, take)
+        let moved = self
+            .fences_now()
+            .find_one_and_update(doc! {"_id": lane.as_str()}, take)
+            .upsert(true)
             .return_document(ReturnDocument::After)
-            .await
-            .map_err(away)?;
-        let Some(taken) = taken else {
-            let held = fences.find_one(id).await.map_err(away)?.unwrap_or_default();
-            return Ok(Acquired::Held { owner: owner(&held) });
-        };
-        let fence = read(&taken)
+            .max_time(MOVE)
+            .await?;
+        moved.ok_or_else(|| DriverError::custom("the server made no fence"))
+    }
+
+    /// A fence that was moved is ours once a majority has it: until then a new primary may not know of it.
+    async fn moved(&self, lane: &LaneId, moved: &Document, life: &Life) -> Result<Acquired, FenceError> {
+        let fence = read(moved)
             .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
-        Ok(Acquired::Granted((fence, self.windows(lane).await?)))
+        let seen = doc! {"$currentDate": {"updatedAt": true}};
+        let ours = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "owner": &self.owner};
+        let confirmed = self.collection(FENCES).update_one(ours, seen).await;
+        if confirmed.map_err(|error| failure::fence(&error))?.matched_count == 0 {
+            let owner = self
+                .owner_of(lane)
+                .await
+                .map_err(|error| failure::fence(&error))?;
+            return Ok(Acquired::Held { owner, ask_in: BUSY });
+        }
+        Ok(Acquired::Granted((fence, self.windows(lane, life).await?)))
     }
 
-    /// Ends the session of the owner before us, so that a transaction it left open does not keep the fence
-    /// for as long as a transaction may live.
-    async fn end_session_of(&self, fence: &Document) {
-        let (Ok(owner), Ok(session)) = (fence.get_str("owner"), fence.get_document("session")) else {
-            return;
-        };
-        if owner == self.owner {
-            return;
-        }
-        if let Err(error) = self.sessions.end(session).await {
-            tracing::debug!(
-                error = failure::message(&error),
-                "the session of the owner before us could not be ended; it will run out"
-            );
-        }
+    /// Who has a lane at this moment.
+    async fn owner_of(&self, lane: &LaneId) -> mongodb::error::Result<String> {
+        let fence = self.fences_now().find_one(doc! {"_id": lane.as_str()}).await?;
+        let owner = fence.as_ref().and_then(|fence| fence.get_str("owner").ok());
+        Ok(owner.unwrap_or_default().to_owned())
     }
 
-    /// The server's clock, which also writes `updatedAt`.
+    /// The fences as the primary has them, whether a majority does or not: with replication behind, what a majority
+    /// has names an owner of long ago.
+    fn fences_now(&self) -> Collection<Document> {
+        let options = CollectionOptions::builder()
+            .read_concern(ReadConcern::local())
+            .write_concern(WriteConcern::nodes(1))
+            .build();
+        self.database.collection_with_options(FENCES, options)
+    }
+
+    /// The server's clock.
     pub(super) async fn server_time(&self) -> mongodb::error::Result<DateTime> {
         let hello = self
             .client
@@ -107,7 +124,7 @@ impl Store {
     }
 
     /// The ids of the lane's windows, oldest commit first.
-    async fn windows(&self, lane: &LaneId) -> Result<Windows<Vec<Generation>>, FenceError> {
+    async fn windows(&self, lane: &LaneId, life: &Life) -> Result<Windows<Vec<Generation>>, FenceError> {
         let away = |error: DriverError| failure::fence(&error);
         let mut cursor = self
             .collection(DEDUPE)
@@ -120,6 +137,8 @@ impl Store {
         // Their event is counted: they were too many to be closed with it.
         let mut overdue: Vec<String> = Vec::new();
         while cursor.advance().await.map_err(away)? {
+            // There may be millions.
+            life.touch();
             let stored = cursor.current();
             let ids = stored
                 .get_binary("ids")
@@ -158,14 +177,9 @@ impl Store {
         Ok(windows)
     }
 
-    pub(super) async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
-        self.touch(lane, epoch, doc! {"$currentDate": {"updatedAt": true}})
-            .await
-    }
-
-    pub(super) async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
-        let free = doc! {"$set": {"updatedAt": DateTime::from_millis(0)}, "$unset": {"owner": ""}};
-        self.touch(lane, epoch, free).await.map(drop)
+    /// Gives a fence back. Whether it was ours still.
+    pub(super) async fn release(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
+        self.touch(lane, epoch, doc! {"$unset": {"owner": ""}}).await
     }
 
     pub(super) async fn stopped(
@@ -203,20 +217,12 @@ impl Store {
     }
 }
 
-/// The fence of a lane that was never acquired.
+/// The fence of a lane that was never acquired, but for what acquiring it sets.
 fn first_fence(lane: &LaneId) -> Document {
     doc! {
-        "epoch": 0_i64, "seq": 0_i64, "updatedAt": DateTime::from_millis(0), "scanning": lane.source() == "mongodb",
+        "seq": 0_i64, "scanning": lane.source() == "mongodb",
         "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
     }
-}
-
-fn owner(fence: &Document) -> String {
-    fence.get_str("owner").unwrap_or_default().to_owned()
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Reads a stored fence.

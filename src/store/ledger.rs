@@ -37,6 +37,8 @@ use known::Known;
 
 use super::convert::WindowName;
 use super::failure;
+use super::leases::{Lead, Leases};
+use super::session::Sessions;
 use super::unique::Changes;
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEDGER, ROLLUPS, Store, convert, letters};
 
@@ -53,6 +55,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 pub struct MongoLedger {
     store: Store,
     calendar: Calendar,
+    leases: Leases,
+    sessions: Sessions,
     known: Arc<Mutex<Known>>,
 }
 
@@ -93,12 +97,14 @@ impl From<Overflow> for Broken {
 }
 
 impl MongoLedger {
-    /// A ledger in this store, with periods of this calendar.
+    /// A ledger in this store, with periods of this calendar, for a worker with these leases.
     #[must_use]
-    pub fn new(store: Store, calendar: Calendar) -> Self {
+    pub fn new(store: Store, calendar: Calendar, leases: Leases) -> Self {
         Self {
+            sessions: Sessions::new(store.client.clone(), leases.clone()),
             store,
             calendar,
+            leases,
             known: Arc::default(),
         }
     }
@@ -110,11 +116,14 @@ impl MongoLedger {
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
     async fn attempt(&self, work: &Work<'_>, doubt: &mut Doubt) -> Result<(), Broken> {
         self.explore(work).await;
-        let mut session = self.store.sessions.take().await?;
+        let mut session = self.sessions.take().await?;
         let done = self.transact(&mut session, work, doubt).await;
-        // A session whose transaction may be open still is given up, and ended by the driver.
-        if !matches!(done, Err(Broken::Failed(_))) {
-            self.store.sessions.give_back(session);
+        match &done {
+            // Nobody knows whether its transaction is open still.
+            Err(Broken::Failed(Failure::Away(_) | Failure::Unknown(_))) => {
+                self.sessions.give_up(session).await
+            }
+            _ => self.sessions.give_back(session),
         }
         done
     }
@@ -157,12 +166,7 @@ impl MongoLedger {
         doubt: &mut Doubt,
     ) -> Result<(), Broken> {
         let commit = work.commit;
-        let used = session.id().clone();
-        let fences: Vec<Document> = commit
-            .lanes
-            .iter()
-            .map(|lane| convert::fence_move(lane, &used))
-            .collect();
+        let fences: Vec<Document> = commit.lanes.iter().map(convert::fence_move).collect();
         let lanes = fences.len();
         if self.update(session, FENCES, &fences).await? != lanes {
             return Err(Broken::Fenced);
@@ -314,7 +318,9 @@ impl MongoLedger {
         command: RawDocumentBuf,
     ) -> Result<Result<usize, Answer>, Broken> {
         let database = &self.store.database;
-        let answer = match database.run_raw_command(command).session(session).await {
+        let answer = database.run_raw_command(command).session(session).await;
+        self.leases.life().touch();
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => match Answer::of(&error) {
                 // Not every server tells it as an error of the statement.
@@ -406,21 +412,36 @@ fn pauses() -> impl Iterator<Item = Duration> {
 }
 
 impl Ledger for MongoLedger {
-    async fn acquire(&self, lane: &LaneId, lease: Option<Duration>) -> Result<Acquired, FenceError> {
-        let acquired = self.store.acquire(lane, lease).await?;
+    fn alive(&self) {
+        self.leases.life().touch();
+    }
+
+    async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
+        let led = match self.leases.lead(lane).await {
+            Ok(Lead::Ours(led)) => led,
+            Ok(Lead::Held { owner, left }) => return Ok(Acquired::Held { owner, ask_in: left }),
+            Err(error) => return Err(failure::fence(&error)),
+        };
+        let acquired = self.store.acquire(lane, &self.leases).await?;
         if matches!(acquired, Acquired::Granted(_)) {
+            led.keep();
             // Whoever had it until now has written to its rows.
             self.known().forget();
         }
         Ok(acquired)
     }
 
-    async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
-        self.store.renew(lane, epoch).await
+    async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
+        if self.store.release(lane, epoch).await? {
+            let followed = self.leases.follow(lane).await;
+            followed.map_err(|error| failure::fence(&error))?;
+        }
+        Ok(())
     }
 
-    async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
-        self.store.release(lane, epoch).await
+    async fn leave(&self) -> Result<(), FenceError> {
+        let left = self.leases.leave().await;
+        left.map_err(|error| failure::fence(&error))
     }
 
     async fn stopped(
@@ -430,6 +451,7 @@ impl Ledger for MongoLedger {
         stop: &Stop,
         at: Instant<Utc>,
     ) -> Result<(), FenceError> {
+        self.leases.forget(lane);
         self.store.stopped(lane, epoch, stop, at).await
     }
 

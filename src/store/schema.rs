@@ -6,7 +6,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 use rollup::counters::Counter;
 
-use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
+use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEASES, LEDGER, META, ROLLUPS, Store, failure};
 use crate::config::{Config, Identity, Problem};
 
 /// The version of everything stored.
@@ -100,7 +100,16 @@ fn validator(collection: &str) -> Option<Document> {
     Some(doc! {"$jsonSchema": {"bsonType": "object", "required": required, "properties": properties}})
 }
 
-const COLLECTIONS: [&str; 7] = [LEDGER, ROLLUPS, FENCES, DEDUPE, EVENT_IDS, DEAD_LETTERS, META];
+const COLLECTIONS: [&str; 8] = [
+    LEDGER,
+    ROLLUPS,
+    FENCES,
+    LEASES,
+    DEDUPE,
+    EVENT_IDS,
+    DEAD_LETTERS,
+    META,
+];
 
 impl Store {
     /// Brings the schema into the state that a command needs, and checks that this process and the ledger

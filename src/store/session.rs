@@ -1,19 +1,27 @@
 //! The session of this process's transactions.
 //!
 //! A server keeps the transaction of a client that died open until it outlives its limit (60 s), and with it
-//! the fences and rows that it touched. So all commits of a process use one session, whose id is written into
-//! the fences; who takes a lane over ends that session first. Safety never depends on it: the fences decide.
+//! the fences and rows that it touched. So all commits of a process use one session, which its lease names; who
+//! takes a lane over, and finds that transaction in the way and that lease over, ends it. Safety never depends on
+//! it: the fences decide.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
 use mongodb::error::Result;
 use mongodb::{Client, ClientSession};
+
+use super::failure;
+use super::leases::Leases;
+
+/// How long ending a session of our own may take.
+const END: Duration = Duration::from_secs(1);
 
 /// Holds the session while no commit uses it.
 #[derive(Clone)]
 pub(super) struct Sessions {
     client: Client,
+    leases: Leases,
     idle: Arc<Mutex<Option<ClientSession>>>,
 }
 
@@ -24,20 +32,24 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, leases: Leases) -> Self {
         Self {
             client,
+            leases,
             idle: Arc::default(),
         }
     }
 
-    /// Takes the session, or begins another where it is in use or was given up.
+    /// Takes the session, or begins another where it is in use or was given up. The lease of this worker names it
+    /// before it is used.
     pub(super) async fn take(&self) -> Result<ClientSession> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match idle {
-            Some(session) => Ok(session),
-            None => self.client.start_session().await,
-        }
+        let session = match idle {
+            Some(session) => session,
+            None => self.client.start_session().await?,
+        };
+        self.leases.record(session.id()).await?;
+        Ok(session)
     }
 
     /// Gives a session back that is not in a transaction.
@@ -45,17 +57,14 @@ impl Sessions {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
-    /// The id of the session that the next commit will use.
-    pub(super) async fn id(&self) -> Result<Document> {
-        let session = self.take().await?;
-        let id = session.id().clone();
-        self.give_back(session);
-        Ok(id)
-    }
-
-    /// Ends the session of another process, and whatever transaction it left open.
-    pub(super) async fn end(&self, id: &Document) -> Result<()> {
-        let command = doc! {"killSessions": [id.clone()]};
-        self.client.database("admin").run_command(command).await.map(drop)
+    /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt.
+    pub(super) async fn give_up(&self, session: ClientSession) {
+        let ended = tokio::time::timeout(END, self.leases.end(session.id())).await;
+        let why = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => failure::message(&error),
+            Err(_) => "the database does not answer".into(),
+        };
+        tracing::debug!(why, "a session of ours could not be ended; it will run out");
     }
 }

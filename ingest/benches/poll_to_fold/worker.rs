@@ -75,17 +75,17 @@ fn settings() -> Result<pump::Settings> {
         },
         max_age: None,
         window: Duration::from_secs(86_400),
+        scope: Scope::Lane,
     };
     Ok(pump::Settings {
         limits: Limits {
             max_events: 10_000,
             max_age: Duration::from_millis(250),
             max_bytes: 8 << 20,
+            commit_target: Duration::from_secs(1),
             max_rows: 20_000,
         },
         policy,
-        scope: Scope::Lane,
         max_ids: 50_000_000,
-        lease: None,
     })
 }

@@ -3,7 +3,7 @@
 use rollup::event::Reject;
 
 use crate::decode::{Payload, Source};
-use crate::dedupe::{EventHash, Letter, Windows};
+use crate::dedupe::{EventHash, Letter, Scope, Windows};
 use crate::lane::Position;
 use crate::source::Record;
 
@@ -116,6 +116,21 @@ pub(super) struct Entry {
     pub(super) verdict: Verdict,
     /// The document, where the history scan found it.
     pub(super) scanned: Option<EventHash>,
+}
+
+impl Entry {
+    /// Statements that a commit has for it, beside those of its rows.
+    pub(super) fn statements(&self, scope: Scope) -> usize {
+        let replayed = usize::from(self.origin.record().is_none());
+        let own = match &self.verdict {
+            Verdict::Counted { id, closes, .. } => {
+                usize::from(scope == Scope::Ledger && id.is_some()) + usize::from(closes.is_some())
+            }
+            Verdict::DeadLetter { .. } => 1,
+            Verdict::Duplicate | Verdict::Skipped => 0,
+        };
+        own.max(replayed)
+    }
 }
 
 /// A record is rejected: what is known of its id is noted.

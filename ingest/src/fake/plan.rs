@@ -55,6 +55,8 @@ pub struct Turn {
     pub steal_after: Vec<LaneId>,
     /// Time until it reaches the database.
     pub there: Duration,
+    /// Time for which its transaction is open then, and keeps the fences.
+    pub within: Duration,
     /// Time until the answer is back.
     pub back: Duration,
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Booked, Delta};
 
+use super::leases::{InTheWay, Leases, StoredLease};
 use super::letters::{LetterState, StoredLetter};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
 use crate::dedupe::{Generation, Remember, Scope, Windows};
-use crate::lane::{Fence, LaneId, LastRecord, Position, Resolution, resolve};
+use crate::lane::{ContentId, Fence, LaneId, LastRecord, Position, Resolution, Standing, resolve};
 use crate::ledger::{Acquired, Commit, CommitError, Doubt, LaneCommit, Refusal, Tally};
 use crate::source::Stop;
 
@@ -22,14 +23,14 @@ pub struct StoredFence {
     pub epoch: i64,
     /// Counts commits.
     pub seq: i64,
+    /// The content that was committed last.
+    pub content: Option<ContentId>,
     /// Where reading goes on.
     pub position: Option<Position>,
     /// The last record that was done.
     pub last: Option<LastRecord>,
     /// Whose lane it is.
     pub owner: Option<String>,
-    /// When it was last committed to, acquired or renewed.
-    pub updated_at: DateTime<Utc>,
     /// Every event that reached the source up to this instant (ms) is counted.
     pub watermark_ms: Option<i64>,
     /// What became of all records so far.
@@ -53,6 +54,7 @@ pub struct Stored {
     pub attempts: u64,
     pub(super) is_away: bool,
     unique: UniqueIds,
+    pub(super) leases: Leases,
     /// Ids by the sequence number of the commit that brought them.
     windows: BTreeMap<LaneId, Windows<BTreeMap<i64, Generation>>>,
     /// Commits on their way.
@@ -88,16 +90,29 @@ impl Stored {
         self.fences.entry(lane.clone()).or_insert_with(|| StoredFence {
             epoch: 0,
             seq: 0,
+            content: None,
             position: None,
             last: None,
             owner: None,
-            updated_at: DateTime::UNIX_EPOCH,
             watermark_ms: None,
             tally: Tally::default(),
             stopped: None,
         })
     }
 
+    /// The lease under which a lane is led.
+    #[must_use]
+    pub fn leader(&self, lane: &LaneId) -> Option<&StoredLease> {
+        self.leases.leader(lane)
+    }
+
+    /// The owners of transactions that were ended by force, in that order.
+    #[must_use]
+    pub fn ended(&self) -> &[String] {
+        self.leases.ended()
+    }
+
+    /// Takes a lane: its lease first, where lanes have leases, then its fence.
     pub(super) fn acquire(
         &mut self,
         lane: &LaneId,
@@ -105,18 +120,17 @@ impl Stored {
         owner: &str,
         now: DateTime<Utc>,
     ) -> Acquired {
-        let fence = self.fence(lane);
-        if let (Some(lease), Some(holder)) = (lease, &fence.owner) {
-            let lease = TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX);
-            if holder != owner && now - fence.updated_at <= lease {
-                return Acquired::Held {
-                    owner: holder.clone(),
-                };
-            }
+        let led = lease.map_or(Ok(()), |length| self.leases.lead(lane, owner, length, now));
+        match led.and_then(|()| self.leases.clear(lane, now)) {
+            Ok(()) => self.take(lane, owner),
+            Err(InTheWay { owner, ask_in }) => Acquired::Held { owner, ask_in },
         }
+    }
+
+    fn take(&mut self, lane: &LaneId, owner: &str) -> Acquired {
+        let fence = self.fence(lane);
         fence.epoch += 1;
         fence.owner = Some(owner.to_owned());
-        fence.updated_at = now;
         let granted = Fence {
             epoch: fence.epoch,
             seq: fence.seq,
@@ -126,9 +140,9 @@ impl Stored {
         Acquired::Granted((granted, self.windows(lane)))
     }
 
-    pub(super) fn steal(&mut self, lane: &LaneId, now: DateTime<Utc>) {
+    pub(super) fn steal(&mut self, lane: &LaneId) {
         // Only the epoch counts; the thief's own reading is not of interest.
-        let _: Acquired = self.acquire(lane, None, "a thief", now);
+        let _: Acquired = self.take(lane, "a thief");
     }
 
     /// Changes a fence that still has this epoch. Whether it had.
@@ -143,41 +157,34 @@ impl Stored {
         commit: &Commit,
         doubt: &mut Doubt,
         turn: &Turn,
-        now: DateTime<Utc>,
     ) -> Result<(), CommitError> {
         self.attempts += 1;
         for late in std::mem::take(&mut self.late) {
             if self.expects(&late) && self.accepts(&late).is_ok() {
-                self.apply(&late, now);
+                self.apply(&late);
             }
         }
         for lane in &turn.steal_before {
-            self.steal(lane, now);
+            self.steal(lane);
         }
         let outcome = if self.is_away || turn.fault == Some(Fault::Away) {
             Err(CommitError::Away("nobody answers".into()))
         } else {
-            self.reach(commit, doubt, turn.fault, now)
+            self.reach(commit, doubt, turn.fault)
         };
         for lane in &turn.steal_after {
-            self.steal(lane, now);
+            self.steal(lane);
         }
         outcome
     }
 
     /// The commit has reached the database.
-    fn reach(
-        &mut self,
-        commit: &Commit,
-        doubt: &mut Doubt,
-        fault: Option<Fault>,
-        now: DateTime<Utc>,
-    ) -> Result<(), CommitError> {
+    fn reach(&mut self, commit: &Commit, doubt: &mut Doubt, fault: Option<Fault>) -> Result<(), CommitError> {
         // Either the fences match, and then no earlier attempt was applied, nor ever will be. Or they say
         // what became of it.
-        let was_in_doubt = std::mem::take(doubt).0;
+        *doubt = Doubt::default();
         if !self.expects(commit) {
-            return self.fenced(commit, was_in_doubt);
+            return self.fenced(commit);
         }
         match fault {
             Some(Fault::Conflict) => return Err(CommitError::Conflict("another transaction".into())),
@@ -190,11 +197,11 @@ impl Stored {
         }
         self.accepts(commit)?;
         let Some(Fault::Unknown(fate, told)) = fault else {
-            self.apply(commit, now);
+            self.apply(commit);
             return Ok(());
         };
         match fate {
-            Fate::Applied => self.apply(commit, now),
+            Fate::Applied => self.apply(commit),
             Fate::NotApplied => {}
             Fate::Late => self.late.push(commit.clone()),
         }
@@ -226,7 +233,7 @@ impl Stored {
         }
     }
 
-    fn expects(&self, commit: &Commit) -> bool {
+    pub(super) fn expects(&self, commit: &Commit) -> bool {
         commit.moves().iter().all(|expected| {
             let stored = self.fences.get(&expected.lane);
             stored.is_some_and(|fence| (fence.epoch, fence.seq) == (expected.epoch, expected.seq))
@@ -234,14 +241,17 @@ impl Stored {
     }
 
     /// What a commit whose fences do not match comes back with.
-    fn fenced(&self, commit: &Commit, was_in_doubt: bool) -> Result<(), CommitError> {
-        let stored = |lane: &LaneId| self.fences.get(lane).map(|fence| (fence.epoch, fence.seq));
-        match resolve(&commit.moves(), stored) {
-            Resolution::Applied if was_in_doubt => Ok(()),
-            // Our epoch, and a commit that is not ours: another hand has written here.
-            Resolution::Applied => Err(CommitError::Lost(
-                commit.lanes.iter().map(|lane| lane.fence.lane.clone()).collect(),
-            )),
+    fn fenced(&self, commit: &Commit) -> Result<(), CommitError> {
+        let stored = |lane: &LaneId| {
+            let fence = self.fences.get(lane)?;
+            Some(Standing {
+                epoch: fence.epoch,
+                seq: fence.seq,
+                content: fence.content,
+            })
+        };
+        match resolve(&commit.moves(), commit.content, stored) {
+            Resolution::Applied => Ok(()),
             Resolution::Lost(lanes) => Err(CommitError::Lost(lanes)),
             Resolution::NotApplied => unreachable!("fences that match do not match"),
         }
@@ -266,14 +276,14 @@ impl Stored {
     }
 
     /// Applies a whole commit. Called where its fences match and its sums fit.
-    fn apply(&mut self, commit: &Commit, now: DateTime<Utc>) {
+    fn apply(&mut self, commit: &Commit) {
         let Ok(sums) = self.sums(&commit.delta) else {
             return;
         };
         self.rows.ledger.extend(sums.ledger);
         self.rows.rollups.extend(sums.rollups);
         for lane in &commit.lanes {
-            self.apply_lane(lane, commit.at, now);
+            self.apply_lane(lane, commit);
         }
         for lane in &commit.lanes {
             self.close_letters(lane, commit.scope);
@@ -283,16 +293,16 @@ impl Stored {
         }
     }
 
-    fn apply_lane(&mut self, lane: &LaneCommit, at: DateTime<Utc>, now: DateTime<Utc>) {
+    fn apply_lane(&mut self, lane: &LaneCommit, commit: &Commit) {
         let id = &lane.fence.lane;
         let fence = self.fence(id);
         fence.seq += 1;
+        fence.content = Some(commit.content);
         if let Some(position) = &lane.position {
             fence.position = Some(position.clone());
         }
         fence.last = lane.last.or(fence.last);
         fence.watermark_ms = fence.watermark_ms.max(lane.watermark_ms);
-        fence.updated_at = now;
         fence.stopped = None;
         add_tally(&mut fence.tally, lane.tally);
         let windows = self.windows.entry(id.clone()).or_default();
@@ -304,7 +314,7 @@ impl Stored {
                 .entry((id.clone(), letter.place.clone()))
                 .or_insert_with(|| StoredLetter {
                     letter: letter.clone(),
-                    rejected_at: at,
+                    rejected_at: commit.at,
                     state: LetterState::Open,
                 });
         }

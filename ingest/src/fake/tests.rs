@@ -18,7 +18,7 @@ fn ledger() -> FakeLedger {
 }
 
 async fn granted(ledger: &FakeLedger, name: &str) -> Granted {
-    match ledger.acquire(&lane(name), None).await {
+    match ledger.acquire(&lane(name)).await {
         Ok(Acquired::Granted(granted)) => granted,
         other => panic!("expected the lane, got {other:?}"),
     }
@@ -182,23 +182,63 @@ async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
     assert_eq!(requests(&ledger), 0);
 }
 
-#[tokio::test]
-async fn a_lease_runs_by_the_clock_of_the_store() {
+/// A ledger of lanes under leases of ten seconds, and the hand on its clock.
+fn led() -> (FakeLedger, impl Fn(i64)) {
     let now = Arc::new(Mutex::new(DateTime::<Utc>::UNIX_EPOCH));
     let clock = Arc::clone(&now);
-    let ours = FakeLedger::new(Arc::new(move || *lock(&clock)), "us");
-    let (theirs, a, lease) = (ours.of("them"), lane("a"), Some(Duration::from_secs(10)));
-    let pass = |seconds: i64| *lock(&now) += TimeDelta::seconds(seconds);
-    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));
+    let ours = FakeLedger::led(Arc::new(move || *lock(&clock)), "us", Duration::from_secs(10));
+    (ours, move |seconds| *lock(&now) += TimeDelta::seconds(seconds))
+}
+
+#[tokio::test]
+async fn a_lease_runs_by_the_clock_of_the_store() {
+    let (ours, pass) = led();
+    let (theirs, a) = (ours.of("them"), lane("a"));
+    assert!(matches!(ours.acquire(&a).await, Ok(Acquired::Granted(_))));
     pass(9);
-    assert!(ours.renew(&a, 1).await.expect("there"));
-    pass(10);
-    assert!(matches!(theirs.acquire(&a, lease).await, Ok(Acquired::Held { owner }) if owner == "us"));
+    ours.renew();
+    pass(9);
+    let held = theirs.acquire(&a).await;
+    assert!(
+        matches!(&held, Ok(Acquired::Held { owner, ask_in }) if owner == "us" && *ask_in == Duration::from_secs(1)),
+        "{held:?}"
+    );
     pass(1);
-    assert!(matches!(theirs.acquire(&a, lease).await, Ok(Acquired::Granted((fence, _))) if fence.epoch == 2));
-    assert!(!ours.renew(&a, 1).await.expect("there"));
+    assert!(matches!(theirs.acquire(&a).await, Ok(Acquired::Granted((fence, _))) if fence.epoch == 2));
+    ours.renew();
     ours.release(&a, 1).await.expect("there");
-    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Held { .. })));
+    assert!(matches!(ours.acquire(&a).await, Ok(Acquired::Held { .. })));
     theirs.release(&a, 2).await.expect("there");
-    assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));
+    assert!(matches!(ours.acquire(&a).await, Ok(Acquired::Granted(_))));
+}
+
+/// A transaction that keeps a fence is ended only where the lease of its worker is over.
+#[tokio::test(start_paused = true)]
+async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
+    let started = tokio::time::Instant::now();
+    let clock = move || DateTime::UNIX_EPOCH + TimeDelta::from_std(started.elapsed()).expect("short");
+    let ours = FakeLedger::new(Arc::new(clock), "us");
+    let theirs = ours.of("them");
+    granted(&ours, "a").await;
+    ours.set_plan(Plan::new(|_| Turn {
+        within: Duration::from_secs(30),
+        ..Turn::default()
+    }));
+    let (commit, mut doubt) = (commit(&[("a", 1, 0)], 1), Doubt::default());
+    let (attempt, take) = (ours.commit(&commit, &mut doubt), async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let held = theirs.acquire(&lane("a")).await;
+        assert!(
+            matches!(&held, Ok(Acquired::Held { owner, .. }) if owner == "us"),
+            "{held:?}"
+        );
+        assert_eq!(ours.read(|stored| stored.ended().to_vec()), [""; 0]);
+        // Nobody renews it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        granted(&theirs, "a").await
+    });
+    let (outcome, (fence, _)) = tokio::join!(attempt, take);
+    assert!(matches!(outcome, Err(CommitError::Contended(_))), "{outcome:?}");
+    assert_eq!((fence.epoch, fence.seq, requests(&ours)), (2, 0, 0));
+    assert_eq!(ours.read(|stored| stored.ended().to_vec()), ["us"]);
 }

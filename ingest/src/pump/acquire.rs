@@ -19,6 +19,8 @@ use crate::source::{Grant, LaneKey};
 /// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
 /// order gives its lane back at once.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often at most.
+const SOON: Duration = Duration::from_millis(50);
 /// Dead letters that are judged again in one commit, at most, and their bytes.
 const REPLAYS: usize = 1_000;
 const REPLAY_BYTES: usize = 8 << 20;
@@ -31,11 +33,6 @@ pub(super) enum Side {
         unwanted: CancellationToken,
         granted: Option<Granted>,
     },
-    Renewed {
-        lane: LaneId,
-        epoch: i64,
-        result: Result<bool, FenceError>,
-    },
     Topology,
     Marked(Result<Vec<Marked>, FenceError>),
     Noted,
@@ -43,7 +40,7 @@ pub(super) enum Side {
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn acquire(&mut self, lane: LaneId, mut reply: oneshot::Sender<Grant>) {
-        let (ledger, health, lease) = (Arc::clone(&self.ledger), self.health.clone(), self.settings.lease);
+        let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         let unwanted = CancellationToken::new();
         if let Some(older) = self.asking.insert(lane.clone(), unwanted.clone()) {
             older.cancel();
@@ -53,7 +50,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 reply: &mut reply,
                 unwanted: &unwanted,
             };
-            let granted = acquire(ledger.as_ref(), &lane, lease, &health, wanted).await;
+            let granted = acquire(ledger.as_ref(), &lane, &health, wanted).await;
             Side::Acquired {
                 lane,
                 reply,
@@ -101,24 +98,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }));
     }
 
-    /// Renews the leases of the lanes that are not in a commit, which renews them too.
-    pub(super) fn renew(&mut self) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        for lane in self.lanes.values() {
-            let (ledger, id, epoch) = (Arc::clone(&self.ledger), lane.id.clone(), lane.epoch);
-            self.side.push(Box::pin(async move {
-                let result = ledger.renew(&id, epoch).await;
-                Side::Renewed {
-                    lane: id,
-                    epoch,
-                    result,
-                }
-            }));
-        }
-    }
-
     /// Lets go of lanes that stopped, once everything they read is committed.
     pub(super) fn let_go_of_stopped_lanes(&mut self) {
         let on_its_way = |key: LaneKey| {
@@ -164,12 +143,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     None => self.given_up(&lane),
                 }
             }
-            Side::Renewed { lane, epoch, result } => match result {
-                Ok(true) => self.health.trouble(Concern::Lanes, None),
-                Ok(false) => self.lose(&lane, epoch),
-                // Asked again when the next renewal is due.
-                Err(error) => self.health.trouble(Concern::Lanes, Some(trouble(&error))),
-            },
             Side::Topology => {
                 self.storing_topology = false;
                 self.store_newest_topology();
@@ -323,7 +296,6 @@ impl Wanted<'_> {
 async fn acquire<L: Ledger>(
     ledger: &L,
     lane: &LaneId,
-    lease: Option<Duration>,
     health: &Health,
     mut wanted: Wanted<'_>,
 ) -> Option<Granted> {
@@ -334,19 +306,21 @@ async fn acquire<L: Ledger>(
         if wanted.is_over() {
             return None;
         }
-        let pause = match ledger.acquire(lane, lease).await {
+        let asked = ledger.acquire(lane).await;
+        ledger.alive();
+        let pause = match asked {
             Ok(Acquired::Granted(granted)) => {
                 health.trouble(Concern::Lanes, None);
                 return Some(granted);
             }
-            Ok(Acquired::Held { owner }) => {
+            Ok(Acquired::Held { owner, ask_in }) => {
                 health.trouble(Concern::Lanes, None);
                 health.waits(lane, LaneHealth::Standby);
                 if !standby {
-                    tracing::info!(%lane, owner, "another process leads this lane; waiting for its lease to run out");
+                    tracing::info!(%lane, owner, "another process has this lane; waiting for it");
                     standby = true;
                 }
-                lease.map_or(ASK_AGAIN, |lease| (lease / 3).min(ASK_AGAIN))
+                ask_in.clamp(SOON, ASK_AGAIN)
             }
             Err(FenceError::Away(why)) => {
                 tracing::warn!(%lane, error = why, "the ledger is away; asking for the lane again");

@@ -7,7 +7,7 @@ use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
 use crate::dedupe::{EventHash, Held, SCANNED_MS, Scope, Windows};
-use crate::lane::{FenceMove, LaneId};
+use crate::lane::{ContentId, FenceMove, LaneId};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::{LaneKey, Stop};
 
@@ -54,12 +54,14 @@ impl Group {
         &self,
         lanes: &BTreeMap<LaneKey, Lane>,
         window: WindowLimits,
+        content: ContentId,
         at: DateTime<Utc>,
     ) -> Commit {
         let mut commit = Commit {
             lanes: Vec::with_capacity(self.lanes.len()),
             delta: Delta::default(),
             scope: window.scope,
+            content,
             at,
         };
         let (max_ids, many) = (window.ids_of_a_lane(lanes.len()), self.lanes.len());
@@ -107,6 +109,12 @@ impl Group {
     /// The lanes in the group.
     pub(super) fn keys(&self) -> impl Iterator<Item = LaneKey> {
         self.lanes.iter().map(|(key, _)| *key)
+    }
+
+    /// Statements of its transaction, at most: those of each lane, and one for its fence.
+    pub(super) fn statements(&self) -> usize {
+        let lanes = self.lanes.iter().map(|(_, batch)| 1 + batch.statements());
+        lanes.sum()
     }
 
     /// Records in the group.

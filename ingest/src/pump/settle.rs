@@ -1,7 +1,9 @@
 //! What follows from an attempt to commit.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use super::limit::Sample;
 use super::{Attempt, Group, Pump, Replays, backoff};
 use crate::clock::Clock;
 use crate::health::{Concern, Trouble};
@@ -21,7 +23,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             took,
         } = attempt;
         let outcome = match &result {
-            Ok(()) => CommitOutcome::Applied,
+            Ok(_) => CommitOutcome::Applied,
             Err(CommitError::Lost(_)) => CommitOutcome::Lost,
             Err(CommitError::Overflow) => CommitOutcome::Overflow,
             Err(CommitError::Held(_)) => CommitOutcome::Held,
@@ -38,8 +40,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             _ => None,
         };
         self.health.trouble(Concern::Commit, trouble);
+        if result.is_err() {
+            self.wasted += took;
+        }
         match result {
-            Ok(()) => self.applied(&group, &commit),
+            Ok(applied) => {
+                self.learn(&group, applied.took, took);
+                self.applied(&group, &commit);
+            }
             Err(CommitError::Lost(lost)) => {
                 for fence in commit.moves().iter().filter(|fence| lost.contains(&fence.lane)) {
                     self.lose(&fence.lane, fence.epoch);
@@ -69,19 +77,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 );
                 self.again(group, commit, doubt);
             }
-            Err(CommitError::Conflict(why)) => {
-                self.delay = self.backoff.next().unwrap_or_default();
-                tracing::warn!(error = why, retry_in = ?self.delay, "a commit met another; the same is tried again");
-                self.again(group, commit, doubt);
-            }
             Err(error) if doubt.0 => {
                 self.delay = self.backoff.next().unwrap_or_default();
                 tracing::warn!(%error, "the outcome of a commit is not known yet; asking again");
                 self.attempt(group, commit, doubt);
             }
-            Err(error @ (CommitError::TooMuch(_) | CommitError::BadRecord(_) | CommitError::Overflow)) => {
-                self.halve(group, &error);
-            }
+            Err(error) => self.halve(group, &error),
         }
     }
 
@@ -91,6 +92,19 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             self.attempt(group, commit, doubt);
         } else {
             self.queue.push_front(group);
+        }
+    }
+
+    /// What a commit cost says how large the next may be. One that only moves positions says nothing.
+    fn learn(&mut self, group: &Group, took: Duration, with_retries: Duration) {
+        let in_all = std::mem::take(&mut self.wasted) + with_retries;
+        self.extensions = 0;
+        if group.records() > 0 {
+            self.limit.applied(Sample {
+                statements: group.statements(),
+                took,
+                in_all,
+            });
         }
     }
 
@@ -126,10 +140,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     /// Boundaries never matter: half of a batch is a batch.
     fn halve(&mut self, group: Group, error: &CommitError) {
-        let records = group.records();
+        let (records, statements) = (group.records(), group.statements());
+        match error {
+            CommitError::TooMuch(_) => self.limit.too_much(statements),
+            CommitError::Conflict(_) => self.limit.contended(statements),
+            _ => {}
+        }
         match (group.split(&self.settings.policy), error) {
             (Ok((first, second)), _) => {
-                tracing::debug!(records, %error, "a batch is cut in two");
+                let limit = self.limit.statements();
+                tracing::debug!(records, statements, limit, %error, "a batch is cut in two");
                 self.queue.push_front(second);
                 self.queue.push_front(first);
             }
@@ -138,7 +158,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 let group = single.reject_overflow(&mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
-            (Err(single), _) => {
+            (Err(single), error) => {
+                if matches!(error, CommitError::TooMuch(_)) {
+                    self.extensions += 1;
+                }
                 self.delay = self.backoff.next().unwrap_or_default();
                 tracing::warn!(%error, retry_in = ?self.delay, "a commit of one record failed; trying again");
                 self.queue.push_front(single);

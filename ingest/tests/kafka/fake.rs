@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ingest::dedupe::{Generation, Windows};
@@ -179,7 +178,9 @@ impl FakeLedger {
 }
 
 impl Ledger for FakeLedger {
-    async fn acquire(&self, lane: &LaneId, _: Option<Duration>) -> Result<Acquired, FenceError> {
+    fn alive(&self) {}
+
+    async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         let mut state = self.state();
         let stored = state.lanes.entry(lane.clone()).or_default();
         stored.epoch += 1;
@@ -196,11 +197,11 @@ impl Ledger for FakeLedger {
         Ok(Acquired::Granted((fence, windows)))
     }
 
-    async fn renew(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
-        Ok(self.lane(lane).epoch == epoch)
+    async fn release(&self, _: &LaneId, _: i64) -> Result<(), FenceError> {
+        Ok(())
     }
 
-    async fn release(&self, _: &LaneId, _: i64) -> Result<(), FenceError> {
+    async fn leave(&self) -> Result<(), FenceError> {
         Ok(())
     }
 

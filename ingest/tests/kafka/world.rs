@@ -157,6 +157,7 @@ pub(crate) fn limits() -> Limits {
         max_age: Duration::from_millis(50),
         max_bytes: 8 << 20,
         max_rows: 20_000,
+        commit_target: Duration::from_secs(1),
     }
 }
 
@@ -245,10 +246,9 @@ impl Worker {
                 rules,
                 max_age: None,
                 window: Duration::from_secs(86_400),
+                scope: Scope::Lane,
             },
             max_ids: 1_000_000,
-            scope: Scope::Lane,
-            lease: None,
         };
         let (signals, heard) = mpsc::channel(64);
         let stop = CancellationToken::new();

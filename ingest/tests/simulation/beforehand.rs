@@ -1,8 +1,10 @@
 //! Commits that no loop made.
 
+use std::time::Duration;
+
 use ingest::dedupe::{Generation, Remember, Scope};
 use ingest::fake::FakeLedger;
-use ingest::lane::{FenceMove, LaneId};
+use ingest::lane::{ContentId, FenceMove, LaneId};
 use ingest::ledger::{Acquired, Commit, Doubt, LaneCommit, Ledger, Tally};
 use rollup::fold::{Delta, Fold};
 
@@ -22,7 +24,7 @@ pub(crate) async fn book_beforehand(ledger: &FakeLedger) {
 /// A commit of a lane that nobody reads.
 pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) {
     let lane = LaneId::from_stored(lane);
-    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane, None).await else {
+    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane).await else {
         panic!("expected the lane `{lane}`");
     };
     let nothing = || Remember {
@@ -47,10 +49,11 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         lanes: vec![lane],
         delta,
         scope: Scope::Lane,
+        content: ContentId(0),
         at: chrono::DateTime::UNIX_EPOCH,
     };
     ledger
-        .commit(&commit, &mut Doubt::default())
+        .commit(&commit, Duration::MAX, &mut Doubt::default())
         .await
         .expect("applied");
 }

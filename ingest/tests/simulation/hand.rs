@@ -27,6 +27,17 @@ impl Hand {
     pub(crate) fn start(settings: Settings) -> Self {
         let clock = VirtualClock::start();
         let ledger = world::ledger(&clock);
+        Self::on(ledger, clock, settings)
+    }
+
+    /// The same, of lanes that are led under leases of this length.
+    pub(crate) fn led(lease: Duration, settings: Settings) -> Self {
+        let clock = VirtualClock::start();
+        let ledger = FakeLedger::led(Arc::<VirtualClock>::clone(&clock), "us", lease);
+        Self::on(ledger, clock, settings)
+    }
+
+    fn on(ledger: FakeLedger, clock: Arc<VirtualClock>, settings: Settings) -> Self {
         let process = Process::start(ledger.clone(), &clock, settings, Self::CHANNEL);
         Self {
             process,

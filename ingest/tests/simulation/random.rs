@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
-use ingest::fake::{Fate, Fault, Plan, Told, Turn};
+use ingest::fake::{FakeLedger, Fate, Fault, Plan, Told, Turn};
 use ingest::ledger::Refusal;
 use ingest::pump::Settings;
 use proptest::prelude::*;
@@ -106,6 +106,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
             max_age: Duration::from_millis(max_age),
             max_bytes,
             max_rows,
+            commit_target: Duration::from_secs(1),
         },
     );
     (
@@ -172,16 +173,18 @@ fn plan(case: &Case) -> Plan {
 /// Lets a history happen up to the last record.
 pub(crate) async fn happen(case: &Case, window: Duration, logs: Vec<Log>) -> Cluster {
     let clock = VirtualClock::start();
-    let ledger = world::ledger(&clock);
+    let ledger = match case.lease {
+        Some(lease) => FakeLedger::led(Arc::<VirtualClock>::clone(&clock), "us", lease),
+        None => world::ledger(&clock),
+    };
     book_beforehand(&ledger).await;
     ledger.set_plan(plan(case));
     let mut settings = Settings {
         limits: case.limits,
-        lease: case.lease,
-        scope: case.scope,
         ..settings()
     };
     settings.policy.window = window;
+    settings.policy.scope = case.scope;
     let pace = Pace {
         channel: case.channel,
         chunk: case.chunk,

@@ -1,9 +1,9 @@
 //! Time, settings, and one process of the product around the loop.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +12,6 @@ use ingest::clock::Clock;
 use ingest::dedupe::Scope;
 use ingest::fake::FakeLedger;
 use ingest::health::Health;
-use ingest::ledger::Ledger;
 use ingest::metrics::Metrics;
 use ingest::pump::{Error, Pump, Settings};
 use ingest::source::Signal;
@@ -63,6 +62,7 @@ pub(crate) fn settings() -> Settings {
             max_age: Duration::from_millis(250),
             max_bytes: 8 << 20,
             max_rows: 20_000,
+            commit_target: Duration::from_secs(1),
         },
         policy: Policy {
             grouping: Grouping::new(
@@ -76,10 +76,9 @@ pub(crate) fn settings() -> Settings {
             },
             max_age: None,
             window: Duration::from_secs(10),
+            scope: Scope::Lane,
         },
-        scope: Scope::Lane,
         max_ids: 100_000,
-        lease: None,
     }
 }
 
@@ -99,12 +98,23 @@ pub(crate) struct Process {
     pub(crate) health: Health,
     stop: CancellationToken,
     polls_left: Arc<AtomicI64>,
+    frozen: Frozen,
     task: JoinSet<Ended>,
 }
 
+/// Whether a process is frozen, and how it is woken up.
+#[derive(Debug, Clone, Default)]
+struct Frozen(Arc<Mutex<Freezer>>);
+
+#[derive(Debug, Default)]
+struct Freezer {
+    is_frozen: bool,
+    waker: Option<Waker>,
+}
+
 impl Process {
-    pub(crate) fn start<L: Ledger>(
-        ledger: L,
+    pub(crate) fn start(
+        ledger: FakeLedger,
         clock: &Arc<VirtualClock>,
         settings: Settings,
         channel: usize,
@@ -113,6 +123,7 @@ impl Process {
         let (registry, health) = (Registry::new(), Health::default());
         let shared: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let metrics = Metrics::register(&registry, health.clone(), shared).expect("registers");
+        let leases = ledger.clone();
         let pump = Pump::new(
             Arc::new(ledger),
             Arc::clone(clock),
@@ -121,9 +132,18 @@ impl Process {
             health.clone(),
         );
         let (stop, polls_left) = (CancellationToken::new(), Arc::new(AtomicI64::new(i64::MAX)));
+        let loop_ends = stop.clone();
+        let work = async move {
+            tokio::select! {
+                ended = pump.run(listening, loop_ends) => ended,
+                () = leases.keep_leases() => unreachable!("never ends"),
+            }
+        };
+        let frozen = Frozen::default();
         let mortal = Mortal {
-            work: Box::pin(pump.run(listening, stop.clone())),
+            work: Box::pin(work),
             polls_left: Arc::clone(&polls_left),
+            frozen: frozen.clone(),
         };
         let mut task = JoinSet::new();
         task.spawn(mortal);
@@ -133,7 +153,22 @@ impl Process {
             health,
             stop,
             polls_left,
+            frozen,
             task,
+        }
+    }
+
+    /// Freezes the process wherever it is, as SIGSTOP would: nothing of it goes on, its leases neither.
+    pub(crate) fn freeze(&self) {
+        self.frozen.0.lock().expect("no panic").is_frozen = true;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        let mut frozen = self.frozen.0.lock().expect("no panic");
+        frozen.is_frozen = false;
+        if let Some(waker) = frozen.waker.take() {
+            waker.wake();
         }
     }
 
@@ -184,11 +219,19 @@ impl Process {
 struct Mortal<F> {
     work: Pin<Box<F>>,
     polls_left: Arc<AtomicI64>,
+    frozen: Frozen,
 }
 
 impl<F: Future<Output = Result<(), Error>>> Future for Mortal<F> {
     type Output = Ended;
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        {
+            let mut frozen = self.frozen.0.lock().expect("no panic");
+            if frozen.is_frozen {
+                frozen.waker = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+        }
         if self.polls_left.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return Poll::Ready(Ended::Killed);
         }

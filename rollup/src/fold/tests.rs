@@ -141,7 +141,10 @@ proptest! {
             for event in part {
                 fold.add(event).expect("inside the calendar");
             }
-            prop_assert!(fold.ledger_rows() <= part.len() * 4);
+            let mut own = Delta::default();
+            fold.close_into(&mut own);
+            prop_assert!(own.ledger.len() + own.rollups.len() <= fold.statements());
+            prop_assert!(fold.statements() <= part.len() * 4 * (1 + Set::ALL.len()));
             fold.close_into(&mut delta);
         }
 

@@ -57,12 +57,16 @@ fn quiet() -> f64 {
 const SERVERS: [(&str, Server); 6] = [
     // 30,000 events of four statements were measured on a real server with 1 GB of cache: 34 s in commits of 1,000
     // statements, 19 s of 4,000, 13 s of 12,000, 22 s of 40,000.
-    ("measured", |n| Some(0.17 + n * 85e-6 + (n / 12_000.0).powi(3) * 0.1)),
+    ("measured", |n| {
+        Some(0.17 + n * 85e-6 + (n / 12_000.0).powi(3) * 0.1)
+    }),
     ("fast", |n| Some(0.005 + n * 30e-6)),
     ("far away", |n| Some(1.0 + n * 50e-6)),
     ("slow", |n| Some(0.05 + n * 1e-3)),
     // The cost of a statement grows with the transaction: the best is far below the target.
-    ("little cache", |n| Some(0.02 + n * 20e-6 + (n / 3_000.0).powi(2) * 0.1)),
+    ("little cache", |n| {
+        Some(0.02 + n * 20e-6 + (n / 3_000.0).powi(2) * 0.1)
+    }),
     ("a cliff", |n| (n <= 5_000.0).then_some(1.0 + n * 200e-6)),
 ];
 

@@ -1,0 +1,360 @@
+//! The leases of this worker: that it lives, and which change streams it leads.
+//!
+//! | `_id` | | |
+//! |---|---|---|
+//! | the worker, as fences name their owner | `session` of its transactions | who finds this lease over may end them, where they are in the way |
+//! | a lane | `owner` | leads it; who finds this lease over takes it |
+//!
+//! Both hold `renewedAt` and `lengthMs`, and are judged by the server's clock alone. They give liveness, the fences
+//! safety: so they are written without waiting for a majority, on a task of their own and over connections of their
+//! own, and a commit may take as long as it likes.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime as Moment, Utc};
+use ingest::lane::LaneId;
+use ingest::lease::{self, Life};
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::error::Result;
+use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::{Client, Collection};
+use tokio::time::Instant;
+
+use super::{Error, LEASES, Store, failure};
+
+/// Connections for leases, at most.
+const CONNECTIONS: u32 = 2;
+/// A lease that has been over for so long is removed by whoever comes by: no transaction lives as long.
+const SWEEP_AFTER: Duration = Duration::from_secs(600);
+/// One renewal may take this long, or as long as there is between two.
+const RENEWAL: Duration = Duration::from_secs(1);
+
+/// How lanes come to workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lanes {
+    /// The source assigns each to one worker.
+    Assigned,
+    /// One of several workers leads, under a lease.
+    Led,
+}
+
+/// The leases of this worker. Clones share them.
+#[derive(Clone)]
+pub struct Leases(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    leases: Collection<Document>,
+    owner: String,
+    length: Duration,
+    lanes: Lanes,
+    life: Life,
+    known: Mutex<Known>,
+    /// Held while the worker's lease is written, and whether it is given up for good.
+    has_left: tokio::sync::Mutex<bool>,
+}
+
+/// What was last said of this worker.
+#[derive(Debug, Default)]
+struct Known {
+    session: Option<Document>,
+    renewed: Option<Instant>,
+    /// The lanes that it leads or is about to.
+    led: BTreeSet<LaneId>,
+}
+
+/// The answer to the wish to lead a lane.
+pub(super) enum Lead {
+    /// We lead: the lease is renewed for as long as this is kept.
+    Ours(Led),
+    /// Another worker leads, for so long at least.
+    Held { owner: String, left: Duration },
+}
+
+/// A lane that is about to be ours. Its lease is renewed no longer when this is dropped.
+pub(super) struct Led {
+    leases: Leases,
+    lane: Option<LaneId>,
+}
+
+impl Led {
+    /// The lane is ours: its lease is renewed from now on.
+    pub(super) fn keep(mut self) {
+        self.lane = None;
+    }
+}
+
+impl Drop for Led {
+    fn drop(&mut self) {
+        if let Some(lane) = &self.lane {
+            self.leases.forget(lane);
+        }
+    }
+}
+
+impl std::fmt::Debug for Leases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leases")
+            .field("owner", &self.0.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Leases {
+    /// Leases of this length for the worker of this store. Nothing is written yet.
+    ///
+    /// # Errors
+    /// When there can be no second client.
+    pub fn open(store: &Store, length: Duration, lanes: Lanes) -> std::result::Result<Self, Error> {
+        let mut options = store.options.clone();
+        options.max_pool_size = Some(CONNECTIONS);
+        options.min_pool_size = None;
+        options.write_concern = Some(WriteConcern::nodes(1));
+        options.read_concern = Some(ReadConcern::local());
+        let client = Client::with_options(options).map_err(failure::unusable)?;
+        let leases = client.database(store.database.name()).collection(LEASES);
+        Ok(Self(Arc::new(Shared {
+            client,
+            leases,
+            owner: store.owner.clone(),
+            length,
+            lanes,
+            life: Life::begin(),
+            known: Mutex::default(),
+            has_left: tokio::sync::Mutex::new(false),
+        })))
+    }
+
+    /// When the loop of this worker last got something done.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        &self.0.life
+    }
+
+    /// Renews the leases for as long as the loop shows life. Never ends; to be spawned.
+    pub async fn keep(self) {
+        let every = lease::renew_every(self.0.length);
+        let mut due = tokio::time::interval(every);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut showed = true;
+        loop {
+            due.tick().await;
+            let shows = self.0.life.shows();
+            // Whoever leads nothing may have nothing to do.
+            if showed && !shows && !self.known().led.is_empty() {
+                tracing::warn!("the loop gets nothing done: its leases run out");
+            }
+            showed = shows;
+            if !shows {
+                continue;
+            }
+            match tokio::time::timeout(every.max(RENEWAL), self.renew()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(error = failure::message(&error), "leases were not renewed"),
+                Err(_) => tracing::warn!("leases were not renewed: the database does not answer"),
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<()> {
+        self.renew_worker().await?;
+        let led: Vec<Bson> = {
+            let known = self.known();
+            known.led.iter().map(|lane| lane.as_str().into()).collect()
+        };
+        if !led.is_empty() {
+            // One that another worker has taken is not matched: the fence will tell.
+            let ours = doc! {"_id": {"$in": led}, "owner": &self.0.owner};
+            let renewed = doc! {"$currentDate": {"renewedAt": true}};
+            self.0.leases.update_many(ours, renewed).await?;
+        }
+        Ok(())
+    }
+
+    async fn renew_worker(&self) -> Result<()> {
+        let has_left = self.0.has_left.lock().await;
+        if *has_left {
+            return Ok(());
+        }
+        let (began, session, is_first) = {
+            let known = self.known();
+            (Instant::now(), known.session.clone(), known.renewed.is_none())
+        };
+        let mut lease = doc! {"lengthMs": self.length_ms()};
+        if let Some(session) = session {
+            lease.insert("session", session);
+        }
+        self.0
+            .leases
+            .update_one(
+                doc! {"_id": &self.0.owner},
+                doc! {"$set": lease, "$currentDate": {"renewedAt": true}},
+            )
+            .upsert(true)
+            .await?;
+        self.known().renewed = Some(began);
+        drop(has_left);
+        if is_first {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// Says that transactions of this worker use this session. To be called before each of them.
+    pub(super) async fn record(&self, session: &Document) -> Result<()> {
+        {
+            let mut known = self.known();
+            let is_told = known.session.as_ref() == Some(session)
+                && known.renewed.is_some_and(|at| at.elapsed() < self.0.length);
+            if is_told {
+                return Ok(());
+            }
+            known.session = Some(session.clone());
+        }
+        self.renew_worker().await
+    }
+
+    /// Makes this worker the leader of a lane, where lanes are led and no other one leads it.
+    pub(super) async fn lead(&self, lane: &LaneId) -> Result<Lead> {
+        let mut led = Led {
+            leases: self.clone(),
+            lane: None,
+        };
+        if self.0.lanes == Lanes::Assigned {
+            return Ok(Lead::Ours(led));
+        }
+        let id = lane.as_str();
+        let stored = self.0.leases.find_one(doc! {"_id": id}).await?;
+        let other = stored.filter(|lease| owner(lease) != self.0.owner);
+        // Matched as it was read: of several that find it over only one takes it.
+        let unchanged = match &other {
+            None => doc! {"_id": id, "owner": &self.0.owner},
+            Some(lease) => {
+                if let Some(left) = remaining(lease, self.now().await?) {
+                    let owner = owner(lease).to_owned();
+                    return Ok(Lead::Held { owner, left });
+                }
+                let renewed = lease.get("renewedAt").cloned().unwrap_or(Bson::Null);
+                doc! {"_id": id, "owner": owner(lease), "renewedAt": renewed}
+            }
+        };
+        led.lane = Some(lane.clone());
+        self.known().led.insert(lane.clone());
+        let take = doc! {
+            "$set": {"owner": &self.0.owner, "lengthMs": self.length_ms()}, "$currentDate": {"renewedAt": true},
+        };
+        let taken = self
+            .0
+            .leases
+            .find_one_and_update(unchanged, take)
+            .upsert(other.is_none())
+            .return_document(ReturnDocument::After)
+            .await;
+        let faster = || Lead::Held {
+            owner: other.as_ref().map(owner).unwrap_or_default().to_owned(),
+            left: Duration::ZERO,
+        };
+        match taken {
+            Ok(Some(_)) => Ok(Lead::Ours(led)),
+            Ok(None) => Ok(faster()),
+            Err(error) if failure::code(&error) == Some(11000) => Ok(faster()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The lease of a lane is renewed no longer, and runs out by itself.
+    pub(super) fn forget(&self, lane: &LaneId) {
+        self.known().led.remove(lane);
+    }
+
+    /// Gives the lease of a lane back.
+    pub(super) async fn follow(&self, lane: &LaneId) -> Result<()> {
+        self.forget(lane);
+        if self.0.lanes == Lanes::Assigned {
+            return Ok(());
+        }
+        let ours = doc! {"_id": lane.as_str(), "owner": &self.0.owner};
+        self.0.leases.delete_one(ours).await.map(drop)
+    }
+
+    /// The worker ends in good order: nothing of it is left.
+    pub(super) async fn leave(&self) -> Result<()> {
+        let mut has_left = self.0.has_left.lock().await;
+        *has_left = true;
+        let owner = &self.0.owner;
+        let ours = doc! {"$or": [{"_id": owner}, {"owner": owner}]};
+        self.0.leases.delete_many(ours).await.map(drop)
+    }
+
+    /// Ends whatever transaction a worker left open, if its lease is over. How long it lives yet, where it is not.
+    pub(super) async fn end_if_over(&self, owner: &str) -> Result<Option<Duration>> {
+        // One that left in good order has left nothing open.
+        let Some(lease) = self.0.leases.find_one(doc! {"_id": owner}).await? else {
+            return Ok(None);
+        };
+        if let Some(left) = remaining(&lease, self.now().await?) {
+            return Ok(Some(left));
+        }
+        if let Ok(session) = lease.get_document("session") {
+            tracing::info!(
+                owner,
+                "a transaction of a worker whose lease is over is in the way: it is ended"
+            );
+            self.end(session).await?;
+        }
+        Ok(None)
+    }
+
+    /// Ends a session, and whatever transaction it left open.
+    pub(super) async fn end(&self, session: &Document) -> Result<()> {
+        let command = doc! {"killSessions": [session.clone()]};
+        let admin = self.0.client.database("admin");
+        admin.run_command(command).await.map(drop)
+    }
+
+    /// Removes leases that have been over for long: their workers died.
+    async fn sweep(&self) -> Result<()> {
+        let (mut leases, now) = (self.0.leases.find(doc! {}).await?, self.now().await?);
+        let long_ago = now - SWEEP_AFTER;
+        while leases.advance().await? {
+            let lease = leases.deserialize_current()?;
+            if remaining(&lease, long_ago).is_none() {
+                let unchanged = doc! {"_id": lease.get("_id"), "renewedAt": lease.get("renewedAt")};
+                self.0.leases.delete_one(unchanged).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server's clock, which also writes `renewedAt`.
+    async fn now(&self) -> Result<Moment<Utc>> {
+        let admin = self.0.client.database("admin");
+        let hello = admin.run_command(doc! {"hello": 1}).await?;
+        Ok(hello.get_datetime("localTime")?.to_chrono())
+    }
+
+    fn length_ms(&self) -> i64 {
+        i64::try_from(self.0.length.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn owner(lease: &Document) -> &str {
+    lease.get_str("owner").unwrap_or_default()
+}
+
+/// For how long a stored lease still holds. One that is damaged holds no longer.
+fn remaining(lease: &Document, now: Moment<Utc>) -> Option<Duration> {
+    let renewed = lease
+        .get_datetime("renewedAt")
+        .ok()
+        .copied()
+        .map(DateTime::to_chrono)?;
+    let length = u64::try_from(lease.get_i64("lengthMs").ok()?).ok()?;
+    lease::remaining(renewed, Duration::from_millis(length), now)
+}
