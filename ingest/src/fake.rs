@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::lane::LaneId;
+use crate::lane::{LaneId, Position};
 use crate::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
 use crate::source::Stop;
 
@@ -34,6 +35,8 @@ pub struct FakeLedger {
 struct Shared {
     stored: Mutex<Stored>,
     plan: Mutex<Plan>,
+    /// Commits wait before they reach the database.
+    held: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
 }
 
@@ -45,6 +48,7 @@ impl FakeLedger {
             shared: Arc::new(Shared {
                 stored: Mutex::default(),
                 plan: Mutex::new(Plan::default()),
+                held: watch::Sender::new(false),
                 clock,
             }),
             owner: owner.into(),
@@ -70,6 +74,11 @@ impl FakeLedger {
         lock(&self.shared.stored).is_away = is_away;
     }
 
+    /// Commits of every process wait from now on before they reach the database, or go on.
+    pub fn hold(&self, hold: bool) {
+        self.shared.held.send_replace(hold);
+    }
+
     /// Says that every dead letter that waits is to be judged again.
     pub fn mark_letters(&self) {
         lock(&self.shared.stored).mark_letters();
@@ -84,6 +93,12 @@ impl FakeLedger {
     pub fn steal(&self, lane: &LaneId) {
         let now = self.shared.clock.now();
         lock(&self.shared.stored).steal(lane, now);
+    }
+
+    /// Says where a lane goes on, as a person would; `None`: at the beginning of the source.
+    pub fn resume(&self, lane: &LaneId, position: Option<Position>) {
+        let now = self.shared.clock.now();
+        lock(&self.shared.stored).resume(lane, position, now);
     }
 
     fn stored(&self) -> Result<MutexGuard<'_, Stored>, FenceError> {
@@ -168,7 +183,9 @@ impl Ledger for FakeLedger {
         _max_bytes: usize,
     ) -> Result<Vec<Marked>, FenceError> {
         travel(Duration::ZERO).await;
-        Ok(self.stored()?.marked(lanes, max_letters))
+        let mut stored = self.stored()?;
+        stored.looked_for_letters += 1;
+        Ok(stored.marked(lanes, max_letters))
     }
 
     async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
@@ -177,6 +194,8 @@ impl Ledger for FakeLedger {
         if turn.fault == Some(Fault::Hang) {
             std::future::pending::<()>().await;
         }
+        // It cannot fail: the sender is in what is shared.
+        drop(self.shared.held.subscribe().wait_for(|held| !held).await);
         let now = self.shared.clock.now();
         let outcome = lock(&self.shared.stored).attempt(commit, doubt, &turn, now);
         travel(turn.back).await;

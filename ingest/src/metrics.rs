@@ -76,6 +76,8 @@ pub struct Metrics {
     pub(crate) pending: IntGauge,
     /// Lanes lost to another process.
     pub(crate) lanes_lost: IntCounter,
+    /// Lanes that the source took away.
+    pub(crate) lanes_revoked: IntCounter,
     /// Events counted although they completed before the window began.
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
@@ -176,6 +178,10 @@ impl Metrics {
             )?,
             pending: int_gauge("pending_events", "Records read and not yet committed")?,
             lanes_lost: counter("lanes_lost_total", "Lanes that another process took over")?,
+            lanes_revoked: counter(
+                "lanes_revoked_total",
+                "Lanes that the source took away, mostly to give them to another process",
+            )?,
             late: counter(
                 "late_events_total",
                 "Events counted that completed longer before they reached the source than the window of ids is long: if \

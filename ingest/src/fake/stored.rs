@@ -51,6 +51,8 @@ pub struct Stored {
     pub topology: Vec<LaneId>,
     /// Attempts to commit, of all processes.
     pub attempts: u64,
+    /// How often it was asked for letters that are to be judged again, by all processes.
+    pub looked_for_letters: u64,
     pub(super) is_away: bool,
     unique: UniqueIds,
     /// Ids by the sequence number of the commit that brought them.
@@ -131,6 +133,14 @@ impl Stored {
         let _: Acquired = self.acquire(lane, None, "a thief", now);
     }
 
+    pub(super) fn resume(&mut self, lane: &LaneId, position: Option<Position>, now: DateTime<Utc>) {
+        self.steal(lane, now);
+        let fence = self.fence(lane);
+        fence.position = position;
+        fence.last = None;
+        fence.stopped = None;
+    }
+
     /// Changes a fence that still has this epoch. Whether it had.
     pub(super) fn touch(&mut self, lane: &LaneId, epoch: i64, change: impl FnOnce(&mut StoredFence)) -> bool {
         let ours = self.fences.get_mut(lane).filter(|fence| fence.epoch == epoch);
@@ -185,6 +195,9 @@ impl Stored {
         if commit.delta.check().is_err() || self.sums(&commit.delta).is_err() {
             return Err(CommitError::Overflow);
         }
+        if let Some(lane) = self.moved_back(commit) {
+            return Err(CommitError::Fatal(format!("the position of `{lane}` went back")));
+        }
         self.accepts(commit)?;
         let Some(Fault::Unknown(fate, told)) = fault else {
             self.apply(commit, now);
@@ -219,6 +232,26 @@ impl Stored {
             held if held.is_empty() => Ok(()),
             held => Err(CommitError::Held(held)),
         }
+    }
+
+    /// A lane that a commit would set back to an offset before the one that is stored.
+    fn moved_back(&self, commit: &Commit) -> Option<LaneId> {
+        let went_back = |lane: &&LaneCommit| {
+            let stored = self
+                .fences
+                .get(&lane.fence.lane)
+                .and_then(|fence| fence.position.as_ref());
+            let Some((Position::Offset(before), Position::Offset(next))) = stored.zip(lane.position.as_ref())
+            else {
+                return false;
+            };
+            next < before
+        };
+        commit
+            .lanes
+            .iter()
+            .find(went_back)
+            .map(|lane| lane.fence.lane.clone())
     }
 
     fn expects(&self, commit: &Commit) -> bool {

@@ -5,6 +5,7 @@
 //! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call. What
 //! needs more than they can do (partitions, transactions, reading back) is in [`records`].
 
+pub mod member;
 pub mod records;
 
 use std::path::{Path, PathBuf};
