@@ -1,3 +1,5 @@
+use std::task::{Context, Waker};
+
 use chrono::TimeDelta;
 use rollup::counters::{Counter, Counters};
 use rollup::event::{Dimensions, Event, Identity, Kind};
@@ -201,4 +203,44 @@ async fn a_lease_runs_by_the_clock_of_the_store() {
     assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Held { .. })));
     theirs.release(&a, 2).await.expect("there");
     assert!(matches!(ours.acquire(&a, lease).await, Ok(Acquired::Granted(_))));
+}
+
+#[tokio::test]
+async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
+    let (ledger, a) = (ledger(), lane("a"));
+    granted(&ledger, "a").await;
+    ledger.resume(&a, Some(Position::Offset(7)));
+    let mut doubt = Doubt::default();
+    let lost = ledger.commit(&commit(&[("a", 1, 0)], 1), &mut doubt).await;
+    assert!(
+        matches!(lost, Err(CommitError::Lost(_))),
+        "the owner has to ask again"
+    );
+    let (fence, _) = granted(&ledger, "a").await;
+    assert_eq!((fence.epoch, fence.position), (3, Some(Position::Offset(7))));
+    let back = ledger.commit(&commit(&[("a", 3, 0)], 1), &mut doubt).await;
+    assert!(matches!(back, Err(CommitError::Fatal(_))), "offset 1 is before 7");
+    ledger.resume(&a, None);
+    granted(&ledger, "a").await;
+    let again = ledger.commit(&commit(&[("a", 5, 0)], 1), &mut doubt).await;
+    again.expect("from the beginning");
+    assert_eq!(requests(&ledger), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_held_back_is_applied_when_it_is_let_go() {
+    let ledger = ledger();
+    granted(&ledger, "a").await;
+    ledger.hold(true);
+    let commit = commit(&[("a", 1, 0)], 1);
+    let mut doubt = Doubt::default();
+    let mut held = std::pin::pin!(ledger.commit(&commit, &mut doubt));
+    for _ in 0..3 {
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(held.as_mut().poll(&mut nobody).is_pending());
+    }
+    assert_eq!(requests(&ledger), 0);
+    ledger.hold(false);
+    held.await.expect("applied");
+    assert_eq!(requests(&ledger), 1);
 }
