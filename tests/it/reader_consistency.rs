@@ -18,7 +18,7 @@ use usage_ledger::store::Store;
 use testkit::eventually;
 use testkit::world::{World, truth};
 
-const EVENTS: usize = 5_000;
+const EVENTS: usize = 2_500;
 /// Writers go on whenever readers have seen something new.
 const CHUNK: usize = 500;
 
@@ -376,7 +376,7 @@ async fn a_user_with_very_many_rows_has_the_same_sums() {
     let daily = mongodb::bson::doc! {"granularity": "daily"};
     let row = ledger.find_one(daily).await.expect("reads").expect("a row");
     let id = row.get_str("_id").expect("an id").to_owned();
-    let more = 60_000_i64;
+    let more = 51_000_i64;
     for keys in (0..more).collect::<Vec<_>>().chunks(5_000) {
         let rows = keys.iter().map(|key| {
             let mut row = row.clone();
@@ -396,7 +396,7 @@ async fn a_user_with_very_many_rows_has_the_same_sums() {
     let requests = groups.iter().map(|group| group.counters[Counter::Requests]);
     assert_eq!(requests.sum::<i64>(), more + 1);
     // The budget is of all rows, however they are read.
-    query.row_limit = 55_000;
+    query.row_limit = 50_500;
     assert_over_budget(&snapshot, query).await;
     worker.stop(testkit::PATIENCE).await.expect("stops");
 }

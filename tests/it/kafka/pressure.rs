@@ -30,7 +30,7 @@ async fn a_worker_takes_a_bounded_part_of_what_waits_and_stays_in_its_group() {
     let broker = testkit::shared::broker().await;
     let mut mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let world = World::on(&mongo, "kafka_pressure").await;
-    let topic = Topic::on(&broker, world, "pressure", 4, &[]).await;
+    let topic = Topic::on(&broker, world, "pressure", 4).await;
     let quick = [
         ("session.timeout.ms", "3000"),
         ("heartbeat.interval.ms", "500"),
