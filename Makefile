@@ -2,7 +2,10 @@
 #              SOURCE=kafka (default change-stream), RATE=200 requests/s, DURATION=30s (default: no end),
 #              DEMO="--trace FILE" and other flags (--help)
 # make dashboard   only builds the usage page, which the next cargo build takes in
-# make test    all tests, against real servers that they start themselves
+# make quick   tests of rules, without servers: under 2 minutes after a change in one crate
+# make test    that, and one test of each promise against real servers that it starts itself: under 12 minutes
+#              when built
+# make test-all   everything: long storms, many kills, many examples, the page in both languages (at most 3 hours)
 # make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
 #              BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
@@ -18,7 +21,10 @@ BENCH ?=
 PAGE := api/dashboard
 PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public -type f) $(PAGE)/index.html $(PAGE)/vite.config.ts
 
-.PHONY: help demo dashboard test bench bench-reader check setup
+# Tests on real servers wait more than they compute: for leases and sessions to run out, for servers to start.
+TEST_THREADS ?= 4
+
+.PHONY: help demo dashboard quick test test-all tested bench bench-reader check setup
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -44,10 +50,28 @@ demo: setup dashboard
 	@cargo build --release -p usage-ledger -p stack --bins
 	@$(TARGET)/release/demo --source $(SOURCE) --rate $(RATE) $(if $(DURATION),--duration $(DURATION)) $(DEMO)
 
-test:
+# Unit tests, property tests, and simulations in virtual time.
+quick:
+	@deploy/setup.sh build
+	@echo "quick: builds (10 minutes from a clean clone on 2 cores, a minute after a change), then tests for half a minute …"
+	cargo test --workspace --lib --bins --test simulation
+
+# Its output ends with that of `cargo test`.
+test: tested
+	@echo "test, 3 of 3: quick's tests, and one test of each promise on real servers (10 minutes on 2 cores) …"
+	cargo test --workspace -- --test-threads=$(TEST_THREADS)
+
+test-all: tested
+	@echo "test-all, 3 of 3: every test, the long ones too (at most 3 hours on 2 cores) …"
+	cargo test --workspace --no-fail-fast -- --include-ignored --test-threads=$(TEST_THREADS)
+
+# What tests on real servers stand on.
+tested:
+	@echo "test, 1 of 3: what is missing of servers, browser and page (10 minutes from a clean clone, else nothing) …"
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory $(PAGE)/dist/index.html
-	cargo test --workspace
+	@echo "test, 2 of 3: builds (10 minutes from a clean clone, else a minute or two) …"
+	@cargo test --workspace --no-run --quiet
 
 # The table goes to the standard output, everything else to the standard error.
 bench:

@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::lane::LaneId;
+use crate::lane::{LaneId, Position};
 use crate::lease::{self, Life};
 use crate::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
 use crate::source::Stop;
@@ -38,6 +39,8 @@ pub struct FakeLedger {
 struct Shared {
     stored: Mutex<Stored>,
     plan: Mutex<Plan>,
+    /// Commits wait before they reach the database.
+    held: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
     lease: Duration,
     are_led: bool,
@@ -61,6 +64,7 @@ impl FakeLedger {
             shared: Arc::new(Shared {
                 stored: Mutex::default(),
                 plan: Mutex::new(Plan::default()),
+                held: watch::Sender::new(false),
                 clock,
                 lease,
                 are_led,
@@ -108,6 +112,11 @@ impl FakeLedger {
         lock(&self.shared.stored).is_away = is_away;
     }
 
+    /// Commits of every process wait from now on before they reach the database, or go on.
+    pub fn hold(&self, hold: bool) {
+        self.shared.held.send_replace(hold);
+    }
+
     /// Says that every dead letter that waits is to be judged again.
     pub fn mark_letters(&self) {
         lock(&self.shared.stored).mark_letters();
@@ -121,6 +130,11 @@ impl FakeLedger {
     /// Another process takes the lane: its epoch is raised, whoever has it.
     pub fn steal(&self, lane: &LaneId) {
         lock(&self.shared.stored).steal(lane);
+    }
+
+    /// Says where a lane goes on, as a person would; `None`: at the beginning of the source.
+    pub fn resume(&self, lane: &LaneId, position: Option<Position>) {
+        lock(&self.shared.stored).resume(lane, position);
     }
 
     fn stored(&self) -> Result<MutexGuard<'_, Stored>, FenceError> {
@@ -208,7 +222,9 @@ impl Ledger for FakeLedger {
         _max_bytes: usize,
     ) -> Result<Vec<Marked>, FenceError> {
         travel(Duration::ZERO).await;
-        Ok(self.stored()?.marked(lanes, max_letters))
+        let mut stored = self.stored()?;
+        stored.looked_for_letters += 1;
+        Ok(stored.marked(lanes, max_letters))
     }
 
     async fn commit(
@@ -228,6 +244,8 @@ impl Ledger for FakeLedger {
         if turn.fault == Some(Fault::Hang) {
             std::future::pending::<()>().await;
         }
+        // It cannot fail: the sender is in what is shared.
+        drop(self.shared.held.subscribe().wait_for(|held| !held).await);
         let was_ended = !turn.within.is_zero() && self.is_ended(commit, turn.within).await;
         let outcome = match was_ended {
             true => Err(CommitError::Conflict("the transaction was ended".into())),

@@ -86,6 +86,8 @@ pub struct Metrics {
     pub(crate) rows_limit: IntGauge,
     /// Lanes lost to another process.
     pub(crate) lanes_lost: IntCounter,
+    /// Lanes that the source took away.
+    pub(crate) lanes_revoked: IntCounter,
     /// Events counted although they completed before the window began.
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
@@ -190,6 +192,10 @@ impl Metrics {
                 "Statements that a transaction may have, as learned from what commits cost",
             )?,
             lanes_lost: counter("lanes_lost_total", "Lanes that another process took over")?,
+            lanes_revoked: counter(
+                "lanes_revoked_total",
+                "Lanes that the source took away, mostly to give them to another process",
+            )?,
             late: counter(
                 "late_events_total",
                 "Events counted that completed longer before they reached the source than the window of ids is long: if \

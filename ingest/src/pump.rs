@@ -259,6 +259,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                         self.remove(key);
                     }
                     self.health.forget(&lane);
+                    self.metrics.lanes_revoked.inc();
                 }
                 if reply.send(()).is_err() {
                     tracing::debug!("the source went on without waiting for its lanes to be let go of");

@@ -34,8 +34,11 @@ const BAD_VALUE: i32 = 2;
 /// Who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// The worker: the same again, whole, after a moment.
+    /// The worker: the same again, after a moment. Somebody else was in the way: where it happens again and again, less
+    /// of it meets fewer.
     RetrySame,
+    /// The worker: the same again, and whole: its transaction was ended, however much was in it.
+    RetryWhole,
     /// The worker: less in one transaction. It was too much of time, cache or size.
     TakeLess,
     /// Whoever resumes the lane: it cannot go on from where it is.

@@ -199,8 +199,8 @@ async fn worker(
                 .max_age
                 .map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
             window: config.dedupe.window,
+            scope: config.dedupe.scope,
         },
-        scope: config.dedupe.scope,
         max_ids: config.dedupe.max_ids,
     };
     let ledger = Arc::new(MongoLedger::new(

@@ -16,7 +16,9 @@ use super::table::{SETTINGS, variable};
 use super::{Config, Dedupe, Given, Identity, Problem, Secret, Source};
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
-const MAX_BATCH_EVENTS: usize = 500_000;
+const MAX_BATCH_EVENTS: usize = 200_000;
+/// Below this nothing can be learned from what commits take.
+const LEAST_COMMIT_TARGET: Duration = Duration::from_millis(10);
 
 struct Parser<'a> {
     given: &'a Given,
@@ -220,6 +222,9 @@ impl Parser<'_> {
             max_age: self.duration("BATCH_MAX_AGE", Duration::ZERO).unwrap_or_default(),
             max_bytes: self.bytes("BATCH_MAX_BYTES"),
             max_rows: self.number("BATCH_MAX_ROWS", 1, usize::MAX),
+            commit_target: self
+                .duration("COMMIT_TARGET", LEAST_COMMIT_TARGET)
+                .unwrap_or_default(),
         }
     }
 

@@ -131,7 +131,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "BATCH_MAX_ROWS",
         Some("20000"),
-        "Commit at the latest before this many rows of the ledger change",
+        "Statements of a transaction, at most: rows, rollups, ids and letters. How many it has is learned",
+    ),
+    setting(
+        "COMMIT_TARGET",
+        Some("1s"),
+        "How long that part of a commit should take that grows with its statements",
     ),
     setting(
         "DEDUPE_WINDOW",

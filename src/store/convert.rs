@@ -1,14 +1,14 @@
 //! Values of the core as they are stored.
 
 use ingest::dedupe::Remember;
-use ingest::lane::{LastRecord, Position, Scan};
+use ingest::lane::{ContentId, LastRecord, Position, Scan};
 use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
 
 /// The move of a lane's fence, in a transaction of this session.
-pub(super) fn fence_move(lane: &LaneCommit) -> Document {
-    let mut set = Document::new();
+pub(super) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
+    let mut set = doc! {"content": content.0};
     let mut unset = doc! {"stopped": ""};
     match &lane.position {
         None => {}

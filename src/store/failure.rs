@@ -32,7 +32,7 @@ pub(super) fn commit(fault: Fault) -> CommitError {
         Act::TakeLess => CommitError::TooMuch(why),
         Act::BadRecord => CommitError::BadRecord(why),
         Act::Overflow => CommitError::Overflow,
-        Act::Wait | Act::LaneLost => CommitError::Away(why),
+        Act::RetryWhole | Act::Wait | Act::LaneLost => CommitError::Away(why),
         Act::Person(reason) => CommitError::Refused { reason, why },
     }
 }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
 use ingest::dedupe::Scope;
-use ingest::lane::{LaneId, Resolution, resolve};
-use ingest::ledger::{Acquired, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger, Marked};
+use ingest::lane::{ContentId, LaneId, Resolution, Standing, resolve};
+use ingest::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, LaneCommit, Ledger, Marked};
 use ingest::server_error::{Act, Answer, DUPLICATE_KEY, Fault, Place};
 use ingest::source::Stop;
 use mongodb::ClientSession;
@@ -31,6 +31,7 @@ use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::counters::Overflow;
 use rollup::period::Calendar;
+use tokio::time::Instant as Moment;
 
 use booking::Work;
 use known::Known;
@@ -47,8 +48,12 @@ const CHUNK: usize = 1_000;
 /// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
 /// whoever conflicts meets a transaction that holds a row until it ends, and a smaller batch would meet it too.
 const ATTEMPTS: usize = 8;
-/// An attempt that takes longer is given up, and its outcome asked for. Longer than a transaction lives.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
+/// The same where attempts are dear: together they took a tenth of what one may.
+const DEAR_ATTEMPTS: usize = 3;
+/// How long the answer to a commit is waited for before its outcome is asked for. Longer than a transaction lives.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long aborting a transaction may take before its session is ended instead.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The ledger that the worker writes to.
 #[derive(Debug, Clone)]
@@ -109,27 +114,47 @@ impl MongoLedger {
         }
     }
 
+    /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.
+    async fn applied(&self, work: &Work<'_>, started: Moment) -> Applied {
+        let took = started.elapsed();
+        self.known().committed(&work.ledger, &work.rollups);
+        self.store.close_the_rest(work.commit).await;
+        Applied { took }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
-    async fn attempt(&self, work: &Work<'_>, doubt: &mut Doubt) -> Result<(), Broken> {
+    async fn attempt(&self, work: &Work<'_>, patience: Duration, doubt: &mut Doubt) -> Result<(), Broken> {
         self.explore(work).await;
-        let mut session = self.sessions.take().await?;
-        let done = self.transact(&mut session, work, doubt).await;
+        let taken = tokio::time::timeout(patience, self.sessions.take()).await;
+        let mut session = taken.map_err(|_| Broken::Failed(silence()))??;
+        let written = tokio::time::timeout(patience, self.begin(&mut session, work, doubt)).await;
+        let Ok(written) = written else {
+            return Err(Broken::Failed(self.give_up(session, *doubt).await));
+        };
+        let done = match written {
+            Ok(()) => self.end(&mut session, doubt).await,
+            Err(broken) => {
+                self.abort(session).await;
+                return Err(broken);
+            }
+        };
         match &done {
             // Nobody knows whether its transaction is open still.
-            Err(Broken::Failed(Failure::Away(_) | Failure::Unknown(_))) => {
-                self.sessions.give_up(session).await
+            Err(Broken::Failed(fault)) if fault.act == Act::Wait => {
+                self.sessions.give_up(session).await;
             }
             _ => self.sessions.give_back(session),
         }
         done
     }
 
+    /// Everything before the commit: nothing of it is applied.
     #[expect(clippy::disallowed_methods, reason = "this is the one transaction")]
-    async fn transact(
+    async fn begin(
         &self,
         session: &mut ClientSession,
         work: &Work<'_>,
@@ -140,22 +165,55 @@ impl MongoLedger {
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await?;
-        let written = self.write(session, work, doubt).await;
-        if let Err(broken) = written {
-            // Whatever abort says, a transaction that is not committed is not applied.
-            if let Err(error) = session.abort_transaction().await {
+        self.write(session, work, doubt).await
+    }
+
+    /// Commits. Until the server has answered, the outcome is not known.
+    async fn end(&self, session: &mut ClientSession, doubt: &mut Doubt) -> Result<(), Broken> {
+        doubt.0 = true;
+        match tokio::time::timeout(COMMIT_TIMEOUT, session.commit_transaction().into_future()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Broken::Failed(Fault::of(&error, Place::Commit))),
+            Err(_) => Err(Broken::Failed(silence())),
+        }
+    }
+
+    /// Throws the transaction away. Whatever comes of that, one that is not committed is not applied.
+    async fn abort(&self, mut session: ClientSession) {
+        let aborted = tokio::time::timeout(ABORT_TIMEOUT, session.abort_transaction().into_future()).await;
+        match aborted {
+            Ok(Ok(())) => self.sessions.give_back(session),
+            Ok(Err(error)) => {
                 tracing::debug!(
                     error = failure::message(&error),
                     "a transaction was left to be aborted by the server"
                 );
+                self.sessions.give_back(session);
             }
-            return Err(broken);
+            Err(_) => {
+                self.sessions.give_up(session).await;
+            }
         }
-        // From here on until the server has answered, the outcome is not known.
-        doubt.0 = true;
-        match session.commit_transaction().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(Broken::Failed(Fault::of(&error, Place::Commit))),
+    }
+
+    /// An attempt took too long, and its commit was not asked for: it will never be applied. What that means: while
+    /// the server answers, that it was too much.
+    async fn give_up(&self, mut session: ClientSession, doubt: Doubt) -> Fault {
+        let aborted = tokio::time::timeout(ABORT_TIMEOUT, session.abort_transaction().into_future()).await;
+        let answers = match aborted {
+            Ok(Ok(())) => {
+                self.sessions.give_back(session);
+                true
+            }
+            _ => self.sessions.give_up(session).await,
+        };
+        if answers && !doubt.0 {
+            Fault {
+                act: Act::TakeLess,
+                ..Fault::wait("the attempt took too long, and was given up")
+            }
+        } else {
+            silence()
         }
     }
 
@@ -166,7 +224,11 @@ impl MongoLedger {
         doubt: &mut Doubt,
     ) -> Result<(), Broken> {
         let commit = work.commit;
-        let fences: Vec<Document> = commit.lanes.iter().map(convert::fence_move).collect();
+        let fences: Vec<Document> = commit
+            .lanes
+            .iter()
+            .map(|lane| convert::fence_move(lane, commit.content))
+            .collect();
         let lanes = fences.len();
         if self.update(session, FENCES, &fences).await? != lanes {
             return Err(Broken::Fenced);
@@ -342,14 +404,10 @@ impl MongoLedger {
     /// Only an attempt that was *fenced* says who owns which lane: its own statements would have conflicted
     /// with an earlier attempt that is still on its way. And only the server's own word that there is no such
     /// transaction says that nothing can come after it.
-    async fn settle(&self, commit: &Commit, broken: Broken, was_in_doubt: bool) -> Settled {
+    async fn settle(&self, commit: &Commit, broken: Broken) -> Settled {
         let open = || Fault::retry("the outcome of a commit is not known yet");
         match (self.resolution(commit).await, broken) {
             (Err(failure), _) => Settled::Open(failure),
-            (Ok(Resolution::Applied), Broken::Fenced) if !was_in_doubt => {
-                // Our epoch, and a commit that is not ours: another hand has written here.
-                Settled::Lost(commit.lanes.iter().map(|lane| lane.fence.lane.clone()).collect())
-            }
             (Ok(Resolution::Applied), _) => Settled::Applied,
             (Ok(Resolution::Lost(lanes)), Broken::Fenced) => Settled::Lost(lanes),
             (Ok(Resolution::NotApplied), Broken::Failed(failure)) if failure.is_aborted => {
@@ -369,7 +427,7 @@ impl MongoLedger {
             .store
             .collection(FENCES)
             .find(doc! {"_id": {"$in": ids}})
-            .projection(doc! {"epoch": 1, "seq": 1})
+            .projection(doc! {"epoch": 1, "seq": 1, "content": 1})
             .read_concern(ReadConcern::majority())
             .await
             .map_err(|error| Fault::of(&error, Place::Outside))?;
@@ -382,11 +440,17 @@ impl MongoLedger {
             if let (Ok(id), Ok(epoch), Ok(seq)) =
                 (fence.get_str("_id"), fence.get_i64("epoch"), fence.get_i64("seq"))
             {
-                stored.insert(LaneId::from_stored(id), (epoch, seq));
+                let content = fence.get_i64("content").ok().map(ContentId);
+                stored.insert(LaneId::from_stored(id), Standing { epoch, seq, content });
             }
         }
-        Ok(resolve(&moves, |lane| stored.get(lane).copied()))
+        Ok(resolve(&moves, commit.content, |lane| stored.get(lane).copied()))
     }
+}
+
+/// What it means that nobody answers.
+fn silence() -> Fault {
+    Fault::wait("the database does not answer")
 }
 
 fn raw(command: &Document) -> Result<RawDocumentBuf, mongodb::error::Error> {
@@ -468,20 +532,22 @@ impl Ledger for MongoLedger {
         self.store.marked_letters(lanes, max_letters, max_bytes).await
     }
 
-    async fn commit(&self, commit: &Commit, doubt: &mut Doubt) -> Result<(), CommitError> {
-        let mut pauses = pauses();
+    async fn commit(
+        &self,
+        commit: &Commit,
+        patience: Duration,
+        doubt: &mut Doubt,
+    ) -> Result<Applied, CommitError> {
+        let (mut pauses, mut tries, began) = (pauses(), 0, Moment::now());
         let work = Work::of(commit);
         loop {
-            let was_in_doubt = doubt.0;
-            let broken = match tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(&work, doubt)).await {
-                Ok(Ok(())) => {
-                    doubt.0 = false;
-                    self.known().committed(&work.ledger, &work.rollups);
-                    self.store.close_the_rest(commit).await;
-                    return Ok(());
+            let started = Moment::now();
+            let broken = match self.attempt(&work, patience, doubt).await {
+                Ok(()) => {
+                    *doubt = Doubt::default();
+                    return Ok(self.applied(&work, started).await);
                 }
-                Ok(Err(broken)) => broken,
-                Err(_) => Broken::Failed(Fault::wait("the database does not answer")),
+                Err(broken) => broken,
             };
             let failure = match broken {
                 Broken::Stale(lane) => return Err(CommitError::Lost(vec![lane])),
@@ -497,27 +563,28 @@ impl Ledger for MongoLedger {
                     Fault::retry("a row was there already")
                 }
                 Broken::Failed(failure) if !doubt.0 => failure,
-                broken => match self.settle(commit, broken, was_in_doubt).await {
+                broken => match self.settle(commit, broken).await {
                     Settled::Applied => {
-                        doubt.0 = false;
-                        self.known().committed(&work.ledger, &work.rollups);
-                        return Ok(());
+                        *doubt = Doubt::default();
+                        return Ok(self.applied(&work, started).await);
                     }
                     Settled::Lost(lanes) => {
-                        doubt.0 = false;
+                        *doubt = Doubt::default();
                         return Err(CommitError::Lost(lanes));
                     }
                     Settled::NotApplied(failure) => {
-                        doubt.0 = false;
+                        *doubt = Doubt::default();
                         failure
                     }
                     Settled::Open(failure) => failure,
                 },
             };
+            tries += 1;
             // A conflict, or an outcome that is still open: the same content again, after a moment. Its fences
             // either match, or tell that it was applied.
+            let is_dear = tries >= DEAR_ATTEMPTS && began.elapsed() > patience / 10;
             let pause = match failure.act {
-                Act::RetrySame => pauses.next(),
+                Act::RetrySame | Act::RetryWhole if !is_dear => pauses.next(),
                 _ => None,
             };
             match pause {

@@ -57,14 +57,16 @@ impl Sessions {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
-    /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt.
-    pub(super) async fn give_up(&self, session: ClientSession) {
+    /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt. Whether the
+    /// server answered.
+    pub(super) async fn give_up(&self, session: ClientSession) -> bool {
         let ended = tokio::time::timeout(END, self.leases.end(session.id())).await;
         let why = match ended {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => failure::message(&error),
             Err(_) => "the database does not answer".into(),
         };
         tracing::debug!(why, "a session of ours could not be ended; it will run out");
+        false
     }
 }

@@ -33,14 +33,9 @@ struct Topic {
 impl Topic {
     /// A topic on the shared broker, counted in a database on the shared server.
     async fn new(name: &str, partitions: u16) -> Self {
-        Self::with(name, partitions, &[]).await
-    }
-
-    /// The same with settings of the topic.
-    async fn with(name: &str, partitions: u16, settings: &[&str]) -> Self {
         let broker = testkit::shared::broker().await;
         let world = World::new(&format!("kafka_{name}")).await;
-        let topic = Self::on(&broker, world, name, partitions, settings).await;
+        let topic = Self::on(&broker, world, name, partitions).await;
         Self {
             _shared: Some(broker),
             ..topic
@@ -48,11 +43,8 @@ impl Topic {
     }
 
     /// A topic on this broker, counted in this database.
-    async fn on(broker: &Broker, world: World, name: &str, partitions: u16, settings: &[&str]) -> Self {
-        broker
-            .create_topic(name, partitions, settings)
-            .await
-            .expect("a topic");
+    async fn on(broker: &Broker, world: World, name: &str, partitions: u16) -> Self {
+        broker.create_topic(name, partitions, &[]).await.expect("a topic");
         Self {
             world,
             brokers: broker.brokers().to_owned(),

@@ -1,9 +1,8 @@
 //! Kafka under a storm: eight partitions and three workers that join, leave, are killed and freeze, while the broker
 //! and MongoDB are killed too. At the end everything stored equals what the topic holds.
 //!
-//! The storm is made from a seed (`STORM_SEED`, 1 by default) and lasts `STORM_SECONDS` (125 by default). Where it
-//! fails it says which records of which partition. The logs of every worker, and a diary of what was done to them,
-//! are in `target/tmp/kafka-storm-<seed>`.
+//! A storm is made from a seed. Where it fails it says which records of which partition. The logs of every worker,
+//! and a diary of what was done to them, are in `target/tmp/kafka-storm-<seed>-<seconds>s`.
 
 mod churn;
 mod crew;
@@ -17,7 +16,6 @@ use mongodb::bson::{Document, doc};
 use testkit::kafka::records::{self, Partition};
 use testkit::kafka::{Broker, Options as BrokerOptions};
 use testkit::mongodb::{Mongo, Options};
-use testkit::tools;
 
 use self::churn::{Act, plan};
 use self::crew::Crew;
@@ -34,16 +32,23 @@ const SESSION: Duration = Duration::from_secs(3);
 /// How long no lane may move while there is more to read, when the storm is over.
 const STILL: Duration = PATIENCE;
 
-fn number(variable: &str, default: u64) -> u64 {
-    let set = tools::set(variable);
-    set.map_or(default, |text| text.parse().expect("a whole number"))
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
+    storm(1, Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn totals_equal_the_topic_through_joins_kills_zombies_and_restarts() {
-    let seed = number("STORM_SEED", 1);
-    let length = Duration::from_secs(number("STORM_SECONDS", 125));
-    let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-storm-{seed}"));
+#[ignore = "in make test-all: four storms of two minutes"]
+async fn totals_equal_the_topic_through_long_storms_of_many_kinds() {
+    for seed in 1..=4 {
+        storm(seed, Duration::from_secs(125)).await;
+    }
+}
+
+/// A storm that lasts for this long.
+async fn storm(seed: u64, length: Duration) {
+    let name = format!("kafka-storm-{seed}-{}s", length.as_secs());
+    let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     if logs.exists() {
         std::fs::remove_dir_all(&logs).expect("removes the logs of another run");
     }

@@ -67,7 +67,8 @@ async fn a_stopping_listener_answers_what_it_has_begun_and_takes_nothing_new() {
         })
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let address = listener.local_addr().expect("an address");
+    let url = format!("http://{address}/");
     let stop = Arc::new(Notify::new());
     let stopping = {
         let stop = Arc::clone(&stop);
@@ -89,9 +90,15 @@ async fn a_stopping_listener_answers_what_it_has_begun_and_takes_nothing_new() {
     answering.spawn(answer);
     begun.notified().await;
     stop.notify_one();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let takes_no_new_connection = async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), takes_no_new_connection)
+        .await
+        .expect("takes no new connection");
     assert!(tasks.try_join_next().is_none(), "waits for the answer");
-    assert!(reqwest::get(&url).await.is_err(), "takes no new connection");
     goes_on.notify_one();
     let text = answering
         .join_next()

@@ -52,6 +52,8 @@ pub struct Stored {
     pub topology: Vec<LaneId>,
     /// Attempts to commit, of all processes.
     pub attempts: u64,
+    /// How often it was asked for letters that are to be judged again, by all processes.
+    pub looked_for_letters: u64,
     pub(super) is_away: bool,
     unique: UniqueIds,
     pub(super) leases: Leases,
@@ -145,6 +147,14 @@ impl Stored {
         let _: Acquired = self.take(lane, "a thief");
     }
 
+    pub(super) fn resume(&mut self, lane: &LaneId, position: Option<Position>) {
+        self.steal(lane);
+        let fence = self.fence(lane);
+        fence.position = position;
+        fence.last = None;
+        fence.stopped = None;
+    }
+
     /// Changes a fence that still has this epoch. Whether it had.
     pub(super) fn touch(&mut self, lane: &LaneId, epoch: i64, change: impl FnOnce(&mut StoredFence)) -> bool {
         let ours = self.fences.get_mut(lane).filter(|fence| fence.epoch == epoch);
@@ -195,6 +205,12 @@ impl Stored {
         if commit.delta.check().is_err() || self.sums(&commit.delta).is_err() {
             return Err(CommitError::Overflow);
         }
+        if let Some(lane) = self.moved_back(commit) {
+            return Err(CommitError::Refused {
+                reason: Refusal::WriteRefused,
+                why: format!("the position of `{lane}` went back"),
+            });
+        }
         self.accepts(commit)?;
         let Some(Fault::Unknown(fate, told)) = fault else {
             self.apply(commit);
@@ -231,6 +247,26 @@ impl Stored {
             held if held.is_empty() => Ok(()),
             held => Err(CommitError::Held(held)),
         }
+    }
+
+    /// A lane that a commit would set back to an offset before the one that is stored.
+    fn moved_back(&self, commit: &Commit) -> Option<LaneId> {
+        let went_back = |lane: &&LaneCommit| {
+            let stored = self
+                .fences
+                .get(&lane.fence.lane)
+                .and_then(|fence| fence.position.as_ref());
+            let Some((Position::Offset(before), Position::Offset(next))) = stored.zip(lane.position.as_ref())
+            else {
+                return false;
+            };
+            next < before
+        };
+        commit
+            .lanes
+            .iter()
+            .find(went_back)
+            .map(|lane| lane.fence.lane.clone())
     }
 
     pub(super) fn expects(&self, commit: &Commit) -> bool {

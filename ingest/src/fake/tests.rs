@@ -1,3 +1,5 @@
+use std::task::{Context, Waker};
+
 use chrono::TimeDelta;
 use rollup::counters::{Counter, Counters};
 use rollup::event::{Dimensions, Event, Identity, Kind};
@@ -6,7 +8,7 @@ use rollup::period::{Calendar, Granularity};
 
 use super::*;
 use crate::dedupe::{EventHash, Generation, Remember, Scope};
-use crate::lane::{FenceMove, Position};
+use crate::lane::{ContentId, FenceMove, Position};
 use crate::ledger::{Granted, LaneCommit, Tally};
 
 fn lane(name: &str) -> LaneId {
@@ -84,6 +86,8 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
         lanes: lanes.iter().map(lane_commit).collect(),
         delta,
         scope: Scope::Lane,
+        // What is built alike is the same content.
+        content: ContentId(0),
         at: DateTime::UNIX_EPOCH,
     }
 }
@@ -108,18 +112,22 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     let mut doubt = Doubt::default();
     ledger.steal(&lane("b"));
     let outcome = ledger
-        .commit(&commit(&[("a", 1, 0), ("b", 1, 0)], 1), &mut doubt)
+        .commit(&commit(&[("a", 1, 0), ("b", 1, 0)], 1), Duration::MAX, &mut doubt)
         .await;
     assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("b")]));
     assert_eq!(requests(&ledger), 0);
     ledger
-        .commit(&commit(&[("a", 1, 0), ("b", 2, 0)], 1), &mut doubt)
+        .commit(&commit(&[("a", 1, 0), ("b", 2, 0)], 1), Duration::MAX, &mut doubt)
         .await
         .expect("applied");
-    let again = ledger.commit(&commit(&[("a", 1, 0)], 1), &mut doubt).await;
+    let other = Commit {
+        content: ContentId(1),
+        ..commit(&[("a", 1, 0)], 1)
+    };
+    let again = ledger.commit(&other, Duration::MAX, &mut doubt).await;
     assert!(
         matches!(again, Err(CommitError::Lost(lost)) if lost == [lane("a")]),
-        "without doubt another hand wrote here"
+        "what was applied is another content: another hand wrote here"
     );
     assert_eq!(requests(&ledger), 2);
     let (fence, windows) = granted(&ledger, "a").await;
@@ -136,10 +144,12 @@ async fn a_sum_beyond_64_bits_writes_nothing() {
     granted(&ledger, "a").await;
     let mut doubt = Doubt::default();
     ledger
-        .commit(&commit(&[("a", 1, 0)], i64::MAX), &mut doubt)
+        .commit(&commit(&[("a", 1, 0)], i64::MAX), Duration::MAX, &mut doubt)
         .await
         .expect("fits exactly");
-    let beyond = ledger.commit(&commit(&[("a", 1, 1)], 1), &mut doubt).await;
+    let beyond = ledger
+        .commit(&commit(&[("a", 1, 1)], 1), Duration::MAX, &mut doubt)
+        .await;
     assert!(matches!(beyond, Err(CommitError::Overflow)));
     assert_eq!((requests(&ledger), doubt), (1, Doubt(false)));
     assert_eq!(ledger.read(|stored| stored.fences[&lane("a")].seq), 1);
@@ -155,12 +165,15 @@ async fn whatever_became_of_a_commit_the_next_attempt_at_it_settles_it() {
         let mut doubt = Doubt::default();
         for _ in 0..2 {
             assert!(matches!(
-                ledger.commit(&commit, &mut doubt).await,
+                ledger.commit(&commit, Duration::MAX, &mut doubt).await,
                 Err(CommitError::Away(_))
             ));
             assert_eq!(doubt, Doubt(true), "{fate:?}");
         }
-        ledger.commit(&commit, &mut doubt).await.expect("applied");
+        ledger
+            .commit(&commit, Duration::MAX, &mut doubt)
+            .await
+            .expect("applied");
         assert_eq!((requests(&ledger), doubt), (1, Doubt(false)), "{fate:?}");
     }
 }
@@ -173,11 +186,11 @@ async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
     let late = commit(&[("a", 1, 0)], 1);
     let mut doubt = Doubt::default();
     assert!(matches!(
-        ledger.commit(&late, &mut doubt).await,
+        ledger.commit(&late, Duration::MAX, &mut doubt).await,
         Err(CommitError::Conflict(_))
     ));
     granted(&ledger.of("them"), "a").await;
-    let outcome = ledger.commit(&late, &mut doubt).await;
+    let outcome = ledger.commit(&late, Duration::MAX, &mut doubt).await;
     assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("a")]));
     assert_eq!(requests(&ledger), 0);
 }
@@ -225,7 +238,7 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
         ..Turn::default()
     }));
     let (commit, mut doubt) = (commit(&[("a", 1, 0)], 1), Doubt::default());
-    let (attempt, take) = (ours.commit(&commit, &mut doubt), async {
+    let (attempt, take) = (ours.commit(&commit, Duration::MAX, &mut doubt), async {
         tokio::time::sleep(Duration::from_secs(9)).await;
         let held = theirs.acquire(&lane("a")).await;
         assert!(
@@ -238,7 +251,53 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
         granted(&theirs, "a").await
     });
     let (outcome, (fence, _)) = tokio::join!(attempt, take);
-    assert!(matches!(outcome, Err(CommitError::Contended(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
     assert_eq!((fence.epoch, fence.seq, requests(&ours)), (2, 0, 0));
     assert_eq!(ours.read(|stored| stored.ended().to_vec()), ["us"]);
+}
+
+#[tokio::test]
+async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
+    let (ledger, a) = (ledger(), lane("a"));
+    granted(&ledger, "a").await;
+    ledger.resume(&a, Some(Position::Offset(7)));
+    let mut doubt = Doubt::default();
+    let lost = ledger
+        .commit(&commit(&[("a", 1, 0)], 1), Duration::MAX, &mut doubt)
+        .await;
+    assert!(
+        matches!(lost, Err(CommitError::Lost(_))),
+        "the owner has to ask again"
+    );
+    let (fence, _) = granted(&ledger, "a").await;
+    assert_eq!((fence.epoch, fence.position), (3, Some(Position::Offset(7))));
+    let back = ledger
+        .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut doubt)
+        .await;
+    assert!(matches!(back, Err(CommitError::Refused { .. })), "offset 1 is before 7");
+    ledger.resume(&a, None);
+    granted(&ledger, "a").await;
+    let again = ledger
+        .commit(&commit(&[("a", 5, 0)], 1), Duration::MAX, &mut doubt)
+        .await;
+    again.expect("from the beginning");
+    assert_eq!(requests(&ledger), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_held_back_is_applied_when_it_is_let_go() {
+    let ledger = ledger();
+    granted(&ledger, "a").await;
+    ledger.hold(true);
+    let commit = commit(&[("a", 1, 0)], 1);
+    let mut doubt = Doubt::default();
+    let mut held = std::pin::pin!(ledger.commit(&commit, Duration::MAX, &mut doubt));
+    for _ in 0..3 {
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(held.as_mut().poll(&mut nobody).is_pending());
+    }
+    assert_eq!(requests(&ledger), 0);
+    ledger.hold(false);
+    held.await.expect("applied");
+    assert_eq!(requests(&ledger), 1);
 }

@@ -6,7 +6,7 @@
 use super::{Act, Place};
 use crate::ledger::Refusal;
 
-use Act::{BadRecord, LaneLost, RetrySame, TakeLess, Wait};
+use Act::{BadRecord, LaneLost, RetrySame, RetryWhole, TakeLess, Wait};
 
 /// Somebody has to give the right.
 const RIGHT: Act = Act::Person(Refusal::NotAuthorized);
@@ -83,7 +83,7 @@ pub(super) const TABLE: &[Line] = &[
     all(239, "SnapshotTooOld", RetrySame),
     all(246, "SnapshotUnavailable", RetrySame),
     all(250, "StaleChunkHistory", RetrySame),
-    all(251, "NoSuchTransaction", RetrySame), // ended for it: by who took a lane over, by an election, or by age
+    all(251, "NoSuchTransaction", RetryWhole), // ended for it: by who took a lane over, by an election, or by age
     all(267, "PreparedTransactionInProgress", RetrySame),
     all(272, "MigrationConflict", RetrySame),
     all(279, "ClientDisconnect", RetrySame),

@@ -1,7 +1,7 @@
-//! The Kafka source against a real broker, with the loop and a fake ledger.
+//! The Kafka source against a real broker, with the loop and the fake ledger.
 
+mod damaged;
 mod exactness;
-mod fake;
 mod faults;
 mod stopped;
 mod world;

@@ -6,18 +6,22 @@ use std::time::Duration;
 use ingest::batch::{Limits, Policy};
 use ingest::clock::Clock;
 use ingest::dedupe::Scope;
+use ingest::fake::{FakeLedger, StoredFence};
 use ingest::health::Health;
 use ingest::kafka::{self, Settings};
-use ingest::lane::LaneId;
+use ingest::lane::{LaneId, Position};
+use ingest::ledger::Tally;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
+use ingest::source::{Signal, StopReason};
 use prometheus::Registry;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rollup::counters::Counter;
 use rollup::event::Rules;
-use rollup::fold::Grouping;
+use rollup::fold::{Grouping, Set};
 use rollup::period::{Calendar, Granularity};
 use testkit::kafka::Broker;
 use testkit::{PATIENCE, eventually, now};
@@ -25,7 +29,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fake::FakeLedger;
+/// The organization of numbered events.
+const ORGANIZATION: &str = "acme";
 
 /// A topic, and the ledger that its events are counted in.
 pub(crate) struct World {
@@ -52,7 +57,7 @@ impl World {
         Self {
             brokers,
             topic: topic.to_owned(),
-            ledger: FakeLedger::default(),
+            ledger: FakeLedger::new(Arc::new(now), "a worker"),
             admin,
         }
     }
@@ -107,6 +112,82 @@ impl World {
         LaneId::kafka(&self.topic, partition)
     }
 
+    fn fence(&self, partition: i32) -> Option<StoredFence> {
+        let lane = self.lane(partition);
+        self.ledger.read(|stored| stored.fences.get(&lane).cloned())
+    }
+
+    /// How many owners the lane of a partition has had.
+    pub(crate) fn epoch(&self, partition: i32) -> i64 {
+        self.fence(partition).map_or(0, |fence| fence.epoch)
+    }
+
+    /// Where reading of a partition goes on.
+    pub(crate) fn next(&self, partition: i32) -> Option<i64> {
+        match self.fence(partition)?.position? {
+            Position::Offset(next) => Some(next),
+            Position::Stream { .. } => panic!("not a position in Kafka"),
+        }
+    }
+
+    /// Everything that reached a partition up to this instant is counted.
+    pub(crate) fn watermark_ms(&self, partition: i32) -> Option<i64> {
+        self.fence(partition)?.watermark_ms
+    }
+
+    /// Why the lane of a partition stopped, and in which words.
+    pub(crate) fn stopped(&self, partition: i32) -> Option<(StopReason, String)> {
+        let stop = self.fence(partition)?.stopped?;
+        Some((stop.reason, stop.detail))
+    }
+
+    /// What became of the records of a partition.
+    pub(crate) fn tally_of(&self, partition: i32) -> Tally {
+        self.fence(partition)
+            .unwrap_or_else(|| panic!("partition {partition} was read"))
+            .tally
+    }
+
+    /// What became of all records.
+    pub(crate) fn tally(&self) -> Tally {
+        self.ledger.read(|stored| stored.tally())
+    }
+
+    /// A counter over all days of the organization of [`Producer::send_events`].
+    pub(crate) fn sum(&self, counter: Counter) -> i128 {
+        self.ledger.read(|stored| {
+            let rows = stored.rows.rollups.values().filter(|row| {
+                row.set == Set::Organization
+                    && row.period.granularity() == Granularity::Daily
+                    && &*row.organization == ORGANIZATION
+            });
+            rows.map(|row| row.booked.sums[counter]).sum()
+        })
+    }
+
+    /// Requests of that organization.
+    pub(crate) fn requests(&self) -> i128 {
+        self.sum(Counter::Requests)
+    }
+
+    /// The lanes of the source.
+    pub(crate) fn topology(&self) -> usize {
+        self.ledger.read(|stored| stored.topology.len())
+    }
+
+    /// The least watermark over the lanes of the source; `None` while one has none.
+    pub(crate) fn data_as_of_ms(&self) -> Option<i64> {
+        self.ledger.read(|stored| {
+            let watermark = |lane| {
+                stored
+                    .fences
+                    .get(lane)
+                    .and_then(|fence: &StoredFence| fence.watermark_ms)
+            };
+            stored.topology.iter().map(watermark).min().flatten()
+        })
+    }
+
     pub(crate) fn producer(&self, more: &[(&str, &str)]) -> Producer {
         let mut config = ClientConfig::new();
         config
@@ -134,18 +215,25 @@ impl World {
     /// Waits until this many records were read.
     pub(crate) async fn wait_read(&self, records: i64) {
         eventually(&format!("{records} records are read"), || async {
-            let read = self.ledger.tally().read();
+            let read = self.tally().read();
             assert!(read <= records, "{read} records read of {records}");
             read == records
         })
         .await;
     }
 
+    /// Waits until the loop has gone round this often: each time it would have stored what an idle lane has moved.
+    pub(crate) async fn wait_rounds(&self, rounds: u64) {
+        let looks = || self.ledger.read(|stored| stored.looked_for_letters);
+        let enough = looks() + rounds;
+        eventually("the loop goes round", || async { looks() > enough }).await;
+    }
+
     /// Waits until everything that reached the topic before this moment is counted.
     pub(crate) async fn wait_fresh(&self) {
         let now_ms = now().timestamp_millis();
         eventually("everything is counted", || async {
-            self.ledger.data_as_of_ms().is_some_and(|as_of| as_of >= now_ms)
+            self.data_as_of_ms().is_some_and(|as_of| as_of >= now_ms)
         })
         .await;
     }
@@ -197,7 +285,11 @@ impl Producer {
     /// Events of one organization, numbered; each has 10 input tokens.
     pub(crate) fn send_events(&self, partition: i32, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            self.send(partition, "acme", &event(&format!("e-{number}"), "acme"));
+            self.send(
+                partition,
+                ORGANIZATION,
+                &event(&format!("e-{number}"), ORGANIZATION),
+            );
         }
     }
 
@@ -218,7 +310,10 @@ pub(crate) fn event(id: &str, organization: &str) -> String {
 
 /// A worker: the source and the loop.
 pub(crate) struct Worker {
-    pub(crate) health: Health,
+    health: Health,
+    registry: Registry,
+    /// What is on its way from the source to the loop.
+    signals: mpsc::WeakSender<Signal>,
     stop: CancellationToken,
     source: JoinHandle<()>,
     pump: JoinHandle<Result<(), pump::Error>>,
@@ -233,7 +328,8 @@ impl Worker {
         let clock = Arc::new(now);
         let health = Health::default();
         let for_metrics: Arc<dyn Clock> = Arc::new(now);
-        let metrics = Metrics::register(&Registry::new(), health.clone(), for_metrics).expect("registers");
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, health.clone(), for_metrics).expect("registers");
         let grouping = Grouping::new(Calendar::UTC, &[Granularity::Daily]).expect("a grouping");
         let rules = Rules {
             currency: "USD".into(),
@@ -261,6 +357,8 @@ impl Worker {
         );
         Self {
             health,
+            registry,
+            signals: signals.downgrade(),
             stop: stop.clone(),
             source: tokio::spawn(kafka::run(settings, clock, signals)),
             pump: tokio::spawn(pump.run(heard, stop)),
@@ -278,6 +376,22 @@ impl Worker {
 
     pub(crate) async fn wait_ready(&self) {
         eventually("ready", || async { self.reasons().is_empty() }).await;
+    }
+
+    /// Waits until the loop takes no more, and the source has to keep what it reads.
+    pub(crate) async fn wait_full(&self) {
+        eventually("the loop takes no more", || async {
+            let signals = self.signals.upgrade().expect("the source runs");
+            signals.capacity() == 0
+        })
+        .await;
+    }
+
+    /// A counter of the worker without labels.
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).expect(name);
+        family.get_metric()[0].get_counter().get_value()
     }
 
     /// Drains and leaves.

@@ -112,7 +112,7 @@ async fn every_way_to_log_in_over_tls_reads_the_topic_and_a_wrong_secret_is_said
         made.expect("a user");
     }
     let world = World::new("kafka_security").await;
-    let mut topic = Topic::on(&broker, world, "security", 1, &[]).await;
+    let mut topic = Topic::on(&broker, world, "security", 1).await;
     topic.send(0, 0..10);
     topic.brokers = net::loopback(port).to_string();
 

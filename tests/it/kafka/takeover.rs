@@ -35,7 +35,7 @@ async fn held(name: &str, request: Command) {
     let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let world = World::on(&mongo, name).await;
-    let mut topic = Topic::on(&broker, world, name, 2, &[]).await;
+    let mut topic = Topic::on(&broker, world, name, 2).await;
     let group = (
         "KAFKA_PROPERTIES",
         "session.timeout.ms=3000,heartbeat.interval.ms=500",

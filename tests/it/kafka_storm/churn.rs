@@ -26,7 +26,7 @@ pub(super) enum Act {
     KillMongo,
 }
 
-/// The storm of a seed: all workers run at its end.
+/// The storm of a seed: all workers run at its end, and each kind of act comes at least once.
 pub(super) fn plan(seed: u64, length: Duration) -> Vec<(Duration, Act)> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut plan = vec![
@@ -36,9 +36,10 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<(Duration, Act)> {
     for worker in 0..WORKERS {
         let mut at = millis(&mut rng, 0, 2_000);
         plan.push((at, Act::Join(worker)));
+        let mut kind = worker;
         loop {
-            at += millis(&mut rng, 4_000, 14_000);
-            let (down, up, away) = match rng.random_range(0..3) {
+            at += rng.random_range(length / 30..length / 9);
+            let (down, up, away) = match kind % 3 {
                 0 => (
                     Act::Leave(worker),
                     Act::Join(worker),
@@ -57,6 +58,7 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<(Duration, Act)> {
             }
             plan.extend([(at, down), (at + away, up)]);
             at += away;
+            kind = rng.random_range(0..3);
         }
     }
     plan.sort_by_key(|(at, _)| *at);

@@ -1,15 +1,20 @@
 //! A Kafka broker to run against: the user's own, or one out of the jars that `deploy/setup.sh kafka`
 //! fetches.
 //!
-//! [`Broker::start`] runs one broker in `KRaft` mode on loopback, with its data in a temporary folder. It
-//! speaks to it by Kafka's own command line tools, each a process of its own: about a second per call. What
-//! needs more than they can do (partitions, transactions, reading back) is in [`records`].
+//! [`Broker::start`] runs one broker in `KRaft` mode on loopback, with its data in a temporary folder. Kafka's own
+//! command line tools are there, too, each a process of its own: about a second per call. Partitions, transactions
+//! and reading back are in [`records`], and who is silent in a group in [`member`].
 
+pub mod member;
 pub mod records;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 
@@ -158,24 +163,27 @@ impl Broker {
 
     /// Makes a topic; `settings` are topic settings such as `retention.ms=1000`.
     pub async fn create_topic(&self, topic: &str, partitions: u16, settings: &[&str]) -> Result<()> {
-        let partitions = partitions.to_string();
-        let mut arguments = vec!["--create", "--topic", topic, "--partitions", &partitions];
-        settings
-            .iter()
-            .for_each(|setting| arguments.extend(["--config", setting]));
-        self.tool("org.apache.kafka.tools.TopicCommand", &arguments)
-            .await
-            .map(drop)
+        let mut new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(-1));
+        for setting in settings {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Error::Other(format!("`{setting}` is no setting of a topic")))?;
+            new = new.set(name, value);
+        }
+        let made = self.admin()?.create_topics([&new], &AdminOptions::new()).await;
+        done(made)
     }
 
     /// Removes a topic.
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
-        self.tool(
-            "org.apache.kafka.tools.TopicCommand",
-            &["--delete", "--topic", topic],
-        )
-        .await
-        .map(drop)
+        let gone = self.admin()?.delete_topics(&[topic], &AdminOptions::new()).await;
+        done(gone)
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config.create().map_err(records::failed)
     }
 
     /// Runs one of Kafka's command line tools, by its class, against this cluster; returns what it printed.
@@ -342,6 +350,14 @@ impl Java {
             .arg("-cp")
             .arg(self.jars.join("*"))
     }
+}
+
+/// What became of topics that were to be made or removed.
+fn done(topics: KafkaResult<Vec<TopicResult>>) -> Result<()> {
+    for topic in topics.map_err(records::failed)? {
+        topic.map_err(|(topic, why)| Error::Other(format!("the topic `{topic}`: {why}")))?;
+    }
+    Ok(())
 }
 
 fn not_ours() -> Error {

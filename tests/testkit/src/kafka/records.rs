@@ -246,6 +246,6 @@ fn nothing(topic: &str) -> Error {
     Error::Other(format!("`{topic}` cannot be read to its end"))
 }
 
-fn failed(error: KafkaError) -> Error {
+pub(super) fn failed(error: KafkaError) -> Error {
     Error::Other(format!("kafka: {error}"))
 }

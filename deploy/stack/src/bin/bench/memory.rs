@@ -1,11 +1,13 @@
-//! Resident memory of the program: idle, and with a window of event ids.
+//! Resident memory of the program: idle, with a window of event ids, and under back-pressure.
 
 use std::time::{Duration, Instant};
 
 use mongodb::Database;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
+use testkit::kafka::records::Sender;
 use testkit::measure::{Number, Used};
+use testkit::mongodb::{self as server, Mongo};
 use testkit::product::Product;
 use testkit::{Error, Result};
 
@@ -18,12 +20,21 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// Ids in one stored commit: as many as a full batch has.
 const COMMIT: u32 = 10_000;
 const ID_BYTES: usize = 16;
+/// What waits under back-pressure: half a gigabyte, in records of this many bytes.
+const RECORDS: u16 = 4_096;
+const RECORD: usize = 128 * 1024;
+/// How often a program under pressure is looked at. One that is no larger than at the last look takes no more.
+const LOOK: Duration = Duration::from_secs(2);
+/// What a settled program may still grow by from one look to the next, in bytes.
+const SETTLED: u64 = 1024 * 1024;
 
 /// In MiB.
 pub(crate) struct Memory {
     idle: f64,
     per_million: f64,
     millions: u32,
+    /// `None` where the server is the user's own, which is not stopped.
+    pressed: Option<f64>,
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shown to people")]
@@ -39,6 +50,12 @@ impl Memory {
             self.millions,
             Number(self.per_million)
         );
+        if let Some(pressed) = self.pressed {
+            println!(
+                "| resident at most under back-pressure, half a GB waiting | {} MiB | | |",
+                Number(pressed)
+            );
+        }
     }
 }
 
@@ -50,7 +67,16 @@ pub(crate) async fn measure(stand: &Stand, millions: u32) -> Result<Memory> {
     remember(&database, ids).await?;
     let full = resident(stand, &topic, &database, ids).await?;
     database.drop().await?;
+    let pressed = if stand.is_users() {
+        eprintln!(
+            "not measured: memory under back-pressure, for which a server is frozen; this one is yours"
+        );
+        None
+    } else {
+        Some(under_pressure(stand).await?)
+    };
     Ok(Memory {
+        pressed,
         idle,
         per_million: (full - idle) / f64::from(millions),
         millions,
@@ -68,6 +94,47 @@ async fn resident(stand: &Stand, topic: &str, database: &Database, ids: u32) -> 
     program.stop(DRAIN).await?;
     eprintln!("resident with {ids} ids: {} MiB", Number(resident));
     Ok(resident)
+}
+
+/// The most that was resident while the database stood still, and half a gigabyte waited in the topic.
+async fn under_pressure(stand: &Stand) -> Result<f64> {
+    let mut mongo = Mongo::start(server::Options::default()).await?;
+    let topic = stand.empty_topic().await?;
+    let mut program = stand.program_on(mongo.uri(), &topic, &stand.fresh(), "")?;
+    program.wait_ready(READY).await?;
+    wait_for(&mut program, format!("usage_ledger_lanes {PARTITIONS}")).await?;
+    mongo.pause()?;
+    let brokers = stand.brokers().to_owned();
+    tokio::task::spawn_blocking(move || send_large(&brokers, &topic))
+        .await
+        .map_err(|error| Error::Other(error.to_string()))??;
+    let pid = program.process().pid();
+    let mut before = 0;
+    loop {
+        let used = Used::by(pid)?;
+        if used.resident.abs_diff(before) < SETTLED {
+            eprintln!(
+                "resident at most under back-pressure: {} MiB",
+                Number(mebibytes(used.peak))
+            );
+            // Dropping it kills it: it could not drain.
+            return Ok(mebibytes(used.peak));
+        }
+        before = used.resident;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn send_large(brokers: &str, topic: &str) -> Result<()> {
+    let sender = Sender::new(brokers, topic, &[])?;
+    let padding = "x".repeat(RECORD);
+    for number in 0..RECORDS {
+        let event = format!(
+            r#"{{"x":"{padding}","eventId":"large-{number}","completedAt":1767607200000,"source":"chat","organizationId":"acme"}}"#
+        );
+        sender.send(i32::from(number % PARTITIONS), "acme", Some(event.as_bytes()))?;
+    }
+    sender.flush()
 }
 
 /// Waits until the program's metrics have this line.

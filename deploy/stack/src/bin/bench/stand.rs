@@ -95,8 +95,13 @@ impl Stand {
 
     /// The program, reading this topic into this database.
     pub(crate) fn program(&self, topic: &str, database: &str, scope: &str) -> Result<Product> {
+        self.program_on(self.mongo.uri(), topic, database, scope)
+    }
+
+    /// The same with a database of another server.
+    pub(crate) fn program_on(&self, uri: &str, topic: &str, database: &str, scope: &str) -> Result<Product> {
         let mut variables = vec![
-            ("MONGODB_URI", self.mongo.uri()),
+            ("MONGODB_URI", uri),
             ("MONGODB_DATABASE", database),
             ("SOURCE", "kafka"),
             ("KAFKA_BROKERS", self.broker.brokers()),
@@ -115,6 +120,15 @@ impl Stand {
             api_port: net::free_port()?,
             admin_port: net::free_port()?,
         })
+    }
+
+    /// Whether MongoDB is the user's own.
+    pub(crate) fn is_users(&self) -> bool {
+        self.mongo.kind() == server::Kind::User
+    }
+
+    pub(crate) fn brokers(&self) -> &str {
+        self.broker.brokers()
     }
 
     pub(crate) async fn empty_topic(&self) -> Result<String> {
