@@ -173,7 +173,8 @@ impl Limit {
 
     fn halve(&mut self, statements: usize) {
         let half = (count(statements) / 2.0).min(self.limit).max(1.0);
-        self.go_to(half, Course::Rest { left: REST });
+        // From there it grows as at the start: what was in the way may have gone.
+        self.go_to(half, Course::Start { before: 0.0 });
     }
 
     fn go_to(&mut self, limit: f64, course: Course) {

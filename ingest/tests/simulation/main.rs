@@ -18,5 +18,6 @@ mod logs;
 mod named;
 mod oracle;
 mod random;
+mod small_servers;
 mod source;
 mod world;

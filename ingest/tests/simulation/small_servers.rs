@@ -1,0 +1,68 @@
+//! Servers that take little at a time, or are slow: whatever can be committed at all is, in the end.
+
+use std::time::Duration;
+
+use ingest::fake::{Fault, Plan, Turn};
+use ingest::ledger::Commit;
+
+use crate::hand::{Hand, usages};
+use crate::logs::Log;
+use crate::named::check_all;
+use crate::world::{run, settings};
+
+/// Statements of the rows and rollups of one event that shares none: three granularities, a row and five sets.
+const OF_ONE_EVENT: usize = 18;
+const EVENTS: usize = 120;
+
+fn statements(commit: &Commit) -> usize {
+    commit.delta.ledger.len() + commit.delta.rollups.len()
+}
+
+/// A server on which a commit takes this long, and which takes at most so many statements.
+fn server(took: impl Fn(u32) -> Duration + Send + 'static, most: usize) -> Plan {
+    Plan::new(move |commit| {
+        let statements = statements(commit);
+        Turn {
+            fault: (statements > most).then_some(Fault::TooMuch),
+            within: took(u32::try_from(statements).expect("few")),
+            ..Turn::default()
+        }
+    })
+}
+
+/// Reads a log to its end on such a server; how many attempts it took.
+fn count_all(plan: Plan) -> u64 {
+    run(async {
+        let hand = Hand::start(settings());
+        hand.ledger.set_plan(plan);
+        let log = Log::plain("small", usages("small-", EVENTS));
+        let grant = hand.grant(&log.lane).await;
+        let mut follow = grant.committed.clone();
+        hand.records(&grant, &log, 0..EVENTS).await;
+        let all = i64::try_from(EVENTS).expect("few");
+        while hand.ledger.read(|stored| stored.tally().read()) < all {
+            follow.changed().await.expect("ours");
+        }
+        check_all(&hand.ledger, &[log]);
+        hand.ledger.read(|stored| stored.attempts)
+    })
+}
+
+/// Lesson D20: a batch too large for the server's cache was tried again, the same, for ever.
+#[test]
+fn d20_less_is_taken_until_the_server_takes_it_down_to_a_single_event() {
+    for most in [OF_ONE_EVENT, 2 * OF_ONE_EVENT, 50, 100, usize::MAX] {
+        let attempts = count_all(server(|n| Duration::from_millis(u64::from(n)), most));
+        assert!(attempts <= 3 * EVENTS as u64, "{attempts} attempts with {most}");
+    }
+}
+
+/// A commit of one event that takes longer than an attempt may is given more time, until it has enough.
+#[test]
+fn what_cannot_be_halved_is_given_more_time() {
+    for seconds in [15, 45] {
+        count_all(server(move |_| Duration::from_secs(seconds), usize::MAX));
+    }
+    // Every statement takes a second: a batch is halved until there is one event in it, which takes longer yet.
+    count_all(server(|n| Duration::from_secs(u64::from(n)), usize::MAX));
+}
