@@ -217,6 +217,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     if let Some(key) = self.key_of(&lane) {
                         self.remove(key);
                     }
+                    self.ledger.let_go(&lane);
                     self.health.forget(&lane);
                 }
                 if reply.send(()).is_err() {

@@ -180,6 +180,8 @@ impl FakeLedger {
 impl Ledger for FakeLedger {
     fn alive(&self) {}
 
+    fn let_go(&self, _: &LaneId) {}
+
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         let mut state = self.state();
         let stored = state.lanes.entry(lane.clone()).or_default();
