@@ -11,12 +11,10 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::beforehand::book_beforehand;
 use crate::cluster::{Cluster, Pace};
 use crate::hand::{Hand, committed, soon, usages};
 use crate::logs::Log;
 use crate::named::{check_all, limits};
-use crate::oracle::{check, preset};
 use crate::random::config;
 use crate::world::{Process, START_MS, VirtualClock, run, settings};
 
@@ -193,16 +191,16 @@ fn incident() -> impl Strategy<Value = Incident> {
 async fn contend(seed: u64, lengths: &[usize], incidents: &[(u64, Incident)]) -> (FakeLedger, f64) {
     let clock = VirtualClock::start();
     let ledger = FakeLedger::led(Arc::<VirtualClock>::clone(&clock), "us", LEASE);
-    book_beforehand(&ledger).await;
     let mut rng = StdRng::seed_from_u64(seed);
     ledger.set_plan(Plan::new(move |_| Turn {
-        within: Duration::from_millis(rng.random_range(2_000..12_000)),
+        within: Duration::from_millis(rng.random_range(2_000..8_000)),
         ..Turn::default()
     }));
     let logs = lengths.iter().enumerate();
-    let logs: Vec<Log> = logs
-        .map(|(number, length)| Log::random(number, *length, seed))
-        .collect();
+    let logs = logs.map(|(number, length)| {
+        Log::plain(&format!("lane-{number}"), usages(&format!("{number}-"), *length))
+    });
+    let logs: Vec<Log> = logs.collect();
     let pace = Pace {
         channel: 2,
         chunk: 20,
@@ -223,12 +221,12 @@ async fn contend(seed: u64, lengths: &[usize], incidents: &[(u64, Incident)]) ->
     let lost = cluster.metric(LOST);
     let logs = Arc::clone(&cluster.logs);
     let ledger = cluster.stop().await;
-    ledger.read(|stored| check(stored, &logs, &[preset()]));
+    check_all(&ledger, &logs);
     (ledger, lost)
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { cases: 32, ..config() })]
 
     /// Exact, and done in time: `finish` waits for five minutes of virtual time and no longer.
     #[test]
