@@ -2,6 +2,7 @@
 
 use mongodb::bson::doc;
 use testkit::mongodb::{Mongo, Options};
+use testkit::proxy::Command;
 use testkit::traffic::{Generator, Item, Options as Mix};
 
 use testkit::eventually;
@@ -27,16 +28,14 @@ async fn d1_d2_a_lost_acknowledgement_counts_once() {
     let truth = truth(&items);
     let mut worker = world.start("ingest", &[("BATCH_MAX_EVENTS", "100")]);
     for (round, items) in items.chunks(300).enumerate() {
-        if round % 2 == 0 {
-            proxy.lose_reply_to("commitTransaction");
+        let commit = proxy.when(Command::named("commitTransaction")).once();
+        let lost = if round % 2 == 0 {
+            commit.lose_reply().arm()
         } else {
-            proxy.lose_request("commitTransaction");
-        }
+            commit.lose_request().arm()
+        };
         world.insert(items).await;
-        proxy
-            .wait_lost(round as u64 + 1, testkit::PATIENCE)
-            .await
-            .expect("a commit loses its answer");
+        lost.wait_fired(1).await;
     }
     world.wait_read(&mut worker, truth.read).await;
     world.assert_truth(&truth).await;

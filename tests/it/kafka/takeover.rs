@@ -2,10 +2,11 @@
 
 use mongodb::bson::{Document, doc};
 use testkit::mongodb::{Mongo, Options};
+use testkit::proxy::Command;
 
 use super::{LEAVE, Topic};
+use testkit::eventually;
 use testkit::world::World;
-use testkit::{PATIENCE, eventually};
 
 /// Everything that commits write.
 async fn everything(world: &World) -> Vec<Document> {
@@ -29,7 +30,7 @@ async fn everything(world: &World) -> Vec<Document> {
 
 /// A worker freezes with its commit on the way; another one takes its lanes over and counts what it read. Then the
 /// commit arrives, and the worker wakes up.
-async fn held(name: &str, request: &str) {
+async fn held(name: &str, request: Command) {
     let broker = testkit::shared::broker().await;
     let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
@@ -47,13 +48,10 @@ async fn held(name: &str, request: &str) {
     topic.wait_next(0, 100).await;
     topic.wait_next(1, 100).await;
 
-    proxy.hold_request(request);
+    let held = proxy.when(request).once().hold().arm();
     topic.send(0, 100..150);
     topic.send(1, 1_100..1_150);
-    proxy
-        .wait_held(1, PATIENCE)
-        .await
-        .expect("a commit is on its way");
+    held.wait_fired(1).await;
     zombie.process().pause().expect("freezes");
     let mut heir = topic.worker(&[group]);
     topic.wait_next(0, 150).await;
@@ -62,7 +60,7 @@ async fn held(name: &str, request: &str) {
     heir.stop(LEAVE).await.expect("leaves");
 
     let before = everything(&topic.world).await;
-    proxy.let_go();
+    held.let_go();
     zombie.process().resume().expect("wakes up");
     eventually("the zombie is an owner like any other", || async {
         let epoch = |fence: Document| fence.get_i64("epoch").unwrap_or(0);
@@ -93,10 +91,10 @@ async fn held(name: &str, request: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_commit_that_arrives_after_the_lanes_were_taken_over_writes_nothing() {
-    held("held-commit", "commitTransaction").await;
+    held("held-commit", Command::named("commitTransaction")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_statement_that_arrives_after_the_lanes_were_taken_over_writes_nothing() {
-    held("held-statement", "usageDedupe").await;
+    held("held-statement", Command::any().collection("usageDedupe").in_transaction()).await;
 }

@@ -38,7 +38,7 @@ pub struct Options {
     /// Take the user's own cluster where `USAGE_LEDGER_KAFKA_BROKERS` names one.
     pub user_brokers: bool,
     /// The port that clients are told to connect to, for a proxy that stands there
-    /// (`Proxy::start_on(port, broker.address()?)`); the broker's own otherwise.
+    /// (`Link::start_on(port, broker.address()?)`); the broker's own otherwise.
     pub advertised: Option<u16>,
     /// More ways in, beside the plain one.
     pub listeners: Vec<Listener>,

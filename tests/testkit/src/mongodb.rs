@@ -4,6 +4,7 @@
 //! replica set on loopback with its data in a temporary folder; it ends with its [`Mongo`]. SecantusDB
 //! speaks MongoDB's wire protocol and is a separate program: it is run, never linked.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ impl Mongo {
             _ => secantus(program, port, folder.path(), options),
         };
         let mut process = spec.clone().spawn_until(kind.says(), START).await?;
-        let client = connect(&direct_uri(port, None)).await?;
+        let client = connect(&direct_uri(port)).await?;
         if kind == Kind::Mongod {
             initiate(&client, port).await?;
         }
@@ -225,16 +226,11 @@ impl Mongo {
         Proxy::start(net::loopback(self.port()?)).await
     }
 
-    /// The connection string through a proxy. It says `directConnection=true`: otherwise the driver takes
-    /// the host name that the server tells, and goes around the proxy.
+    /// The connection string through a proxy before this server, with log-in and replica set: the proxy is what
+    /// the server says that it is.
     #[must_use]
     pub fn proxied_uri(&self, proxy: &Proxy) -> String {
-        let login = self
-            .uri
-            .strip_prefix("mongodb://")
-            .and_then(|rest| rest.split_once('@'))
-            .map(|(login, _)| login);
-        direct_uri(proxy.port(), login)
+        through(&self.uri, proxy.upstream(), proxy.address())
     }
 
     /// Kills the server with SIGKILL; its data stays.
@@ -254,7 +250,7 @@ impl Mongo {
         let says = self.kind.says();
         let own = self.own_mut()?;
         own.process = own.spec.clone().spawn_until(says, START).await?;
-        let client = connect(&direct_uri(own.port, None)).await?;
+        let client = connect(&direct_uri(own.port)).await?;
         writable(&mut own.process, &client).await.map(drop)
     }
 
@@ -366,9 +362,13 @@ fn write_secret(path: &Path) -> Result<()> {
         .doing(|| format!("write {}", path.display()))
 }
 
-fn direct_uri(port: u16, login: Option<&str>) -> String {
-    let login = login.map(|login| format!("{login}@")).unwrap_or_default();
-    format!("mongodb://{login}127.0.0.1:{port}/?directConnection=true")
+/// The connection string with another address in the place of its own.
+fn through(uri: &str, from: SocketAddr, to: SocketAddr) -> String {
+    uri.replacen(&from.to_string(), &to.to_string(), 1)
+}
+
+fn direct_uri(port: u16) -> String {
+    format!("mongodb://127.0.0.1:{port}/?directConnection=true")
 }
 
 async fn connect(uri: &str) -> Result<Client> {
@@ -440,14 +440,14 @@ mod tests {
     }
 
     #[test]
-    fn proxied_uris_keep_the_log_in_and_stay_direct() {
+    fn proxied_uris_keep_the_log_in_and_the_replica_set() {
         assert_eq!(
-            direct_uri(1, None),
-            "mongodb://127.0.0.1:1/?directConnection=true"
-        );
-        assert_eq!(
-            direct_uri(1, Some("u:p")),
-            "mongodb://u:p@127.0.0.1:1/?directConnection=true"
+            through(
+                "mongodb://u:p@127.0.0.1:1/?replicaSet=set",
+                net::loopback(1),
+                net::loopback(2)
+            ),
+            "mongodb://u:p@127.0.0.1:2/?replicaSet=set"
         );
     }
 }

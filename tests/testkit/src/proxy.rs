@@ -1,81 +1,127 @@
-//! A TCP proxy that makes the network fail on purpose.
+//! Proxies that make the network, and MongoDB behind it, fail on purpose.
 //!
-//! It stands before one server and passes bytes both ways until told otherwise. Its tasks belong to the
-//! runtime it was started on. For MongoDB connect through `Mongo::proxied_uri`: a driver that follows the
-//! host names in the server's `hello` would go around the proxy.
+//! [`Link`] stands before any server and passes bytes. [`Proxy`] stands before MongoDB, is a [`Link`] too, and
+//! understands what passes: rules say which commands meet which fate. Their tasks belong to the runtime on which
+//! they were started.
+//!
+//! # The network
 //!
 //! | call | connections that are open | new connections |
 //! |---|---|---|
-//! | [`Proxy::pass`] | pass | pass |
-//! | [`Proxy::cut`] | closed | as before |
-//! | [`Proxy::refuse`] | pass | refused |
-//! | [`Proxy::blackhole`] | held: nothing moves, nothing is lost | accepted, held |
-//! | [`Proxy::drop_replies`] | requests pass, replies vanish | the same |
-//! | [`Proxy::lose_reply_to`] | the reply to one request vanishes, then that connection is closed | the same |
-//! | [`Proxy::lose_request`] | one request vanishes, and that connection is closed | the same |
-//! | [`Proxy::hold_request`] | one request waits for [`Proxy::let_go`], and what follows it there | the same |
+//! | [`Link::pass`] (of a [`Proxy`]: [`Proxy::pass`]) | pass | pass |
+//! | [`Link::cut`] | closed | as before |
+//! | [`Link::refuse`] | pass | refused |
+//! | [`Link::down`] | closed | refused |
+//! | [`Link::blackhole`] | held: nothing moves, nothing is lost | accepted, held |
+//! | [`Link::drop_replies`] | requests pass, replies vanish | the same |
+//! | [`Link::slow`] | so many bytes a second | the same |
+//!
+//! # Commands
+//!
+//! A rule is *which commands*, *which times*, *what*. It begins to act at the end of its statement; where its
+//! counts are of interest, [`When::arm`] gives a handle.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use bson::{Document, doc};
+//! # use testkit::proxy::{Command, Proxy};
+//! # async fn example(mongo: testkit::mongodb::Mongo) -> testkit::Result<()> {
+//! let proxy = mongo.proxy().await?;
+//! let client = mongodb::Client::with_uri_str(mongo.proxied_uri(&proxy)).await?;
+//!
+//! // The second commit is done, and its client is told that this is not known.
+//! proxy
+//!     .when(Command::named("commitTransaction"))
+//!     .nth(2)
+//!     .reply_error(91, "ShutdownInProgress")
+//!     .labels(["UnknownTransactionCommitResult"])
+//!     .after_server();
+//!
+//! // A write conflict as a real server has it: its transaction is over.
+//! proxy
+//!     .when(Command::named("update").collection("usageLedger").in_transaction())
+//!     .once()
+//!     .reply_error(112, "WriteConflict")
+//!     .labels(["TransientTransactionError"])
+//!     .aborting_transaction();
+//!
+//! // A slow server with a small cache.
+//! proxy
+//!     .when(Command::named("update").in_transaction())
+//!     .delay_per_statement(Duration::from_micros(200));
+//! proxy
+//!     .when(Command::named("commitTransaction"))
+//!     .delay_per_transaction_statement(Duration::from_micros(200))
+//!     .delay(Duration::from_secs(1));
+//! let too_large = proxy.small_cache(1_000);
+//!
+//! // A change stream without post-images.
+//! proxy
+//!     .when(Command::named("getMore"))
+//!     .edit_batch(|event: &mut Document| drop(event.remove("fullDocument")));
+//!
+//! // Lost acknowledgements; a commit that arrives late.
+//! let lost = proxy.when(Command::named("commitTransaction")).once().lose_reply().arm();
+//! lost.wait_fired(1).await;
+//! let held = proxy.when(Command::named("commitTransaction")).once().hold().arm();
+//! held.wait_fired(1).await;
+//! held.let_go();
+//!
+//! // What was asked so far.
+//! let updates = proxy.seen().into_iter().filter(|seen| seen.name == "update");
+//! let statements: usize = updates.map(|seen| seen.statements).sum();
+//! # Ok(()) }
+//! ```
+//!
+//! | which ([`Command`]) | which times ([`When`]) | what ([`When`]) |
+//! |---|---|---|
+//! | `named`, `any`, `database`, `collection` | always, unless said otherwise | `reply_error`, `reply_write_error`, `reply_write_concern_error`, each with `message`, `labels`; `reply` |
+//! | `in_transaction`, `outside_transactions`, `first_in_transaction`, `nth_in_transaction` | `once`, `first(n)` | `aborting_transaction` |
+//! | `statements(10..)`, `transaction_statements(1_000..)` | `nth(n)` | `delay`, `delay_per_statement`, `delay_per_transaction_statement` |
+//! | `in_session`, `retryable`, `from_app`, `on_connection` | until [`Rule::stop`] or [`Proxy::pass`] | `hold`, `lose_request`, `lose_reply` |
+//! | `matching(|document| …)` | | `edit_reply`, `edit_batch` |
+//!
+//! Effects take place before the command is passed on: an error is answered in place of the server, which never
+//! sees the command. With `after_server` they take place after the server executed it.
+//!
+//! All rules that match a command act on it, in the order in which they were armed: delays add up, edits follow one
+//! another. Only the first that has an answer (an error, a reply, a loss) gives it; the others count the command as
+//! matched and not as fired. Conditions and edits are called with the rules locked: they must not use the proxy.
+//!
+//! # Versions
+//!
+//! [`Proxy::speaks`] makes the server another version. What a server says of its hosts is always changed to the
+//! proxy's address, so a replica set's URI works; compression is always taken out of the handshake. A message that
+//! the proxy cannot read fails the test when the proxy is dropped.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-use crate::error::{Doing as _, Error, Result};
+use crate::error::Result;
 use crate::net;
 
-/// How much is read at a time.
-const CHUNK: usize = 64 * 1024;
-/// How long to wait before listening is tried again, where the port was taken meanwhile.
-const RETRY: Duration = Duration::from_millis(50);
+mod book;
+mod command;
+mod hello;
+mod link;
+mod messages;
+mod rule;
+mod when;
+mod wire;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Pass,
-    Refuse,
-    Blackhole,
-    DropReplies,
-}
+pub use command::{Command, Place, Seen};
+pub use link::Link;
+pub use rule::Rule;
+pub use when::When;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    LoseRequest,
-    LoseReply,
-    Hold,
-}
+use book::Book;
 
-#[derive(Debug)]
-struct Hook {
-    needle: Vec<u8>,
-    skip: usize,
-    fate: Fate,
-}
-
-#[derive(Debug)]
-struct Shared {
-    upstream: SocketAddr,
-    mode: watch::Sender<Mode>,
-    /// Open connections hold a receiver: `true` closes them, and the last one gone closes the channel.
-    line: Mutex<watch::Sender<bool>>,
-    hooks: Mutex<Vec<Hook>>,
-    lost: watch::Sender<u64>,
-    held: watch::Sender<u64>,
-    /// Requests that are held go on when it is `false`.
-    holding: watch::Sender<bool>,
-    listening: watch::Sender<bool>,
-}
-
-/// The proxy. Dropping it closes its port and all connections.
+/// The proxy before a MongoDB. Dropping it closes its port and all connections.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    /// The acceptor, which owns the connections.
-    _tasks: JoinSet<()>,
+    link: Link,
+    book: Arc<Book>,
 }
 
 impl Proxy {
@@ -86,336 +132,74 @@ impl Proxy {
 
     /// The same on a port of the caller's choice.
     pub async fn start_on(port: u16, upstream: SocketAddr) -> Result<Self> {
-        let address = net::loopback(port);
-        let listener = bind(address).await?;
-        let shared = Arc::new(Shared {
-            upstream,
-            mode: watch::Sender::new(Mode::Pass),
-            line: Mutex::new(watch::Sender::new(false)),
-            hooks: Mutex::default(),
-            lost: watch::Sender::new(0),
-            held: watch::Sender::new(0),
-            holding: watch::Sender::new(false),
-            listening: watch::Sender::new(true),
+        let book = Arc::new(Book::new(net::loopback(port)));
+        let rules = Arc::clone(&book);
+        let carry = Box::new(move |ends| {
+            let rules = Arc::clone(&rules);
+            Box::pin(messages::carry(ends, rules)) as _
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(address, listener, Arc::clone(&shared)));
-        Ok(Self {
-            address,
-            shared,
-            _tasks: tasks,
-        })
+        let link = Link::carrying(port, upstream, carry).await?;
+        Ok(Self { link, book })
     }
 
-    /// Where it listens.
+    /// Begins a rule for these commands: see the [module](self).
+    pub fn when(&self, command: Command) -> When {
+        When::new(Arc::clone(&self.book), command)
+    }
+
+    /// Plays a server with a small cache: a write that makes its transaction larger than `statements` statements
+    /// aborts it, and is answered with 388 `TransactionTooLargeForCache`.
+    pub fn small_cache(&self, statements: usize) -> Rule {
+        self.when(
+            Command::any()
+                .statements(1..)
+                .transaction_statements(statements + 1..),
+        )
+        .reply_error(388, "TransactionTooLargeForCache")
+        .aborting_transaction()
+        .arm()
+    }
+
+    /// Makes the server say that it has this version (`6.0.14`) and speaks up to this version of the wire protocol
+    /// (17 is MongoDB 6.0, 21 is 7.0, 25 is 8.0). Clients learn it with their next hello: set it before they
+    /// connect, or [cut](Link::cut) them.
+    pub fn speaks(&self, version: impl Into<String>, wire: i32) {
+        let version = version.into();
+        self.book.set_version(hello::Version { version, wire });
+    }
+
+    /// The commands that clients sent so far, in the order in which they arrived; without hellos.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn seen(&self) -> Vec<Seen> {
+        self.book.seen()
     }
 
-    /// Its port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.address.port()
+    /// Begins [`Proxy::seen`] anew.
+    pub fn forget_seen(&self) {
+        self.book.forget();
     }
 
-    /// How many connections are open through it.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        held(&self.shared.line).receiver_count()
-    }
-
-    /// Heals everything. Connections whose replies were dropped are closed, for their streams have holes;
-    /// hooks that have not fired are taken away.
+    /// Heals everything: as [`Link::pass`], and all rules end. What they hold goes on.
     pub async fn pass(&self) {
-        held(&self.shared.hooks).clear();
-        self.let_go();
-        if self.shared.mode.send_replace(Mode::Pass) == Mode::DropReplies {
-            self.cut().await;
-        }
-        self.listens(true).await;
-    }
-
-    /// Closes all connections. New ones are treated as before.
-    pub async fn cut(&self) {
-        let line = std::mem::replace(&mut *held(&self.shared.line), watch::Sender::new(false));
-        line.send_replace(true);
-        line.closed().await;
-    }
-
-    /// Refuses new connections; those that are open go on.
-    pub async fn refuse(&self) {
-        self.shared.mode.send_replace(Mode::Refuse);
-        self.listens(false).await;
-    }
-
-    /// A dead server: all connections closed, new ones refused, until [`Proxy::pass`].
-    pub async fn down(&self) {
-        self.refuse().await;
-        self.cut().await;
-    }
-
-    /// Holds all bytes both ways, as a network that has gone away without a word. They arrive after
-    /// [`Proxy::pass`], unless cut before.
-    pub async fn blackhole(&self) {
-        self.shared.mode.send_replace(Mode::Blackhole);
-        self.listens(true).await;
-    }
-
-    /// From now on the server receives everything and no reply arrives.
-    pub async fn drop_replies(&self) {
-        self.shared.mode.send_replace(Mode::DropReplies);
-        self.listens(true).await;
-    }
-
-    /// Once: the next request that contains `needle` reaches the server, its reply is swallowed, and then
-    /// that connection is closed: a lost acknowledgement.
-    pub fn lose_reply_to(&self, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), 0, Fate::LoseReply);
-    }
-
-    /// The same for a later one: `skip` requests with `needle` pass unharmed before.
-    pub fn lose_reply_to_nth(&self, skip: usize, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), skip, Fate::LoseReply);
-    }
-
-    /// Once: the next request that contains `needle` does not reach the server, and its connection is
-    /// closed: to the client it looks the same as a lost reply.
-    pub fn lose_request(&self, needle: impl AsRef<[u8]>) {
-        self.arm(needle.as_ref(), 0, Fate::LoseRequest);
-    }
-
-    /// Once: the next request that contains `needle` waits before the server until [`Proxy::let_go`], and its
-    /// connection with it; all others go on.
-    pub fn hold_request(&self, needle: impl AsRef<[u8]>) {
-        self.shared.holding.send_replace(true);
-        self.arm(needle.as_ref(), 0, Fate::Hold);
-    }
-
-    /// Waits until at least `count` requests were held.
-    pub async fn wait_held(&self, count: u64, deadline: Duration) -> Result<()> {
-        reached(&self.shared.held, count, deadline, "held").await
-    }
-
-    /// Lets the requests go on that are held.
-    pub fn let_go(&self) {
-        self.shared.holding.send_replace(false);
-    }
-
-    /// How many replies and requests were swallowed so far.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        *self.shared.lost.borrow()
-    }
-
-    /// Waits until at least `count` were swallowed.
-    pub async fn wait_lost(&self, count: u64, deadline: Duration) -> Result<()> {
-        reached(&self.shared.lost, count, deadline, "swallowed").await
-    }
-
-    fn arm(&self, needle: &[u8], skip: usize, fate: Fate) {
-        assert!(!needle.is_empty(), "every request contains nothing");
-        held(&self.shared.hooks).push(Hook {
-            needle: needle.to_vec(),
-            skip,
-            fate,
-        });
-    }
-
-    async fn listens(&self, wish: bool) {
-        let mut listening = self.shared.listening.subscribe();
-        // The sender lives in `shared`, so this ends only with the wish fulfilled.
-        drop(listening.wait_for(|now| *now == wish).await);
+        self.book.clear();
+        self.link.pass().await;
     }
 }
 
-async fn reached(counter: &watch::Sender<u64>, count: u64, deadline: Duration, what: &str) -> Result<()> {
-    let mut counted = counter.subscribe();
-    let waited = tokio::time::timeout(deadline, counted.wait_for(|counted| *counted >= count)).await;
-    match waited {
-        Ok(Ok(_)) => Ok(()),
-        _ => Err(Error::Other(format!(
-            "the proxy has {what} {} of {count} messages within {} s",
-            *counter.borrow(),
-            deadline.as_secs_f32()
-        ))),
+impl Deref for Proxy {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
     }
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .doing(|| format!("listen on {address}"))
-}
-
-async fn accept(address: SocketAddr, listener: TcpListener, shared: Arc<Shared>) {
-    let mut mode = shared.mode.subscribe();
-    let mut listener = Some(listener);
-    let mut connections = JoinSet::new();
-    loop {
-        let refusing = *mode.borrow_and_update() == Mode::Refuse;
-        if refusing {
-            listener = None;
-        } else if listener.is_none() {
-            listener = bind(address)
-                .await
-                .inspect_err(|error| eprintln!("proxy: {error}"))
-                .ok();
-        }
-        shared.listening.send_replace(listener.is_some());
-        if !refusing && listener.is_none() {
-            tokio::time::sleep(RETRY).await;
-            continue;
-        }
-        tokio::select! {
-            Some(_) = connections.join_next() => {}
-            changed = mode.changed() => if changed.is_err() { return },
-            stream = next(listener.as_ref()) => {
-                let line = held(&shared.line).subscribe();
-                connections.spawn(connection(stream, Arc::clone(&shared), line));
-            }
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(fault) = self.book.first_fault()
+            && !std::thread::panicking()
+        {
+            panic!("a message that the proxy cannot read: {fault}");
         }
     }
 }
-
-/// The next connection; never where there is no listener.
-async fn next(listener: Option<&TcpListener>) -> TcpStream {
-    loop {
-        match listener {
-            None => std::future::pending().await,
-            Some(listener) => match listener.accept().await {
-                Ok((stream, _)) => return stream,
-                Err(_) => tokio::task::yield_now().await,
-            },
-        }
-    }
-}
-
-async fn connection(client: TcpStream, shared: Arc<Shared>, mut line: watch::Receiver<bool>) {
-    let through = async {
-        open(&shared).await;
-        let Ok(server) = TcpStream::connect(shared.upstream).await else {
-            return;
-        };
-        // Without these a small message may wait for the acknowledgement of the one before.
-        if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
-            return;
-        }
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        let lose_next_reply = watch::Sender::new(false);
-        tokio::select! {
-            () = requests(from_client, to_server, &shared, &lose_next_reply) => {}
-            () = replies(from_server, to_client, &shared, &lose_next_reply) => {}
-        }
-    };
-    tokio::select! {
-        _ = line.wait_for(|cut| *cut) => {}
-        () = through => {}
-    }
-}
-
-async fn open(shared: &Shared) {
-    let mut mode = shared.mode.subscribe();
-    drop(mode.wait_for(|mode| *mode != Mode::Blackhole).await);
-}
-
-async fn requests(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
-    shared: &Shared,
-    lose_next_reply: &watch::Sender<bool>,
-) {
-    let mut chunk = vec![0; CHUNK];
-    let mut before = Vec::new();
-    loop {
-        open(shared).await;
-        let Ok(length @ 1..) = client.read(&mut chunk).await else {
-            return;
-        };
-        open(shared).await;
-        let bytes = &chunk[..length];
-        let fate = fired(&mut held(&shared.hooks), &before, bytes);
-        match fate {
-            None => {}
-            Some(Fate::LoseReply) => drop(lose_next_reply.send_replace(true)),
-            Some(Fate::LoseRequest) => return count(shared),
-            Some(Fate::Hold) => {
-                shared.held.send_modify(|held| *held += 1);
-                drop(shared.holding.subscribe().wait_for(|holding| !holding).await);
-            }
-        }
-        remember(&mut before, bytes);
-        if server.write_all(bytes).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn replies(
-    mut server: OwnedReadHalf,
-    mut client: OwnedWriteHalf,
-    shared: &Shared,
-    lose_next_reply: &watch::Sender<bool>,
-) {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        open(shared).await;
-        let Ok(length @ 1..) = server.read(&mut chunk).await else {
-            return;
-        };
-        open(shared).await;
-        if *lose_next_reply.borrow() {
-            return count(shared);
-        }
-        if *shared.mode.borrow() == Mode::DropReplies {
-            count(shared);
-        } else if client.write_all(&chunk[..length]).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn count(shared: &Shared) {
-    shared.lost.send_modify(|lost| *lost += 1);
-}
-
-/// The fate that these bytes call for. A needle may begin in the bytes before them.
-fn fired(hooks: &mut Vec<Hook>, before: &[u8], bytes: &[u8]) -> Option<Fate> {
-    for index in 0..hooks.len() {
-        let hook = &mut hooks[index];
-        if !contains(before, bytes, &hook.needle) {
-            continue;
-        }
-        if hook.skip > 0 {
-            hook.skip -= 1;
-            continue;
-        }
-        return Some(hooks.remove(index).fate);
-    }
-    None
-}
-
-fn contains(before: &[u8], bytes: &[u8], needle: &[u8]) -> bool {
-    let kept = before.len().min(needle.len() - 1);
-    let seam = [
-        &before[before.len() - kept..],
-        &bytes[..bytes.len().min(needle.len() - 1)],
-    ]
-    .concat();
-    let within = |haystack: &[u8]| haystack.windows(needle.len()).any(|window| window == needle);
-    within(&seam) || within(bytes)
-}
-
-fn remember(before: &mut Vec<u8>, bytes: &[u8]) {
-    const MOST: usize = 256;
-    before.extend_from_slice(&bytes[bytes.len().saturating_sub(MOST)..]);
-    before.drain(..before.len().saturating_sub(MOST));
-}
-
-#[cfg(test)]
-mod tests;

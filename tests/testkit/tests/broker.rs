@@ -2,7 +2,7 @@
 
 use testkit::kafka::{Broker, Options};
 use testkit::net;
-use testkit::proxy::Proxy;
+use testkit::proxy::Link;
 
 const READ: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 
@@ -51,7 +51,7 @@ async fn clients_go_through_the_proxy_that_is_advertised() {
         ..Options::default()
     };
     let broker = Broker::start(options).await.expect("a broker");
-    let proxy = Proxy::start_on(port, broker.address().expect("ours"))
+    let proxy = Link::start_on(port, broker.address().expect("ours"))
         .await
         .expect("a proxy");
     broker.create_topic("events", 1, &[]).await.expect("a topic");

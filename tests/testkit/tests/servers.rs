@@ -6,6 +6,7 @@ use bson::doc;
 use mongodb::Collection;
 use testkit::mongodb::{Mongo, Options};
 use testkit::process::was_killed;
+use testkit::proxy::Command;
 use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -93,12 +94,16 @@ async fn a_lost_acknowledgement_of_a_commit_leaves_it_committed() {
         .session(&mut session)
         .await
         .expect("inserted");
-    proxy.lose_reply_to("commitTransaction");
+    let lost = proxy
+        .when(Command::named("commitTransaction"))
+        .once()
+        .lose_reply()
+        .arm();
     session
         .commit_transaction()
         .await
         .expect("the driver's own retry finds it committed");
-    assert_eq!(proxy.lost(), 1);
+    assert_eq!((lost.matched(), lost.fired()), (2, 1));
     let near = notes(mongo.uri()).await;
     assert_eq!(near.count_documents(doc! {}).await.expect("counted"), 2);
 }

@@ -31,9 +31,9 @@ async fn ask(stream: &mut TcpStream, line: &str) -> Option<String> {
 }
 
 /// A proxy before a server, and a client of it. The server lives as long as its set.
-async fn started() -> (Proxy, TcpStream, JoinSet<()>) {
+async fn started() -> (Link, TcpStream, JoinSet<()>) {
     let listener = TcpListener::bind(net::loopback(0)).await.expect("bound");
-    let proxy = Proxy::start(listener.local_addr().expect("an address"))
+    let proxy = Link::start(listener.local_addr().expect("an address"))
         .await
         .expect("a proxy");
     let mut server = JoinSet::new();
@@ -97,52 +97,25 @@ async fn swallows_replies_until_healed() {
 }
 
 #[tokio::test]
-async fn loses_the_reply_to_a_chosen_request_once() {
+async fn a_slow_line_takes_its_time_and_heals() {
     let (proxy, mut client, _server) = started().await;
-    proxy.lose_reply_to_nth(1, "commit");
-    assert_eq!(ask(&mut client, "find").await.as_deref(), Some("ok find"));
-    assert_eq!(ask(&mut client, "commit 1").await.as_deref(), Some("ok commit 1"));
-    assert_eq!(ask(&mut client, "commit 2").await, None);
-    assert_eq!(proxy.lost(), 1);
-    let mut again = TcpStream::connect(proxy.address()).await.expect("connected");
-    assert_eq!(ask(&mut again, "commit 3").await.as_deref(), Some("ok commit 3"));
-}
-
-#[tokio::test]
-async fn loses_a_request_before_the_server_sees_it() {
-    let (proxy, mut client, _server) = started().await;
-    proxy.lose_request("commit");
-    assert_eq!(ask(&mut client, "commit").await, None);
-    assert_eq!(proxy.lost(), 1);
+    proxy.slow(100);
+    let start = std::time::Instant::now();
+    let answer = ask(&mut client, "twelve bytes").await.expect("an answer");
+    assert!(answer.starts_with("ok"), "{answer}");
+    // A piece of the request and one of the reply at least have gone by.
+    assert!(
+        start.elapsed() >= Duration::from_millis(40),
+        "{:?}",
+        start.elapsed()
+    );
+    proxy.pass().await;
 }
 
 #[test]
-fn a_needle_is_found_across_reads_and_once() {
-    assert!(contains(b"..com", b"mit..", b"commit"));
-    assert!(contains(b"", b"a commit", b"commit"));
-    assert!(!contains(b"commit", b" and more", b"commit"));
-    assert!(contains(b"x", b"y", b"y"));
-    let mut before = Vec::new();
-    remember(&mut before, &[7; 1000]);
-    remember(&mut before, b"end");
-    assert_eq!(before.len(), 256);
-    assert!(before.ends_with(b"end"));
-}
-
-#[tokio::test]
-async fn holds_one_request_until_it_is_let_go() {
-    let (proxy, mut client, _server) = started().await;
-    let mut other = TcpStream::connect(proxy.address()).await.expect("connected");
-    proxy.hold_request("two");
-    assert_eq!(ask(&mut client, "one").await.as_deref(), Some("ok one"));
-    let asked = async { ask(&mut client, "two").await };
-    let meanwhile = async {
-        proxy.wait_held(1, SOON).await.expect("held");
-        let answer = ask(&mut other, "three").await;
-        proxy.let_go();
-        answer
-    };
-    let (held, passed) = tokio::join!(asked, meanwhile);
-    assert_eq!(held.as_deref(), Some("ok two"));
-    assert_eq!(passed.as_deref(), Some("ok three"));
+fn slow_lines_move_in_small_pieces() {
+    assert_eq!(piece(1_000, None), (1_000, Duration::ZERO));
+    assert_eq!(piece(1_000, Some(10_000)), (200, PACE));
+    assert_eq!(piece(50, Some(10_000)), (50, PACE / 4));
+    assert_eq!(piece(50, Some(1)), (1, Duration::from_secs(1)));
 }
