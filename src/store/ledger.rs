@@ -122,12 +122,10 @@ impl MongoLedger {
         self.explore(work).await;
         let mut session = self.sessions.take().await?;
         let done = self.transact(&mut session, work, doubt).await;
-        match &done {
-            // Nobody knows whether its transaction is open still.
-            Err(Broken::Failed(Failure::Away(_) | Failure::Unknown(_))) => {
-                self.sessions.give_up(session).await
-            }
-            _ => self.sessions.give_back(session),
+        // A session whose transaction may be open still is given up.
+        let is_in_doubt = matches!(done, Err(Broken::Failed(Failure::Away(_) | Failure::Unknown(_))));
+        if !is_in_doubt {
+            self.sessions.give_back(session);
         }
         done
     }
