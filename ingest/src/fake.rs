@@ -11,6 +11,7 @@ mod plan;
 mod stored;
 mod unique;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct FakeLedger {
     shared: Arc<Shared>,
     owner: Arc<str>,
     life: Life,
+    /// The lanes whose leases this process renews.
+    led: Arc<Mutex<BTreeSet<LaneId>>>,
 }
 
 struct Shared {
@@ -71,6 +74,7 @@ impl FakeLedger {
             }),
             owner: owner.into(),
             life: Life::begin(),
+            led: Arc::default(),
         }
     }
 
@@ -81,6 +85,7 @@ impl FakeLedger {
             shared: Arc::clone(&self.shared),
             owner: owner.into(),
             life: Life::begin(),
+            led: Arc::default(),
         }
     }
 
@@ -98,7 +103,8 @@ impl FakeLedger {
         let now = self.shared.clock.now();
         // Where the database is away leases run out.
         if let Ok(mut stored) = self.stored() {
-            stored.leases.renew(&self.owner, self.shared.lease, now);
+            let led = lock(&self.led);
+            stored.leases.renew(&self.owner, &led, self.shared.lease, now);
         }
     }
 
@@ -178,7 +184,15 @@ impl Ledger for FakeLedger {
         travel(Duration::ZERO).await;
         let (now, shared) = (self.shared.clock.now(), &self.shared);
         let lease = shared.are_led.then_some(shared.lease);
-        Ok(self.stored()?.acquire(lane, lease, &self.owner, now))
+        let acquired = self.stored()?.acquire(lane, lease, &self.owner, now);
+        if matches!(acquired, Acquired::Granted(_)) {
+            lock(&self.led).insert(lane.clone());
+        }
+        Ok(acquired)
+    }
+
+    fn let_go(&self, lane: &LaneId) {
+        lock(&self.led).remove(lane);
     }
 
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
@@ -186,6 +200,7 @@ impl Ledger for FakeLedger {
         let mut stored = self.stored()?;
         if stored.touch(lane, epoch, |fence| fence.owner = None) {
             stored.leases.follow(lane, &self.owner);
+            self.let_go(lane);
         }
         Ok(())
     }
@@ -204,6 +219,7 @@ impl Ledger for FakeLedger {
         _at: DateTime<Utc>,
     ) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
+        self.let_go(lane);
         let stop = |fence: &mut StoredFence| fence.stopped = Some(stop.clone());
         self.stored()?.touch(lane, epoch, stop);
         Ok(())

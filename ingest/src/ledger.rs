@@ -249,6 +249,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// is ended by force only where the lease of its worker is over.
     fn acquire(&self, lane: &LaneId) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
 
+    /// The source has this lane no longer: whatever lease of it this worker has runs out.
+    fn let_go(&self, lane: &LaneId);
+
     /// Gives a lane back, so that another process need not wait for the lease to run out.
     fn release(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<(), FenceError>> + Send;
 

@@ -258,6 +258,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     if let Some(key) = self.key_of(&lane) {
                         self.remove(key);
                     }
+                    self.ledger.let_go(&lane);
                     self.health.forget(&lane);
                     self.metrics.lanes_revoked.inc();
                 }

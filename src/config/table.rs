@@ -172,7 +172,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "LEASE",
         Some("10s"),
-        "A replica takes a change stream over when its leader was silent for this long",
+        "A worker that was silent for this long counts as dead: another one takes its change stream, and may end its transaction",
     ),
     setting(
         "TIME_ZONE",

@@ -28,6 +28,8 @@ use super::{Error, LEASES, Store, failure};
 const CONNECTIONS: u32 = 2;
 /// A lease that has been over for so long is removed by whoever comes by: no transaction lives as long.
 const SWEEP_AFTER: Duration = Duration::from_secs(600);
+/// How long ending a session may take.
+const END: Duration = Duration::from_secs(1);
 /// One renewal may take this long, or as long as there is between two.
 const RENEWAL: Duration = Duration::from_secs(1);
 
@@ -202,17 +204,21 @@ impl Leases {
         Ok(())
     }
 
-    /// Says that transactions of this worker use this session. To be called before each of them.
+    /// Says that transactions of this worker use this session. To be called before each of them. A former session
+    /// was given up: what it left open is ended, so that it is not in our own way.
     pub(super) async fn record(&self, session: &Document) -> Result<()> {
-        {
-            let mut known = self.known();
-            let is_told = known.session.as_ref() == Some(session)
-                && known.renewed.is_some_and(|at| at.elapsed() < self.0.length);
-            if is_told {
-                return Ok(());
+        let former = {
+            let known = self.known();
+            let is_fresh = known.renewed.is_some_and(|at| at.elapsed() < self.0.length);
+            match &known.session {
+                Some(told) if told == session && is_fresh => return Ok(()),
+                former => former.clone().filter(|former| former != session),
             }
-            known.session = Some(session.clone());
+        };
+        if let Some(former) = former {
+            self.end(&former).await;
         }
+        self.known().session = Some(session.clone());
         self.renew_worker().await
     }
 
@@ -302,16 +308,23 @@ impl Leases {
                 owner,
                 "a transaction of a worker whose lease is over is in the way: it is ended"
             );
-            self.end(session).await?;
+            self.end(session).await;
         }
         Ok(None)
     }
 
-    /// Ends a session, and whatever transaction it left open.
-    pub(super) async fn end(&self, session: &Document) -> Result<()> {
-        let command = doc! {"killSessions": [session.clone()]};
+    /// Ends a session, and whatever transaction it left open. Where that fails the transaction runs out by itself. Whether
+    /// it was ended.
+    pub(super) async fn end(&self, session: &Document) -> bool {
         let admin = self.0.client.database("admin");
-        admin.run_command(command).await.map(drop)
+        let ended = admin.run_command(doc! {"killSessions": [session.clone()]});
+        let why = match tokio::time::timeout(END, async { ended.await }).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => failure::message(&error),
+            Err(_) => "the database does not answer".into(),
+        };
+        tracing::warn!(why, "a session could not be ended; its transaction will run out");
+        false
     }
 
     /// Removes leases that have been over for long: their workers died.

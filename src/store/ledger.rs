@@ -495,6 +495,10 @@ impl Ledger for MongoLedger {
         Ok(acquired)
     }
 
+    fn let_go(&self, lane: &LaneId) {
+        self.leases.forget(lane);
+    }
+
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         if self.store.release(lane, epoch).await? {
             let followed = self.leases.follow(lane).await;

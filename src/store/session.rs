@@ -6,16 +6,11 @@
 //! it: the fences decide.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use mongodb::error::Result;
 use mongodb::{Client, ClientSession};
 
-use super::failure;
 use super::leases::Leases;
-
-/// How long ending a session of our own may take.
-const END: Duration = Duration::from_secs(1);
 
 /// Holds the session while no commit uses it.
 #[derive(Clone)]
@@ -40,8 +35,8 @@ impl Sessions {
         }
     }
 
-    /// Takes the session, or begins another where it is in use or was given up. The lease of this worker names it
-    /// before it is used.
+    /// Takes the session, or begins another where it was given up: dropped, since nobody knows whether its transaction
+    /// is open still. The lease of this worker names it before it is used, and what the former one left open is ended.
     pub(super) async fn take(&self) -> Result<ClientSession> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let session = match idle {
@@ -60,13 +55,6 @@ impl Sessions {
     /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt. Whether the
     /// server answered.
     pub(super) async fn give_up(&self, session: ClientSession) -> bool {
-        let ended = tokio::time::timeout(END, self.leases.end(session.id())).await;
-        let why = match ended {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => failure::message(&error),
-            Err(_) => "the database does not answer".into(),
-        };
-        tracing::debug!(why, "a session of ours could not be ended; it will run out");
-        false
+        self.leases.end(session.id()).await
     }
 }

@@ -1,6 +1,8 @@
 //! Kafka as the source of the real program.
 
 mod group;
+mod lease;
+mod newer;
 mod payloads;
 mod pressure;
 mod scope;

@@ -1,6 +1,6 @@
 //! Who lives, who leads, and whose transaction keeps which fences.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -64,14 +64,22 @@ impl Leases {
     }
 
     /// The worker lives, and leads what it led, where nobody took that.
-    pub(super) fn renew(&mut self, owner: &str, length: Duration, now: DateTime<Utc>) {
+    pub(super) fn renew(
+        &mut self,
+        owner: &str,
+        led: &BTreeSet<LaneId>,
+        length: Duration,
+        now: DateTime<Utc>,
+    ) {
         let renewed = StoredLease {
             owner: owner.to_owned(),
             renewed: now,
             length,
         };
-        for leader in self.leaders.values_mut().filter(|leader| leader.owner == owner) {
-            *leader = renewed.clone();
+        for (lane, leader) in &mut self.leaders {
+            if leader.owner == owner && led.contains(lane) {
+                *leader = renewed.clone();
+            }
         }
         self.workers.insert(owner.to_owned(), renewed);
     }

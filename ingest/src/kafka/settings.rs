@@ -12,16 +12,29 @@ use crate::lane::LaneId;
 
 /// Properties that exactness rests on: where reading begins and goes on is stored in the ledger, and nowhere
 /// else.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 6] = [
     ("auto.offset.reset", "error"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("group.protocol", "classic"),
     ("enable.partition.eof", "true"),
     ("fetch.queue.backoff.ms", "10"),
 ];
+
+/// How the group shares its partitions, in its classic protocol. In the newer one (KIP-848) the broker does.
+const STRATEGY: (&str, &str) = ("partition.assignment.strategy", "cooperative-sticky");
+const PROTOCOL: &str = "group.protocol";
+/// What the broker decides in the newer protocol: librdkafka refuses to be told.
+const BROKERS_OWN: [(&str, &str); 2] = [
+    ("session.timeout.ms", "group.consumer.session.timeout.ms"),
+    ("heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
+];
+/// For how long a member that says nothing keeps its partitions: librdkafka's own 45 s are long after a crash.
+const SESSION_MS: u32 = 10_000;
+/// How often a member says something, at least.
+const HEARTBEAT_MS: u32 = 3_000;
+/// Properties of a member of a group; who only looks is none.
+const MEMBERS_OWN: [&str; 3] = ["group.instance.id", "group.remote.assignor", PROTOCOL];
 
 /// Other names of properties that are owned.
 const ALIASES: [(&str, &str); 1] = [("auto.commit.enable", "enable.auto.commit")];
@@ -152,14 +165,43 @@ impl Settings {
         for (name, value) in OWNED {
             config.set(name, value);
         }
+        if !self.is_brokers_group() {
+            let (name, value) = STRATEGY;
+            config.set(name, value);
+            self.keep_time(&mut config);
+        }
         config
+    }
+
+    /// The timeouts of a member, where they are not set.
+    fn keep_time(&self, config: &mut ClientConfig) {
+        let given = self.property("session.timeout.ms");
+        if given.is_none() {
+            config.set("session.timeout.ms", SESSION_MS.to_string());
+        }
+        if self.property("heartbeat.interval.ms").is_none() {
+            let session = given.and_then(|given| given.parse().ok()).unwrap_or(SESSION_MS);
+            let heartbeat = (session / 3).clamp(1, HEARTBEAT_MS);
+            config.set("heartbeat.interval.ms", heartbeat.to_string());
+        }
+    }
+
+    /// Whether the group shares its partitions by the newer protocol, in which the broker assigns them.
+    fn is_brokers_group(&self) -> bool {
+        is_brokers_group(&self.properties)
+    }
+
+    fn property(&self, name: &str) -> Option<&str> {
+        property(&self.properties, name)
     }
 
     /// The configuration of a client that only looks: it belongs to no group, and sees every record that a
     /// partition holds, also those of open transactions.
     pub(super) fn observer(&self) -> ClientConfig {
         let mut config = self.base();
-        config.remove("group.instance.id");
+        for name in MEMBERS_OWN {
+            config.remove(name);
+        }
         config.set("bootstrap.servers", &self.brokers);
         config.set("isolation.level", "read_uncommitted");
         config.set("allow.auto.create.topics", "false");
@@ -204,7 +246,17 @@ impl fmt::Debug for Settings {
     }
 }
 
+fn property<'a>(properties: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = properties.iter().find(|(set, _)| set == name);
+    found.map(|(_, value)| value.as_str())
+}
+
+fn is_brokers_group(properties: &[(String, String)]) -> bool {
+    property(properties, PROTOCOL).is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+}
+
 fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
+    let by_broker = is_brokers_group(properties);
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for (name, value) in properties {
@@ -212,13 +264,19 @@ fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
             .iter()
             .find(|(alias, _)| alias == name)
             .map_or(name.as_str(), |(_, real)| real);
-        let owned = OWNED.iter().find(|(owned, _)| *owned == real);
+        let fixed = OWNED.iter().chain([&STRATEGY]);
+        let owned = fixed.clone().find(|(owned, _)| *owned == real);
+        let brokers = BROKERS_OWN.iter().find(|(other, _)| by_broker && other == name);
         let elsewhere = ELSEWHERE.iter().find(|(other, _)| other == name);
         if let Some((_, fixed)) = owned {
             wrong.push(format!("`{name}` cannot be set: it is always `{fixed}`"));
         } else if let Some((_, other)) = elsewhere {
             wrong.push(format!(
                 "`{name}` cannot be set here: {other} have a setting of their own"
+            ));
+        } else if let Some((_, other)) = brokers {
+            wrong.push(format!(
+                "`{name}` cannot be set with `group.protocol=consumer`: `{other}` of the broker holds"
             ));
         } else if !seen.insert(name) {
             wrong.push(format!("`{name}` is there twice"));
@@ -277,6 +335,7 @@ mod tests {
     fn what_the_protocol_owns_cannot_be_set() {
         let mut given: Vec<(&str, &str)> = OWNED.to_vec();
         given.extend([
+            STRATEGY,
             ("auto.commit.enable", "true"),
             ("group.id", "x"),
             ("bootstrap.servers", "x"),
@@ -289,6 +348,52 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn a_member_that_crashed_is_missed_after_ten_seconds_unless_told_otherwise() {
+        let times = |properties: &[(&str, &str)]| {
+            let member = parse(properties).expect("accepted").member();
+            let of = |name: &str| member.get(name).map(str::to_owned).expect("set");
+            (of("session.timeout.ms"), of("heartbeat.interval.ms"))
+        };
+        let pair = |session: &str, heartbeat: &str| (session.to_owned(), heartbeat.to_owned());
+        assert_eq!(times(&[]), pair("10000", "3000"));
+        assert_eq!(times(&[("session.timeout.ms", "6000")]), pair("6000", "2000"));
+        assert_eq!(times(&[("session.timeout.ms", "45000")]), pair("45000", "3000"));
+        let both = [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")];
+        assert_eq!(times(&both), pair("3000", "500"));
+    }
+
+    #[test]
+    fn in_the_newer_protocol_the_broker_decides() {
+        let newer = [("group.protocol", "consumer"), ("group.instance.id", "worker-1")];
+        let settings = parse(&newer).expect("accepted");
+        let member = settings.member();
+        for name in [
+            "session.timeout.ms",
+            "heartbeat.interval.ms",
+            "partition.assignment.strategy",
+        ] {
+            assert_eq!(member.get(name), None, "{name}");
+        }
+        assert_eq!(member.get("group.protocol"), Some("consumer"));
+        settings
+            .observer()
+            .create::<BaseConsumer>()
+            .expect("one that only looks");
+        let refused = [
+            ("group.protocol", "consumer"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "500"),
+            ("partition.assignment.strategy", "range"),
+            ("isolation.level", "read_uncommitted"),
+        ];
+        let messages = parse(&refused).expect_err("refused");
+        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert!(messages[0].contains("group.consumer.session.timeout.ms"));
+        let messages = parse(&[("group.protocol", "newest")]).expect_err("refused");
+        assert!(messages[0].contains("group.protocol"), "{messages:?}");
     }
 
     #[test]

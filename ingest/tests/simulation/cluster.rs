@@ -1,5 +1,6 @@
 //! Processes among which the lanes of a source move.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +52,28 @@ impl Cluster {
     ) -> Self {
         let lanes = logs.iter().map(|log| log.lane.clone());
         let assignment = lanes.zip((0..Self::PROCESSES).cycle()).collect();
+        Self::assigned(ledger, clock, settings, pace, logs, assignment)
+    }
+
+    /// The same where every process wants all lanes, as processes on one change stream do.
+    pub(crate) fn contending(
+        ledger: FakeLedger,
+        clock: Arc<VirtualClock>,
+        settings: Settings,
+        pace: Pace,
+        logs: Vec<Log>,
+    ) -> Self {
+        Self::assigned(ledger, clock, settings, pace, logs, BTreeMap::new())
+    }
+
+    fn assigned(
+        ledger: FakeLedger,
+        clock: Arc<VirtualClock>,
+        settings: Settings,
+        pace: Pace,
+        logs: Vec<Log>,
+        assignment: BTreeMap<LaneId, usize>,
+    ) -> Self {
         let mut cluster = Self {
             ledger,
             logs: Arc::new(logs),
@@ -71,7 +94,8 @@ impl Cluster {
     fn member(&mut self, number: usize) -> Member {
         self.started += 1;
         let process = Process::start(
-            self.ledger.of(&format!("process {number}")),
+            self.ledger
+                .of(&format!("process {number}, life {}", self.started)),
             &self.clock,
             self.settings.clone(),
             self.pace.channel,
@@ -117,6 +141,22 @@ impl Cluster {
         let ended = self.members[number].process.drain().await;
         assert!(matches!(ended, Ended::Drained), "{ended:?}");
         self.restart(number).await;
+    }
+
+    /// Freezes a process for a while.
+    pub(crate) async fn freeze(&mut self, number: usize, time: Duration) {
+        let process = &self.members[number].process;
+        process.freeze();
+        tokio::time::sleep(time).await;
+        process.thaw();
+    }
+
+    /// A metric, summed over the processes that live.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.members
+            .iter()
+            .map(|member| member.process.metric(name, None))
+            .sum()
     }
 
     /// Gives a lane to another process. The one that has it may not be told: then it goes on until its

@@ -309,34 +309,6 @@ fn the_fence_of_a_zombie_writes_nothing() {
     }
 }
 
-/// A lease that was renewed keeps the lane; one that was given back is there for another process at once.
-#[test]
-fn a_quiet_lane_keeps_its_lease_and_a_drained_one_gives_it_back() {
-    run(async {
-        let mut leader = Hand::led(Duration::from_secs(10), settings());
-        let log = Log::plain("lease", usages("l", 2));
-        let grant = leader.grant(&log.lane).await;
-        let process = Process::start(leader.ledger.of("standby"), &leader.clock, settings(), 16);
-        let standby = Hand {
-            process,
-            ledger: leader.ledger.clone(),
-            clock: leader.clock.clone(),
-        };
-        let mut waiting = standby.ask(&log.lane).await;
-        sleep(Duration::from_secs(300)).await;
-        assert!(
-            waiting.try_recv().is_err(),
-            "the leader says nothing for minutes, and leads"
-        );
-        assert!(!grant.lost.is_cancelled());
-        leader.drain().await;
-        timeout(Duration::from_secs(4), waiting)
-            .await
-            .expect("at once")
-            .expect("granted");
-    });
-}
-
 /// An idle lane says how far it is. A record behind that must not take it back.
 #[test]
 fn a_record_keeps_what_the_idle_lane_had_said() {

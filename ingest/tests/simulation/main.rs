@@ -13,6 +13,7 @@ mod beforehand;
 mod cluster;
 mod hand;
 mod lanes;
+mod leases;
 mod letters;
 mod logs;
 mod named;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::logs::Log;
 
-/// To which process each lane is assigned.
+/// To which process each lane is assigned. Whichever is not there every process wants.
 pub(crate) type Assignment = Arc<Mutex<BTreeMap<LaneId, usize>>>;
 
 /// The source of one process.
@@ -112,7 +112,9 @@ impl State {
             let lane = self.source.logs[at].lane.clone();
             let is_ours = {
                 let assignment = self.source.assignment.lock().expect("no panic");
-                assignment.get(&lane) == Some(&self.source.process)
+                assignment
+                    .get(&lane)
+                    .is_none_or(|process| *process == self.source.process)
             };
             match self.held.get_mut(&at) {
                 Some(Held::Granted { grant, .. }) if grant.lost.is_cancelled() => {

@@ -11,7 +11,7 @@ use super::known::{Ask, Rows};
 use super::rows::{Row, Writer};
 use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS, failure};
 
-/// How long one commit may ask which rows are there: a small part of a lease, which is not renewed meanwhile.
+/// How long one commit may ask which rows are there.
 const ASK_TIME: Duration = Duration::from_secs(1);
 
 /// A commit, with its rows as they are written.

@@ -55,13 +55,19 @@ async fn properties_that_the_protocol_owns_are_refused_at_the_start() {
         ("KAFKA_BROKERS", "127.0.0.1:1"),
         (
             "KAFKA_PROPERTIES",
-            "isolation.level=read_uncommitted,enable.auto.commit=true,sasl.mechanisms=OAUTHBEARER,client.rack=a",
+            "isolation.level=read_uncommitted,enable.auto.commit=true,sasl.mechanisms=OAUTHBEARER,client.rack=a,\
+             group.protocol=consumer,session.timeout.ms=6000",
         ),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let (code, told) = run(&["ingest"], variables.into()).await;
     assert_eq!(code, 64, "{told}");
-    for name in ["`isolation.level`", "`enable.auto.commit`", "`sasl.mechanisms`"] {
+    for name in [
+        "`isolation.level`",
+        "`enable.auto.commit`",
+        "`sasl.mechanisms`",
+        "`session.timeout.ms`",
+    ] {
         let line = told.lines().find(|line| line.contains(name));
         assert!(
             line.is_some_and(|line| line.contains("USAGE_LEDGER_KAFKA_PROPERTIES")),

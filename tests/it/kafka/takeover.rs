@@ -96,5 +96,9 @@ async fn a_commit_that_arrives_after_the_lanes_were_taken_over_writes_nothing() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_statement_that_arrives_after_the_lanes_were_taken_over_writes_nothing() {
-    held("held-statement", Command::any().collection("usageDedupe")).await;
+    held(
+        "held-statement",
+        Command::any().collection("usageDedupe").in_transaction(),
+    )
+    .await;
 }

@@ -220,3 +220,6 @@ async fn message(from: &mut Inlet) -> Result<Vec<u8>, End> {
     from.fill(rest).await.ok_or(End::Closed)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;
