@@ -36,7 +36,7 @@ impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Setting(problem) => Failure::Settings(vec![problem]),
-            store::Error::Unusable(why) => Failure::Failed(why),
+            store::Error::Unusable(why) | store::Error::Passing(why) => Failure::Failed(why),
         }
     }
 }

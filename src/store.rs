@@ -59,6 +59,9 @@ pub enum Error {
     /// Whatever is wrong, the program cannot start or go on: exit 1.
     #[error("{0}")]
     Unusable(String),
+    /// The server answers, and says what passes by itself. Whoever has the time asks again; exit 1 for all others.
+    #[error("{0}")]
+    Passing(String),
 }
 
 /// A connection to the database of one ledger.
@@ -106,11 +109,15 @@ impl Store {
         &self.client
     }
 
-    /// Whether the server answers within this time.
-    pub async fn answers_within(&self, time: Duration) -> bool {
-        let admin = self.client.database("admin");
-        let ping = admin.run_command(doc! {"ping": 1});
-        matches!(tokio::time::timeout(time, async { ping.await }).await, Ok(Ok(_)))
+    /// Why the ledger cannot be read within this time, as `/readyz` shows it; `None`: it can.
+    pub async fn trouble_within(&self, time: Duration) -> Option<&'static str> {
+        let meta = self.collection(META);
+        let read = meta.find_one(doc! {"_id": "ledger"}).projection(doc! {"_id": 1});
+        match tokio::time::timeout(time, async { read.await }).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(failure::readiness(&error)),
+            Err(_) => Some(failure::UNREACHABLE),
+        }
     }
 
     fn collection(&self, name: &str) -> Collection<Document> {
@@ -123,7 +130,7 @@ impl Store {
             .database("admin")
             .run_command(doc! {"hello": 1})
             .await
-            .map_err(|error| Error::Unusable(failure::unreachable(&error)))?;
+            .map_err(failure::unusable)?;
         let is_sharded = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
         if !is_sharded && !hello.contains_key("setName") {
             return Err(Error::Unusable(
@@ -140,7 +147,7 @@ impl Store {
             .find_one(doc! {})
             .await
             .map(drop)
-            .map_err(|error| Error::Unusable(failure::unreachable(&error)))
+            .map_err(failure::unusable)
     }
 
     /// Makes sure that the events collection is there. A missing one is created in the ledger's own
@@ -149,13 +156,12 @@ impl Store {
     /// # Errors
     /// When it is missing in another database, or the server cannot give a change stream of it.
     pub async fn ensure_events(&self, database: &str, collection: &str) -> Result<(), Error> {
-        let unusable = |error: mongodb::error::Error| Error::Unusable(failure::unreachable(&error));
         let hello = self
             .client
             .database("admin")
             .run_command(doc! {"hello": 1})
             .await
-            .map_err(unusable)?;
+            .map_err(failure::unusable)?;
         if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
             return Err(Error::Unusable(
                 "a change stream of a sharded cluster cannot tell when it has caught up; use `USAGE_LEDGER_SOURCE=kafka` \
@@ -168,9 +174,9 @@ impl Store {
             .list_collection_names()
             .filter(doc! {"name": collection})
             .await
-            .map_err(unusable)?;
+            .map_err(failure::unusable)?;
         if !names.is_empty() {
-            return Ok(());
+            return may_follow(&events.collection(collection)).await;
         }
         if database != self.database.name() {
             return Err(Error::Unusable(format!(
@@ -178,10 +184,17 @@ impl Store {
             )));
         }
         match events.create_collection(collection).await {
-            Err(error) if !failure::exists_already(&error) => Err(unusable(error)),
-            _ => Ok(()),
+            Err(error) if !failure::exists_already(&error) => Err(failure::unusable(error)),
+            _ => may_follow(&events.collection(collection)).await,
         }
     }
+}
+
+/// Reads a document of the events, and opens a stream of them: a right that is missing is to be said at the start.
+async fn may_follow(events: &Collection<Document>) -> Result<(), Error> {
+    let document = events.find_one(doc! {}).projection(doc! {"_id": 1});
+    document.await.map_err(failure::unusable)?;
+    events.watch().await.map(drop).map_err(failure::unusable)
 }
 
 async fn options(uri: &Secret) -> Result<ClientOptions, Error> {

@@ -158,8 +158,15 @@ pub struct Pump<L, C> {
     /// The lanes that the source had when it last said so.
     source_lanes: Option<Vec<LaneId>>,
     replays: Replays,
-    /// Says what only a person can mend: of commits, of letters, and of the source.
-    reminders: [Reminder; 3],
+    reminders: Reminders,
+}
+
+/// Say what only a person can mend.
+#[derive(Debug, Default)]
+struct Reminders {
+    commit: Reminder,
+    letters: Reminder,
+    source: Reminder,
 }
 
 /// Whether the ledger is being asked for dead letters that are to be judged again.
@@ -200,7 +207,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             storing_topology: false,
             source_lanes: None,
             replays: Replays::Rest,
-            reminders: Default::default(),
+            reminders: Reminders::default(),
         }
     }
 
@@ -294,7 +301,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
             }
             Signal::Refused { reason, why } => {
-                self.reminders[2].refused("the source cannot be read", reason, &why);
+                self.reminders
+                    .source
+                    .refused("the source cannot be read", reason, &why);
                 self.health
                     .trouble(Concern::Source, Some(Trouble::Refused(reason)));
             }

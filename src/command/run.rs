@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::TimeDelta;
 use ingest::batch::Policy;
 use ingest::change_stream;
@@ -22,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, now, rules};
 use crate::config::{Config, Problem, Source};
-use crate::store::Store;
 use crate::store::leases::{Lanes, Leases};
 use crate::store::ledger::MongoLedger;
 use crate::store::schema::Change;
+use crate::store::{self, Store};
 use crate::telemetry;
 
 /// Signals between a source and the loop. With records of at most 256 KiB this bounds their memory.
@@ -106,13 +107,13 @@ async fn start(
     api: Option<TcpListener>,
     stop: &CancellationToken,
 ) -> Result<Tasks, Failure> {
-    let store = Store::open(config).await?;
+    let store = when_it_passed(|| Store::open(config)).await?;
     let change = if parts.ingests {
         Change::CreateIfEmpty
     } else {
         Change::Check
     };
-    store.prepare(config, change).await?;
+    when_it_passed(|| store.prepare(config, change)).await?;
     let registry = Registry::new();
     telemetry::build_info(&registry).map_err(metrics)?;
     let health = parts.ingests.then(Health::default);
@@ -133,6 +134,28 @@ async fn start(
     tracing::info!(address = %address(&admin), "metrics and health listen");
     serve(&mut tasks, admin, api::admin::router(registry, readiness), stop);
     Ok(tasks)
+}
+
+/// Asks the store until what passes by itself has passed: an election, a server with too much to do.
+async fn when_it_passed<T, F>(mut ask: impl FnMut() -> F) -> Result<T, store::Error>
+where
+    F: Future<Output = Result<T, store::Error>>,
+{
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build();
+    loop {
+        match (ask().await, pauses.next()) {
+            (Err(store::Error::Passing(why)), Some(pause)) => {
+                tracing::warn!(error = why, "the ledger cannot be opened yet; it is tried again");
+                tokio::time::sleep(pause).await;
+            }
+            (answer, _) => return answer,
+        }
+    }
 }
 
 fn reader_settings(config: &Config) -> api::Settings {
@@ -168,12 +191,10 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, router: api::Router, stop: &C
     });
 }
 
-/// The reasons of the worker, and whether MongoDB answers at all.
+/// The reasons of the worker, and why the ledger cannot be read.
 async fn reasons(store: &Store, health: Option<&Health>) -> Vec<String> {
     let mut reasons = health.map(|health| health.reasons(now())).unwrap_or_default();
-    if !store.answers_within(PING).await {
-        reasons.insert("mongodb_unreachable");
-    }
+    reasons.extend(store.trouble_within(PING).await);
     reasons.into_iter().map(str::to_owned).collect()
 }
 
@@ -231,15 +252,14 @@ async fn source<C: Clock>(
 ) -> Result<Lanes, Failure> {
     match &config.source {
         Source::ChangeStream { database, collection } => {
-            store.ensure_events(database, collection).await?;
+            when_it_passed(|| store.ensure_events(database, collection)).await?;
             let events = change_stream::Events {
                 client: store.client().clone(),
                 database: database.clone(),
                 collection: collection.clone(),
             };
-            store
-                .enter_source(config, "mongodb", Some(&events.lane()))
-                .await?;
+            let lane = events.lane();
+            when_it_passed(|| store.enter_source(config, "mongodb", Some(&lane))).await?;
             tracing::info!(lane = %events.lane(), "reading");
             tasks.spawn(async move {
                 change_stream::run(events, clock, signals).await;
@@ -248,7 +268,7 @@ async fn source<C: Clock>(
             Ok(Lanes::Led)
         }
         Source::Kafka(topic) => {
-            store.enter_source(config, "kafka", None).await?;
+            when_it_passed(|| store.enter_source(config, "kafka", None)).await?;
             tracing::info!(topic = topic.topic(), "reading");
             let topic = topic.clone();
             tasks.spawn(async move {

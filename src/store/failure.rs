@@ -65,7 +65,7 @@ pub(super) fn exists_already(error: &Error) -> bool {
 }
 
 /// Why the server cannot be used at the start: one clear sentence.
-pub(super) fn unreachable(error: &Error) -> String {
+fn unreachable(error: &Error) -> String {
     let told = message(error);
     let is_refused = Fault::of(error, Place::Outside).act == Act::Person(Refusal::NotAuthorized);
     match error.kind.as_ref() {
@@ -88,9 +88,26 @@ pub(super) fn unreachable(error: &Error) -> String {
     }
 }
 
-/// The same as the store's own error.
+/// The same as the store's own error: whether it passes by itself.
 pub(super) fn unusable(error: impl Borrow<Error>) -> Unusable {
-    Unusable::Unusable(unreachable(error.borrow()))
+    let error = error.borrow();
+    let why = unreachable(error);
+    let is_answer = Answer::of(error).is_some() || matches!(*error.kind, ErrorKind::Authentication { .. });
+    match Fault::of(error, Place::Outside).act {
+        Act::Wait | Act::RetrySame if is_answer => Unusable::Passing(why),
+        _ => Unusable::Unusable(why),
+    }
+}
+
+/// Nobody answers, or not in time.
+pub(super) const UNREACHABLE: &str = "mongodb_unreachable";
+
+/// Why a read failed, as `/readyz` shows it.
+pub(super) fn readiness(error: &Error) -> &'static str {
+    match Fault::of(error, Place::Outside).act {
+        Act::Person(reason @ Refusal::NotAuthorized) => reason.name(),
+        _ => UNREACHABLE,
+    }
 }
 
 /// Why there is no client for a connection string: it is wrong, or its name cannot be resolved just now.

@@ -1,10 +1,11 @@
 //! The command line: what is wrong is said in one clear sentence, with an exit code that says who must act.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::doc;
 use testkit::mongodb::{Mongo, Options};
-
+use testkit::proxy::{Command, Proxy};
 use testkit::world::{World, event, run};
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -12,6 +13,15 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// A database behind a proxy of its own.
+async fn behind_proxy(name: &str) -> (Arc<Mongo>, World, Proxy) {
+    let mongo = testkit::shared::mongo().await;
+    let proxy = mongo.proxy().await.expect("a proxy");
+    let mut world = World::on(&mongo, name).await;
+    world.uri = mongo.proxied_uri(&proxy);
+    (mongo, world, proxy)
 }
 
 #[tokio::test]
@@ -64,6 +74,90 @@ async fn an_unreachable_server_is_one_sentence_and_1() {
         told.contains("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI)"),
         "{told}"
     );
+}
+
+/// A name that nobody knows is no wrong setting: it may be known in a moment.
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_is_one_sentence_and_1() {
+    for uri in [
+        "mongodb://nowhere.invalid/?serverSelectionTimeoutMS=500",
+        "mongodb+srv://nowhere.invalid/?serverSelectionTimeoutMS=500",
+    ] {
+        let (code, told) = run(&["run"], variables(&[("AUTH", "off"), ("MONGODB_URI", uri)])).await;
+        assert_eq!(code, 1, "{told}");
+        assert!(
+            told.contains("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI)"),
+            "{told}"
+        );
+    }
+}
+
+/// At the start a right that is missing ends the program, and is told as what it is.
+#[tokio::test]
+async fn a_missing_right_at_the_start_is_one_sentence_and_1() {
+    let (_mongo, world, proxy) = behind_proxy("start_rights").await;
+    let mut ready = world.ready(&[]).await;
+    ready.stop(Duration::from_secs(20)).await.expect("drains");
+    for (command, collection) in [
+        ("find", "usageMeta"),
+        ("update", "usageMeta"),
+        ("find", "requestEvents"),
+        ("aggregate", "requestEvents"),
+    ] {
+        let said =
+            format!(r#"not authorized on usage to execute command {{ {command}: "{collection}", x: 1 }}"#);
+        let fault = proxy
+            .when(Command::named(command).collection(collection))
+            .reply_error(13, "Unauthorized")
+            .message(said)
+            .arm();
+        let (code, told) = run(&["run"], world.variables(&[])).await;
+        fault.stop();
+        assert_eq!(code, 1, "{told}");
+        let sentence = format!("lacks a right: 13 Unauthorized: may not {command} on usage.{collection}");
+        assert!(
+            told.contains(&sentence) && !told.contains("credentials"),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_replica_set_is_one_sentence_and_1() {
+    let (_mongo, mut world, proxy) = behind_proxy("standalone").await;
+    for hello in ["hello", "isMaster", "ismaster"] {
+        proxy.when(Command::named(hello)).edit_reply(|reply| {
+            for field in ["setName", "hosts", "me", "primary", "setVersion", "electionId"] {
+                reply.remove(field);
+            }
+        });
+    }
+    world.uri = format!("mongodb://{}/", proxy.address());
+    let (code, told) = run(&["run"], world.variables(&[])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("MongoDB is not a replica set"), "{told}");
+}
+
+/// An election or a busy server at the start is nobody's fault: the program waits for its end.
+#[tokio::test]
+async fn what_passes_by_itself_is_waited_for_at_the_start() {
+    let (_mongo, world, proxy) = behind_proxy("start_busy").await;
+    let busy = proxy
+        .when(Command::named("find").collection("usageMeta"))
+        .first(2)
+        .reply_error(365, "TemporarilyUnavailable")
+        .arm();
+    let mut worker = world.ready(&[]).await;
+    assert_eq!(busy.fired(), 2);
+    world.insert_one(event("acme")).await;
+    world.wait_read(&mut worker, 1).await;
+    // Whoever does one thing says why it is not done.
+    proxy
+        .when(Command::named("find").collection("usageMeta"))
+        .reply_error(365, "TemporarilyUnavailable");
+    let (code, told) = run(&["migrate"], world.variables(&[])).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("365 TemporarilyUnavailable"), "{told}");
 }
 
 #[tokio::test]

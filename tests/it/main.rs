@@ -7,6 +7,7 @@ mod changes;
 mod cli;
 mod dashboard;
 mod dead_letters;
+mod errors;
 mod exactness;
 mod faults;
 mod history;

@@ -157,7 +157,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     const WHAT: &str = "dead letters that are to be judged again cannot be looked up";
                     match &error {
                         FenceError::Away(_) => tracing::warn!(%error, "{WHAT}"),
-                        FenceError::Refused { reason, why } => self.reminders[1].refused(WHAT, *reason, why),
+                        FenceError::Refused { reason, why } => {
+                            self.reminders.letters.refused(WHAT, *reason, why)
+                        }
                     }
                     self.health.trouble(Concern::Letters, Some(trouble(&error)));
                     self.replays = Replays::Rest;

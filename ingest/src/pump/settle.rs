@@ -70,7 +70,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             }
             Err(CommitError::Refused { reason, why }) => {
                 self.delay = HOLD;
-                self.reminders[0].refused(
+                self.reminders.commit.refused(
                     "the batch is kept, since the ledger cannot be written",
                     reason,
                     &why,

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use ingest::fake::{Fate, Fault, Plan, Told, Turn};
+use ingest::ledger::{Ledger, Refusal};
+use ingest::pump::Settings;
 use ingest::source::{Signal, Stop, StopReason};
 use tokio::time::{sleep, timeout};
 
@@ -117,6 +119,39 @@ fn a_drain_waits_for_a_ledger_that_is_away() {
         hand.drain().await;
         check_all(&hand.ledger, &[log]);
     });
+}
+
+/// What only a person can mend: the batch and the lane are kept, tried now and then, and readiness says why.
+#[test]
+fn a_refused_commit_is_kept_and_tried_again() {
+    for refusal in [Refusal::NotAuthorized, Refusal::WriteRefused] {
+        run(async move {
+            let mut hand = Hand::start(settings());
+            let log = Log::plain("refused", usages("r", 2));
+            let grant = hand.grant(&log.lane).await;
+            hand.ledger
+                .set_plan(Plan::new(move |_| Turn::from(Fault::Refused(refusal))));
+            hand.records(&grant, &log, 0..2).await;
+            sleep(Duration::from_secs(300)).await;
+            let reasons = hand.process.health.reasons(hand.now());
+            assert!(reasons.contains(refusal.name()), "{reasons:?}");
+            let attempts = hand.ledger.read(|stored| stored.attempts);
+            assert!(
+                (5..=12).contains(&attempts),
+                "{attempts} attempts in five minutes"
+            );
+            assert_eq!(hand.position(&log.lane), None);
+            assert!(!grant.lost.is_cancelled());
+            hand.ledger.set_plan(Plan::default());
+            committed(&grant, 2).await;
+            // The last step of a commit is that readiness forgets.
+            sleep(Duration::from_secs(1)).await;
+            let reasons = hand.process.health.reasons(hand.now());
+            assert!(!reasons.contains(refusal.name()), "{reasons:?}");
+            hand.drain().await;
+            check_all(&hand.ledger, &[log]);
+        });
+    }
 }
 
 /// The loop never holds more than two batches and one signal: the source waits.
