@@ -22,9 +22,9 @@ PAGE := api/dashboard
 PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public -type f) $(PAGE)/index.html $(PAGE)/vite.config.ts
 
 # Tests on real servers wait more than they compute: for leases and sessions to run out, for servers to start.
-TEST_THREADS ?= 4
+TEST_THREADS := 4
 
-.PHONY: help demo dashboard quick test test-all tested bench bench-reader check setup
+.PHONY: help demo dashboard quick test test-all ready bench bench-reader check setup
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -57,20 +57,20 @@ quick:
 	cargo test --workspace --lib --bins --test simulation
 
 # Its output ends with that of `cargo test`.
-test: tested
-	@echo "test, 3 of 3: quick's tests, and one test of each promise on real servers (10 minutes on 2 cores) …"
+test: ready
+	@echo "3 of 3: quick's tests, and one test of each promise on real servers (10 minutes on 2 cores) …"
 	cargo test --workspace -- --test-threads=$(TEST_THREADS)
 
-test-all: tested
-	@echo "test-all, 3 of 3: every test, the long ones too (at most 3 hours on 2 cores) …"
+test-all: ready
+	@echo "3 of 3: every test, also the long ones (at most 3 hours on 2 cores) …"
 	cargo test --workspace --no-fail-fast -- --include-ignored --test-threads=$(TEST_THREADS)
 
 # What tests on real servers stand on.
-tested:
-	@echo "test, 1 of 3: what is missing of servers, browser and page (10 minutes from a clean clone, else nothing) …"
+ready:
+	@echo "1 of 3: what is missing of servers, browser and page (10 minutes from a clean clone, else nothing) …"
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory $(PAGE)/dist/index.html
-	@echo "test, 2 of 3: builds (10 minutes from a clean clone, else a minute or two) …"
+	@echo "2 of 3: builds (10 minutes from a clean clone, else a minute or two) …"
 	@cargo test --workspace --no-run --quiet
 
 # The table goes to the standard output, everything else to the standard error.

@@ -32,7 +32,7 @@ async fn the_running_program_answers_as_its_document_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "in make test-all: many examples"]
 async fn the_running_program_answers_as_its_document_says_to_many_questions() {
-    answers_as_described("reader_contract_long", 200).await;
+    answers_as_described("reader_contract_long", 100).await;
 }
 
 /// No answer is a 5xx, each is as the document says, and what the document does not allow is refused: also

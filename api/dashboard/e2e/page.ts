@@ -83,6 +83,8 @@ export const test = base.extend<Fixtures>({
         }
       });
       await use(undefined);
+      // The page may have asked again meanwhile: nobody waits for that answer any more.
+      await page.unrouteAll({ behavior: "ignoreErrors" });
       expect(wrong).toEqual([]);
     },
     { auto: true },

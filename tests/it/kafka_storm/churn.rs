@@ -68,3 +68,20 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<(Duration, Act)> {
 fn millis(rng: &mut StdRng, least: u64, most: u64) -> Duration {
     Duration::from_millis(rng.random_range(least..most))
 }
+
+#[test]
+fn every_storm_has_each_kind_of_act_and_ends_with_all_workers() {
+    for (seed, seconds) in [(1, 20), (1, 125), (2, 125), (3, 125), (4, 125)] {
+        let acts = plan(seed, Duration::from_secs(seconds));
+        let some = |is: fn(&Act) -> bool| acts.iter().filter(|(_, act)| is(act)).count();
+        let downs = [
+            some(|act| matches!(act, Act::Leave(_))),
+            some(|act| matches!(act, Act::Kill(_))),
+            some(|act| matches!(act, Act::Freeze(_))),
+        ];
+        assert!(downs.iter().all(|count| *count > 0), "{acts:?}");
+        let ups = some(|act| matches!(act, Act::Join(_) | Act::Thaw(_)));
+        assert_eq!(ups, downs.iter().sum::<usize>() + WORKERS);
+        assert_eq!(some(|act| matches!(act, Act::KillBroker | Act::KillMongo)), 2);
+    }
+}
