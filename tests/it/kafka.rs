@@ -128,8 +128,3 @@ fn event(id: &str) -> String {
         r#"{{"eventId":"{id}","completedAt":1767607200000,"source":"chat","organizationId":"acme","inputTokens":10}}"#
     )
 }
-
-/// What a worker has said.
-fn said(worker: &mut Product) -> String {
-    testkit::process::log_after(worker.process().log(), 0)
-}

@@ -274,7 +274,10 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
     let back = ledger
         .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut doubt)
         .await;
-    assert!(matches!(back, Err(CommitError::Refused { .. })), "offset 1 is before 7");
+    assert!(
+        matches!(back, Err(CommitError::Refused { .. })),
+        "offset 1 is before 7"
+    );
     ledger.resume(&a, None);
     granted(&ledger, "a").await;
     let again = ledger

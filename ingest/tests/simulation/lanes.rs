@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use ingest::fake::{Fate, Fault, Plan, Told, Turn};
-use ingest::ledger::{Ledger, Refusal};
-use ingest::pump::Settings;
+use ingest::ledger::Refusal;
 use ingest::source::{Signal, Stop, StopReason};
 use tokio::time::{sleep, timeout};
 

@@ -1,6 +1,6 @@
 //! Members of the group come and go.
 
-use super::{LEAVE, Topic, said};
+use super::{LEAVE, Topic};
 use testkit::PATIENCE;
 use testkit::world::run;
 
@@ -14,11 +14,7 @@ async fn a_worker_that_stops_tells_the_group_and_the_next_one_goes_on_at_once() 
     topic.send(0, 0..100);
     topic.wait_next(0, 100).await;
     first.stop(LEAVE).await.expect("leaves");
-    assert!(
-        !said(&mut first).contains("could not be told"),
-        "{}",
-        said(&mut first)
-    );
+    assert!(!first.said().contains("could not be told"), "{}", first.said());
     let mut second = topic.worker(&[patient]);
     topic.send(0, 100..200);
     topic.wait_next(0, 200).await;

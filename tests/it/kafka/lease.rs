@@ -3,7 +3,7 @@
 use testkit::mongodb::{Mongo, Options};
 use testkit::proxy::Command;
 
-use super::{LEAVE, Topic, said};
+use super::{LEAVE, Topic};
 use testkit::eventually;
 use testkit::world::World;
 
@@ -15,7 +15,7 @@ async fn a_worker_that_takes_a_partition_waits_for_the_commit_of_the_one_that_ha
     let proxy = mongo.proxy().await.expect("a proxy");
     let mut world = World::on(&mongo, "takes-one").await;
     world.uri = mongo.proxied_uri(&proxy);
-    let topic = Topic::on(&broker, world, "takes-one", 2, &[]).await;
+    let topic = Topic::on(&broker, world, "takes-one", 2).await;
     let mut first = topic.worker(&[]);
     topic.send(0, 0..100);
     topic.send(1, 1_000..1_100);
@@ -45,7 +45,7 @@ async fn a_worker_that_takes_a_partition_waits_for_the_commit_of_the_one_that_ha
     }
     let mut second = topic.worker(&[]);
     eventually("the second worker waits", || async {
-        said(&mut second).contains("another process has this lane")
+        second.said().contains("another process has this lane")
     })
     .await;
     held.let_go();

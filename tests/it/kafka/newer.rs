@@ -60,7 +60,7 @@ async fn assert_exact(topic: &Topic, rounds: i64) {
 async fn a_group_whose_broker_assigns_is_joined_and_left() {
     let broker = shared::broker().await;
     let world = World::new("kafka_newer").await;
-    let topic = Topic::on(&broker, world, "newer", 6, &[]).await;
+    let topic = Topic::on(&broker, world, "newer", 6).await;
     let mut first = topic.worker(&[NEWER]);
     round(&topic, 0).await;
     let mut second = topic.worker(&[NEWER]);
@@ -91,7 +91,7 @@ async fn members_of_a_group_whose_broker_assigns_join_leave_and_are_killed() {
     };
     let broker = Broker::start(options).await.expect("a broker");
     let world = World::new("kafka_newer_storm").await;
-    let topic = Topic::on(&broker, world, "newer-storm", 6, &[]).await;
+    let topic = Topic::on(&broker, world, "newer-storm", 6).await;
     let worker = || topic.worker(&[NEWER, ("BATCH_MAX_EVENTS", "20")]);
     let (mut first, mut second) = (worker(), worker());
     share(&topic, &mut [&mut first, &mut second]).await;

@@ -11,7 +11,7 @@ use testkit::{net, tools};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{LEAVE, Topic, said};
+use super::{LEAVE, Topic};
 use testkit::eventually;
 use testkit::world::{World, admin};
 
@@ -145,7 +145,7 @@ async fn every_way_to_log_in_over_tls_reads_the_topic_and_a_wrong_secret_is_said
         })
         .await;
         worker.stop(LEAVE).await.expect("leaves");
-        let said = said(&mut worker);
+        let said = worker.said();
         assert!(said.contains(told) && !said.contains("-secret"), "{said}");
     }
     let mut read = 0;
@@ -159,7 +159,7 @@ async fn every_way_to_log_in_over_tls_reads_the_topic_and_a_wrong_secret_is_said
         let mut worker = topic.worker(&[("KAFKA_PROPERTIES", &properties)]);
         topic.wait_next(0, read).await;
         worker.stop(LEAVE).await.expect("leaves");
-        assert!(!said(&mut worker).contains("-secret"));
+        assert!(!worker.said().contains("-secret"));
         topic.brokers = broker.brokers().to_owned();
         let next = read.unsigned_abs();
         topic.send(0, next..next + 10);

@@ -1,6 +1,6 @@
 //! A lane that cannot go on stops, says so with the remedy, and goes on when a person says how.
 
-use super::{LEAVE, Topic, said};
+use super::{LEAVE, Topic};
 use testkit::world::{admin, run};
 use testkit::{PATIENCE, eventually};
 
@@ -33,7 +33,7 @@ async fn a_topic_made_again_with_fewer_partitions_stops_until_a_person_says_how_
     })
     .await;
     let remedy = format!("usage-ledger lanes resume --lane {}", topic.lane(0));
-    assert!(said(&mut worker).contains(&remedy), "{}", said(&mut worker));
+    assert!(worker.said().contains(&remedy), "{}", worker.said());
     assert_eq!(topic.sum("read").await, 40, "nothing of another topic is counted");
 
     let (code, told) = run(&["lanes", "list"], topic.variables(&[])).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::net;
-use crate::process::{Process, Spec};
+use crate::process::{Process, Spec, log_after};
 use crate::scratch::Scratch;
 use crate::tools;
 
@@ -120,6 +120,12 @@ impl Product {
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        log_after(self.process.log(), 0)
     }
 
     /// Asks the reader; anything but success is an error in the reader's own words.
