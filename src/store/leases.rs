@@ -296,11 +296,13 @@ impl Leases {
 
     /// Ends whatever transaction a worker left open, if its lease is over. How long it lives yet, where it is not.
     pub(super) async fn end_if_over(&self, owner: &str) -> Result<Option<Duration>> {
+        // The clock first: a lease that is renewed meanwhile is not over.
+        let now = self.now().await?;
         // One that left in good order has left nothing open.
         let Some(lease) = self.0.leases.find_one(doc! {"_id": owner}).await? else {
             return Ok(None);
         };
-        if let Some(left) = remaining(&lease, self.now().await?) {
+        if let Some(left) = remaining(&lease, now) {
             return Ok(Some(left));
         }
         if let Ok(session) = lease.get_document("session") {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingest::batch::Limits;
 use ingest::fake::{FakeLedger, Fault, Plan, Turn};
+use ingest::pump::Settings;
 use ingest::source::Grant;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -84,11 +86,20 @@ fn a_leader_that_gets_nothing_done_loses_its_lane() {
     });
 }
 
+/// Settings under which a commit of forty seconds is no reason to take less.
+fn patient(settings: Settings) -> Settings {
+    let limits = Limits {
+        commit_target: Duration::from_secs(10),
+        ..settings.limits
+    };
+    Settings { limits, ..settings }
+}
+
 /// Lesson D21: a commit far longer than the lease is no reason to lose the lane.
 #[test]
 fn d21_a_lane_outlives_commits_that_are_longer_than_its_lease() {
     run(async {
-        let mut leader = Hand::led(LEASE, limits(5));
+        let mut leader = Hand::led(LEASE, patient(limits(5)));
         let log = Log::plain("slow", usages("s", 20));
         let grant = leader.grant(&log.lane).await;
         let (mut waits, mut waiting) = standby(&leader, &log).await;
@@ -115,7 +126,7 @@ fn d21_a_lane_outlives_commits_that_are_longer_than_its_lease() {
 #[test]
 fn d23_a_lane_that_moves_waits_for_the_commit_of_a_worker_that_lives() {
     run(async {
-        let mut first = Hand::start(settings());
+        let mut first = Hand::start(patient(settings()));
         let (moved, kept) = (
             Log::plain("moved", usages("m", 4)),
             Log::plain("kept", usages("k", 4)),

@@ -145,6 +145,9 @@ fn plan(case: &Case) -> Plan {
             back: Duration::from_millis(rng.random_range(0..30)),
             ..Turn::default()
         };
+        if rng.random_bool(0.3) {
+            turn.within = Duration::from_millis(rng.random_range(0..3_000));
+        }
         let (fault, steal) = match troubles.next().unwrap_or(Trouble::None) {
             Trouble::None => (None, None),
             Trouble::Fault(fault) => (Some(fault), None),
