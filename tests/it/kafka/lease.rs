@@ -5,7 +5,6 @@ use testkit::proxy::Command;
 
 use super::{LEAVE, Topic};
 use testkit::eventually;
-use testkit::process::log_after;
 use testkit::world::World;
 
 /// The first worker commits both partitions when the second joins and is given one of them.
@@ -45,16 +44,10 @@ async fn a_worker_that_takes_a_partition_waits_for_the_commit_of_the_one_that_ha
         sent += 10;
     }
     let mut second = topic.worker(&[]);
-<<<<<<< HEAD
     eventually("the second worker waits", || async {
         second.said().contains("another process has this lane")
     })
     .await;
-=======
-    let log = second.process().log().to_owned();
-    let waits = || async { log_after(&log, 0).contains("another process has this lane") };
-    eventually("the second worker waits", waits).await;
->>>>>>> leases
     held.let_go();
     topic.send(0, sent..sent + 50);
     topic.send(1, 1_000 + sent..1_050 + sent);
