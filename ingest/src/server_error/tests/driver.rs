@@ -11,6 +11,8 @@ use crate::server_error::table::{Line, TABLE};
 
 /// The driver looks for another primary after these, half a second long: each gets a client of its own.
 const ELECTIONS: [i32; 8] = [91, 189, 10058, 10107, 11600, 11602, 13435, 13436];
+/// `ReauthenticationRequired`: the driver itself answers to it, and logs in again.
+const ANSWERED_BY_THE_DRIVER: i32 = 391;
 const LABEL: &str = "TransientTransactionError";
 
 struct Played {
@@ -223,7 +225,8 @@ async fn d22_an_error_is_recognised_wherever_it_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "in make test-all: the same for every line of the table"]
 async fn d22_every_line_is_recognised_wherever_it_comes() {
-    play_all("errors_all", TABLE.iter()).await;
+    let lines = TABLE.iter().filter(|line| line.code != ANSWERED_BY_THE_DRIVER);
+    play_all("errors_all", lines).await;
 }
 
 /// The label says that a commit was not applied; a code alone does not.
