@@ -259,6 +259,29 @@ async fn labels_arrive_too() {
     assert_eq!(Fault::of(&error, Place::Transaction).act, RetrySame);
 }
 
+/// `bulkWrite` has a form of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_error_of_a_bulk_write_is_recognised() {
+    let mongo = testkit::shared::mongo().await;
+    let played = Played::new(&mongo, "errors_bulk").await;
+    let refused = doc! {"ok": 0.0, "idx": 0, "code": 388, "errmsg": "refused", "n": 0};
+    let cursor = doc! {"id": 0_i64, "firstBatch": [refused], "ns": "admin.$cmd.bulkWrite"};
+    let answer = doc! {
+        "ok": 1.0, "cursor": cursor, "nErrors": 1, "nInserted": 0, "nMatched": 0, "nModified": 0, "nUpserted": 0,
+        "nDeleted": 0,
+    };
+    let rule = played.play("bulkWrite", |when| when.reply(answer));
+    let insert = played.rows().insert_one_model(doc! {}).expect("a document");
+    let error = played
+        .client
+        .bulk_write([insert])
+        .await
+        .expect_err("it is played");
+    rule.stop();
+    let line = table::line(388).expect("a line");
+    expect(&error, line, Place::Transaction, Shape::Statement);
+}
+
 /// What fails while a connection logs in comes as an error of its own kind, with the server's behind it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_error_while_logging_in_is_recognised() {
