@@ -309,9 +309,11 @@ impl Answer {
     }
 }
 
-/// The error that the driver wrapped.
+/// The error that the driver wrapped, in a box.
 fn behind(error: &Error) -> Option<Answer> {
-    Answer::of(error.source()?.downcast_ref()?)
+    let source = error.source()?;
+    let boxed = source.downcast_ref::<Box<Error>>().map(AsRef::as_ref);
+    Answer::of(boxed.or_else(|| source.downcast_ref())?)
 }
 
 /// A code, in whatever number type it came.

@@ -92,9 +92,8 @@ fn unreachable(error: &Error) -> String {
 pub(super) fn unusable(error: impl Borrow<Error>) -> Unusable {
     let error = error.borrow();
     let why = unreachable(error);
-    let is_answer = Answer::of(error).is_some() || matches!(*error.kind, ErrorKind::Authentication { .. });
     match Fault::of(error, Place::Outside).act {
-        Act::Wait | Act::RetrySame if is_answer => Unusable::Passing(why),
+        Act::Wait | Act::RetrySame if Answer::of(error).is_some() => Unusable::Passing(why),
         _ => Unusable::Unusable(why),
     }
 }
