@@ -23,8 +23,9 @@ const MOVE: Duration = Duration::from_millis(500);
 const MOVES: usize = 3;
 /// When to ask again for a lane that a commit of a living worker keeps.
 const BUSY: Duration = Duration::from_secs(1);
-/// `MaxTimeMSExpired`.
-const TOO_LONG: i32 = 50;
+/// What says that a transaction keeps a fence: `MaxTimeMSExpired`, and from a server that does not wait `LockTimeout` or
+/// `WriteConflict`.
+const KEPT: [i32; 3] = [50, 24, 112];
 
 impl Store {
     /// Raises the epoch of a lane and makes it ours. What stands in the way is ended by force only where the lease
@@ -38,7 +39,7 @@ impl Store {
                 Err(error) => error,
             };
             match failure::code(&blocked) {
-                Some(TOO_LONG) => {}
+                Some(code) if KEPT.contains(&code) => {}
                 // Two workers made the first fence at once.
                 Some(11000) => continue,
                 _ => return Err(away(blocked)),

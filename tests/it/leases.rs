@@ -102,7 +102,7 @@ async fn d21_d23_a_leader_whose_commits_outlast_its_lease_leads_on() {
         .proxy
         .when(Command::named("commitTransaction"))
         .delay(Duration::from_secs(4));
-    let standby = stand.world.ready(&[LEASE]).await;
+    let mut standby = stand.world.ready(&[LEASE]).await;
     stand.insert(150).await;
     stand.world.wait_read(&mut leader, 151).await;
     assert_eq!(
@@ -114,6 +114,11 @@ async fn d21_d23_a_leader_whose_commits_outlast_its_lease_leads_on() {
     assert_eq!((ended.matched(), waited.matched()), (0, 0));
     assert!(looked.matched() > 0, "a standby looks");
     stand.assert_counted(151).await;
+    // In good order: the server is shared, and one that is killed here has a transaction open.
+    stand.proxy.pass().await;
+    for worker in [&mut leader, &mut standby] {
+        worker.stop(Duration::from_secs(30)).await.expect("drains");
+    }
 }
 
 /// The leader dies with its transaction open: who follows ends that, and counts what it had.
