@@ -26,12 +26,7 @@ const LOST: &str = "usage_ledger_lanes_lost_total";
 /// A second process that waits for a lane.
 async fn standby(leader: &Hand, log: &Log) -> (Hand, oneshot::Receiver<Grant>) {
     let ledger = leader.ledger.of("standby");
-    let process = Process::start(
-        ledger.clone(),
-        &leader.clock,
-        patient(settings()),
-        Hand::CHANNEL,
-    );
+    let process = Process::start(ledger.clone(), &leader.clock, patient(settings()), Hand::CHANNEL);
     let clock = Arc::clone(&leader.clock);
     let standby = Hand {
         process,

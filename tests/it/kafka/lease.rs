@@ -57,7 +57,7 @@ async fn a_worker_that_takes_a_partition_waits_for_the_commit_of_the_one_that_ha
     assert_eq!(topic.sum("counted").await, 2 * end);
     assert_eq!(ended.matched(), 0, "nobody was dead");
     let metrics = first.metrics().await.expect("metrics");
-    for outcome in ["contended", "away", "fatal", "lost"] {
+    for outcome in ["conflict", "too_much", "away", "lost"] {
         let line = format!("usage_ledger_commits_total{{outcome=\"{outcome}\"}} 0");
         assert!(metrics.contains(&line), "{line}: {metrics}");
     }
