@@ -220,5 +220,4 @@ mod tests {
         (days(), prop::sample::select(Granularity::ALL.to_vec()))
             .prop_map(|(day, granularity)| day.widened(granularity))
     }
-
 }

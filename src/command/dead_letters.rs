@@ -100,7 +100,9 @@ impl List {
         which_arguments(command)
             .arg(
                 argument("state", "STATE", "Letters in this state")
-                    .value_parser(PossibleValuesParser::new(letters::STATES.into_iter().chain([ANY])))
+                    .value_parser(PossibleValuesParser::new(
+                        letters::STATES.into_iter().chain([ANY]),
+                    ))
                     .default_value("open"),
             )
             .next_help_heading("Output")

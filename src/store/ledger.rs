@@ -473,7 +473,9 @@ impl Ledger for MongoLedger {
                     Err(failure) => failure,
                 },
                 Broken::Mistaken => {
-                    tracing::debug!("somebody else wrote or removed some of these rows; the same is written by upserts");
+                    tracing::debug!(
+                        "somebody else wrote or removed some of these rows; the same is written by upserts"
+                    );
                     self.known().mistaken(&work.ledger, &work.rollups);
                     Failure::Conflict("a row was not what it was known to be".into())
                 }

@@ -12,8 +12,8 @@ mod payload;
 
 use std::collections::{HashMap, HashSet};
 
-use ingest::batch::Outcome;
 use chrono::DateTime as Instant;
+use ingest::batch::Outcome;
 use ingest::dedupe::{EventHash, Letter, Scope};
 use ingest::lane::LaneId;
 use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replayed};
@@ -41,7 +41,10 @@ pub(super) fn keep(
         true => format!("{}@{}", letter.place, letter.source_time_ms),
         false => letter.place.clone(),
     };
-    let completed_at = letter.about.completed_at_ms.and_then(Instant::from_timestamp_millis);
+    let completed_at = letter
+        .about
+        .completed_at_ms
+        .and_then(Instant::from_timestamp_millis);
     let day = completed_at.map(|at| calendar.period_of(Granularity::Daily, at).to_string());
     let mut fields = doc! {
         "lane": lane.fence.lane.as_str(),
@@ -150,7 +153,10 @@ impl Which {
             }
         }
         // Named one by one, so that those of each are found by an index in the order of their time.
-        filter.insert("state", state.map_or_else(|| doc! {"$in": STATES.as_slice()}.into(), Bson::from));
+        filter.insert(
+            "state",
+            state.map_or_else(|| doc! {"$in": STATES.as_slice()}.into(), Bson::from),
+        );
         let mut rejected = Document::new();
         rejected.extend(self.since.map(|since| ("$gte".to_owned(), Bson::from(since))));
         rejected.extend(self.until.map(|until| ("$lt".to_owned(), Bson::from(until))));

@@ -53,7 +53,10 @@ fn rare() -> Vec<Document> {
         true.into(),
         DateTime::from_millis(-1).into(),
         DateTime::from_millis(1).into(),
-        Bson::Timestamp(Timestamp { time: 7, increment: 1 }),
+        Bson::Timestamp(Timestamp {
+            time: 7,
+            increment: 1,
+        }),
         Bson::JavaScriptCode("x".into()),
         Bson::MaxKey,
     ];
@@ -91,7 +94,8 @@ async fn mixed_ids_are_counted_once_with_live_inserts_through_kills() {
     tokio::join!(inserts, kills);
     let all: Vec<&Document> = before.iter().chain(&live).collect();
     let is_event = |document: &&&Document| {
-        matches!(document.get("_id"), Some(Bson::String(_) | Bson::ObjectId(_))) || document.contains_key("eventId")
+        matches!(document.get("_id"), Some(Bson::String(_) | Bson::ObjectId(_)))
+            || document.contains_key("eventId")
     };
     let expected = all.iter().filter(is_event).count();
     world.wait_read(&mut worker, all.len() as u64).await;

@@ -16,4 +16,5 @@ mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
 mod replicas;
+mod rows;
 mod stopped;

@@ -256,7 +256,9 @@ fn check_platform(filters: &Filters) -> Result<(), Problem> {
     let names = match alone {
         Some(dimension) => format!("`{}`", dimension.name()),
         None => {
-            let names = dimensions.iter().map(|dimension| format!("`{}`", dimension.name()));
+            let names = dimensions
+                .iter()
+                .map(|dimension| format!("`{}`", dimension.name()));
             format!("{} together", names.collect::<Vec<_>>().join(" and "))
         }
     };

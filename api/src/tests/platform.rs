@@ -70,7 +70,11 @@ async fn what_rollups_can_filter_by_is_answered_from_them() {
             .collect();
         assert_eq!(requests(&reply.json()), expected, "{filter}");
         for query in world.reader.take_queries() {
-            assert!(matches!(query.rows, Rows::Rollups(_)), "{filter}: {:?}", query.rows);
+            assert!(
+                matches!(query.rows, Rows::Rollups(_)),
+                "{filter}: {:?}",
+                query.rows
+            );
         }
     }
 }
@@ -83,8 +87,16 @@ async fn what_rollups_cannot_filter_by_is_asked_per_organization() {
         ("apiKeyId=__none__", json!("apiKeyId"), "`apiKeyId`"),
         ("kind=llm", json!("kind"), "`kind`"),
         ("agentSlug=a&kind=llm", json!("kind"), "`kind`"),
-        ("agentSlug=a&model=m", Value::Null, "`agentSlug` and `model` together"),
-        ("provider=p&userId=u1", Value::Null, "`provider` and `userId` together"),
+        (
+            "agentSlug=a&model=m",
+            Value::Null,
+            "`agentSlug` and `model` together",
+        ),
+        (
+            "provider=p&userId=u1",
+            Value::Null,
+            "`provider` and `userId` together",
+        ),
     ] {
         let target = format!("/v1/usage/table?scope=platform&{filter}");
         let reply = world.send(&target, &[]).await;
@@ -102,7 +114,9 @@ async fn what_rollups_cannot_filter_by_is_asked_per_organization() {
     }
     let asked = world.reader.take_queries();
     assert!(
-        asked.iter().all(|query| query.scope != crate::reader::Scope::AllExcept(vec!["internal".into()])),
+        asked
+            .iter()
+            .all(|query| query.scope != crate::reader::Scope::AllExcept(vec!["internal".into()])),
         "nothing is read in vain: {asked:?}"
     );
 }

@@ -129,7 +129,10 @@ impl<C: Clock> Reader<'_, C> {
     }
 
     /// The next documents of the collection, and whether they are the last.
-    async fn read_page(&self, session: &mut ClientSession) -> Result<(Vec<(Bson, RawDocumentBuf)>, bool), Interrupt> {
+    async fn read_page(
+        &self,
+        session: &mut ClientSession,
+    ) -> Result<(Vec<(Bson, RawDocumentBuf)>, bool), Interrupt> {
         let away = |error: mongodb::error::Error| error::interrupt(&error);
         let bound = match &self.scan {
             Scan::UpTo(id) => Some(id),

@@ -195,7 +195,9 @@ impl Known {
                 _ => {}
             }
             let before = group.there.len();
-            group.there.extend(rows.iter().map(|(id, _)| self.hasher.hash_one(id)));
+            group
+                .there
+                .extend(rows.iter().map(|(id, _)| self.hasher.hash_one(id)));
             self.size += group.there.len() - before;
         }
     }
@@ -389,7 +391,11 @@ mod tests {
         known.committed(&[], &rows);
         assert_eq!(known.presence(&rows), vec![There; rows.len()], "for a while");
         assert_eq!(learn(&mut known), 1);
-        assert_eq!(known.presence(&rows), vec![Absent; rows.len()], "as was told last");
+        assert_eq!(
+            known.presence(&rows),
+            vec![Absent; rows.len()],
+            "as was told last"
+        );
         known.forget();
         assert_eq!(known.presence(&rows), vec![Unknown; rows.len()]);
     }

@@ -319,7 +319,9 @@ mod tests {
         let expected = doc! {"q": {"_id": "id"}, "u": update};
         assert_eq!(Document::try_from(&added).expect("BSON"), expected);
         // A correction may change nothing that is counted.
-        let nothing = writer().add("id", &rollup_row([0; Counter::ALL.len()])).expect("fits");
+        let nothing = writer()
+            .add("id", &rollup_row([0; Counter::ALL.len()]))
+            .expect("fits");
         let expected = doc! {"q": {"_id": "id"}, "u": {"$set": {"updatedAt": at}}};
         assert_eq!(Document::try_from(&nothing).expect("BSON"), expected);
     }

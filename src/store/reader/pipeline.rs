@@ -177,10 +177,17 @@ fn neighbours(query: &Query) -> Option<Vec<Document>> {
     let mut ranges = Vec::new();
     for organization in organizations {
         match agents {
-            Some(agents) => ranges.extend(
-                periods().flat_map(|period| agents.iter().map(move |agent| key::of_agent(organization, period, agent))),
+            Some(agents) => ranges.extend(periods().flat_map(|period| {
+                agents
+                    .iter()
+                    .map(move |agent| key::of_agent(organization, period, agent))
+            })),
+            None => ranges.extend(
+                query
+                    .cover
+                    .iter()
+                    .map(|span| key::span(organization, span.first, span.last)),
             ),
-            None => ranges.extend(query.cover.iter().map(|span| key::span(organization, span.first, span.last))),
         }
     }
     if agents.is_some() {
@@ -199,7 +206,10 @@ pub(super) fn owner(scope: &Scope) -> Document {
     match scope {
         Scope::Organizations(these) => doc! {"organizationId": among(these)},
         Scope::AllExcept(none) if none.is_empty() => Document::new(),
-        Scope::AllExcept(these) => doc! {"organizationId": {"$nin": these}},
+        // An expression, and no `$nin`: to leave some out is nothing that an index of organizations is good for.
+        Scope::AllExcept(these) => {
+            doc! {"$expr": {"$not": [{"$in": ["$organizationId", {"$literal": these}]}]}}
+        }
     }
 }
 
@@ -452,7 +462,11 @@ mod tests {
         let many = (0..=MOST_QUESTIONS / 2).map(|agent| agent.to_string()).collect();
         ledger.filters = BTreeMap::from([(Dimension::Agent, many)]);
         let whole = selected(&ledger);
-        assert_eq!(whole.get("_id"), of_kind.get("_id"), "the agents of a span at once");
+        assert_eq!(
+            whole.get("_id"),
+            of_kind.get("_id"),
+            "the agents of a span at once"
+        );
         assert!(whole.contains_key("agentSlug"));
     }
 
