@@ -12,6 +12,7 @@ mod faults;
 mod history;
 mod kafka;
 mod kafka_storm;
+mod queries;
 mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
