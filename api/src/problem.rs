@@ -99,9 +99,14 @@ impl Problem {
 
     /// A parameter is at fault.
     pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidParameter, detail).about(name)
+    }
+
+    /// This parameter is what the problem is about.
+    pub(crate) fn about(self, name: &str) -> Self {
         Self {
             parameter: Some(echo(name)),
-            ..Self::new(Kind::InvalidParameter, detail)
+            ..self
         }
     }
 

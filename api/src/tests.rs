@@ -6,6 +6,7 @@ mod cache;
 mod contract;
 mod lessons;
 mod paging;
+mod platform;
 mod ports;
 mod slices;
 mod teams;

@@ -334,6 +334,7 @@ impl LaneBatch {
             ) => Some(DeadLetter {
                 place: place(record),
                 reject: *reject,
+                about: record.payload.about(),
                 payload: record.payload.clone(),
                 event_id: event_id.clone(),
                 letter: *letter,

@@ -8,6 +8,7 @@
 
 mod error;
 mod order;
+mod page;
 mod scan;
 
 use std::convert::Infallible;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use ::bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf};
 use rollup::event::{
-    Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
+    About, Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
 };
 use sha2::{Digest, Sha256};
 
@@ -123,6 +123,21 @@ impl Payload {
             sha256: Sha256::digest(bytes).into(),
             head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
         }
+    }
+
+    /// What the record is about, as far as it says so.
+    #[must_use]
+    pub fn about(&self) -> About {
+        let raw = match self {
+            Payload::Message { value, headers } => message::read(value.as_deref(), headers).ok(),
+            Payload::Document(document) => bson::read(document).ok(),
+            Payload::Change(change) => change
+                .get_document("fullDocument")
+                .ok()
+                .and_then(|document| bson::read(document).ok()),
+            Payload::Oversized { .. } => None,
+        };
+        raw.map(About::of).unwrap_or_default()
     }
 
     /// Judges the record by every rule that does not depend on the clock.

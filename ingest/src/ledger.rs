@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollup::event::Reject;
+use rollup::event::{About, Reject};
 use rollup::fold::Delta;
 
 use crate::batch::Outcome;
@@ -57,6 +57,8 @@ pub struct DeadLetter {
     pub event_id: Option<String>,
     /// What was known of that id.
     pub letter: Letter,
+    /// What the record is about, as far as it could be read.
+    pub about: About,
     /// When the source took it in, in milliseconds.
     pub source_time_ms: i64,
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::counters::Counters;
 
 pub use raw::{DocumentId, Field, RawEvent, Value};
-pub use validate::{Rules, validate};
+pub use validate::{About, Rules, validate};
 
 /// Stands for an agent or a user that the event does not name.
 pub const UNATTRIBUTED: &str = "__unattributed__";

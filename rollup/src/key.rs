@@ -7,6 +7,12 @@
 //! In each part `%` is written `%25` and `/` is written `%2F`; nothing else is escaped. So the key is
 //! readable, no two rows share one, and the rows of one organization and period are neighbours.
 //! Released keys never change: another form would get another version.
+//!
+//! Rows that are neighbours are found by ranges of keys. A range ends where the separator would be followed by
+//! the next character, `0`; so it holds exactly the keys that begin with these parts, whatever characters are in
+//! them.
+
+use std::ops::Range;
 
 use crate::event::Dimensions;
 use crate::fold::Set;
@@ -43,6 +49,34 @@ pub fn rollup(organization: &str, period: Period, set: Set, value: &str, provide
         push(&mut key, provider);
     }
     key
+}
+
+/// The keys of all rows of an organization, of either collection, from one period to another of the same length,
+/// both included.
+#[must_use]
+pub fn span(organization: &str, first: Period, last: Period) -> Range<String> {
+    beginning_with(prefix(organization, first)).start..beginning_with(prefix(organization, last)).end
+}
+
+/// The keys of the rows of the ledger that an agent of an organization has in one period.
+#[must_use]
+pub fn of_agent(organization: &str, period: Period, agent: &str) -> Range<String> {
+    let mut key = prefix(organization, period);
+    push(&mut key, agent);
+    beginning_with(key)
+}
+
+/// The keys of the rollups of one set of an organization in one period.
+#[must_use]
+pub fn of_set(organization: &str, period: Period, set: Set) -> Range<String> {
+    let mut key = prefix(organization, period);
+    push(&mut key, set.name());
+    beginning_with(key)
+}
+
+/// The keys that have these parts, and more.
+fn beginning_with(parts: String) -> Range<String> {
+    format!("{parts}/")..format!("{parts}0")
 }
 
 fn prefix(organization: &str, period: Period) -> String {
@@ -142,5 +176,48 @@ mod tests {
             let key = |parts: &[String; 8]| ledger(day, &dimensions(parts.each_ref().map(String::as_str)));
             prop_assert_eq!(one == other, key(&one) == key(&other));
         }
+
+        /// Characters before, of and after the separator, and such as sort far from it.
+        #[test]
+        fn a_range_holds_exactly_the_keys_that_begin_with_its_parts(
+            sought in (TEXT, TEXT, days(), days()),
+            rows in prop::collection::vec((TEXT, TEXT, periods()), 1..20),
+        ) {
+            let (organization, agent, one, other) = sought;
+            let (first, last) = (one.min(other), one.max(other));
+            let span = span(&organization, first, last);
+            let of_agent = of_agent(&organization, first, &agent);
+            let of_set = of_set(&organization, first, Set::Agent);
+            let own = (organization.clone(), agent.clone(), first);
+            for (whose, what, period) in rows.into_iter().chain([own]) {
+                let parts = [&*whose, &*what, "p", "m", "u", "t", "k", "s"];
+                let rollups = Set::ALL.map(|set| (set, rollup(&whose, period, set, &what, Some("p"))));
+                let row = ledger(period, &dimensions(parts));
+                let is_in_span = whose == organization
+                    && period.granularity() == first.granularity()
+                    && (first..=last).contains(&period);
+                let is_own = whose == organization && period == first;
+                prop_assert_eq!(span.contains(&row), is_in_span, "{}", row);
+                prop_assert_eq!(of_agent.contains(&row), is_own && what == agent, "{}", row);
+                for (set, key) in rollups {
+                    prop_assert_eq!(span.contains(&key), is_in_span, "{}", key);
+                    prop_assert_eq!(of_set.contains(&key), is_own && set == Set::Agent, "{}", key);
+                }
+            }
+        }
+    }
+
+    const TEXT: &str = "[ !%./0-2a~é\u{ffff}\u{10ffff}]{0,3}";
+
+    fn days() -> impl Strategy<Value = Period> {
+        (0..4_u64).prop_map(|day| {
+            let first = chrono::NaiveDate::from_ymd_opt(2026, 1, 31).expect("a day");
+            Period::holding(Granularity::Daily, first + chrono::Days::new(day))
+        })
+    }
+
+    fn periods() -> impl Strategy<Value = Period> {
+        (days(), prop::sample::select(Granularity::ALL.to_vec()))
+            .prop_map(|(day, granularity)| day.widened(granularity))
     }
 }

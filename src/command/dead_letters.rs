@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime as Instant, SecondsFormat, TimeDelta, Utc};
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ingest::batch::age_limit;
 use ingest::decode::Payload;
@@ -14,8 +15,8 @@ use crate::config::{Config, Problem};
 use crate::store::Store;
 use crate::store::letters::{self, Which};
 
-/// States that `--state` takes; `any` is none of them.
-const STATES: [&str; 4] = ["open", "replay", "closed", "any"];
+/// What `--state` takes besides the states.
+const ANY: &str = "any";
 
 /// What `dead-letters list` was asked for.
 #[derive(Debug)]
@@ -99,7 +100,9 @@ impl List {
         which_arguments(command)
             .arg(
                 argument("state", "STATE", "Letters in this state")
-                    .value_parser(STATES)
+                    .value_parser(PossibleValuesParser::new(
+                        letters::STATES.into_iter().chain([ANY]),
+                    ))
                     .default_value("open"),
             )
             .next_help_heading("Output")
@@ -120,7 +123,7 @@ impl List {
         let state = arguments.get_one::<String>("state").cloned();
         Self {
             which: read_which(arguments),
-            state: state.filter(|state| state != "any"),
+            state: state.filter(|state| state != ANY),
             limit: arguments.get_one("limit").copied().unwrap_or(50),
             as_json: arguments.get_flag("json"),
         }

@@ -167,7 +167,7 @@ impl Store {
             }
         }
         if !overdue.is_empty() {
-            let which = letters::open_under(lane, Scope::Lane, doc! {"$in": &overdue});
+            let which = letters::open_under(lane, Scope::Lane, &overdue);
             let at = self.server_time().await.map_err(away)?;
             self.supersede_all(which, at).await.map_err(away)?;
             overdue

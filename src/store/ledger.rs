@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! 1  move the fences   {_id, epoch, seq} → seq + 1, position, counters      matched ≠ all → nothing is written
-//! 2  add to the rows   ledger and rollups, sorted by _id, in chunks: inserts where a row is known not to be there,
-//!                      upserts of all others
+//! 2  add to the rows   rollups, then the ledger, sorted by _id, in chunks: inserts where a row is known not to be
+//!                      there, plain updates where it is known to be there, upserts of all others
 //! 3  ids and letters   insert the ids of this commit, delete those out of the window, keep the rejects, close
 //!                      the letters that were judged again or whose event was counted
 //! 4  commit
@@ -73,7 +73,7 @@ enum Broken {
     Stale(LaneId),
     /// An id is in the ledger already: nothing was written.
     Held,
-    /// A row is there that was known not to be: nothing was written.
+    /// A row is there that was known not to be, or the other way round: nothing was written.
     Mistaken,
     /// An operation failed: nothing was written, unless it was the commit itself.
     Failed(Fault),
@@ -258,7 +258,7 @@ impl MongoLedger {
             kept.extend(
                 lane.letters
                     .iter()
-                    .map(|letter| letters::keep(lane, letter, &taken, at)),
+                    .map(|letter| letters::keep(lane, letter, &taken, &self.calendar, at)),
             );
         }
         self.update_all(session, DEAD_LETTERS, kept).await
@@ -310,10 +310,10 @@ impl MongoLedger {
         }
         let mut closed = Vec::new();
         for lane in &commit.lanes {
-            for event_id in &lane.closes {
-                let which = letters::open_under(&lane.fence.lane, commit.scope, event_id.as_str());
+            for event_ids in lane.closes.chunks(CHUNK) {
+                let which = letters::open_under(&lane.fence.lane, commit.scope, event_ids);
                 let ids = self.store.some_letters(session, which).await?;
-                closed.extend(ids.into_iter().map(|id| letters::superseded(id, at)));
+                closed.extend((!ids.is_empty()).then(|| letters::superseded(ids, at)));
             }
         }
         self.update_all(session, DEAD_LETTERS, closed).await
@@ -566,9 +566,11 @@ impl Ledger for MongoLedger {
                     Err(failure) => failure,
                 },
                 Broken::Mistaken => {
-                    tracing::debug!("somebody else writes to the same rows; the same is written by upserts");
+                    tracing::debug!(
+                        "somebody else wrote or removed some of these rows; the same is written by upserts"
+                    );
                     self.known().mistaken(&work.ledger, &work.rollups);
-                    Fault::retry("a row was there already")
+                    Fault::retry("a row was not what it was known to be")
                 }
                 Broken::Failed(failure) if !doubt.0 => failure,
                 broken => match self.settle(commit, broken).await {

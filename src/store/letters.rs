@@ -6,13 +6,13 @@
 //! | `replay` | a person wants it judged again | the owner of its lane does, in its next commit |
 //! | `closed` | `closedBy` an `event` with its id, or by a `replay` that ended as `outcome` | nothing, ever |
 //!
-//! `open` (the lane) and `replayRequestedAt` are there only while they mean something, and so are their entries
-//! in the sparse index: letters that are closed cost nothing.
+//! `open` (the lane) is there only while the letter is: the index of what is open holds no others.
 
 mod payload;
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::DateTime as Instant;
 use ingest::batch::Outcome;
 use ingest::dedupe::{EventHash, Letter, Scope};
 use ingest::lane::LaneId;
@@ -20,6 +20,7 @@ use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replaye
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
+use rollup::period::{Calendar, Granularity};
 
 pub use payload::read;
 
@@ -33,12 +34,18 @@ pub(super) fn keep(
     lane: &LaneCommit,
     letter: &DeadLetter,
     taken: &HashSet<String>,
+    calendar: &Calendar,
     at: DateTime,
 ) -> Document {
     let place = match taken.contains(&letter.place) {
         true => format!("{}@{}", letter.place, letter.source_time_ms),
         false => letter.place.clone(),
     };
+    let completed_at = letter
+        .about
+        .completed_at_ms
+        .and_then(Instant::from_timestamp_millis);
+    let day = completed_at.map(|at| calendar.period_of(Granularity::Daily, at).to_string());
     let mut fields = doc! {
         "lane": lane.fence.lane.as_str(),
         "place": &place,
@@ -47,6 +54,8 @@ pub(super) fn keep(
         "state": "open",
         "open": lane.fence.lane.as_str(),
         "eventId": letter.event_id.as_deref(),
+        "organizationId": letter.about.organization.as_deref(),
+        "day": day,
         "countedBefore": letter.letter == Letter::Counted,
         "sourceTime": DateTime::from_millis(letter.source_time_ms),
         "rejectedAt": at,
@@ -70,18 +79,29 @@ pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Docume
     doc! {"q": {"_id": id(lane, &letter.place), "state": "replay"}, "u": update}
 }
 
-/// The letters that a counted event with this id, or one of these, closes.
-pub(super) fn open_under(lane: &LaneId, scope: Scope, event_id: impl Into<Bson>) -> Document {
-    let open = match scope {
-        Scope::Lane => Bson::from(lane.as_str()),
-        Scope::Ledger => Bson::from(doc! {"$exists": true}),
-    };
-    doc! {"eventId": event_id.into(), "open": open}
+/// The states of letters that are open.
+const OPEN: [&str; 2] = ["open", "replay"];
+
+/// The letters that counted events with these ids close.
+pub(super) fn open_under(lane: &LaneId, scope: Scope, event_ids: &[String]) -> Document {
+    let mut which = doc! {"eventId": among(event_ids), "state": {"$in": OPEN.as_slice()}};
+    if scope == Scope::Lane {
+        which.insert("lane", lane.as_str());
+    }
+    which
 }
 
-/// Closes a letter whose event was counted.
-pub(super) fn superseded(id: Bson, at: DateTime) -> Document {
-    doc! {"q": {"_id": id}, "u": closed("event", None, at)}
+/// One of these. One alone is a plain equality: not every server finds an index for `$in`.
+fn among(texts: &[String]) -> Bson {
+    match texts {
+        [one] => one.into(),
+        several => doc! {"$in": several}.into(),
+    }
+}
+
+/// Closes letters whose event was counted.
+pub(super) fn superseded(ids: Vec<Bson>, at: DateTime) -> Document {
+    doc! {"q": {"_id": {"$in": ids}}, "u": closed("event", None, at), "multi": true}
 }
 
 fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
@@ -95,6 +115,9 @@ fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
 fn id(lane: &LaneId, place: &str) -> String {
     format!("{lane}/{place}")
 }
+
+/// The states of letters.
+pub const STATES: [&str; 3] = ["open", "replay", "closed"];
 
 /// Which letters a person means. What is not said does not matter.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -117,19 +140,23 @@ impl Which {
     fn filter(&self, state: Option<&str>) -> Document {
         let mut filter = Document::new();
         if !self.ids.is_empty() {
-            filter.insert("_id", doc! {"$in": &self.ids});
+            filter.insert("_id", among(&self.ids));
         }
         let texts = [
             ("lane", self.lane.as_deref()),
             ("reason", self.reason.as_deref()),
             ("eventId", self.event_id.as_deref()),
-            ("state", state),
         ];
         for (name, text) in texts {
             if let Some(text) = text {
                 filter.insert(name, text);
             }
         }
+        // Named one by one, so that those of each are found by an index in the order of their time.
+        filter.insert(
+            "state",
+            state.map_or_else(|| doc! {"$in": STATES.as_slice()}.into(), Bson::from),
+        );
         let mut rejected = Document::new();
         rejected.extend(self.since.map(|since| ("$gte".to_owned(), Bson::from(since))));
         rejected.extend(self.until.map(|until| ("$lt".to_owned(), Bson::from(until))));
@@ -146,7 +173,7 @@ pub(super) struct OpenLetter {
     pub(super) letter: Letter,
 }
 
-/// Letters that one event closes in its transaction, at most.
+/// Letters that events close in their transaction, at most, for each question.
 const CLOSED_AT_ONCE: i64 = 1_000;
 
 impl Store {
@@ -202,8 +229,7 @@ impl Store {
     /// their replay could only say the same. Where this fails, the lane's next owner does it.
     pub(super) async fn close_the_rest(&self, commit: &Commit) {
         for lane in commit.lanes.iter().filter(|lane| !lane.closes.is_empty()) {
-            let ids = doc! {"$in": &lane.closes};
-            let rest = open_under(&lane.fence.lane, commit.scope, ids);
+            let rest = open_under(&lane.fence.lane, commit.scope, &lane.closes);
             if let Err(error) = self.supersede_all(rest, DateTime::from_chrono(commit.at)).await {
                 let error = failure::message(&error);
                 tracing::warn!(error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
@@ -281,7 +307,7 @@ impl Store {
     pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<HashMap<EventHash, OpenLetter>> {
         let mut cursor = self
             .collection(DEAD_LETTERS)
-            .find(doc! {"open": lane.as_str(), "eventId": {"$type": "string"}})
+            .find(doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventId": {"$type": "string"}})
             .projection(doc! {"eventId": 1, "countedBefore": 1})
             .await?;
         let mut letters: HashMap<EventHash, OpenLetter> = HashMap::new();
@@ -314,11 +340,16 @@ impl Store {
         max_bytes: usize,
     ) -> Result<Vec<Marked>, FenceError> {
         let away = |error| failure::fence(&error);
-        let lanes: Vec<&str> = lanes.iter().map(LaneId::as_str).collect();
-        let some_time_ago = DateTime::from_millis(0);
+        let of = |lane: &LaneId| doc! {"lane": lane.as_str(), "state": "replay"};
+        // Each lane by itself: not every server finds an index for `$in`.
+        let filter = match lanes {
+            [] => return Ok(Vec::new()),
+            [lane] => of(lane),
+            lanes => doc! {"$or": lanes.iter().map(of).collect::<Vec<_>>()},
+        };
         let mut cursor = self
             .collection(DEAD_LETTERS)
-            .find(doc! {"open": {"$in": lanes}, "replayRequestedAt": {"$gt": some_time_ago}})
+            .find(filter)
             .limit(i64::try_from(max_letters).unwrap_or(i64::MAX))
             .await
             .map_err(away)?;

@@ -11,7 +11,7 @@ use testkit::product::Product;
 
 use testkit::world::World;
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[expect(
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     let mut all = json!({"sub": "u1", "exp": 4_000_000_000_u64, "iss": "me", "aud": "usage"});
     let members = claims.as_object().expect("an object").clone();
     all.as_object_mut().expect("an object").extend(members);
@@ -30,11 +30,11 @@ fn token(claims: &Value) -> String {
 }
 
 /// Somebody new each time: the reader limits how often one may ask.
-fn staff(name: &str) -> String {
+pub(crate) fn staff(name: &str) -> String {
     token(&json!({"sub": format!("staff {name}"), "platformRole": "staff"}))
 }
 
-fn event(organization: &str, days_ago: u64, fields: &[(&str, &str)]) -> Document {
+pub(crate) fn event(organization: &str, days_ago: u64, fields: &[(&str, &str)]) -> Document {
     let mut event = testkit::world::event(organization);
     event.insert("completedAt", BsonTime::from_chrono(now() - Days::new(days_ago)));
     for (name, value) in fields {
@@ -70,7 +70,7 @@ async fn send(product: &Product, path: &str, headers: &[(&str, &str)]) -> Respon
     request.send().await.expect("an answer")
 }
 
-async fn ask(product: &Product, path: &str, token: &str) -> (u16, Value) {
+pub(crate) async fn ask(product: &Product, path: &str, token: &str) -> (u16, Value) {
     let bearer = format!("Bearer {token}");
     let response = send(product, path, &[("authorization", &bearer)]).await;
     let (status, kind) = (
@@ -211,6 +211,23 @@ async fn every_route_answers_in_csv_and_to_head() {
     let (_, platform) = ask(&product, "table?scope=platform", &staff("platform")).await;
     assert_eq!(platform["excludedOrganizations"], json!(["internal"]));
     assert_eq!(platform["rows"].as_array().map(Vec::len), Some(1));
+    for (filter, status, requests) in [
+        ("agentSlug=support", 200, json!(121)),
+        ("model=m1&provider=p1", 200, json!(121)),
+        ("provider=p1", 200, json!(121)),
+        ("userId=@u000", 200, json!(2)),
+        ("source=workflow", 200, json!(0)),
+        ("teamId=t1", 422, Value::Null),
+        ("userId=@u000&model=m1", 422, Value::Null),
+    ] {
+        let path = format!("table?scope=platform&{filter}");
+        let (got, answer) = ask(&product, &path, &staff("filters")).await;
+        assert_eq!(
+            (got, &answer["totals"]["requests"]),
+            (status, &requests),
+            "{filter}: {answer}"
+        );
+    }
     product.stop(testkit::PATIENCE).await.expect("stops");
 }
 

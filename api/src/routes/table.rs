@@ -15,12 +15,12 @@ use utoipa::{PartialSchema, ToSchema};
 use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
 use crate::ask::{Ask, Sought};
-use crate::by::{By, Row, keyed_object};
+use crate::by::{By, Row, keyed_object, rows_for};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
-use crate::question::{AGENT, DAYS, FILTERS, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
+use crate::question::{AGENT, DAYS, FILTERS, Filters, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Ranked, Sort};
-use crate::reader::{Key, Snapshot};
+use crate::reader::{Dimension, Key, Rows, Snapshot};
 use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::Totals;
 
@@ -113,7 +113,7 @@ impl Route for Table {
         }
     }
 
-    fn parse(parameters: &Parameters, _: &mut Common) -> Result<Self, Problem> {
+    fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem> {
         let scope = parameters
             .typed(SCOPE.name)?
             .ok_or_else(|| Problem::parameter(SCOPE.name, "this parameter is required"))?;
@@ -122,6 +122,9 @@ impl Route for Table {
                 AGENT.name,
                 "the scope `agent` is about exactly one agent",
             ));
+        }
+        if scope == TableScope::Platform {
+            check_platform(&common.filters)?;
         }
         Ok(Self {
             scope,
@@ -240,6 +243,34 @@ impl Table {
         .await?;
         Ok(rows)
     }
+}
+
+/// Refuses what would have to be read from the rows of every organization, one by one.
+fn check_platform(filters: &Filters) -> Result<(), Problem> {
+    let is_rolled_up = |dimensions: &[Dimension]| rows_for(dimensions.iter().copied()) != Rows::Ledger;
+    let dimensions: Vec<Dimension> = filters.keys().copied().collect();
+    if is_rolled_up(&dimensions) {
+        return Ok(());
+    }
+    let alone = dimensions.iter().find(|dimension| !is_rolled_up(&[**dimension]));
+    let names = match alone {
+        Some(dimension) => format!("`{}`", dimension.name()),
+        None => {
+            let names = dimensions
+                .iter()
+                .map(|dimension| format!("`{}`", dimension.name()));
+            format!("{} together", names.collect::<Vec<_>>().join(" and "))
+        }
+    };
+    let detail = format!(
+        "the usage of all organizations is not kept by {names}: ask per organization, with `scope=organization` and \
+         `organizationId`"
+    );
+    let problem = Problem::new(Kind::TooMuch, detail);
+    Err(match alone {
+        Some(dimension) => problem.about(dimension.name()),
+        None => problem,
+    })
 }
 
 /// The largest first, and what nobody is named for last.

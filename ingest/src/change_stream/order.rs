@@ -34,7 +34,8 @@ pub(super) fn compare(one: &Bson, other: &Bson) -> Ordering {
     })
 }
 
-fn rank(value: &Bson) -> u8 {
+/// The place of a value's type among all types. Numbers of every type are one, and so are texts.
+pub(super) fn rank(value: &Bson) -> u8 {
     match value {
         Bson::MinKey => 0,
         Bson::Undefined => 1,

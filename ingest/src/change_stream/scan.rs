@@ -1,7 +1,7 @@
 //! Taking in the documents that were in the collection before the stream, exactly once with it.
 //!
 //! The collection is paged in the order of `_id`, across BSON types. With everything up to `a` counted, the
-//! next chunk `(a, b]` is read by majority, and the cluster time `H` after the read noted. Then the stream is
+//! next chunk `(a, b]` is read by majority (see [`page`]), and the cluster time `H` after the read noted. Then the stream is
 //! read up to `H`:
 //!
 //! | a change up to `H` | what is done with it |
@@ -21,11 +21,12 @@
 use std::cmp::Ordering;
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use mongodb::ClientSession;
 use mongodb::change_stream::ChangeStream;
-use mongodb::options::ReadConcern;
+use mongodb::options::{Hint, ReadConcern};
 
 use super::order::compare;
-use super::{Change, Interrupt, Operation, Polled, Reader, error};
+use super::{Change, Interrupt, Operation, Polled, Reader, error, page};
 use crate::clock::Clock;
 use crate::decode::Payload;
 use crate::lane::{Position, Scan};
@@ -114,38 +115,7 @@ impl<C: Clock> Reader<'_, C> {
             .await
             .map_err(away)?;
         let before = session.operation_time().ok_or_else(no_time)?;
-        // An expression compares across types; a plain `$gt` would only find `_id`s of the bound's type.
-        let above = match &self.scan {
-            Scan::UpTo(id) => doc! {"$expr": {"$gt": ["$_id", {"$literal": id.clone()}]}},
-            Scan::Pending | Scan::Done => doc! {},
-        };
-        let collection = self.events.collection();
-        let mut cursor = collection
-            .find(above)
-            .sort(doc! {"_id": 1})
-            .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
-            .limit(i64::try_from(CHUNK_DOCUMENTS + 1).unwrap_or(i64::MAX))
-            .batch_size(1_000)
-            .read_concern(ReadConcern::majority())
-            .session(&mut session)
-            .await
-            .map_err(away)?;
-        let (mut documents, mut bytes, mut is_last) = (Vec::new(), 0, true);
-        while cursor.advance(&mut session).await.map_err(away)? {
-            if documents.len() == CHUNK_DOCUMENTS || bytes > CHUNK_BYTES {
-                is_last = false;
-                break;
-            }
-            let document = cursor.current().to_owned();
-            let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
-                return Err(Interrupt::Away(
-                    "a document of the collection has no readable `_id`".into(),
-                ));
-            };
-            bytes += document.as_bytes().len();
-            documents.push((id, document));
-        }
-        drop(cursor);
+        let (documents, is_last) = self.read_page(&mut session).await?;
         let read_at_ms = self.clock.now().timestamp_millis();
         let after = session.operation_time().ok_or_else(no_time)?;
         Ok(Chunk {
@@ -155,6 +125,46 @@ impl<C: Clock> Reader<'_, C> {
             read_at_ms,
             is_last,
         })
+    }
+
+    /// The next documents of the collection, and whether they are the last.
+    async fn read_page(
+        &self,
+        session: &mut ClientSession,
+    ) -> Result<(Vec<(Bson, RawDocumentBuf)>, bool), Interrupt> {
+        let away = |error: mongodb::error::Error| error::interrupt(&error);
+        let bound = match &self.scan {
+            Scan::UpTo(id) => Some(id),
+            Scan::Pending | Scan::Done => None,
+        };
+        let (mut documents, mut bytes) = (Vec::new(), 0);
+        for filter in page::above(bound) {
+            let collection = self.events.collection();
+            let mut cursor = collection
+                .find(filter)
+                .sort(doc! {"_id": 1})
+                .hint(Hint::Keys(doc! {"_id": 1}))
+                .limit(i64::try_from(CHUNK_DOCUMENTS + 1 - documents.len()).unwrap_or(i64::MAX))
+                .batch_size(1_000)
+                .read_concern(ReadConcern::majority())
+                .session(&mut *session)
+                .await
+                .map_err(away)?;
+            while cursor.advance(session).await.map_err(away)? {
+                if documents.len() == CHUNK_DOCUMENTS || bytes > CHUNK_BYTES {
+                    return Ok((documents, false));
+                }
+                let document = cursor.current().to_owned();
+                let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
+                    return Err(Interrupt::Away(
+                        "a document of the collection has no readable `_id`".into(),
+                    ));
+                };
+                bytes += document.as_bytes().len();
+                documents.push((id, document));
+            }
+        }
+        Ok((documents, true))
     }
 
     /// Reads the stream up to the time of the chunk. `None`: more was to be kept than is sensible, and the

@@ -65,6 +65,27 @@ pub fn validate<'a>(mut raw: RawEvent<'a>, rules: &Rules) -> Result<Checked<'a>,
     }))
 }
 
+/// What a raw event is about, whether or not it is an event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Whose usage it is, where that could be read.
+    pub organization: Option<String>,
+    /// When the request completed, in milliseconds, where that could be read.
+    pub completed_at_ms: Option<i64>,
+}
+
+impl About {
+    /// Reads what can be read.
+    #[must_use]
+    pub fn of(mut raw: RawEvent<'_>) -> Self {
+        let organization = dimension(&mut raw, Field::OrganizationId);
+        Self {
+            organization: organization.ok().flatten().map(Cow::into_owned),
+            completed_at_ms: instant(&mut raw, Field::CompletedAt).ok(),
+        }
+    }
+}
+
 fn identity<'a>(raw: &mut RawEvent<'a>) -> Result<Identity<'a>, Reject> {
     // An empty `eventId` is an id that its emitter forgot to fill, never "absent": the field is required.
     if *raw.get(Field::EventId) != Value::Absent {

@@ -1,13 +1,15 @@
 //! Adds what a commit counted to the rows.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime as BsonTime, RawArrayBuf, doc, rawdoc};
 use rollup::fold::{Delta, LedgerRow, RollupRow};
+use rollup::key;
 
-use super::known::{Ask, Rows};
+use super::known::{Ask, Presence, Rows};
 use super::rows::{Row, Writer};
 use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS, failure};
 
@@ -56,26 +58,24 @@ impl MongoLedger {
 
     /// Adds to all rows of a commit, in its transaction.
     pub(super) async fn book(&self, session: &mut ClientSession, work: &Work<'_>) -> Result<(), Broken> {
+        // What everybody adds to comes before what is a lot of work: a conflict shows there.
         let at = work.commit.at;
-        self.write_rows(session, LEDGER, &work.ledger, at).await?;
-        self.write_rows(session, ROLLUPS, &work.rollups, at).await
+        self.write_rows(session, ROLLUPS, &work.rollups, at).await?;
+        self.write_rows(session, LEDGER, &work.ledger, at).await
     }
 
     /// Asks which rows of these groups are there.
     async fn ask(&self, collection: &str, groups: Vec<Ask>) -> Result<(), mongodb::error::Error> {
         for group in groups {
-            let mut which = doc! {
-                "organizationId": &*group.organization, "granularity": group.period.granularity().name(),
-                "periodKey": group.period.to_string(),
+            let Range { start, end } = match group.set {
+                None => key::span(&group.organization, group.period, group.period),
+                Some(set) => key::of_set(&group.organization, group.period, set),
             };
-            if let Some(set) = group.set {
-                which.insert("set", set.name());
-            }
             let limit = i64::try_from(group.most + 1).unwrap_or(i64::MAX);
             let mut cursor = self
                 .store
                 .collection(collection)
-                .find(which)
+                .find(doc! {"_id": {"$gte": start, "$lt": end}})
                 .projection(doc! {"_id": 1})
                 .limit(limit)
                 .await?;
@@ -89,7 +89,8 @@ impl MongoLedger {
         Ok(())
     }
 
-    /// Adds to rows: inserts where they are known to be absent, upserts of all others.
+    /// Adds to rows: inserts where they are known to be absent, updates where they are known to be there, upserts of
+    /// all others.
     async fn write_rows<R: Row>(
         &self,
         session: &mut ClientSession,
@@ -101,14 +102,11 @@ impl MongoLedger {
             calendar: &self.calendar,
             at: BsonTime::from_chrono(at),
         };
-        let (mut new, mut others) = (Vec::new(), Vec::new());
-        let absent = self.known().absent(rows);
-        for (row, absent) in rows.iter().zip(absent) {
-            let rows = if absent { &mut new } else { &mut others };
-            rows.push(*row);
-        }
+        let presence = self.known().presence(rows);
+        let rows = rows.iter().zip(presence);
+        let (new, others): (Vec<_>, Vec<_>) = rows.partition(|(_, known)| *known == Presence::Absent);
         for rows in new.chunks(CHUNK) {
-            let documents = rows.iter().map(|(id, row)| writer.insert(id, *row));
+            let documents = rows.iter().map(|((id, row), _)| writer.insert(id, *row));
             let documents = documents.collect::<Result<RawArrayBuf, _>>()?;
             let command = rawdoc! {"insert": collection, "documents": documents, "ordered": true};
             match self.write_command(session, command).await? {
@@ -117,10 +115,16 @@ impl MongoLedger {
             };
         }
         for rows in others.chunks(CHUNK) {
-            let statements = rows.iter().map(|(id, row)| writer.upsert(id, *row));
+            let statements = rows.iter().map(|((id, row), known)| match known {
+                Presence::There => writer.add(id, *row),
+                Presence::Unknown | Presence::Absent => writer.upsert(id, *row),
+            });
             let statements = statements.collect::<Result<RawArrayBuf, _>>()?;
             let command = rawdoc! {"update": collection, "updates": statements, "ordered": true};
-            self.write_command(session, command).await??;
+            // A row that is not there any more would swallow what is added to it.
+            if self.write_command(session, command).await?? != rows.len() {
+                return Err(Broken::Mistaken);
+            }
         }
         Ok(())
     }

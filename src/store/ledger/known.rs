@@ -3,17 +3,19 @@
 //! Only the speed of a commit depends on it, never what it writes:
 //!
 //! ```text
-//! what is known       statement    where that is wrong
-//! nothing             upsert       cannot be
-//! it is not there     insert       11000: nothing of the transaction is applied. The same again, by upserts.
+//! what is known       statement        where that is wrong
+//! nothing             upsert           cannot be
+//! it is not there     insert           11000:              nothing of the transaction is applied,
+//! it is there         plain `$inc`     fewer are matched:  and the same is written by upserts
 //! ```
-//! Rows come in groups: those of one organization and period, and of one set where they are rollups. A group that
-//! a commit adds much to is asked for once. Where it holds few rows beside those of the commit they are remembered,
-//! each by a hash, and so is whatever is added later: what is not among them is not there. Another process may write
-//! rows too: after a mistake the groups of the commit are upserted to for good, and with each lane that is acquired
-//! everything is forgotten, since somebody else has written to its rows meanwhile.
+//! Rows come in groups: those of one organization and period, and of one set where they are rollups. What was
+//! committed is there. A group that a commit adds much to is also asked for, once: where it holds few rows beside
+//! those of the commit, what is not among them is not there. Rows are remembered by a hash each: two with one hash
+//! are one of the cases above. Another process may write rows too, or remove some: after a mistake the groups of the
+//! commit are upserted to for a while, and with each lane that is acquired everything is forgotten, since somebody
+//! else has written to its rows meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use rollup::fold::{LedgerRow, RollupRow, Set};
@@ -23,18 +25,30 @@ use super::rows::Row;
 
 /// A group is asked for when a commit adds to so many of its rows: with fewer, asking costs more than it gains.
 const WORTH_ASKING: usize = 32;
-/// Rows that a group may hold for each of the commit's, to be remembered: reading one costs less than a third of
+/// Rows that a group may hold for each of the commit's, to be known whole: reading one costs less than a third of
 /// what is gained with one that is new.
 const READ_FOR_EACH: usize = 2;
-/// The most rows and groups that are remembered, about 20 bytes each.
+/// The most rows that are remembered, about 20 bytes each.
 const MOST: usize = 1_000_000;
+/// What a group takes besides its rows, in rows.
+const GROUP_SIZE: usize = 8;
+/// For so many commits a group is upserted to after a mistake.
+const GIVEN_UP_FOR: u64 = 64;
+
+/// What is known of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Unknown,
+    Absent,
+    There,
+}
 
 /// Which rows are known. See the module.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     groups: Groups,
     hasher: RandomState,
-    /// Rows and groups that are remembered.
+    /// What is remembered, in rows.
     size: usize,
     /// Counts commits.
     now: u64,
@@ -43,18 +57,43 @@ pub(super) struct Known {
 /// What a group is of, within an organization; without a set it is of the ledger.
 type Kind = (Period, Option<Set>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
-    /// The rows that are there: these and no others. `None`: nobody knows.
-    rows: Option<HashSet<u64>>,
+    /// Rows that are there.
+    there: HashSet<u64>,
+    extent: Extent,
     /// The last commit that added to it.
     used: u64,
+}
+
+/// What is known of the other rows of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Extent {
+    /// Nobody asked.
+    #[default]
+    Unasked,
+    /// There are too many to be known.
+    Large,
+    /// There are none.
+    Whole,
+    /// A mistake was made: nothing is taken for granted until so many commits were counted.
+    GivenUp(u64),
 }
 
 impl Group {
     /// What it takes of [`MOST`].
     fn size(&self) -> usize {
-        1 + self.rows.as_ref().map_or(0, HashSet::len)
+        GROUP_SIZE + self.there.len()
+    }
+
+    fn presence(&self, hash: u64) -> Presence {
+        if self.there.contains(&hash) {
+            Presence::There
+        } else if self.extent == Extent::Whole {
+            Presence::Absent
+        } else {
+            Presence::Unknown
+        }
     }
 }
 
@@ -64,7 +103,7 @@ pub(super) struct Ask {
     pub(super) organization: Box<str>,
     pub(super) period: Period,
     pub(super) set: Option<Set>,
-    /// With more rows than this it is not remembered.
+    /// With more rows than this it is not known whole.
     pub(super) most: usize,
 }
 
@@ -74,8 +113,16 @@ pub(super) type Rows<'a, R> = [(&'a str, &'a R)];
 impl Known {
     /// The groups that are worth being asked for, and never were.
     pub(super) fn unasked<R: Row>(&self, rows: &Rows<'_, R>) -> Vec<Ask> {
+        let is_unasked = |row: &R| {
+            let group = self.group(row);
+            group.is_none_or(|group| match group.extent {
+                Extent::Unasked => true,
+                Extent::GivenUp(until) => until <= self.now,
+                Extent::Large | Extent::Whole => false,
+            })
+        };
         groups(rows)
-            .filter(|group| group.len() >= WORTH_ASKING && self.group(group[0].1).is_none())
+            .filter(|group| group.len() >= WORTH_ASKING && is_unasked(group[0].1))
             .map(|group| Ask {
                 organization: group[0].1.organization().into(),
                 period: group[0].1.period(),
@@ -85,84 +132,116 @@ impl Known {
             .collect()
     }
 
-    /// Takes in the answer: the `_id`s of the rows that are there.
+    /// Takes in the answer: the `_id`s of the rows that are there, or one more than was asked for.
     pub(super) fn learn(&mut self, ask: Ask, ids: &[String]) {
-        let group = Group {
-            rows: (ids.len() <= ask.most).then(|| ids.iter().map(|id| self.hasher.hash_one(id)).collect()),
-            used: self.now,
+        let extent = match ids.len() <= ask.most {
+            true => Extent::Whole,
+            false => Extent::Large,
         };
-        self.size += group.size();
         let kinds = self.groups.entry(ask.organization).or_default();
-        kinds.insert((ask.period, ask.set), group);
-    }
-
-    /// For each row, whether it is known not to be there.
-    pub(super) fn absent<R: Row>(&self, rows: &Rows<'_, R>) -> Vec<bool> {
-        let mut absent = Vec::with_capacity(rows.len());
-        for group in groups(rows) {
-            let there = self.group(group[0].1).and_then(|group| group.rows.as_ref());
-            absent.extend(
-                group
-                    .iter()
-                    .map(|(id, _)| there.is_some_and(|there| !there.contains(&self.hasher.hash_one(id)))),
-            );
+        let group = kinds.entry((ask.period, ask.set)).or_insert_with(|| {
+            self.size += GROUP_SIZE;
+            Group::default()
+        });
+        let before = group.there.len();
+        if extent == Extent::Whole {
+            // What was known before may have been removed by somebody else.
+            group.there = ids.iter().map(|id| self.hasher.hash_one(id)).collect();
         }
-        absent
+        group.extent = extent;
+        group.used = self.now;
+        self.size = self.size + group.there.len() - before;
     }
 
-    /// These rows were committed: they are there. Where too much is remembered, groups to which this commit did
-    /// not add are forgotten first.
+    /// What is known of each row.
+    pub(super) fn presence<R: Row>(&self, rows: &Rows<'_, R>) -> Vec<Presence> {
+        let mut known = Vec::with_capacity(rows.len());
+        for rows in groups(rows) {
+            let group = self.group(rows[0].1);
+            known.extend(rows.iter().map(|(id, _)| match group {
+                Some(group) => group.presence(self.hasher.hash_one(id)),
+                None => Presence::Unknown,
+            }));
+        }
+        known
+    }
+
+    /// These rows were committed: they are there. Where too much is remembered, what was not added to for the
+    /// longest is forgotten.
     pub(super) fn committed(&mut self, ledger: &Rows<'_, LedgerRow>, rollups: &Rows<'_, RollupRow>) {
         self.now += 1;
         self.remember(ledger);
         self.remember(rollups);
         if self.size > MOST {
-            let now = self.now;
-            self.retain(|group| group.used == now);
-        }
-        if self.size > MOST {
-            self.forget();
+            self.forget_the_oldest(MOST / 2);
         }
     }
 
     fn remember<R: Row>(&mut self, rows: &Rows<'_, R>) {
-        for group in groups(rows) {
-            let Some(known) = find(&mut self.groups, group[0].1) else {
-                continue;
+        for rows in groups(rows) {
+            let row = rows[0].1;
+            let kinds = match self.groups.get_mut(row.organization()) {
+                Some(kinds) => kinds,
+                None => self.groups.entry(row.organization().into()).or_default(),
             };
-            known.used = self.now;
-            if let Some(there) = &mut known.rows {
-                let before = there.len();
-                there.extend(group.iter().map(|(id, _)| self.hasher.hash_one(id)));
-                self.size += there.len() - before;
+            let group = kinds.entry((row.period(), row.set())).or_insert_with(|| {
+                self.size += GROUP_SIZE;
+                Group::default()
+            });
+            group.used = self.now;
+            match group.extent {
+                Extent::GivenUp(until) if until > self.now => continue,
+                Extent::GivenUp(_) => group.extent = Extent::Unasked,
+                _ => {}
             }
+            let before = group.there.len();
+            group
+                .there
+                .extend(rows.iter().map(|(id, _)| self.hasher.hash_one(id)));
+            self.size += group.there.len() - before;
         }
     }
 
-    /// One of these rows was known not to be there, and is: nobody knows of their groups from here on.
+    /// What was known of one of these rows was wrong: their groups are given up for a while.
     pub(super) fn mistaken(&mut self, ledger: &Rows<'_, LedgerRow>, rollups: &Rows<'_, RollupRow>) {
         self.give_up(ledger);
         self.give_up(rollups);
     }
 
     fn give_up<R: Row>(&mut self, rows: &Rows<'_, R>) {
-        for group in groups(rows) {
-            let known = find(&mut self.groups, group[0].1);
-            let rows = known.and_then(|known| known.rows.take());
-            self.size -= rows.map_or(0, |rows| rows.len());
+        for rows in groups(rows) {
+            let row = rows[0].1;
+            let kinds = self.groups.get_mut(row.organization());
+            if let Some(group) = kinds.and_then(|kinds| kinds.get_mut(&(row.period(), row.set()))) {
+                self.size -= group.there.len();
+                group.there = HashSet::new();
+                group.extent = Extent::GivenUp(self.now + GIVEN_UP_FOR);
+            }
         }
     }
 
     /// Forgets everything: somebody else may have written.
     pub(super) fn forget(&mut self) {
-        self.retain(|_| false);
+        self.groups.clear();
+        self.size = 0;
     }
 
-    fn retain(&mut self, keep: impl Fn(&Group) -> bool) {
-        self.size = 0;
+    /// Forgets what was not added to for the longest, until so much is left.
+    fn forget_the_oldest(&mut self, most: usize) {
+        let mut by_age: BTreeMap<u64, usize> = BTreeMap::new();
+        for group in self.groups.values().flat_map(HashMap::values) {
+            *by_age.entry(group.used).or_default() += group.size();
+        }
+        let mut newest_forgotten = 0;
+        for (used, size) in by_age {
+            if self.size <= most {
+                break;
+            }
+            self.size -= size;
+            newest_forgotten = used;
+        }
         self.groups.retain(|_, kinds| {
-            kinds.retain(|_, group| keep(group));
-            self.size += kinds.values().map(Group::size).sum::<usize>();
+            kinds.retain(|_, group| group.used > newest_forgotten);
             !kinds.is_empty()
         });
     }
@@ -176,12 +255,6 @@ impl Known {
 
 /// The groups of each organization.
 type Groups = HashMap<Box<str>, HashMap<Kind, Group>>;
-
-fn find<'a>(groups: &'a mut Groups, row: &impl Row) -> Option<&'a mut Group> {
-    groups
-        .get_mut(row.organization())?
-        .get_mut(&(row.period(), row.set()))
-}
 
 /// Rows of one group are neighbours: their `_id`s begin alike.
 fn groups<'a, 'r, R: Row>(rows: &'r Rows<'a, R>) -> impl Iterator<Item = &'r Rows<'a, R>> {
@@ -200,6 +273,7 @@ mod tests {
     use rollup::key;
     use rollup::period::Granularity;
 
+    use super::Presence::{Absent, There, Unknown};
     use super::*;
 
     fn day(key: &str) -> Period {
@@ -258,32 +332,43 @@ mod tests {
         };
         assert_eq!(asks, [expected]);
         assert_eq!(
-            known.absent(&rows),
-            vec![false; rows.len()],
+            known.presence(&rows),
+            vec![Unknown; rows.len()],
             "nothing is known yet"
         );
         for ask in asks {
             known.learn(ask, &[rows[rows.len() - 1].0.to_owned()]);
         }
         assert_eq!(known.unasked(&rows), []);
-        let absent = known.absent(&rows).iter().filter(|absent| **absent).count();
-        assert_eq!(
-            absent,
-            WORTH_ASKING - 1,
-            "all of the large group but the one that is there"
-        );
+        let mut expected = vec![Unknown; WORTH_ASKING - 1];
+        expected.extend([Absent; WORTH_ASKING - 1]);
+        expected.push(There);
+        assert_eq!(known.presence(&rows), expected);
     }
 
     #[test]
-    fn a_group_with_many_rows_is_not_remembered() {
+    fn what_was_committed_is_there_and_nothing_is_known_of_the_rest_of_its_group() {
+        let mut known = Known::default();
+        let rows = users("acme", day("2026-01-05"), 0..2);
+        known.committed(&[], &borrowed(&rows));
+        let more = users("acme", day("2026-01-05"), 0..3);
+        assert_eq!(known.presence(&borrowed(&more)), [There, There, Unknown]);
+        let other = users("acme", day("2026-01-06"), 0..1);
+        assert_eq!(known.presence(&borrowed(&other)), [Unknown]);
+    }
+
+    #[test]
+    fn a_group_with_many_rows_is_not_known_whole() {
         let mut known = Known::default();
         let rows = users("acme", day("2026-01-05"), 0..WORTH_ASKING);
         let rows = borrowed(&rows);
         let ask = known.unasked(&rows).remove(0);
         let there = ids(&users("acme", day("2026-01-05"), 1_000..1_001 + ask.most));
         known.learn(ask, &there);
-        assert_eq!(known.absent(&rows), vec![false; rows.len()]);
+        assert_eq!(known.presence(&rows), vec![Unknown; rows.len()]);
         assert_eq!(known.unasked(&rows), [], "and not asked for again");
+        known.committed(&[], &rows);
+        assert_eq!(known.presence(&rows), vec![There; rows.len()]);
     }
 
     #[test]
@@ -292,44 +377,48 @@ mod tests {
         let rows = users("acme", day("2026-01-05"), 0..WORTH_ASKING);
         let rows = borrowed(&rows);
         let learn = |known: &mut Known| {
-            for ask in known.unasked(&rows) {
-                known.learn(ask, &[]);
-            }
+            let asks = known.unasked(&rows);
+            asks.into_iter().map(|ask| known.learn(ask, &[])).count()
         };
-        learn(&mut known);
-        assert_eq!(known.absent(&rows), vec![true; rows.len()]);
+        assert_eq!(learn(&mut known), 1);
+        assert_eq!(known.presence(&rows), vec![Absent; rows.len()]);
         known.mistaken(&[], &rows);
-        learn(&mut known);
-        assert_eq!(known.absent(&rows), vec![false; rows.len()]);
+        for _ in 1..GIVEN_UP_FOR {
+            assert_eq!(learn(&mut known), 0);
+            assert_eq!(known.presence(&rows), vec![Unknown; rows.len()]);
+            known.committed(&[], &rows);
+        }
+        known.committed(&[], &rows);
+        assert_eq!(known.presence(&rows), vec![There; rows.len()], "for a while");
+        assert_eq!(learn(&mut known), 1);
+        assert_eq!(
+            known.presence(&rows),
+            vec![Absent; rows.len()],
+            "as was told last"
+        );
         known.forget();
-        learn(&mut known);
-        assert_eq!(known.absent(&rows), vec![true; rows.len()]);
+        assert_eq!(known.presence(&rows), vec![Unknown; rows.len()]);
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_not_used_goes_first() {
         let mut known = Known::default();
-        let mut commit = |day: Period, size: usize| {
-            let rows = users("acme", day, 0..WORTH_ASKING);
-            let rows = borrowed(&rows);
-            for ask in known.unasked(&rows) {
-                known.learn(ask, &[]);
-            }
-            known.size += size;
-            known.committed(&[], &rows);
-            known.absent(&rows).iter().any(|absent| *absent)
-        };
-        assert!(!commit(day("2026-01-05"), 0));
-        commit(day("2026-01-06"), MOST);
-        let old = users("acme", day("2026-01-05"), [9_999]);
-        let new = users("acme", day("2026-01-06"), [9_999]);
-        assert_eq!(known.absent(&borrowed(&old)), [false], "forgotten");
-        assert_eq!(known.absent(&borrowed(&new)), [true], "remembered");
-        assert!(known.size <= MOST);
+        let days = ["2026-01-05", "2026-01-06", "2026-01-07"].map(|key| users("acme", day(key), 0..9));
+        for rows in &days {
+            known.committed(&[], &borrowed(rows));
+        }
+        known.committed(&[], &borrowed(&days[0]));
+        assert_eq!(known.size, 3 * (GROUP_SIZE + 9));
+        known.forget_the_oldest(2 * (GROUP_SIZE + 9));
+        let seen = days.each_ref().map(|rows| known.presence(&borrowed(rows))[0]);
+        assert_eq!(seen, [There, Unknown, There]);
+        known.size += MOST;
+        known.committed(&[], &borrowed(&days[0]));
+        assert!(known.groups.is_empty(), "no less can be forgotten");
     }
 
     proptest! {
-        /// Whoever writes alone is never mistaken, and knows every row that is not there once it has asked.
+        /// Whoever writes alone is never mistaken, and knows every row of a group once it has asked.
         #[test]
         fn a_single_writer_is_never_mistaken(
             commits in prop::collection::vec((0..3_usize, prop::collection::vec(0..200_usize, 1..80)), 1..12),
@@ -341,13 +430,16 @@ mod tests {
                 let rows = users(organization, day("2026-01-05"), of);
                 let rows = borrowed(&rows);
                 for ask in known.unasked(&rows) {
-                    let begin = format!("v1/{}/", organization.replace('/', "%2F"));
-                    let ids: Vec<String> = there.iter().filter(|id| id.starts_with(&begin)).cloned().collect();
+                    let range = key::of_set(organization, day("2026-01-05"), Set::User);
+                    let ids: Vec<String> = there.iter().filter(|id| range.contains(*id)).cloned().collect();
                     known.learn(ask, &ids);
                 }
-                for ((id, row), absent) in rows.iter().zip(known.absent(&rows)) {
-                    let remembered = known.group(*row).is_some_and(|group| group.rows.is_some());
-                    prop_assert_eq!(absent, remembered && !there.contains(*id));
+                for ((id, row), presence) in rows.iter().zip(known.presence(&rows)) {
+                    let is_whole = known.group(*row).is_some_and(|group| group.extent == Extent::Whole);
+                    match there.contains(*id) {
+                        true => prop_assert_eq!(presence, There),
+                        false => prop_assert_eq!(presence, if is_whole { Absent } else { Unknown }),
+                    }
                 }
                 there.extend(rows.iter().map(|(id, _)| (*id).to_owned()));
                 known.committed(&[], &rows);

@@ -1,7 +1,7 @@
 //! The statements that write rows. A commit has many of them, so each is built as the bytes that are sent.
 //!
-//! A row that is not there yet may be inserted, which a server does several times faster than an upsert; both
-//! leave the same row. Which rows those are is told by [`known`](super::known).
+//! A row that is not there yet may be inserted, and one that is there added to, which a server does faster than an
+//! upsert; all leave the same row. Which rows those are is told by [`known`](super::known).
 
 use std::sync::LazyLock;
 
@@ -128,34 +128,45 @@ impl Writer<'_> {
         Ok(document)
     }
 
+    /// The update of a row that is there: of the counters that change, and of its times. It matches nothing where the
+    /// row is not there.
+    pub(super) fn add(&self, id: &str, row: &impl Row) -> Result<RawDocumentBuf, Overflow> {
+        let counters = row.booked().sums.narrow()?;
+        let mut added = RawDocumentBuf::new();
+        for (name, value) in named(&counters).filter(|(_, value)| *value != 0) {
+            added.append(name, value);
+        }
+        Ok(statement(id, self.update(row, added, None), false))
+    }
+
     /// The upsert of a row, whether or not it is there. A row has all counters from its first day.
     pub(super) fn upsert(&self, id: &str, row: &impl Row) -> Result<RawDocumentBuf, Overflow> {
-        let booked = row.booked();
-        let counters = booked.sums.narrow()?;
+        let counters = row.booked().sums.narrow()?;
         let (mut added, mut first) = (RawDocumentBuf::new(), RawDocumentBuf::new());
         self.describe(row, &mut first);
         for (name, value) in named(&counters) {
             let part = if value == 0 { &mut first } else { &mut added };
             part.append(name, value);
         }
+        Ok(statement(id, self.update(row, added, Some(first)), true))
+    }
+
+    fn update(&self, row: &impl Row, added: RawDocumentBuf, first: Option<RawDocumentBuf>) -> RawDocumentBuf {
         let mut update = RawDocumentBuf::new();
         if !added.is_empty() {
             update.append(cstr!("$inc"), added);
         }
-        update.append(cstr!("$setOnInsert"), first);
+        if let Some(first) = first {
+            update.append(cstr!("$setOnInsert"), first);
+        }
         update.append(cstr!("$set"), one(cstr!("updatedAt"), self.at));
         if row.holds_times() {
+            let booked = row.booked();
             let [first, last] = [booked.first_event_ms, booked.last_event_ms].map(DateTime::from_millis);
             update.append(cstr!("$min"), one(cstr!("firstEventAt"), first));
             update.append(cstr!("$max"), one(cstr!("lastEventAt"), last));
         }
-        let mut which = RawDocumentBuf::new();
-        which.append(cstr!("_id"), id);
-        let mut statement = RawDocumentBuf::new();
-        statement.append(cstr!("q"), which);
-        statement.append(cstr!("u"), update);
-        statement.append(cstr!("upsert"), true);
-        Ok(statement)
+        update
     }
 
     fn describe(&self, row: &impl Row, document: &mut RawDocumentBuf) {
@@ -168,6 +179,18 @@ impl Writer<'_> {
         document.append(cstr!("schemaVersion"), VERSION);
         row.describe(document);
     }
+}
+
+fn statement(id: &str, update: RawDocumentBuf, is_upsert: bool) -> RawDocumentBuf {
+    let mut which = RawDocumentBuf::new();
+    which.append(cstr!("_id"), id);
+    let mut statement = RawDocumentBuf::new();
+    statement.append(cstr!("q"), which);
+    statement.append(cstr!("u"), update);
+    if is_upsert {
+        statement.append(cstr!("upsert"), true);
+    }
+    statement
 }
 
 fn named(counters: &Counters) -> impl Iterator<Item = (&'static CStr, i64)> {
@@ -280,6 +303,27 @@ mod tests {
             "lastEventAt": DateTime::from_millis(2_000),
         });
         assert_eq!(Document::try_from(&inserted).expect("BSON"), expected);
+    }
+
+    #[test]
+    fn what_is_added_to_a_row_that_is_there_is_only_what_changes() {
+        let mut counters = [0; Counter::ALL.len()];
+        counters[Counter::Requests as usize] = 7;
+        counters[Counter::CostNanos as usize] = -5;
+        let [first, last, at] = [1_000, 2_000, 3_000].map(DateTime::from_millis);
+        let update = doc! {
+            "$inc": {"requests": 7_i64, "costNanos": -5_i64}, "$set": {"updatedAt": at},
+            "$min": {"firstEventAt": first}, "$max": {"lastEventAt": last},
+        };
+        let added = writer().add("id", &ledger_row(counters)).expect("fits");
+        let expected = doc! {"q": {"_id": "id"}, "u": update};
+        assert_eq!(Document::try_from(&added).expect("BSON"), expected);
+        // A correction may change nothing that is counted.
+        let nothing = writer()
+            .add("id", &rollup_row([0; Counter::ALL.len()]))
+            .expect("fits");
+        let expected = doc! {"q": {"_id": "id"}, "u": {"$set": {"updatedAt": at}}};
+        assert_eq!(Document::try_from(&nothing).expect("BSON"), expected);
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! From a query to an aggregation. Values are always values here: whatever a caller asks for ends up as a
 //! string to be compared with, never as a part of the query's structure.
 
+use std::ops::Range;
+
 use api::reader::{Dimension, Key, Query, Rows, Scope, Span};
 use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
@@ -128,7 +130,7 @@ pub(super) fn of(query: &Query) -> Vec<Document> {
 
 /// The rows of these periods that also fit `other`. Each branch has all of it, so that each finds its index.
 pub(super) fn rows_in(rows: Rows, scope: &Scope, cover: &[Span], other: &Document) -> Document {
-    let mut spans = cover.iter().map(|span| {
+    let spans = cover.iter().map(|span| {
         let (first, last) = (span.first.to_string(), span.last.to_string());
         let mut branch = owner(scope);
         branch.insert("granularity", span.first.granularity().name());
@@ -144,14 +146,59 @@ pub(super) fn rows_in(rows: Rows, scope: &Scope, cover: &[Span], other: &Documen
         branch.extend(other.clone());
         branch
     });
-    match (spans.next(), spans.next()) {
-        (None, _) => doc! {"_id": {"$in": []}},
-        (Some(only), None) => only,
-        (Some(first), Some(second)) => {
-            let all: Vec<Document> = [first, second].into_iter().chain(spans).collect();
-            doc! {"$or": all}
+    any_of(spans)
+}
+
+/// What fits one of these filters.
+fn any_of(filters: impl IntoIterator<Item = Document>) -> Document {
+    let mut filters: Vec<Document> = filters.into_iter().collect();
+    match filters.len() {
+        0 => doc! {"_id": {"$in": []}},
+        1 => filters.remove(0),
+        _ => doc! {"$or": filters},
+    }
+}
+
+/// The rows of the ledger that a query is about, by ranges of their `_id`: where it is about few agents and periods,
+/// each has its own. `None`: it is about users, who have an index, or about everybody.
+fn neighbours(query: &Query) -> Option<Vec<Document>> {
+    let Scope::Organizations(organizations) = &query.scope else {
+        return None;
+    };
+    if query.rows != Rows::Ledger || query.filters.contains_key(&Dimension::User) {
+        return None;
+    }
+    let mut other = others(query);
+    let periods = || query.cover.iter().flat_map(|span| span.periods());
+    let agents = query.filters.get(&Dimension::Agent).filter(|agents| {
+        let limit = MOST_QUESTIONS / (organizations.len() * agents.len()).max(1);
+        periods().nth(limit).is_none()
+    });
+    let mut ranges = Vec::new();
+    for organization in organizations {
+        match agents {
+            Some(agents) => ranges.extend(periods().flat_map(|period| {
+                agents
+                    .iter()
+                    .map(move |agent| key::of_agent(organization, period, agent))
+            })),
+            None => ranges.extend(
+                query
+                    .cover
+                    .iter()
+                    .map(|span| key::span(organization, span.first, span.last)),
+            ),
         }
     }
+    if agents.is_some() {
+        other.remove(field(query.rows, Dimension::Agent));
+    }
+    let filter = |Range { start, end }: Range<String>| {
+        let mut filter = doc! {"_id": {"$gte": start, "$lt": end}};
+        filter.extend(other.clone());
+        filter
+    };
+    Some(ranges.into_iter().map(filter).collect())
 }
 
 /// The rows of these owners.
@@ -159,7 +206,10 @@ pub(super) fn owner(scope: &Scope) -> Document {
     match scope {
         Scope::Organizations(these) => doc! {"organizationId": among(these)},
         Scope::AllExcept(none) if none.is_empty() => Document::new(),
-        Scope::AllExcept(these) => doc! {"organizationId": {"$nin": these}},
+        // An expression, and no `$nin`: to leave some out is nothing that an index of organizations is good for.
+        Scope::AllExcept(these) => {
+            doc! {"$expr": {"$not": [{"$in": ["$organizationId", {"$literal": these}]}]}}
+        }
     }
 }
 
@@ -176,7 +226,10 @@ fn selected(query: &Query) -> Document {
     if let Some(ids) = ids(query) {
         return doc! {"_id": {"$in": ids}};
     }
-    rows_in(query.rows, &query.scope, &query.cover, &others(query))
+    neighbours(query).map_or_else(
+        || rows_in(query.rows, &query.scope, &query.cover, &others(query)),
+        any_of,
+    )
 }
 
 /// What rows must be besides being of these owners and periods.
@@ -387,6 +440,34 @@ mod tests {
         assert!(matches!(plan(&ledger), Plan::Sums(_)));
         ledger.filters.remove(&Dimension::User);
         assert!(matches!(plan(&ledger), Plan::Sums(_)));
+    }
+
+    #[test]
+    fn rows_of_the_ledger_are_found_by_ranges_of_their_ids() {
+        let range = |from: &str, to: &str| doc! {"_id": {"$gte": from, "$lt": to}};
+        let mut ledger = query(Rows::Ledger);
+        let span = range("v1/acme/daily/2026-01-05/", "v1/acme/daily/2026-01-060");
+        assert_eq!(selected(&ledger), span);
+        ledger.filters.insert(Dimension::Kind, vec!["llm".into()]);
+        let mut of_kind = span;
+        of_kind.insert("kind", "llm");
+        assert_eq!(selected(&ledger), of_kind);
+
+        ledger.filters = BTreeMap::from([(Dimension::Agent, vec!["a/b".into()])]);
+        let days = ["05", "06"].map(|day| {
+            let begin = format!("v1/acme/daily/2026-01-{day}/a%2Fb");
+            range(&format!("{begin}/"), &format!("{begin}0"))
+        });
+        assert_eq!(selected(&ledger), doc! {"$or": days.to_vec()});
+        let many = (0..=MOST_QUESTIONS / 2).map(|agent| agent.to_string()).collect();
+        ledger.filters = BTreeMap::from([(Dimension::Agent, many)]);
+        let whole = selected(&ledger);
+        assert_eq!(
+            whole.get("_id"),
+            of_kind.get("_id"),
+            "the agents of a span at once"
+        );
+        assert!(whole.contains_key("agentSlug"));
     }
 
     #[test]
