@@ -10,6 +10,7 @@ mod dead_letters;
 mod exactness;
 mod faults;
 mod history;
+mod hostile_reader;
 mod kafka;
 mod kafka_storm;
 mod reader_consistency;
