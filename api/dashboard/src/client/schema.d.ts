@@ -193,8 +193,8 @@ export interface components {
             dimensions: string[];
             /** @description The granularities that are stored. */
             granularities: string[];
-            /** @description The lanes that usage comes through. */
-            lanes: string[];
+            /** @description To staff: the lanes that usage comes through. */
+            lanes?: string[];
             /** @description The counters of totals. */
             metrics: string[];
             /** @description The newest day with usage. */
