@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
-use testkit::Result;
 use testkit::kafka::Broker;
 use testkit::workload::{Keys, Workload};
+use testkit::Result;
 
 use crate::failed;
 
