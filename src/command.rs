@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     let (name, arguments) = matches.subcommand().expect("clap requires one");
     let config =
-        |arguments: &ArgMatches, serves| Config::parse(&given(arguments), serves).map_err(Failure::Settings);
+        |arguments: &ArgMatches, serves| Config::load(&given(arguments), serves).map_err(Failure::Settings);
     match name {
         "run" => execute(run::run(
             config(arguments, true)?,

@@ -3,6 +3,7 @@
 //! [`Config::parse`] is a function of strings. It looks at every setting before it says anything, so that
 //! all problems are reported at once, each naming its variable.
 
+mod files;
 mod parse;
 mod table;
 
@@ -113,6 +114,10 @@ pub struct Config {
     pub api_addr: SocketAddr,
     /// Where metrics and health listen.
     pub admin_addr: SocketAddr,
+    /// Connections that the reader takes at once.
+    pub api_max_connections: usize,
+    /// Connections that metrics and health take at once.
+    pub admin_max_connections: usize,
     /// Who may read; `None` for commands that serve nothing.
     pub access: Option<api::Access>,
     /// When a batch is committed.
@@ -139,6 +144,15 @@ impl Config {
     /// # Errors
     /// All problems at once.
     pub fn parse(given: &Given, serves: bool) -> Result<Self, Vec<Problem>> {
-        parse::config(given, serves)
+        parse::config(given, serves, Vec::new())
+    }
+
+    /// Reads the files that settings name, and checks all settings.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn load(given: &Given, serves: bool) -> Result<Self, Vec<Problem>> {
+        let (given, problems) = files::read(given, |path| std::fs::read(path));
+        parse::config(&given, serves, problems)
     }
 }

@@ -54,4 +54,5 @@ pub mod command;
 pub mod config;
 pub mod store;
 
+mod files;
 mod telemetry;

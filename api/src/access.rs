@@ -142,6 +142,14 @@ impl Caller {
         })
     }
 
+    /// Whether the caller belongs to the platform. So does everybody where access is not checked.
+    pub(crate) fn is_staff(&self) -> bool {
+        match self {
+            Caller::Anybody => true,
+            Caller::Person(person) => person.staff,
+        }
+    }
+
     /// Under which name requests of this caller are counted; callers without one share the name of their
     /// address.
     pub(crate) fn name(&self) -> Option<&str> {

@@ -1,5 +1,7 @@
 //! From a request to a response: the one way that every route goes.
 
+mod format;
+
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -9,22 +11,26 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use rollup::period::Calendar;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use self::format::Format;
 use crate::access::Caller;
 use crate::ask::{Ask, Moment};
+use crate::budget::{Budget, Taken, charged};
 use crate::cache::{CacheKey, Weighed};
+use crate::limit::Name;
 use crate::parameter::Parameters;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::question::{Days, filters};
 use crate::range::Preset;
 use crate::reader::{Freshness, Gap, Reader};
 use crate::route::{Common, Line, Route, Sheet};
 use crate::router::App;
+use crate::turns::{Turn, Turns};
 
 /// The instant up to which everything is in the answer, also where the body is left out.
 pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of");
@@ -33,13 +39,16 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
 /// Lines of CSV that are sent at once.
 const CSV_LINES: usize = 256;
+/// Longer answers are neither remembered nor copied: everybody who reads one reads the same text.
+pub(crate) const HELD_BYTES: usize = 1024 * 1024;
 
 /// An answer without the parts that change while the rows do not.
 pub(crate) struct Rendered {
     /// `"organizationId": …, "range": …`
-    head: String,
-    /// The rest of the members.
-    rest: String,
+    head: Vec<u8>,
+    /// The rest of the members, and what they take where they are too long to be remembered.
+    rest: Vec<u8>,
+    _taken: Vec<Taken>,
     etag: HeaderValue,
 }
 
@@ -161,51 +170,11 @@ fn gaps(freshness: &Freshness, days: &Days, calendar: &Calendar) -> Vec<Gap> {
     gaps
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Csv,
-}
-
-impl Format {
-    /// What the caller takes: JSON, unless it likes CSV better.
-    fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
-        let mut best = [0.0_f32; 2];
-        let mut said = false;
-        for value in headers.get_all(header::ACCEPT) {
-            let ranges = value.to_str().unwrap_or_default().split(',');
-            for range in ranges.map(str::trim).filter(|range| !range.is_empty()) {
-                said = true;
-                let mut parts = range.split(';').map(str::trim);
-                let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-                let weight = parts
-                    .find_map(|part| part.strip_prefix("q="))
-                    .map_or(Some(1.0), |q| q.parse().ok());
-                let weight = weight.unwrap_or(0.0);
-                match kind.as_str() {
-                    "application/json" => best[0] = weight,
-                    "text/csv" => best[1] = weight,
-                    "*/*" | "application/*" => best[0] = best[0].max(weight),
-                    "text/*" => best[1] = best[1].max(weight),
-                    _ => {}
-                }
-            }
-        }
-        match best {
-            [json, csv] if csv > json => Ok(Format::Csv),
-            [json, _] if json > 0.0 || !said => Ok(Format::Json),
-            _ => Err(Problem::new(
-                Kind::NotAcceptable,
-                "answers are `application/json` or `text/csv`",
-            )),
-        }
-    }
-}
-
 /// Answers one request of an authenticated caller.
 pub(crate) async fn answer<Q: Route, R: Reader>(
     app: &App<R>,
     caller: &Caller,
+    name: Name,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
@@ -216,6 +185,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let today = app.settings.calendar.day_of(now);
     let mut common = Common {
         grant,
+        is_staff: caller.is_staff(),
         days: Days::parse(&parameters, &app.settings.calendar, today)?,
         filters: filters(&parameters),
         currency: app.currency,
@@ -239,16 +209,26 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     };
     let mut response = match format {
         Format::Csv => {
-            let _permit = app.permit().await?;
+            let turn = app.turns.take(&name).await;
             let moment = Moment::now(open).await?;
-            csv(route.sheet(&common, ask(moment)).await?).await?
+            let sheet = route.sheet(&common, ask(moment)).await?;
+            let turns = (Arc::clone(&app.turns), name);
+            csv(sheet, app.budget.clone(), turn, turns).await?
         }
         Format::Json => {
             let gaps = gaps(&freshness, &common.days, &app.settings.calendar);
             // Everything that an answer depends on: above all, who may see it.
-            let key = CacheKey::of(&(Q::PATH, &grant, &parameters, today, freshness.mark, &gaps));
+            let key = CacheKey::of(&(
+                Q::PATH,
+                &grant,
+                common.is_staff,
+                &parameters,
+                today,
+                freshness.mark,
+                &gaps,
+            ));
             let made = app.answers.get_or_make(key, async {
-                let _permit = app.permit().await?;
+                let _turn = app.turns.take(&name).await;
                 let mut asked = ask(Moment::at(freshness.mark, open));
                 let mut answer = route.answer(&common, &asked).await;
                 if answer.is_err()
@@ -257,11 +237,11 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
                     asked = ask(newer);
                     answer = route.answer(&common, &asked).await;
                 }
-                let rendered = render(&common, asked.zone, &answer?, gaps)?;
+                let rendered = render(&common, asked.zone, &answer?, gaps, &app.budget)?;
                 asked.finish().await?;
                 Ok::<_, Problem>(rendered)
             });
-            json(&*made.await?, &fresh, headers)?
+            json(made.await?, &fresh, headers, &app.budget)?
         }
     };
     let headers = response.headers_mut();
@@ -284,6 +264,7 @@ fn render(
     zone: &'static str,
     answer: &impl Serialize,
     gaps: Vec<Gap>,
+    budget: &Budget,
 ) -> Result<Rendered, Problem> {
     let head = Head {
         organization_id: common.organization(),
@@ -301,7 +282,12 @@ fn render(
             })
             .collect(),
     };
-    let (head, rest) = (members(&head)?, members(answer)?);
+    let (head, _) = members(&head, budget)?;
+    let (rest, mut taken) = members(answer, budget)?;
+    if head.len() + rest.len() <= HELD_BYTES {
+        // It is remembered, in room of its own. Whoever reads it is charged for a copy.
+        taken.clear();
+    }
     let digest = Sha256::new()
         .chain_update(&head)
         .chain_update("\0")
@@ -309,30 +295,66 @@ fn render(
         .finalize();
     let tag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]));
     let etag = HeaderValue::try_from(tag).map_err(|error| Problem::internal(&error))?;
-    Ok(Rendered { head, rest, etag })
+    Ok(Rendered {
+        head,
+        rest,
+        _taken: taken,
+        etag,
+    })
 }
 
-/// The members of an object, without its braces.
-fn members(object: &impl Serialize) -> Result<String, Problem> {
-    let mut text = serde_json::to_string(object)?;
-    text.pop();
-    text.remove(0);
-    Ok(text)
+/// The members of an object, without its braces, and what they take.
+fn members(object: &impl Serialize, budget: &Budget) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
+    let mut text = budget.text();
+    text.json(object)?;
+    let (mut bytes, taken) = text.parts();
+    bytes.pop();
+    bytes.remove(0);
+    Ok((bytes, taken))
 }
 
-fn json(rendered: &Rendered, fresh: &Fresh, headers: &HeaderMap) -> Result<Response, Problem> {
-    let mut response = if matches(headers, &rendered.etag) {
+/// The long part of an answer, for one of those who read it.
+struct Rest(Arc<Rendered>);
+
+impl AsRef<[u8]> for Rest {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.rest
+    }
+}
+
+fn json(
+    rendered: Arc<Rendered>,
+    fresh: &Fresh,
+    headers: &HeaderMap,
+    budget: &Budget,
+) -> Result<Response, Problem> {
+    let etag = rendered.etag.clone();
+    let mut response = if is_known(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let body = format!("{{{},{},{}}}", rendered.head, members(fresh)?, rendered.rest);
+        let (fresh, _) = members(fresh, budget)?;
+        let mut text = [b"{", &rendered.head[..], b",", &fresh, b","].concat();
+        let body = if rendered.weight() <= HELD_BYTES {
+            text.extend_from_slice(&rendered.rest);
+            text.push(b'}');
+            let taken = budget.take(text.len())?;
+            Body::from(charged(text, taken))
+        } else {
+            let parts = [
+                text.into(),
+                Bytes::from_owner(Rest(rendered)),
+                Bytes::from_static(b"}"),
+            ];
+            Body::from_stream(stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))
+        };
         ([(header::CONTENT_TYPE, JSON)], body).into_response()
     };
-    response.headers_mut().insert(header::ETAG, rendered.etag.clone());
+    response.headers_mut().insert(header::ETAG, etag);
     Ok(response)
 }
 
 /// Whether the caller has this answer already. Tags are compared weakly.
-fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(own) = etag.to_str().map(opaque) else {
         return false;
@@ -346,21 +368,45 @@ fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 }
 
 /// Streams a table as CSV. The first rows are made before the response begins, so that what fails at once
-/// is a proper error; what fails later breaks the response off, and is never a shorter table.
-async fn csv(sheet: Sheet) -> Result<Response, Problem> {
+/// is a proper error; what fails later breaks the response off, and is never a shorter table. Each block is
+/// made in a turn, and is paid for before it is sent.
+async fn csv(
+    sheet: Sheet,
+    budget: Budget,
+    turn: Turn,
+    (turns, name): (Arc<Turns>, Name),
+) -> Result<Response, Problem> {
     let head = line_block(&[sheet.columns])?;
-    let mut blocks = sheet.lines.chunks(CSV_LINES).map(|lines| {
-        let lines: Vec<Line> = lines.into_iter().collect::<Result<_, _>>()?;
-        line_block(&lines)
+    let mut blocks = sheet
+        .lines
+        .chunks(CSV_LINES)
+        .map(|lines| line_block(&lines.into_iter().collect::<Result<Vec<Line>, _>>()?))
+        .boxed();
+    let first = match blocks.next().await.transpose()? {
+        Some(block) => [head, block].concat(),
+        None => head,
+    };
+    drop(turn);
+    let taken = budget.take(first.len())?;
+    let more = stream::try_unfold(blocks, move |mut blocks| {
+        let (budget, turns, name) = (budget.clone(), Arc::clone(&turns), name.clone());
+        async move {
+            let turn = turns.take(&name).await;
+            let Some(block) = blocks.next().await.transpose()? else {
+                return Ok(None);
+            };
+            drop(turn);
+            let taken = budget.wait(block.len()).await?;
+            Ok(Some((charged(block, taken), blocks)))
+        }
     });
-    let first = blocks.next().await.transpose()?;
-    let start = futures_util::stream::iter([Ok(head)].into_iter().chain(first.map(Ok)));
-    let stream: BoxStream<'static, Result<Bytes, Problem>> = start.chain(blocks).boxed();
+    let start = stream::iter([Ok(charged(first, taken))]);
+    let stream: BoxStream<'static, Result<Bytes, Problem>> = start.chain(more).boxed();
     let stream = stream.map(|block| block.map_err(|_| std::io::Error::other("the answer broke off")));
     Ok(([(header::CONTENT_TYPE, CSV)], Body::from_stream(stream)).into_response())
 }
 
-fn line_block<R: AsRef<[u8]>>(rows: &[Vec<R>]) -> Result<Bytes, Problem> {
+fn line_block<R: AsRef<[u8]>>(rows: &[Vec<R>]) -> Result<Vec<u8>, Problem> {
     let mut writer = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::new());
@@ -369,10 +415,9 @@ fn line_block<R: AsRef<[u8]>>(rows: &[Vec<R>]) -> Result<Bytes, Problem> {
             .write_record(row)
             .map_err(|error| Problem::internal(&error))?;
     }
-    let bytes = writer
+    writer
         .into_inner()
-        .map_err(|error| Problem::internal(error.error()))?;
-    Ok(bytes.into())
+        .map_err(|error| Problem::internal(error.error()))
 }
 
 #[cfg(test)]
@@ -398,28 +443,6 @@ mod tests {
         assert_eq!(as_of(vec![lane(at(5), false), lane(None, false)]), None);
         assert_eq!(as_of(vec![lane(at(5), false), lane(at(9), true)]), None);
         assert_eq!(as_of(vec![]), None);
-    }
-
-    #[test]
-    fn csv_is_answered_to_whom_likes_it_better_than_json() {
-        let format = |accept: &str| {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().expect("a header"))]);
-            Format::accepted(&headers).ok()
-        };
-        assert_eq!(Format::accepted(&HeaderMap::new()), Ok(Format::Json));
-        for (accept, expected) in [
-            ("*/*", Some(Format::Json)),
-            ("text/csv", Some(Format::Csv)),
-            ("text/csv, */*;q=0.1", Some(Format::Csv)),
-            ("text/csv;q=0.5, application/json", Some(Format::Json)),
-            ("application/json, text/csv", Some(Format::Json)),
-            ("text/html,application/xhtml+xml,*/*;q=0.8", Some(Format::Json)),
-            ("application/xml", None),
-            ("text/csv;q=0", None),
-            ("", Some(Format::Json)),
-        ] {
-            assert_eq!(format(accept), expected, "{accept}");
-        }
     }
 
     #[test]

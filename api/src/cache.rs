@@ -55,6 +55,7 @@ struct Slot<V> {
 pub(crate) struct Cache<V> {
     slots: DashMap<CacheKey, Arc<Slot<V>>>,
     capacity: usize,
+    largest: usize,
     bytes: AtomicUsize,
     tick: AtomicU64,
     lookups: IntCounterVec,
@@ -66,9 +67,18 @@ impl<V: Weighed> Cache<V> {
         Self {
             slots: DashMap::new(),
             capacity,
+            largest: capacity / LARGEST_SHARE,
             bytes: AtomicUsize::new(0),
             tick: AtomicU64::new(0),
             lookups,
+        }
+    }
+
+    /// The same, with no value of more than so many bytes in it.
+    pub(crate) fn of_at_most(self, bytes: usize) -> Self {
+        Self {
+            largest: self.largest.min(bytes),
+            ..self
         }
     }
 
@@ -79,7 +89,7 @@ impl<V: Weighed> Cache<V> {
 
     /// The most bytes that one value may take. A larger one is answered, but not kept.
     pub(crate) fn largest(&self) -> usize {
-        self.capacity / LARGEST_SHARE
+        self.largest
     }
 
     /// The value of a key, made by `make` where it is not there. Callers who ask for the same key at the

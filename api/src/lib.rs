@@ -18,6 +18,7 @@ mod access;
 mod answer;
 mod ask;
 mod bucket;
+mod budget;
 mod by;
 mod cache;
 mod cursor;
@@ -25,6 +26,8 @@ mod dashboard;
 #[cfg(test)]
 mod fake;
 mod gate;
+mod held;
+mod host;
 mod limit;
 mod metrics;
 mod openapi;
@@ -38,12 +41,14 @@ mod route;
 mod router;
 mod routes;
 mod serve;
+mod share;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod turns;
 
 pub use axum::Router;
 pub use clock::Clock;
 pub use router::{SettingsError, router};
-pub use serve::serve;
+pub use serve::{listen, serve};
 pub use settings::{Access, Jwt, Key, Limits, Settings};

@@ -1,6 +1,6 @@
 //! How often one caller may ask.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,8 +18,33 @@ const SWEEP_EVERY: u32 = 4_096;
 pub(crate) enum Name {
     /// A person.
     Subject(String),
-    /// Whoever comes from an address without saying who it is.
-    Address(Option<IpAddr>),
+    /// Whoever comes from a place without saying who it is.
+    Place(Option<IpAddr>),
+    /// Whoever loads what is public, from a place.
+    Visitor(Option<IpAddr>),
+}
+
+impl Name {
+    /// Whoever comes from the place of this address without saying who it is.
+    pub(crate) fn at(address: Option<IpAddr>) -> Self {
+        Name::Place(address.map(place))
+    }
+
+    /// Whoever loads what is public, from the place of this address.
+    pub(crate) fn visiting(address: Option<IpAddr>) -> Self {
+        Name::Visitor(address.map(place))
+    }
+}
+
+/// Addresses that one machine can choose among are one place: with IPv6, all that its network gives it.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
 }
 
 /// Counts the requests of each caller.
@@ -69,11 +94,25 @@ mod tests {
             request_burst: 3,
             ..Limits::default()
         });
-        let (one, other) = (Name::Subject("u1".into()), Name::Address(None));
+        let (one, other) = (Name::Subject("u1".into()), Name::at(None));
         for _ in 0..3 {
             assert_eq!(limit.take(&one), Ok(()));
         }
         assert_eq!(limit.take(&one).expect_err("too many").status(), 429);
         assert_eq!(limit.take(&other), Ok(()));
+    }
+
+    #[test]
+    fn a_machine_is_one_place_whatever_address_it_takes() {
+        let of = |text: &str| place(text.parse().expect(text)).to_string();
+        for (address, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2::1", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+        ] {
+            assert_eq!(of(address), expected, "{address}");
+        }
     }
 }

@@ -110,9 +110,15 @@ fn operation(route: &Described, zone: &str) -> OperationBuilder {
             "422",
             "Too much for one answer; `detail` says how to narrow the question.",
         ),
-        ("429", "Too many requests; `Retry-After` says when to come again."),
+        (
+            "429",
+            "Too many requests, or too many answers under way; `Retry-After` says when to come again.",
+        ),
         ("500", "The question could not be answered."),
-        ("503", "The ledger cannot be read at the moment, or not in time."),
+        (
+            "503",
+            "The ledger cannot be read at the moment, or not in time, or too many answers wait to be read.",
+        ),
     ] {
         let problem = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("Problem")))

@@ -12,15 +12,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use prometheus::Registry;
 use rollup::period::Granularity;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::compression::CompressionLayer;
 
 use crate::access::{Caller, Verifier};
-use crate::answer::{Rendered, answer};
+use crate::answer::{HELD_BYTES, Rendered, answer};
 use crate::ask::Remembered;
+use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::held::Held;
+use crate::host::of_this_machine;
 use crate::limit::{Name, RateLimit};
 use crate::metrics::Metrics;
 use crate::openapi::{self, Described};
@@ -29,9 +31,11 @@ use crate::problem::{Kind, Problem};
 use crate::reader::Reader;
 use crate::route::Route;
 use crate::routes::{breakdown, meta, series, summary, table};
-use crate::settings::Settings;
+use crate::settings::{Access, Settings};
+use crate::share::Shares;
 use crate::slice::Directory;
 use crate::totals::Currency;
+use crate::turns::Turns;
 
 /// Questions that are worked on at the same time; the others wait. Fewer than a store's connections, which
 /// a worker in the same process needs as well.
@@ -50,6 +54,9 @@ pub enum SettingsError {
     /// The currency is not a code of ISO 4217.
     #[error("expected a currency such as `USD`, got `{0}`")]
     Currency(String),
+    /// The description of the routes cannot be written.
+    #[error("the description of the routes cannot be written")]
+    Description(#[from] serde_json::Error),
     /// A metric is registered twice.
     #[error("the metrics of the reader cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -64,10 +71,12 @@ pub(crate) struct App<R: Reader> {
     pub(crate) gate: Gate<R>,
     pub(crate) answers: Cache<Rendered>,
     pub(crate) remembered: Arc<Remembered>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) budget: Budget,
     verifier: Verifier,
-    rate: RateLimit,
+    rate: Arc<RateLimit>,
+    shares: Arc<Shares>,
     metrics: Metrics,
-    working: Semaphore,
 }
 
 impl<R: Reader> App<R> {
@@ -88,7 +97,7 @@ impl<R: Reader> App<R> {
             granularities: settings.granularities.clone().into(),
             clock,
             gate: Gate::new(reader),
-            answers: Cache::new(bytes / 8, metrics.answers.clone()),
+            answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {
                 states: Cache::new(bytes / 16, metrics.parts.clone()),
                 parts: Cache::new(bytes / 16 * 7, metrics.parts.clone()),
@@ -96,19 +105,13 @@ impl<R: Reader> App<R> {
                 directory: Directory::new(bytes / 4),
             }),
             verifier: Verifier::new(&settings.access)?,
-            rate: RateLimit::new(&settings.limits),
+            rate: Arc::new(RateLimit::new(&settings.limits)),
+            shares: Shares::new(settings.limits.answers_at_once),
+            turns: Turns::new(CONCURRENT_QUESTIONS),
+            budget: Budget::new(settings.limits.bytes_under_way),
             metrics,
-            working: Semaphore::new(CONCURRENT_QUESTIONS),
             settings,
         })
-    }
-
-    /// Waits for a turn to work on a question.
-    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.working
-            .acquire()
-            .await
-            .map_err(|error| Problem::internal(&error))
     }
 }
 
@@ -121,9 +124,10 @@ pub(crate) struct Entry<R: Reader> {
 fn entry<Q: Route, R: Reader>() -> Entry<R> {
     let handler = async |State(app): State<Arc<App<R>>>,
                          Extension(caller): Extension<Caller>,
+                         Extension(name): Extension<Name>,
                          RawQuery(query): RawQuery,
                          headers: HeaderMap| {
-        Box::pin(answer::<Q, R>(&app, &caller, query.as_deref(), &headers)).await
+        Box::pin(answer::<Q, R>(&app, &caller, name, query.as_deref(), &headers)).await
     };
     Entry {
         described: Described::of::<Q>(),
@@ -166,14 +170,19 @@ pub fn router<R: Reader>(
         .route("/v1/{*rest}", get(not_found))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), admit::<R>))
-        .layer(from_fn_with_state(Arc::clone(&app), in_time::<R>));
-    Ok(Router::new()
+        .layer(from_fn_with_state(Arc::clone(&app), in_time::<R>))
+        .layer(CompressionLayer::new());
+    let is_open = matches!(app.settings.access, Access::Off);
+    let mut router = Router::new()
         .merge(questions)
         .with_state(Arc::clone(&app))
-        .merge(pages::router(document))
+        .merge(pages::router(&document, Arc::clone(&app.rate))?)
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(CompressionLayer::new())
+        .fallback(not_found);
+    if is_open {
+        router = router.layer(from_fn(of_this_machine));
+    }
+    Ok(router
         .layer(from_fn(hardened))
         .layer(from_fn(small))
         .layer(from_fn_with_state(app, measured::<R>)))
@@ -202,20 +211,27 @@ async fn admit<R: Reader>(State(app): State<Arc<App<R>>>, mut request: Request, 
         Err(problem) => {
             return app
                 .rate
-                .take(&Name::Address(address))
+                .take(&Name::at(address))
                 .err()
                 .unwrap_or(problem)
                 .into_response();
         }
     };
-    let name = caller.name().map_or(Name::Address(address), |subject| {
-        Name::Subject(subject.to_owned())
-    });
+    let name = caller
+        .name()
+        .map_or_else(|| Name::at(address), |subject| Name::Subject(subject.to_owned()));
     if let Err(problem) = app.rate.take(&name) {
         return problem.into_response();
     }
+    let share = match app.shares.take(&name).await {
+        Ok(share) => share,
+        Err(problem) => return problem.into_response(),
+    };
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    request.extensions_mut().insert(name);
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(Held::new(share));
+    response
 }
 
 /// Ends what takes too long.

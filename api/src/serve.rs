@@ -1,71 +1,207 @@
 //! A listener, a router and a signal to stop.
+//!
+//! No peer can hold a connection by doing nothing: [`watch`] says how long each state may last. Where all
+//! places are taken, the connection that has waited for its peer for longest makes room for the next one.
 
+mod answered;
+mod connection;
+mod refusals;
+mod watch;
+mod watched;
+
+use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
-use tower::{Service, ServiceExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as signal};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-/// How long a client may take to send the head of a request, and how long a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long to wait after the machine could not accept a connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+use self::connection::connection;
+use self::refusals::Refusals;
+use self::watch::{Patience, Watch};
 
-/// Answers on a listener until `stop` resolves; then takes no more connections and returns once the
-/// requests under way are answered. Dropping the future cuts them off.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send) {
-    let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            // Without the bias a busy listener could keep the signal waiting.
-            biased;
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), graceful.watcher()));
-                }
-                Err(error) => {
-                    // Out of file descriptors, or the peer is gone: neither ends the service.
-                    tracing::warn!(error = %error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-        }
-    }
-    drop(listener);
-    graceful.shutdown().await;
-    while connections.join_next().await.is_some() {}
+/// What a socket takes of an answer before the peer does. Much more, and a peer that takes little at a time
+/// would look like one that takes nothing.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Listens on an address, as [`serve`] needs it.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher) {
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let mut router = router.clone();
-        async move {
-            let router = ServiceExt::<Request<Body>>::ready(&mut router).await?;
-            router.call(request.map(Body::new)).await
-        }
-    });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(error = %error, "a connection ended early");
+/// Answers on a listener, on at most so many connections at once, until `stop` resolves; then takes no more
+/// and returns once the requests under way are answered. Dropping the future cuts them off.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    max_connections: usize,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let port = Port::new(router, max_connections, Patience::default());
+    port.serve(listener, stop).await;
+}
+
+/// What the connections of a port share.
+struct Port {
+    router: Router,
+    patience: Patience,
+    places: Arc<Semaphore>,
+    live: Arc<Mutex<HashMap<u64, Arc<Watch>>>>,
+    stop: signal::Sender<bool>,
+    tasks: JoinSet<()>,
+    accepted: u64,
+}
+
+/// A connection's place among those of its port.
+struct Place {
+    number: u64,
+    live: Arc<Mutex<HashMap<u64, Arc<Watch>>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        locked(&self.live).remove(&self.number);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Port {
+    fn new(router: Router, max_connections: usize, patience: Patience) -> Self {
+        Self {
+            router,
+            patience,
+            places: Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            live: Arc::default(),
+            stop: signal::Sender::new(false),
+            tasks: JoinSet::new(),
+            accepted: 0,
+        }
+    }
+
+    async fn serve(mut self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        let mut refusals = Refusals::default();
+        loop {
+            tokio::select! {
+                // Without the bias a busy listener could keep the signal waiting.
+                biased;
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        refusals.accepted();
+                        if !self.take(stream, peer, &mut stop).await {
+                            break;
+                        }
+                    }
+                    Err(error) if is_of_the_peer(&error) => {
+                        tracing::debug!(error = %error, "a connection ended before it was accepted");
+                    }
+                    Err(error) => {
+                        // Out of files, most likely: that does not end the service.
+                        self.make_room();
+                        let (pause, say) = refusals.refused(Instant::now());
+                        if let Some(times) = say {
+                            tracing::warn!(error = %error, times, "connections cannot be accepted");
+                        }
+                        if !until(&mut stop, tokio::time::sleep(pause)).await {
+                            break;
+                        }
+                    }
+                },
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+            }
+        }
+        drop(listener);
+        // Nobody may be connected any more: then there is nobody to tell.
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Gives a connection a place, which may have to be made first. `false`: it is time to stop.
+    async fn take<F: Future<Output = ()>>(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        stop: &mut Pin<&mut F>,
+    ) -> bool {
+        let places = Arc::clone(&self.places);
+        let mut permit = Arc::clone(&places).try_acquire_owned().ok();
+        if permit.is_none() {
+            self.make_room();
+            // Where all are busy this waits, and with it who comes later.
+            let freed = async { permit = places.acquire_owned().await.ok() };
+            if !until(stop, freed).await {
+                return false;
+            }
+        }
+        let Some(permit) = permit else {
+            return false;
+        };
+        let number = self.accepted;
+        self.accepted += 1;
+        let watch = Arc::new(Watch::new(self.patience, Instant::now()));
+        locked(&self.live).insert(number, Arc::clone(&watch));
+        let place = Place {
+            number,
+            live: Arc::clone(&self.live),
+            _permit: permit,
+        };
+        let (router, stop) = (self.router.clone(), self.stop.subscribe());
+        self.tasks.spawn(async move {
+            connection(stream, peer, router, watch, stop).await;
+            drop(place);
+        });
+        true
+    }
+
+    /// Ends the connection that has waited for its peer for longest, if there is one.
+    fn make_room(&self) {
+        let live = locked(&self.live);
+        let waiting = live
+            .values()
+            .filter_map(|watch| Some((watch.waits_since()?, watch)));
+        if let Some((_, watch)) = waiting.min_by_key(|(since, _)| *since) {
+            watch.evict();
+        }
+    }
+}
+
+/// Waits for something, unless it is time to stop first: then `false`.
+async fn until<F: Future<Output = ()>>(stop: &mut Pin<&mut F>, what: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = stop => false,
+        () = what => true,
+    }
+}
+
+/// Whether only the connection that would have been accepted is at fault.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
 }

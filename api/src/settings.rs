@@ -92,8 +92,18 @@ pub enum Key {
     Secret(String),
     /// A public key in PEM: RS256 for an RSA key, ES256 for one on P-256.
     PublicKey(String),
-    /// The address of a JSON Web Key Set: RS256 and ES256.
-    Jwks(String),
+    /// A JSON Web Key Set: RS256 and ES256.
+    Jwks {
+        /// Where it is. May hold a password.
+        address: String,
+        /// Plain HTTP will do, also from another machine.
+        may_be_plain: bool,
+    },
+}
+
+impl Key {
+    /// The least bytes of a shared secret. RFC 7518: a key of HS256 has at least as many bits as its hash.
+    pub const MIN_SECRET_BYTES: usize = 32;
 }
 
 impl fmt::Debug for Key {
@@ -101,7 +111,7 @@ impl fmt::Debug for Key {
         match self {
             Key::Secret(_) => f.write_str("Secret(…)"),
             Key::PublicKey(_) => f.write_str("PublicKey(…)"),
-            Key::Jwks(_) => f.write_str("Jwks(…)"),
+            Key::Jwks { .. } => f.write_str("Jwks(…)"),
         }
     }
 }
@@ -117,8 +127,12 @@ pub struct Limits {
     pub timeout: Duration,
     /// Stored rows that one question may read.
     pub rows: u64,
-    /// Cells (rows × periods) that one answer may hold.
+    /// Cells (rows × periods) that one answer may hold as JSON. CSV is sent while it is made, whole.
     pub cells: usize,
+    /// Bytes that all answers under way may take.
+    pub bytes_under_way: usize,
+    /// Answers that one caller may have under way at once.
+    pub answers_at_once: usize,
     /// Bytes that remembered answers and parts of answers may take.
     pub cache_bytes: usize,
 }
@@ -130,7 +144,9 @@ impl Default for Limits {
             request_burst: 100,
             timeout: Duration::from_secs(30),
             rows: 5_000_000,
-            cells: 100_000,
+            cells: 20_000,
+            bytes_under_way: 64 * 1024 * 1024,
+            answers_at_once: 4,
             cache_bytes: 64 * 1024 * 1024,
         }
     }

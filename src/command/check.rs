@@ -4,13 +4,18 @@ use super::Failure;
 use crate::config::{Config, Given, SETTINGS};
 
 pub(super) fn check(given: &Given) -> Result<(), Failure> {
-    Config::parse(given, true).map_err(Failure::Settings)?;
+    Config::load(given, true).map_err(Failure::Settings)?;
     for setting in SETTINGS {
         let set = given
             .get(setting.name)
             .map(String::as_str)
             .filter(|value| !value.is_empty());
+        // Where a file holds it, that file's name is shown, and not what would hold without.
+        let is_in_file = SETTINGS.iter().any(|file| {
+            file.holds == Some(setting.name) && given.get(file.name).is_some_and(|path| !path.is_empty())
+        });
         let shown = match (set, setting.default) {
+            (None, _) if is_in_file => "<redacted>",
             (Some(_), _) if setting.is_secret => "<redacted>",
             (Some(value), _) => value,
             (None, Some(default)) => default,

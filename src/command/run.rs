@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, now, rules};
 use crate::config::{Config, Problem, Source};
+use crate::files::{self, Connections};
 use crate::store::leases::{Lanes, Leases};
 use crate::store::ledger::MongoLedger;
 use crate::store::schema::Change;
@@ -46,9 +47,9 @@ type Tasks = JoinSet<Result<(), Failure>>;
 pub(super) async fn run(config: Config, parts: Parts) -> Result<(), Failure> {
     let mut terminate = Terminate::listen()?;
     // Ports first: a second program on them must not get as far as taking a lane.
-    let admin = bind(config.admin_addr, "USAGE_LEDGER_ADMIN_ADDR").await?;
+    let admin = bind(config.admin_addr, "USAGE_LEDGER_ADMIN_ADDR")?;
     let api = match parts.serves {
-        true => Some(bind(config.api_addr, "USAGE_LEDGER_API_ADDR").await?),
+        true => Some(bind(config.api_addr, "USAGE_LEDGER_API_ADDR")?),
         false => None,
     };
     let stop = CancellationToken::new();
@@ -114,6 +115,14 @@ async fn start(
         Change::Check
     };
     when_it_passed(|| store.prepare(config, change)).await?;
+    let connections = files::allow(Connections {
+        api: if parts.serves {
+            config.api_max_connections
+        } else {
+            0
+        },
+        admin: config.admin_max_connections,
+    });
     let registry = Registry::new();
     telemetry::build_info(&registry).map_err(metrics)?;
     let health = parts.ingests.then(Health::default);
@@ -125,14 +134,15 @@ async fn start(
         let router = api::router(reader_settings(config), store.clone(), Arc::new(now), &registry)
             .map_err(|error| reader_failure(&error))?;
         tracing::info!(address = %address(&listener), "the reader listens");
-        serve(&mut tasks, listener, router, stop);
+        serve(&mut tasks, listener, router, connections.api, stop);
     }
     let readiness = move || {
         let (store, health) = (store.clone(), health.clone());
         async move { reasons(&store, health.as_ref()).await }
     };
     tracing::info!(address = %address(&admin), "metrics and health listen");
-    serve(&mut tasks, admin, api::admin::router(registry, readiness), stop);
+    let router = api::admin::router(registry, readiness);
+    serve(&mut tasks, admin, router, connections.admin, stop);
     Ok(tasks)
 }
 
@@ -175,7 +185,9 @@ fn reader_failure(error: &api::SettingsError) -> Failure {
     let variable = match error {
         api::SettingsError::Key(_) => "USAGE_LEDGER_JWT_SECRET, _JWT_PUBLIC_KEY or _JWT_JWKS_URL",
         api::SettingsError::Currency(_) => "USAGE_LEDGER_CURRENCY",
-        api::SettingsError::Metrics(_) => return Failure::Failed(error.to_string()),
+        api::SettingsError::Metrics(_) | api::SettingsError::Description(_) => {
+            return Failure::Failed(error.to_string());
+        }
     };
     Failure::Settings(vec![Problem {
         variable: variable.into(),
@@ -183,10 +195,16 @@ fn reader_failure(error: &api::SettingsError) -> Failure {
     }])
 }
 
-fn serve(tasks: &mut Tasks, listener: TcpListener, router: api::Router, stop: &CancellationToken) {
+fn serve(
+    tasks: &mut Tasks,
+    listener: TcpListener,
+    router: api::Router,
+    max_connections: usize,
+    stop: &CancellationToken,
+) {
     let stop = stop.clone();
     tasks.spawn(async move {
-        api::serve(listener, router, stop.cancelled_owned()).await;
+        api::serve(listener, router, max_connections, stop.cancelled_owned()).await;
         Ok(())
     });
 }
@@ -280,8 +298,8 @@ async fn source<C: Clock>(
     }
 }
 
-async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener, Failure> {
+    api::listen(address).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
             _ => error.to_string(),

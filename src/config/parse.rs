@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
 use ingest::kafka;
+use mongodb::options::ConnectionString;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
 
@@ -19,17 +20,16 @@ use super::{Config, Dedupe, Given, Identity, Problem, Secret, Source};
 const MAX_BATCH_EVENTS: usize = 200_000;
 /// Below this nothing can be learned from what commits take.
 const LEAST_COMMIT_TARGET: Duration = Duration::from_millis(10);
+/// No system lets a process open more.
+const MAX_CONNECTIONS: usize = 1_000_000;
 
 struct Parser<'a> {
     given: &'a Given,
     problems: Vec<Problem>,
 }
 
-pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>> {
-    let mut parser = Parser {
-        given,
-        problems: Vec::new(),
-    };
+pub(super) fn config(given: &Given, serves: bool, problems: Vec<Problem>) -> Result<Config, Vec<Problem>> {
+    let mut parser = Parser { given, problems };
     let database = parser.name("MONGODB_DATABASE");
     // Where it is none a problem was noted, and no configuration comes of it.
     let source = parser.source(&database).unwrap_or_else(|| Source::ChangeStream {
@@ -49,11 +49,13 @@ pub(super) fn config(given: &Given, serves: bool) -> Result<Config, Vec<Problem>
     };
     parser.one_of("DELETES", &["keep"]);
     let config = Config {
-        mongodb_uri: Secret(parser.text("MONGODB_URI").unwrap_or_default()),
+        mongodb_uri: parser.mongodb_uri(),
         database,
         source,
         api_addr,
         admin_addr,
+        api_max_connections: parser.number("API_MAX_CONNECTIONS", 1, MAX_CONNECTIONS),
+        admin_max_connections: parser.number("ADMIN_MAX_CONNECTIONS", 1, MAX_CONNECTIONS),
         access,
         limits,
         dedupe: Dedupe {
@@ -341,146 +343,62 @@ impl Parser<'_> {
         }
     }
 
+    fn mongodb_uri(&mut self) -> Secret {
+        let uri = self.text("MONGODB_URI").unwrap_or_default();
+        if ConnectionString::parse(&uri).is_err() {
+            // The driver's words may repeat a part of it.
+            self.problem(
+                "MONGODB_URI",
+                "expected a connection string such as `mongodb://host:27017/?replicaSet=rs0`",
+            );
+        }
+        Secret(uri)
+    }
+
     fn jwt(&mut self) -> Option<api::Jwt> {
-        let keys = [
-            self.text("JWT_SECRET").map(api::Key::Secret),
-            self.text("JWT_PUBLIC_KEY").map(api::Key::PublicKey),
-            self.text("JWT_JWKS_URL").map(api::Key::Jwks),
-        ];
-        let mut keys = keys.into_iter().flatten();
-        let (Some(key), None) = (keys.next(), keys.next()) else {
+        let may_be_plain = self.one_of("JWT_JWKS_PLAIN_HTTP", &["true", "false"]) == Some("true");
+        let keys = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"];
+        let is_unread = |name: &str| {
+            let twin = variable(&format!("{name}_FILE"));
+            self.problems.iter().any(|problem| problem.variable == twin)
+        };
+        if keys.into_iter().any(is_unread) {
+            // That is the problem, and not that there is no key.
+            return None;
+        }
+        let mut set = keys.into_iter().filter_map(|name| Some((name, self.text(name)?)));
+        let (Some((name, text)), None) = (set.next(), set.next()) else {
             self.problem(
                 "AUTH",
                 "`jwt` needs one of USAGE_LEDGER_JWT_SECRET, USAGE_LEDGER_JWT_PUBLIC_KEY and USAGE_LEDGER_JWT_JWKS_URL",
             );
             return None;
         };
-        Some(api::Jwt {
+        let key = match name {
+            "JWT_SECRET" => api::Key::Secret(text),
+            "JWT_PUBLIC_KEY" => api::Key::PublicKey(text),
+            _ => api::Key::Jwks {
+                address: text,
+                may_be_plain,
+            },
+        };
+        let jwt = api::Jwt {
             issuer: self.text("JWT_ISSUER"),
             audience: self.text("JWT_AUDIENCE"),
             ..api::Jwt::new(key)
-        })
+        };
+        if name == "JWT_JWKS_URL" && jwt.audience.is_none() {
+            self.problem(
+                "JWT_AUDIENCE",
+                "expected one with a key set: its issuer signs tokens for other services too",
+            );
+        }
+        if let Err(error) = api::Access::Jwt(jwt.clone()).check() {
+            self.problem(name, error.to_string());
+        }
+        Some(jwt)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(pairs: &[(&'static str, &str)], serves: bool) -> Result<Config, Vec<String>> {
-        let given = pairs
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect();
-        config(&given, serves).map_err(|problems| problems.iter().map(ToString::to_string).collect())
-    }
-
-    fn is_stream(config: &Config, expected_database: &str, expected_collection: &str) -> bool {
-        matches!(&config.source, Source::ChangeStream { database, collection }
-            if database == expected_database && collection == expected_collection)
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_table() {
-        let config = parse(&[("AUTH", "off")], true).expect("valid");
-        assert_eq!(config.mongodb_uri.reveal(), "mongodb://127.0.0.1:27017");
-        assert!(is_stream(&config, "usage", "requestEvents"));
-        assert_eq!(config.limits.max_bytes, 8 * 1024 * 1024);
-        assert_eq!(config.limits.max_age, Duration::from_millis(250));
-        assert_eq!(config.dedupe.window, Duration::from_secs(86_400));
-        assert_eq!((config.start_at, config.max_age), (None, None));
-        assert!(
-            parse(&[], false).is_ok(),
-            "a command that serves nothing needs no key"
-        );
-    }
-
-    #[test]
-    fn all_problems_are_reported_at_once_each_naming_its_variable() {
-        let problems = parse(
-            &[
-                ("SOURCE", "rabbit"),
-                ("API_ADDR", "0.0.0.0:8080"),
-                ("AUTH", "off"),
-                ("BATCH_MAX_AGE", "soon"),
-                ("TIME_ZONE", "Mars/Olympus"),
-                ("GRANULARITIES", "weekly,yearly"),
-                ("CURRENCY", "usd"),
-                ("DEDUPE_MAX_IDS", "0"),
-                ("START_AT", "2026-01-01"),
-            ],
-            true,
-        )
-        .expect_err("wrong");
-        let variables: Vec<_> = problems
-            .iter()
-            .filter_map(|problem| problem.split(':').next())
-            .collect();
-        let mut expected = vec![
-            "USAGE_LEDGER_SOURCE",
-            "USAGE_LEDGER_AUTH",
-            "USAGE_LEDGER_BATCH_MAX_AGE",
-            "USAGE_LEDGER_DEDUPE_MAX_IDS",
-            "USAGE_LEDGER_START_AT",
-            "USAGE_LEDGER_GRANULARITIES",
-            "USAGE_LEDGER_GRANULARITIES",
-            "USAGE_LEDGER_CURRENCY",
-            "USAGE_LEDGER_TIME_ZONE",
-        ];
-        expected.sort_unstable();
-        let mut variables = variables;
-        variables.sort_unstable();
-        assert_eq!(variables, expected, "{problems:#?}");
-    }
-
-    #[test]
-    fn access_is_closed_unless_it_is_said_how() {
-        let problems = parse(&[], true).expect_err("no key");
-        assert!(
-            problems[0].starts_with("USAGE_LEDGER_AUTH: `jwt` needs one of"),
-            "{problems:?}"
-        );
-        assert!(parse(&[("JWT_SECRET", "s"), ("JWT_JWKS_URL", "http://x")], true).is_err());
-        assert!(matches!(
-            parse(&[("JWT_SECRET", "s"), ("API_ADDR", "0.0.0.0:80")], true)
-                .expect("valid")
-                .access,
-            Some(api::Access::Jwt(_))
-        ));
-    }
-
-    #[test]
-    fn properties_may_hold_commas_and_are_never_shown() {
-        let given = Given::from([(
-            "KAFKA_PROPERTIES",
-            r"sasl.password=a\,b=c, client.id=y".to_owned(),
-        )]);
-        let mut parser = Parser {
-            given: &given,
-            problems: Vec::new(),
-        };
-        let expected = [("sasl.password", "a,b=c"), ("client.id", "y")];
-        assert_eq!(
-            parser.properties("KAFKA_PROPERTIES"),
-            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        );
-        let kafka = [("SOURCE", "kafka"), ("KAFKA_BROKERS", "k:9092")];
-        let set = |properties| parse(&[kafka[0], kafka[1], ("KAFKA_PROPERTIES", properties)], false);
-        let config = set(r"sasl.password=a\,b=c,client.id=y").expect("valid");
-        assert!(!format!("{config:?}").contains("a,b=c"));
-        assert!(!set("geheim").expect_err("no key").concat().contains("geheim"));
-        let owned = set("enable.auto.commit=true")
-            .expect_err("the protocol's own")
-            .concat();
-        assert!(
-            owned.starts_with("USAGE_LEDGER_KAFKA_PROPERTIES") && owned.contains("enable.auto.commit"),
-            "{owned}"
-        );
-    }
-
-    #[test]
-    fn an_events_collection_may_be_in_another_database() {
-        let config = parse(&[("EVENTS_COLLECTION", "app.request.events")], false).expect("valid");
-        assert!(is_stream(&config, "app", "request.events"));
-    }
-}
+mod tests;

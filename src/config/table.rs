@@ -12,6 +12,8 @@ pub struct Setting {
     pub help: &'static str,
     /// Never shown.
     pub is_secret: bool,
+    /// What the file holds that this setting names.
+    pub holds: Option<&'static str>,
 }
 
 impl Setting {
@@ -39,6 +41,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, help: &'stat
         default,
         help,
         is_secret: false,
+        holds: None,
     }
 }
 
@@ -48,6 +51,18 @@ const fn secret(name: &'static str, default: Option<&'static str>, help: &'stati
         default,
         help,
         is_secret: true,
+        holds: None,
+    }
+}
+
+/// The twin of a secret: a file that holds it. What is in a file is neither in `ps` nor in an environment.
+const fn file(name: &'static str, holds: &'static str) -> Setting {
+    Setting {
+        name,
+        default: None,
+        help: "A file that holds the setting before, instead of the setting itself",
+        is_secret: false,
+        holds: Some(holds),
     }
 }
 
@@ -58,6 +73,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("mongodb://127.0.0.1:27017"),
         "The MongoDB replica set that holds the ledger",
     ),
+    file("MONGODB_URI_FILE", "MONGODB_URI"),
     setting("MONGODB_DATABASE", Some("usage"), "The ledger's database"),
     setting(
         "SOURCE",
@@ -89,6 +105,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "More properties of librdkafka: `key=value,key=value`, with `\\,` for a comma in a value",
     ),
+    file("KAFKA_PROPERTIES_FILE", "KAFKA_PROPERTIES"),
     setting("API_ADDR", Some("127.0.0.1:8080"), "Where the reader listens"),
     setting(
         "ADMIN_ADDR",
@@ -96,23 +113,48 @@ pub const SETTINGS: &[Setting] = &[
         "Where metrics and health listen",
     ),
     setting(
+        "API_MAX_CONNECTIONS",
+        Some("1024"),
+        "Connections that the reader takes at once; further ones take the place of the one that is quiet for longest",
+    ),
+    setting(
+        "ADMIN_MAX_CONNECTIONS",
+        Some("64"),
+        "The same for metrics and health",
+    ),
+    setting(
         "AUTH",
         Some("jwt"),
         "Who may read: `jwt`, or `off` (only on loopback)",
     ),
-    secret("JWT_SECRET", None, "Shared secret of HS256 tokens"),
+    secret(
+        "JWT_SECRET",
+        None,
+        "Shared secret of HS256 tokens, 32 bytes or more",
+    ),
+    file("JWT_SECRET_FILE", "JWT_SECRET"),
     setting(
         "JWT_PUBLIC_KEY",
         None,
         "Public key (PEM) of RS256 or ES256 tokens",
     ),
-    setting(
+    secret(
         "JWT_JWKS_URL",
         None,
         "Where the keys of RS256 or ES256 tokens are published",
     ),
+    file("JWT_JWKS_URL_FILE", "JWT_JWKS_URL"),
+    setting(
+        "JWT_JWKS_PLAIN_HTTP",
+        Some("false"),
+        "`true`: keys may come over plain HTTP from another machine; whoever is on the way can then forge tokens",
+    ),
     setting("JWT_ISSUER", None, "The issuer that tokens must name"),
-    setting("JWT_AUDIENCE", None, "The audience that tokens must name"),
+    setting(
+        "JWT_AUDIENCE",
+        None,
+        "The audience that tokens must name; required with a key set, whose issuer has other audiences too",
+    ),
     setting(
         "BATCH_MAX_EVENTS",
         Some("10000"),
@@ -200,3 +242,22 @@ pub const SETTINGS: &[Setting] = &[
         "After SIGTERM, commit what was read within this time",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_secret_has_a_file_as_its_twin_and_nothing_else_has() {
+        let secrets = SETTINGS.iter().filter(|setting| setting.is_secret);
+        let twins: Vec<String> = secrets.map(|secret| format!("{}_FILE", secret.name)).collect();
+        let files = SETTINGS.iter().filter(|setting| setting.holds.is_some());
+        assert_eq!(files.clone().map(|file| file.name).collect::<Vec<_>>(), twins);
+        for file in files {
+            assert_eq!(
+                file.holds.map(|name| format!("{name}_FILE")).as_deref(),
+                Some(file.name)
+            );
+        }
+    }
+}

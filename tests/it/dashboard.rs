@@ -47,6 +47,11 @@ fn known_events() -> Vec<Document> {
     let event = |day: &str, more: Document| known("known", &format!("{day}T10:00:00Z"), more);
     vec![
         event(
+            "2024-06-10",
+            doc! {"source": "chat", "agentSlug": "invoice\u{202e}gpj.exe", "userId": "ada", "model": "m1",
+            "provider": "p1", "inputTokens": 1, "outputTokens": 1, "cost": "1.000000000"},
+        ),
+        event(
             "2024-12-15",
             doc! {"source": "chat", "agentSlug": "support", "userId": "ada", "model": "m1", "provider": "p1",
             "inputTokens": 500, "outputTokens": 50, "cost": "617.330000000"},
@@ -156,7 +161,7 @@ async fn warm(product: &Product, token: &str) {
 /// A reader whose worker is gone since two hours, over a gap.
 async fn behind(world: &World) -> Product {
     let mut worker = world.ready(&[]).await;
-    let event = known_events().swap_remove(1);
+    let event = known_events().swap_remove(2);
     load(world, &mut worker, vec![event]).await;
     worker.stop(PATIENCE).await.expect("stops");
     let gap = doc! {"from": at("2025-01-10T08:00:00Z"), "to": at("2025-01-10T09:00:00Z")};

@@ -1,4 +1,4 @@
-import { card, expect, JANUARY, part, test, tokenOf } from "./page";
+import { card, expect, JANUARY, part, test, tokenOf, type Who } from "./page";
 
 const KNOWN = `organizationId=known&${JANUARY}`;
 
@@ -18,16 +18,38 @@ test("the token leaves the address at once, and stays in this tab only", async (
   expect(page.url()).not.toContain("token");
 });
 
-test("a link with another token, followed where the page is open, is somebody else looking", async ({
+test("a link with somebody else's token asks before it takes the place of the session", async ({
   page,
   open,
   t,
 }) => {
+  const follow = (who: Who) =>
+    page.evaluate((token) => window.location.assign(`#token=${token}`), tokenOf(who));
   await open("admin", KNOWN);
   await expect(card(page, t.cards.agents)).toBeVisible();
-  await page.evaluate((token) => window.location.assign(`#token=${token}`), tokenOf("member"));
-  await expect(page.getByRole("heading", { name: t.own.title })).toBeVisible();
+  await expect(page.locator(".who")).toContainText(`page-admin${t.roles.admin}`);
+  await follow("member");
+  await expect(page.getByText(t.offer.why("page-admin", "ada"))).toBeVisible();
   expect(page.url()).not.toContain("token");
+  await page.getByRole("button", { name: t.offer.stay("page-admin") }).click();
+  await expect(page.locator(".who")).toContainText("page-admin");
+  await expect(card(page, t.cards.agents)).toBeVisible();
+  await follow("member");
+  await page.getByRole("button", { name: t.offer.change("ada") }).click();
+  await expect(page.getByRole("heading", { name: t.own.title })).toBeVisible();
+  await expect(page.locator(".who")).toContainText(`ada${t.roles.member}`);
+  // Also where the page is loaded by the link, and loading it anew is no yes.
+  await page.goto(`/#token=${tokenOf("staff")}`);
+  await expect(page.getByText(t.offer.why("ada", "page-staff"))).toBeVisible();
+  await page.reload();
+  await expect(page.locator(".who")).toContainText("ada");
+});
+
+test("names are shown with everything that is in them", async ({ page, open, t }) => {
+  await open("admin", "organizationId=known&from=2024-06-10&to=2024-06-10");
+  const agent = part(page, t.top.agents).locator("bdi");
+  await expect(agent).toHaveText("invoice‹U+202E›gpj.exe");
+  await expect(page.locator("body")).not.toContainText("\u202E");
 });
 
 test("who has no token signs in with one, and goes on where the link led", async ({ page, t, count }) => {

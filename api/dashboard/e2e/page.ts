@@ -63,6 +63,10 @@ export const test = base.extend<Fixtures>({
   },
   open: async ({ page }, use) => {
     await use(async (who, query = "") => {
+      if (page.url() !== "about:blank") {
+        // Somebody else in this tab would be asked first.
+        await page.evaluate(() => sessionStorage.clear());
+      }
       await page.goto(`/${query === "" ? "" : `?${query}`}#token=${tokenOf(who)}`);
     });
   },

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use reqwest::redirect::Policy;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::host::is_loopback_host;
 use crate::problem::{Kind, Problem};
 use crate::router::SettingsError;
 
 /// How long keys are used before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// How long keys are used while the issuer is away: one that it withdrew meanwhile must not be good for ever.
+const LAST_AGE: Duration = Duration::from_secs(24 * 3_600);
+/// How often the issuer may send us elsewhere.
+const MAX_REDIRECTS: usize = 3;
 /// The least time between two fetches, whatever tokens arrive.
 const FETCH_FLOOR: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,28 +50,50 @@ struct Entry {
 
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error(transparent)]
-    Http(#[from] reqwest::Error),
+    /// Without the address, which may hold a password.
+    #[error("{0}")]
+    Http(reqwest::Error),
     #[error("the key set is larger than {MAX_BYTES} bytes")]
     TooLarge,
     #[error("the key set is malformed")]
     Malformed(#[from] serde_json::Error),
 }
 
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
 impl Jwks {
-    pub(crate) fn new(url: &str) -> Result<Self, SettingsError> {
-        let parsed: reqwest::Url = url.parse().map_err(|_| {
-            SettingsError::Key("expected the address of a key set, an http(s) URL".to_owned())
-        })?;
+    pub(crate) fn new(address: &str, may_be_plain: bool) -> Result<Self, SettingsError> {
+        // What is wrong with it is said without it: it may hold a password.
+        let wrong = |what: &str| SettingsError::Key(what.to_owned());
+        let parsed: reqwest::Url = address
+            .parse()
+            .map_err(|_| wrong("expected the address of a key set, an http(s) URL"))?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(SettingsError::Key(
-                "expected a key set behind `https://` or `http://`".to_owned(),
+            return Err(wrong("expected a key set behind `https://` or `http://`"));
+        }
+        if !is_safe(&parsed, may_be_plain) {
+            return Err(wrong(
+                "expected `https://`: over plain HTTP whoever is on the way can forge keys \
+                 (USAGE_LEDGER_JWT_JWKS_PLAIN_HTTP=true allows it)",
             ));
         }
+        let is_tls = parsed.scheme() == "https";
+        // No redirect may take keys where their own address could not be.
+        let redirects = Policy::custom(move |attempt| {
+            if attempt.previous().len() > MAX_REDIRECTS || !is_safe(attempt.url(), may_be_plain) {
+                attempt.error("the key set is sent elsewhere")
+            } else {
+                attempt.follow()
+            }
+        });
         let client = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
-            // Where keys come over TLS, no redirect may take them elsewhere without.
-            .https_only(parsed.scheme() == "https")
+            .redirect(redirects)
+            .https_only(is_tls)
             // Fetched so rarely that a kept connection would mostly be found closed.
             .pool_max_idle_per_host(0)
             .build()
@@ -90,7 +118,7 @@ impl Jwks {
         };
         match found {
             Some(_) if is_fresh => return Ok(found),
-            // Keys once seen stay good: an issuer that is away must not lock everybody out.
+            // Keys once seen stay good for a while: an issuer that is away must not lock everybody out.
             Some(_) => {
                 if let Ok(last) = self.fetching.try_lock() {
                     self.refresh(last).await;
@@ -100,11 +128,9 @@ impl Jwks {
         }
         let known = self.known();
         match known.find(header) {
+            Some(_) if !known.is_good() => Err(unavailable()),
             // Whether the issuer has such a key by now is not known.
-            None if known.keys.is_none() || known.failed => {
-                let detail = "the token cannot be checked at the moment: its issuer's keys are not there";
-                Err(Problem::new(Kind::Unavailable, detail).retry_after(FETCH_FLOOR.as_secs()))
-            }
+            None if known.keys.is_none() || known.failed => Err(unavailable()),
             found => Ok(found),
         }
     }
@@ -126,7 +152,12 @@ impl Jwks {
                 known.keys = Some(keys);
                 known.fetched = Some(Instant::now());
             }
-            Err(error) => tracing::warn!(error = %error, "the key set cannot be fetched"),
+            Err(error) => {
+                let hours_left = known
+                    .fetched
+                    .map(|at| LAST_AGE.saturating_sub(at.elapsed()).as_secs() / 3_600);
+                tracing::warn!(error = %error, hours_left, "the key set cannot be fetched");
+            }
         }
     }
 
@@ -150,6 +181,11 @@ impl Jwks {
 }
 
 impl Known {
+    /// Whether the keys may be used at all.
+    fn is_good(&self) -> bool {
+        self.fetched.is_some_and(|at| at.elapsed() < LAST_AGE)
+    }
+
     fn is_fresh(&self) -> bool {
         self.fetched.is_some_and(|at| at.elapsed() < MAX_AGE)
     }
@@ -165,6 +201,16 @@ impl Known {
             _ => None,
         }
     }
+}
+
+fn unavailable() -> Problem {
+    let detail = "the token cannot be checked at the moment: its issuer's keys are not there";
+    Problem::new(Kind::Unavailable, detail).retry_after(FETCH_FLOOR.as_secs())
+}
+
+/// Whether nobody on the way can change what comes from here.
+fn is_safe(url: &reqwest::Url, may_be_plain: bool) -> bool {
+    may_be_plain || url.scheme() == "https" || url.host_str().is_some_and(is_loopback_host)
 }
 
 /// A key for signatures with RS256 or ES256. The algorithm follows from the kind of key, never from a token.

@@ -15,8 +15,6 @@ use crate::settings::{Access, Jwt, Key};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// RFC 7518: a key of HS256 has at least as many bits as its hash.
-const RECOMMENDED_SECRET_BYTES: usize = 32;
 const STAFF: &str = "staff";
 
 #[derive(Deserialize)]
@@ -55,22 +53,19 @@ impl Verifier {
             return Ok(Self::Off);
         };
         let keys = match &settings.key {
-            Key::Secret(secret) if secret.is_empty() => {
-                return Err(SettingsError::Key(
-                    "expected a secret, got an empty text".to_owned(),
-                ));
+            Key::Secret(secret) if secret.len() < Key::MIN_SECRET_BYTES => {
+                return Err(SettingsError::Key(format!(
+                    "expected a secret of {} bytes or more, got {}: a shorter one can be guessed",
+                    Key::MIN_SECRET_BYTES,
+                    secret.len()
+                )));
             }
-            Key::Secret(secret) => {
-                if secret.len() < RECOMMENDED_SECRET_BYTES {
-                    tracing::warn!(
-                        recommended_bytes = RECOMMENDED_SECRET_BYTES,
-                        "the secret that tokens are signed with is short enough to be guessed"
-                    );
-                }
-                Keys::Fixed(Algorithm::HS256, DecodingKey::from_secret(secret.as_bytes()))
-            }
+            Key::Secret(secret) => Keys::Fixed(Algorithm::HS256, DecodingKey::from_secret(secret.as_bytes())),
             Key::PublicKey(pem) => public_key(pem)?,
-            Key::Jwks(url) => Keys::Set(Jwks::new(url)?),
+            Key::Jwks {
+                address,
+                may_be_plain,
+            } => Keys::Set(Jwks::new(address, *may_be_plain)?),
         };
         let settings = settings.clone();
         Ok(Self::Tokens(Box::new(Tokens { keys, settings })))

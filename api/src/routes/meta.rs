@@ -43,8 +43,10 @@ pub(crate) struct MetaAnswer {
     newest_period: Option<String>,
     /// The services that emitted usage in the range.
     sources: Vec<String>,
-    /// The lanes that usage comes through.
-    lanes: Vec<String>,
+    /// To staff: the lanes that usage comes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lanes: Option<Vec<String>>,
 }
 
 impl Route for Meta {
@@ -81,7 +83,10 @@ impl Route for Meta {
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
-            lanes: ask.freshness.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            // They name hosts and collections, which are nothing to organizations.
+            lanes: common
+                .is_staff
+                .then(|| ask.freshness.lanes.iter().map(|lane| lane.name.clone()).collect()),
         })
     }
 
@@ -105,7 +110,7 @@ impl Route for Meta {
             list("oldestPeriod", answer.oldest_period.into_iter().collect()),
             list("newestPeriod", answer.newest_period.into_iter().collect()),
             list("source", answer.sources),
-            list("lane", answer.lanes),
+            list("lane", answer.lanes.unwrap_or_default()),
         ];
         Ok(Sheet::of(vec!["name", "value"], rows.into_iter().flatten()))
     }

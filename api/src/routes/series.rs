@@ -144,31 +144,12 @@ impl Route for Series {
     }
 
     async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SeriesAnswer, Problem> {
-        let buckets = buckets_of(common, self.granularity, ask)?;
-        let (sums, groups) = tokio::try_join!(self.sums(common, ask), self.groups(common, ask))?;
-        let mut whole = Sums::default();
-        let mut shown = Vec::with_capacity(buckets.len());
-        for bucket in &buckets {
-            let total = sums.get(&bucket.period).copied().unwrap_or_default();
-            whole.merge(&total);
-            shown.push(SeriesBucket {
-                head: bucket.into(),
-                totals: common.totals(&total)?,
-                groups: groups
-                    .as_ref()
-                    .map(|groups| groups.items(common, bucket.period, total))
-                    .transpose()?,
-            });
-        }
-        Ok(SeriesAnswer {
-            granularity: self.granularity.name(),
-            buckets: shown,
-            totals: common.totals(&whole)?,
-        })
+        self.made(common, ask, Some(common.limits.cells)).await
     }
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.finished(common, ask).await?;
+        let answer = self.made(common, &ask, None).await?;
+        ask.finish().await?;
         let key_columns = self.group_by.map_or(&[][..], By::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
@@ -205,6 +186,46 @@ impl Route for Series {
     }
 }
 
+impl Series {
+    /// The answer, where it has no more cells than this.
+    async fn made<S: Snapshot>(
+        &self,
+        common: &Common,
+        ask: &Ask<S>,
+        limit: Option<usize>,
+    ) -> Result<SeriesAnswer, Problem> {
+        let buckets = buckets_of(common, self.granularity, ask)?;
+        let (sums, groups) = tokio::try_join!(self.sums(common, ask), self.groups(common, ask))?;
+        let cells = buckets.len() * groups.as_ref().map_or(0, Groups::shown);
+        if let Some(limit) = limit.filter(|limit| cells > *limit) {
+            let detail = format!(
+                "the series has more than {limit} groups in all its buckets: ask for longer buckets, a shorter range \
+                 or without `groupBy`, or ask for `text/csv`, which has no such limit"
+            );
+            return Err(Problem::new(Kind::TooMuch, detail));
+        }
+        let mut whole = Sums::default();
+        let mut shown = Vec::with_capacity(buckets.len());
+        for bucket in &buckets {
+            let total = sums.get(&bucket.period).copied().unwrap_or_default();
+            whole.merge(&total);
+            shown.push(SeriesBucket {
+                head: bucket.into(),
+                totals: common.totals(&total)?,
+                groups: groups
+                    .as_ref()
+                    .map(|groups| groups.items(common, bucket.period, total))
+                    .transpose()?,
+            });
+        }
+        Ok(SeriesAnswer {
+            granularity: self.granularity.name(),
+            buckets: shown,
+            totals: common.totals(&whole)?,
+        })
+    }
+}
+
 /// The largest groups of a series, and their sums per bucket.
 struct Groups {
     by: By,
@@ -214,9 +235,14 @@ struct Groups {
 }
 
 impl Groups {
+    /// How many there are in each bucket.
+    fn shown(&self) -> usize {
+        self.largest.len() + usize::from(self.has_other)
+    }
+
     /// The groups of one bucket, and what they leave of its total.
     fn items(&self, common: &Common, period: Period, mut left: Sums) -> Result<Vec<Item>, Problem> {
-        let mut items = Vec::with_capacity(self.largest.len() + 1);
+        let mut items = Vec::with_capacity(self.shown());
         for key in &self.largest {
             let sums = self.sums.get(&(key.clone(), period)).copied().unwrap_or_default();
             left = left.without(&sums);

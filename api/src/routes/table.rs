@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use futures_util::stream::{self, Stream, TryStreamExt};
 use rollup::counters::Sums;
 use rollup::event::UNATTRIBUTED;
 use rollup::period::Granularity;
@@ -15,14 +17,18 @@ use utoipa::{PartialSchema, ToSchema};
 use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
 use crate::ask::{Ask, Sought};
+use crate::bucket::Bucket;
 use crate::by::{By, Row, keyed_object, rows_for};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::question::{AGENT, DAYS, FILTERS, Filters, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
-use crate::ranking::{Ranked, Sort};
+use crate::ranking::{Position, Ranked, Sort};
 use crate::reader::{Dimension, Key, Rows, Snapshot};
-use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::Totals;
+
+/// About how many cells of CSV are read at once.
+const CSV_CELLS: usize = 8_192;
 
 const SCOPE: Parameter = Parameter::required(
     "scope",
@@ -67,6 +73,7 @@ impl TableScope {
 }
 
 /// Rows × buckets.
+#[derive(Debug, Clone)]
 pub(crate) struct Table {
     scope: TableScope,
     granularity: Granularity,
@@ -138,7 +145,7 @@ impl Route for Table {
         let mut column_sums = vec![Sums::default(); buckets.len()];
         let mut whole = Sums::default();
         let mut rows = Vec::new();
-        for (key, cells) in self.cells(common, ask, &buckets).await? {
+        for (key, cells) in self.cells(common, ask, &buckets, None).await? {
             let mut sums = Sums::default();
             for (column, cell) in column_sums.iter_mut().zip(&cells) {
                 column.merge(cell);
@@ -150,7 +157,7 @@ impl Route for Table {
             whole.merge(&sums);
             rows.push((Ranked::new(Sort::Cost, key, sums.narrow()?), cells));
         }
-        rows.sort_unstable_by(|(one, _), (other, _)| place(one, other));
+        rows.sort_unstable_by(|(one, _), (other, _)| place(&one.position, &other.position));
         let shown = |(ranked, cells): (Ranked, Vec<Sums>)| {
             let totals = common.totals(&ranked.counters.into())?;
             let row = Row {
@@ -182,42 +189,36 @@ impl Route for Table {
     }
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.finished(common, ask).await?;
+        let buckets = buckets_of(common, self.granularity, &ask)?;
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
         columns.extend(totals_columns());
-        let heads: Vec<_> = answer.periods.iter().map(Head::cells).collect();
-        let rows = answer.rows.into_iter().flat_map(move |row| {
-            let key: Vec<String> = key_cells(&row.row.key).collect();
-            let cells = heads.iter().zip(&row.cells).map(|(head, totals)| {
-                let key = key.iter().cloned();
-                key.chain(head.iter().cloned())
-                    .chain(totals_cells(totals))
-                    .collect()
-            });
-            cells.collect::<Vec<_>>()
-        });
-        Ok(Sheet::of(columns, rows))
+        let snapshot = ask.snapshot().await?.clone();
+        let keys = self.ranked(common, &ask).await?;
+        let lines = lines(self.clone(), common.clone(), ask, buckets, keys);
+        Ok(Sheet::read_from(columns, snapshot, lines))
     }
 }
 
 impl Table {
-    /// The sums of every row in every bucket.
+    /// The sums of every row in every bucket: of these rows, or of all as far as one answer may hold them.
     async fn cells<S: Snapshot>(
         &self,
         common: &Common,
         ask: &Ask<S>,
-        buckets: &[crate::bucket::Bucket],
+        buckets: &[Bucket],
+        keys: Option<Vec<Key>>,
     ) -> Result<HashMap<Key, Vec<Sums>>, Problem> {
         let columns: HashMap<_, _> = buckets
             .iter()
             .enumerate()
             .map(|(at, bucket)| (bucket.period, at))
             .collect();
-        let limit = common.limits.cells;
+        let limit = keys.is_none().then_some(common.limits.cells);
         let mut rows: HashMap<Key, Vec<Sums>> = HashMap::new();
         let sought = Sought {
             bucket: Some(self.granularity),
+            keys,
             ..Sought::groups(&common.filters, self.scope.by().dimensions())
         };
         ask.each(common.days.range, &sought, |key, period, piece| {
@@ -228,10 +229,10 @@ impl Table {
                 cells[*at].merge(piece);
                 return Ok(());
             }
-            if (rows.len() + 1) * buckets.len() > limit {
+            if let Some(limit) = limit.filter(|limit| (rows.len() + 1) * buckets.len() > *limit) {
                 let detail = format!(
-                    "the table has more than {limit} cells: ask for longer buckets or a shorter range, or page \
-                     through `/v1/usage/breakdown`"
+                    "the table has more than {limit} cells: ask for longer buckets or a shorter range, page through \
+                     `/v1/usage/breakdown`, or ask for `text/csv`, which has no such limit"
                 );
                 return Err(Problem::new(Kind::TooMuch, detail));
             }
@@ -243,6 +244,63 @@ impl Table {
         .await?;
         Ok(rows)
     }
+
+    /// The keys of all rows, in their order.
+    async fn ranked<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<Vec<Key>, Problem> {
+        let sought = Sought::groups(&common.filters, self.scope.by().dimensions());
+        let mut rows: HashMap<Key, Sums> = HashMap::new();
+        ask.each(common.days.range, &sought, |key, _, piece| {
+            rows.entry(key.clone()).or_default().merge(piece);
+            Ok(())
+        })
+        .await?;
+        let position = |(key, sums): (Key, Sums)| Ok(Ranked::new(Sort::Cost, key, sums.narrow()?).position);
+        let mut positions = rows
+            .into_iter()
+            .map(position)
+            .collect::<Result<Vec<_>, Problem>>()?;
+        positions.sort_unstable_by(place);
+        Ok(positions.into_iter().map(|position| position.key).collect())
+    }
+}
+
+/// The lines of a table, read a few rows at a time: however large it is, little of it is held.
+fn lines<S: Snapshot>(
+    table: Table,
+    common: Common,
+    ask: Ask<S>,
+    buckets: Vec<Bucket>,
+    keys: Vec<Key>,
+) -> impl Stream<Item = Result<Line, Problem>> + Send + 'static {
+    let at_once = (CSV_CELLS / buckets.len().max(1)).max(1);
+    let heads: Arc<[_]> = buckets.iter().map(|bucket| Head::from(bucket).cells()).collect();
+    let state = (table, common, ask, buckets, keys.into_iter());
+    let pages = stream::try_unfold(state, move |(table, common, ask, buckets, mut keys)| {
+        let heads = Arc::clone(&heads);
+        async move {
+            let page: Vec<Key> = keys.by_ref().take(at_once).collect();
+            if page.is_empty() {
+                return Ok::<_, Problem>(None);
+            }
+            let mut rows = table.cells(&common, &ask, &buckets, Some(page.clone())).await?;
+            let mut lines = Vec::with_capacity(page.len() * buckets.len());
+            for key in page {
+                let cells = rows.remove(&key).filter(|cells| !cells.iter().all(Sums::is_zero));
+                let key: Vec<String> = key_cells(&key).collect();
+                for (head, sums) in heads.iter().zip(cells.iter().flatten()) {
+                    let (key, head) = (key.iter().cloned(), head.iter().cloned());
+                    let line: Line = key
+                        .chain(head)
+                        .chain(totals_cells(&common.totals(sums)?))
+                        .collect();
+                    lines.push(line);
+                }
+            }
+            let lines = stream::iter(lines.into_iter().map(Ok));
+            Ok(Some((lines, (table, common, ask, buckets, keys))))
+        }
+    });
+    pages.try_flatten()
 }
 
 /// Refuses what would have to be read from the rows of every organization, one by one.
@@ -274,8 +332,8 @@ fn check_platform(filters: &Filters) -> Result<(), Problem> {
 }
 
 /// The largest first, and what nobody is named for last.
-fn place(one: &Ranked, other: &Ranked) -> Ordering {
-    let unnamed = |ranked: &Ranked| ranked.position.key.iter().any(|part| **part == *UNATTRIBUTED);
+fn place(one: &Position, other: &Position) -> Ordering {
+    let unnamed = |position: &Position| position.key.iter().any(|part| **part == *UNATTRIBUTED);
     unnamed(one).cmp(&unnamed(other)).then_with(|| one.cmp(other))
 }
 

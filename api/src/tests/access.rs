@@ -1,10 +1,12 @@
 //! Who gets which answer on which route.
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{SECRET, World, bearing, column, person, staff, token};
 use crate::fake::{FakeReader, used};
-use crate::reader::Dimension;
+use crate::reader::{Dimension, Lane};
 use crate::router::entries;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -189,6 +191,53 @@ async fn the_description_is_about_what_one_may_read() {
         json!(["chat", "secret-service"])
     );
     assert_eq!(meta(&admin, "?organizationId=other").await.status, 403);
+    world.reader.set_lanes(vec![Lane {
+        name: "mongodb/usage.requestEvents".into(),
+        ..Lane::default()
+    }]);
+    // Lanes are named after hosts and collections: that is for staff, also where the answer is remembered.
+    for (token, names_lanes) in [(&admin, false), (&staff(), true), (&admin, false)] {
+        let reply = meta(token, "?organizationId=acme").await;
+        assert_eq!(reply.json().get("lanes").is_some(), names_lanes);
+        let headers = [("authorization", token.as_str()), ("accept", "text/csv")];
+        let csv = world.send("/v1/usage/meta?organizationId=acme", &headers).await;
+        assert_eq!(csv.text.contains("\r\nlane,"), names_lanes, "{}", csv.text);
+    }
+}
+
+/// A page of somebody else, open in a browser on this machine, names its own host, whatever that means there.
+#[tokio::test]
+async fn without_tokens_only_this_machine_is_answered() {
+    let (open, guarded) = (World::at(NOW), World::guarded(NOW));
+    for path in [
+        "/",
+        "/docs/",
+        "/openapi.json",
+        "/robots.txt",
+        "/nothing",
+        "/v1/usage/meta",
+        "/v1/usage/nothing",
+    ] {
+        for (host, is_answered) in [
+            ("localhost:8080", true),
+            ("[::1]", true),
+            ("rebound.example.com", false),
+            ("127.0.0.1.example.com", false),
+        ] {
+            let ask = async |world: &World| {
+                let request = Request::get(path).header("host", host).body(Body::empty());
+                let before = world.reader.readings();
+                let status = world.request(request.expect("a request")).await.status;
+                assert!(
+                    status != 403 || world.reader.readings() == before,
+                    "nothing is read"
+                );
+                status
+            };
+            assert_eq!(ask(&open).await != 403, is_answered, "{path} of {host}");
+            assert_ne!(ask(&guarded).await, 403, "{path} of {host}");
+        }
+    }
 }
 
 #[tokio::test]

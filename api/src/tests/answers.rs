@@ -351,8 +351,8 @@ async fn answers_are_compressed_for_whom_takes_it() {
     let world = World::at(NOW);
     world.reader.book([used("2026-09-28")]);
     for encoding in ["gzip", "zstd"] {
-        let request =
-            Request::get("/v1/usage/series?organizationId=acme").header("accept-encoding", encoding);
+        let request = Request::get("http://localhost/v1/usage/series?organizationId=acme")
+            .header("accept-encoding", encoding);
         let response = tower::ServiceExt::oneshot(
             world.router.clone(),
             request.body(Body::empty()).expect("a request"),
@@ -387,7 +387,23 @@ async fn too_many_buckets_or_cells_are_refused_with_a_way_out() {
     assert!(
         problem["detail"]
             .as_str()
-            .is_some_and(|detail| detail.contains("breakdown"))
+            .is_some_and(|detail| detail.contains("breakdown") && detail.contains("text/csv"))
+    );
+    let (status, problem) = world.refused("series", "groupBy=agent&preset=7d").await;
+    assert_eq!(status, 422);
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("text/csv"))
+    );
+    // As CSV there is no such limit, and the rows stand as they would in JSON.
+    let lines = world.csv("table", "scope=organization&preset=7d").await;
+    assert_eq!(lines.len(), 1 + 8 * 7);
+    let agents: Vec<&String> = lines[1..].iter().step_by(7).map(|line| &line[0]).collect();
+    assert_eq!(agents, ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]);
+    assert_eq!(
+        world.csv("series", "groupBy=agent&preset=7d").await.len(),
+        1 + 8 * 7
     );
     assert_eq!(
         world.ask("table", "scope=organization&granularity=monthly").await["totals"]["requests"],

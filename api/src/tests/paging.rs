@@ -109,11 +109,13 @@ async fn a_table_that_cannot_be_read_to_its_end_breaks_the_connection() {
         world.reader.book((0..1_000).map(user));
         world.reader.fail_late(failure);
         for encoding in ["identity", "gzip"] {
-            let request = Request::get(format!("/v1/usage/breakdown?organizationId=acme&{query}"))
-                .header("accept", "text/csv")
-                .header("accept-encoding", encoding)
-                .body(Body::empty())
-                .expect("a request");
+            let request = Request::get(format!(
+                "http://localhost/v1/usage/breakdown?organizationId=acme&{query}"
+            ))
+            .header("accept", "text/csv")
+            .header("accept-encoding", encoding)
+            .body(Body::empty())
+            .expect("a request");
             let response = world.router.clone().oneshot(request).await.expect("infallible");
             let status = response.status().as_u16();
             let body = to_bytes(response.into_body(), usize::MAX).await;

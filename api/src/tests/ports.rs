@@ -75,7 +75,12 @@ async fn a_stopping_listener_answers_what_it_has_begun_and_takes_nothing_new() {
         async move { stop.notified().await }
     };
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(crate::serve(listener, Router::new().route("/", slow), stopping));
+    tasks.spawn(crate::serve(
+        listener,
+        Router::new().route("/", slow),
+        64,
+        stopping,
+    ));
     let client = reqwest::Client::new();
     let idle = reqwest::Client::new();
     assert!(

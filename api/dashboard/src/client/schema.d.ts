@@ -193,8 +193,8 @@ export interface components {
             dimensions: string[];
             /** @description The granularities that are stored. */
             granularities: string[];
-            /** @description The lanes that usage comes through. */
-            lanes: string[];
+            /** @description To staff: the lanes that usage comes through. */
+            lanes?: string[];
             /** @description The counters of totals. */
             metrics: string[];
             /** @description The newest day with usage. */
@@ -550,7 +550,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -568,7 +568,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -692,7 +692,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -710,7 +710,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -820,7 +820,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -838,7 +838,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -968,7 +968,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -986,7 +986,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1112,7 +1112,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1130,7 +1130,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1260,7 +1260,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says when to come again. */
+            /** @description Too many requests, or too many answers under way; `Retry-After` says when to come again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1278,7 +1278,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The ledger cannot be read at the moment, or not in time. */
+            /** @description The ledger cannot be read at the moment, or not in time, or too many answers wait to be read. */
             503: {
                 headers: {
                     [name: string]: unknown;

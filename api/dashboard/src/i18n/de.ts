@@ -20,6 +20,15 @@ export const de: Messages = {
     },
   },
   signOut: "Abmelden",
+  signedIn: "Angemeldet als",
+  roles: { staff: "Plattform", admin: "Verwaltung", member: "Mitglied" },
+  offer: {
+    title: "Als jemand anderes anmelden?",
+    why: (kept: string, other: string) =>
+      `Sie sind als „${kept}“ angemeldet. Der Link, dem Sie gefolgt sind, meldet Sie als „${other}“ an. Fahren Sie nur fort, wenn Sie das wollten.`,
+    stay: (kept: string) => `„${kept}“ bleiben`,
+    change: (other: string) => `Als „${other}“ anmelden`,
+  },
   organization: "Organisation",
   allOrganizations: "Alle Organisationen",
   loading: "Wird geladen …",

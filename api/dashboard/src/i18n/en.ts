@@ -19,6 +19,15 @@ export const en = {
     },
   },
   signOut: "Sign out",
+  signedIn: "Signed in as",
+  roles: { staff: "Staff", admin: "Admin", member: "Member" },
+  offer: {
+    title: "Sign in as somebody else?",
+    why: (kept: string, other: string) =>
+      `You are signed in as “${kept}”. The link that you followed signs you in as “${other}”. Go on only if you asked for that.`,
+    stay: (kept: string) => `Stay “${kept}”`,
+    change: (other: string) => `Sign in as “${other}”`,
+  },
   organization: "Organization",
   allOrganizations: "All organizations",
   loading: "Loading …",

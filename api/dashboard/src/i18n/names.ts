@@ -1,4 +1,5 @@
 import type { Dimension } from "../address/address";
+import { visible } from "../format/text";
 import type { Messages } from "./en";
 
 export const UNATTRIBUTED = "__unattributed__";
@@ -20,7 +21,7 @@ export function nameOf(value: string, t: Messages): string {
     case NONE:
       return t.names.none;
     default:
-      return value;
+      return visible(value);
   }
 }
 

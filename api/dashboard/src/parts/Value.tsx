@@ -14,7 +14,7 @@ export function Value({ dimension, value, filter }: Props) {
   const { t } = useLocale();
   const name = nameOf(value, t);
   const why = whyOf(dimension, value, t);
-  const shown = isSentinel(value) ? <em>{name}</em> : name;
+  const shown = isSentinel(value) ? <em>{name}</em> : <bdi>{name}</bdi>;
   if (!filter) {
     return (
       <span className="value" title={why ?? name}>

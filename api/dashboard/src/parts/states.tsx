@@ -4,6 +4,7 @@
 import { type UseQueryResult, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { AskError } from "../client/ask";
+import { visible } from "../format/text";
 import type { Messages } from "../i18n/en";
 import { useLocale } from "../i18n/locale";
 
@@ -28,7 +29,7 @@ function said(error: Error, t: Messages, organization?: string): string {
     case 0:
       return t.errors.unreachable;
     case 403:
-      return organization ? t.errors.forbiddenOrganization(organization) : t.errors.forbidden;
+      return organization ? t.errors.forbiddenOrganization(visible(organization)) : t.errors.forbidden;
     case 422:
       return t.errors.tooMuch;
     case 429:

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { claimsOf, manages, takeToken } from "./token";
+import { claimsOf, manages, meet, roleOf, takeToken } from "./token";
 
 function token(claims: object): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -43,4 +43,37 @@ test("owners and admins see an organization, and others their own usage", () => 
     false,
     false,
   ]);
+});
+
+test("a link does not replace the session of somebody else without asking", () => {
+  const of = (sub: string, exp: number) => token({ sub, exp });
+  const now = 1_000_000;
+  for (const [kept, brought, expected] of [
+    [null, of("ada", 2_000), "take"],
+    [null, "no token", "take"],
+    [of("ada", 2_000), of("ada", 3_000), "take"],
+    [of("ada", 2_000), of("ada", 1), "take"],
+    [of("ada", 2_000), of("grace", 2_000), "ask"],
+    [of("ada", 2_000), of("Ada", 2_000), "ask"],
+    [of("ada", 2_000), "no token", "drop"],
+    [of("ada", 1_000), of("grace", 2_000), "take"],
+    ["no token", of("grace", 2_000), "take"],
+  ] as const) {
+    expect(meet(kept, brought, now), `${kept} ${brought}`).toBe(expected);
+  }
+});
+
+test("who is signed in is staff, an admin or a member, or nothing to this organization", () => {
+  const claims = (more: object) => {
+    const read = claimsOf(token({ sub: "s", exp: 5, ...more }));
+    if (read === null) {
+      throw new Error("a token");
+    }
+    return read;
+  };
+  const organizations = { acme: "owner", other: "member" };
+  expect(roleOf(claims({ platformRole: "staff", organizations }), "other")).toBe("staff");
+  expect(roleOf(claims({ organizations }), "acme")).toBe("admin");
+  expect(roleOf(claims({ organizations }), "other")).toBe("member");
+  expect(roleOf(claims({ organizations }), "elsewhere")).toBeNull();
 });

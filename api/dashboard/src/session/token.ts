@@ -58,6 +58,26 @@ export function manages(role: Role | undefined): boolean {
   return role === "owner" || role === "admin";
 }
 
+/** What somebody is to an organization, as far as the page offers anything else for it. */
+export function roleOf(claims: Claims, organization: string): "staff" | "admin" | "member" | null {
+  if (claims.staff) {
+    return "staff";
+  }
+  const role = claims.organizations.get(organization);
+  return role === undefined ? null : manages(role) ? "admin" : "member";
+}
+
+/** What becomes of a token that a link brought, where another one may be kept already. */
+export function meet(kept: string | null, brought: string, nowMs: number): "take" | "ask" | "drop" {
+  const session = kept === null ? null : claimsOf(kept);
+  if (session === null || session.expires * 1_000 <= nowMs) {
+    return "take";
+  }
+  const other = claimsOf(brought);
+  // What is no token would only end the session.
+  return other === null ? "drop" : other.subject === session.subject ? "take" : "ask";
+}
+
 export const stored = {
   read: (): string | null => sessionStorage.getItem(KEY),
   write: (token: string): void => sessionStorage.setItem(KEY, token),

@@ -32,7 +32,7 @@ export function Chips() {
             aria-label={t.filters.remove(name)}
             onClick={() => go({ filters: without(filters, dimension, value) })}
           >
-            <span className="muted">{t.filters[dimension]}</span> {nameOf(value, t)}{" "}
+            <span className="muted">{t.filters[dimension]}</span> <bdi>{nameOf(value, t)}</bdi>{" "}
             <span aria-hidden="true">×</span>
           </button>
         );

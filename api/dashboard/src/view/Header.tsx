@@ -1,8 +1,10 @@
 import { GRANULARITIES, granularityOf, METRICS } from "../address/address";
 import { useAddress } from "../address/useAddress";
+import { visible } from "../format/text";
 import { useLocale } from "../i18n/locale";
 import { Choice } from "../parts/Choice";
 import { useSession } from "../session/session";
+import { type Claims, roleOf } from "../session/token";
 import type { Sight } from "./App";
 import { Chips } from "./Chips";
 import { Preferences } from "./Preferences";
@@ -28,8 +30,9 @@ export function Header({ sight, organizations, all }: Props) {
         <Organizations sight={sight} organizations={organizations} all={all} />
         <span className="spacer" />
         <Preferences />
+        {claims !== null && <SignedIn claims={claims} sight={sight} />}
         {token !== null && (
-          <button type="button" onClick={signOut} title={claims?.subject}>
+          <button type="button" onClick={signOut}>
             {t.signOut}
           </button>
         )}
@@ -58,6 +61,20 @@ export function Header({ sight, organizations, all }: Props) {
   );
 }
 
+/** Whose token it is: a link may have brought it. */
+function SignedIn({ claims, sight }: { claims: Claims; sight: Sight }) {
+  const { t } = useLocale();
+  const organization = sight.kind === "organization" || sight.kind === "own" ? sight.organization : "";
+  const role = roleOf(claims, organization);
+  const subject = visible(claims.subject);
+  return (
+    <span className="who" title={`${t.signedIn} ${subject}`}>
+      <span className="muted">{t.signedIn}</span> <bdi>{subject}</bdi>
+      {role !== null && <span className="badge">{t.roles[role]}</span>}
+    </span>
+  );
+}
+
 function Organizations({ sight, organizations, all }: Props) {
   const { t } = useLocale();
   const [, go] = useAddress();
@@ -77,7 +94,7 @@ function Organizations({ sight, organizations, all }: Props) {
         {all && <option value="">{t.allOrganizations}</option>}
         {ids.map((id) => (
           <option key={id} value={id}>
-            {id}
+            {visible(id)}
           </option>
         ))}
       </select>

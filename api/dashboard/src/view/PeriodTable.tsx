@@ -5,7 +5,7 @@ import { questions, useAnswer } from "../client/questions";
 import type { Table, TableRow, Totals } from "../client/types";
 import { formatPeriod, formatRange } from "../format/dates";
 import { useLocale } from "../i18n/locale";
-import { UNATTRIBUTED } from "../i18n/names";
+import { nameOf, UNATTRIBUTED } from "../i18n/names";
 import { decimalsOf, NotPriced, Sum, unitsOf, useFigures } from "../parts/figures";
 import { Failure } from "../parts/states";
 import { Value } from "../parts/Value";
@@ -147,6 +147,7 @@ function OrganizationRows({ row, style }: { row: TableRow; style: Style }) {
   const [address, go] = useAddress();
   const { open } = address;
   const id = row.organizationId ?? "";
+  const name = nameOf(id, t);
   const isOpen = open.includes(id);
   const toggle = () => go({ open: isOpen ? open.filter((one) => one !== id) : [...open, id] });
   return (
@@ -157,7 +158,7 @@ function OrganizationRows({ row, style }: { row: TableRow; style: Style }) {
             type="button"
             className="expand"
             aria-expanded={isOpen}
-            aria-label={(isOpen ? t.table.collapse : t.table.expand)(id)}
+            aria-label={(isOpen ? t.table.collapse : t.table.expand)(name)}
             onClick={toggle}
           >
             <span aria-hidden="true">{isOpen ? "▾" : "▸"}</span>
@@ -165,16 +166,16 @@ function OrganizationRows({ row, style }: { row: TableRow; style: Style }) {
           <button
             type="button"
             className="value link"
-            title={t.table.open(id)}
+            title={t.table.open(name)}
             onClick={() => go({ organization: id, open: [] })}
           >
-            {id}
+            <bdi>{name}</bdi>
           </button>{" "}
           {isOpen && (
             <CsvButton
               name="table"
               query={questions.agents(id, address)}
-              title={id}
+              title={name}
               file={`${id}-assistants`}
             />
           )}

@@ -31,7 +31,7 @@ export function TopLists({ organization }: { organization: string }) {
               // One model of one provider: others may offer a model of that name, too.
               filter={only({ model: [model], provider: [provider] })}
             />{" "}
-            <span className="badge">{nameOf(provider, t)}</span>
+            <bdi className="badge">{nameOf(provider, t)}</bdi>
           </>
         )}
       </TopList>

@@ -214,14 +214,23 @@ async fn the_algorithm_follows_from_the_key_and_not_from_the_token() {
     assert_eq!(status(&with_ec, &confused(EC_PUBLIC)).await, 401);
 }
 
+fn key_set(address: &str) -> Key {
+    Key::Jwks {
+        address: address.to_owned(),
+        may_be_plain: false,
+    }
+}
+
 #[test]
 fn unusable_keys_are_refused_at_the_start() {
     for key in [
         Key::Secret(String::new()),
+        Key::Secret("x".repeat(Key::MIN_SECRET_BYTES - 1)),
         Key::PublicKey("no key".to_owned()),
         Key::PublicKey(RSA.to_owned()),
-        Key::Jwks("not an address".to_owned()),
-        Key::Jwks("file:///etc/passwd".to_owned()),
+        key_set("not an address"),
+        key_set("file:///etc/passwd"),
+        key_set("http://keys.example.com/"),
     ] {
         assert!(
             Verifier::new(&Access::Jwt(Jwt::new(key.clone()))).is_err(),
@@ -267,10 +276,10 @@ impl Issuer {
             ._tasks
             .lock()
             .await
-            .spawn(crate::serve(listener, router, std::future::pending()));
+            .spawn(crate::serve(listener, router, 64, std::future::pending()));
         (
             issuer,
-            verifier(Key::Jwks(format!("http://{address}/keys")), |_| {}),
+            verifier(key_set(&format!("http://{address}/keys")), |_| {}),
         )
     }
 
@@ -365,6 +374,47 @@ async fn keys_are_fetched_once_and_again_when_they_rotate() {
         503,
         "nobody knows whether there is such a key by now"
     );
+    // But not for ever: it may have withdrawn them.
+    pass(24 * 3_600).await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
+        503
+    );
+    issuer.publish(&[("3", Algorithm::RS256, &rsa())]).await;
+    pass(10).await;
+    assert_eq!(
+        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
+        401,
+        "withdrawn meanwhile"
+    );
+}
+
+/// An issuer that sends us to where the keys could not be had from in the first place.
+#[tokio::test]
+async fn a_redirect_leads_nowhere_that_the_address_could_not() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let to = |host: &str| {
+        let target = format!("http://{host}:{port}/set");
+        get(async move || axum::response::Redirect::temporary(&target))
+    };
+    let jwk = Jwk::from_encoding_key(&rsa(), Algorithm::RS256).expect("a key");
+    let set = JwkSet { keys: vec![jwk] };
+    let router = Router::new()
+        .route("/near", to("127.0.0.1"))
+        // Arrives at this machine too, but is no name of it.
+        .route("/far", to("0.0.0.0"))
+        .route("/set", get(async move || Json(set)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(crate::serve(listener, router, 64, std::future::pending()));
+    for (path, expected) in [("near", 200), ("far", 503)] {
+        let address = format!("http://u:geheim@127.0.0.1:{port}/{path}");
+        let verifier = verifier(key_set(&address), |_| {});
+        let token = signed(Algorithm::RS256, None, &rsa());
+        assert_eq!(status(&verifier, &token).await, expected, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::ask::{Ask, Sought};
 use crate::problem::Problem;
 use crate::ranking::Ranked;
 use crate::reader::{Dimension, Key, Snapshot};
-use crate::route::Common;
+use crate::route::{Common, text_cell};
 
 /// How many teams of one user are named.
 pub(super) const NAMED: usize = 5;
@@ -41,7 +41,8 @@ impl Teams {
 
     /// Two cells of CSV. The names are a JSON list, since they may hold whatever could part them.
     pub(super) fn cells(&self) -> Result<[String; 2], Problem> {
-        Ok([serde_json::to_string(&self.named)?, self.count.to_string()])
+        let named = serde_json::to_string(&self.named)?;
+        Ok([text_cell(&named), self.count.to_string()])
     }
 }
 

@@ -1,0 +1,191 @@
+use super::*;
+
+fn parse(pairs: &[(&'static str, &str)], serves: bool) -> Result<Config, Vec<String>> {
+    let given = pairs
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    config(&given, serves, Vec::new()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+fn is_stream(config: &Config, expected_database: &str, expected_collection: &str) -> bool {
+    matches!(&config.source, Source::ChangeStream { database, collection }
+        if database == expected_database && collection == expected_collection)
+}
+
+#[test]
+fn defaults_are_those_of_the_table() {
+    let config = parse(&[("AUTH", "off")], true).expect("valid");
+    assert_eq!(config.mongodb_uri.reveal(), "mongodb://127.0.0.1:27017");
+    assert!(is_stream(&config, "usage", "requestEvents"));
+    assert_eq!(config.limits.max_bytes, 8 * 1024 * 1024);
+    assert_eq!(config.limits.max_age, Duration::from_millis(250));
+    assert_eq!(config.dedupe.window, Duration::from_secs(86_400));
+    assert_eq!((config.start_at, config.max_age), (None, None));
+    assert!(
+        parse(&[], false).is_ok(),
+        "a command that serves nothing needs no key"
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_each_naming_its_variable() {
+    let problems = parse(
+        &[
+            ("SOURCE", "rabbit"),
+            ("API_ADDR", "0.0.0.0:8080"),
+            ("AUTH", "off"),
+            ("BATCH_MAX_AGE", "soon"),
+            ("TIME_ZONE", "Mars/Olympus"),
+            ("GRANULARITIES", "weekly,yearly"),
+            ("CURRENCY", "usd"),
+            ("DEDUPE_MAX_IDS", "0"),
+            ("START_AT", "2026-01-01"),
+        ],
+        true,
+    )
+    .expect_err("wrong");
+    let variables: Vec<_> = problems
+        .iter()
+        .filter_map(|problem| problem.split(':').next())
+        .collect();
+    let mut expected = vec![
+        "USAGE_LEDGER_SOURCE",
+        "USAGE_LEDGER_AUTH",
+        "USAGE_LEDGER_BATCH_MAX_AGE",
+        "USAGE_LEDGER_DEDUPE_MAX_IDS",
+        "USAGE_LEDGER_START_AT",
+        "USAGE_LEDGER_GRANULARITIES",
+        "USAGE_LEDGER_GRANULARITIES",
+        "USAGE_LEDGER_CURRENCY",
+        "USAGE_LEDGER_TIME_ZONE",
+    ];
+    expected.sort_unstable();
+    let mut variables = variables;
+    variables.sort_unstable();
+    assert_eq!(variables, expected, "{problems:#?}");
+}
+
+#[test]
+fn access_is_closed_unless_it_is_said_how() {
+    let problems = parse(&[], true).expect_err("no key");
+    assert!(
+        problems[0].starts_with("USAGE_LEDGER_AUTH: `jwt` needs one of"),
+        "{problems:?}"
+    );
+    let secret = "0123456789abcdef0123456789abcdef";
+    assert!(parse(&[("JWT_SECRET", secret), ("JWT_JWKS_URL", "https://x")], true).is_err());
+    assert!(matches!(
+        parse(&[("JWT_SECRET", secret), ("API_ADDR", "0.0.0.0:80")], true)
+            .expect("valid")
+            .access,
+        Some(api::Access::Jwt(_))
+    ));
+}
+
+/// What `run` would refuse when it starts is found before.
+#[test]
+fn keys_that_are_no_good_are_named_by_their_variables_and_not_shown() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let audience = ("JWT_AUDIENCE", "usage");
+    let plain = ("JWT_JWKS_PLAIN_HTTP", "true");
+    let set = |address| ("JWT_JWKS_URL", address);
+    for (given, expected) in [
+        (&[("JWT_SECRET", &secret[..31])][..], Some("JWT_SECRET")),
+        (&[("JWT_SECRET", "s")], Some("JWT_SECRET")),
+        (&[("JWT_SECRET", secret)], None),
+        (&[("JWT_PUBLIC_KEY", "geheim")], Some("JWT_PUBLIC_KEY")),
+        (&[set("geheim"), audience], Some("JWT_JWKS_URL")),
+        (
+            &[set("ftp://u:geheim@keys.example.com/"), audience],
+            Some("JWT_JWKS_URL"),
+        ),
+        (&[set("https://u:geheim@keys.example.com/")], Some("JWT_AUDIENCE")),
+        (&[set("https://u:geheim@keys.example.com/"), audience], None),
+        (
+            &[set("http://u:geheim@keys.example.com/"), audience],
+            Some("JWT_JWKS_URL"),
+        ),
+        (
+            &[set("http://u:geheim@10.0.0.7/"), audience],
+            Some("JWT_JWKS_URL"),
+        ),
+        (
+            &[set("http://localhost.example.com/"), audience],
+            Some("JWT_JWKS_URL"),
+        ),
+        (&[set("http://u:geheim@keys.example.com/"), audience, plain], None),
+        (&[set("http://localhost:8080/keys"), audience], None),
+        (&[set("http://127.0.0.1:8080/keys"), audience], None),
+        (&[set("http://[::1]:8080/keys"), audience], None),
+        (
+            &[("JWT_SECRET", secret), ("JWT_JWKS_PLAIN_HTTP", "yes")],
+            Some("JWT_JWKS_PLAIN_HTTP"),
+        ),
+        (
+            &[("JWT_SECRET", secret), ("MONGODB_URI", "postgres://u:geheim@h")],
+            Some("MONGODB_URI"),
+        ),
+        (
+            &[("JWT_SECRET", secret), ("MONGODB_URI", "mongodb://u:geheim@h:x")],
+            Some("MONGODB_URI"),
+        ),
+    ] {
+        match (parse(given, true), expected) {
+            (Ok(config), None) => assert!(!format!("{config:?}").contains("geheim"), "{config:?}"),
+            (Err(problems), Some(variable)) => {
+                assert_eq!(problems.len(), 1, "{given:?}: {problems:?}");
+                let named = format!("USAGE_LEDGER_{variable}: ");
+                assert!(problems[0].starts_with(&named), "{given:?}: {problems:?}");
+                assert!(!problems[0].contains("geheim"), "{problems:?}");
+            }
+            (got, _) => panic!("{given:?}: {:?}", got.err()),
+        }
+    }
+}
+
+/// A file that cannot be read is one problem, and not also a missing key.
+#[test]
+fn a_secret_whose_file_is_no_good_is_one_problem() {
+    let problem = Problem {
+        variable: "USAGE_LEDGER_JWT_SECRET_FILE".to_owned(),
+        message: "unreadable".to_owned(),
+    };
+    let problems = config(&Given::new(), true, vec![problem.clone()]).expect_err("no key");
+    assert_eq!(problems, [problem]);
+}
+
+#[test]
+fn properties_may_hold_commas_and_are_never_shown() {
+    let given = Given::from([(
+        "KAFKA_PROPERTIES",
+        r"sasl.password=a\,b=c, client.id=y".to_owned(),
+    )]);
+    let mut parser = Parser {
+        given: &given,
+        problems: Vec::new(),
+    };
+    let expected = [("sasl.password", "a,b=c"), ("client.id", "y")];
+    assert_eq!(
+        parser.properties("KAFKA_PROPERTIES"),
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    let kafka = [("SOURCE", "kafka"), ("KAFKA_BROKERS", "k:9092")];
+    let set = |properties| parse(&[kafka[0], kafka[1], ("KAFKA_PROPERTIES", properties)], false);
+    let config = set(r"sasl.password=a\,b=c,client.id=y").expect("valid");
+    assert!(!format!("{config:?}").contains("a,b=c"));
+    assert!(!set("geheim").expect_err("no key").concat().contains("geheim"));
+    let owned = set("enable.auto.commit=true")
+        .expect_err("the protocol's own")
+        .concat();
+    assert!(
+        owned.starts_with("USAGE_LEDGER_KAFKA_PROPERTIES") && owned.contains("enable.auto.commit"),
+        "{owned}"
+    );
+}
+
+#[test]
+fn an_events_collection_may_be_in_another_database() {
+    let config = parse(&[("EVENTS_COLLECTION", "app.request.events")], false).expect("valid");
+    assert!(is_stream(&config, "app", "request.events"));
+}
