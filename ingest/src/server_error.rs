@@ -2,7 +2,7 @@
 //!
 //! An error arrives in one of several shapes: of the whole command, of one statement in an answer that says
 //! `ok: 1`, of the write concern in an answer that says `ok: 1`, or while a connection is being authenticated.
-//! All are brought into one form, an [`Answer`], and judged by one [`table`]. What no line names is waited out,
+//! All are brought into one form, an [`Answer`], and judged by one [`TABLE`]. What no line names is waited out,
 //! and said.
 
 mod table;
@@ -18,6 +18,7 @@ use mongodb::error::{
 
 use crate::ledger::Refusal;
 
+pub use table::{Line, TABLE, line};
 pub use told::message;
 
 /// `DuplicateKey`.
@@ -290,7 +291,7 @@ impl Answer {
         }
         let known = match self.code {
             BAD_VALUE => bad_value(&self.message),
-            code => table::line(code).map(|line| line.act(place)),
+            code => line(code).map(|line| line.act(place)),
         };
         match known {
             Some(act) => act,

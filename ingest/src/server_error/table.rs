@@ -15,16 +15,20 @@ const SETTING: Act = Act::Person(Refusal::WriteRefused);
 
 /// One code.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
-    pub(super) code: i32,
-    pub(super) name: &'static str,
+pub struct Line {
+    /// As the server sends it.
+    pub code: i32,
+    /// As the server calls it.
+    pub name: &'static str,
     in_transaction: Act,
     at_commit: Act,
     outside: Act,
 }
 
 impl Line {
-    pub(super) const fn act(&self, place: Place) -> Act {
+    /// Who must act, where it happens there.
+    #[must_use]
+    pub const fn act(&self, place: Place) -> Act {
         match place {
             Place::Transaction => self.in_transaction,
             Place::Commit => self.at_commit,
@@ -54,7 +58,8 @@ const fn each(code: i32, name: &'static str, [in_transaction, at_commit, outside
 }
 
 /// The line of a code.
-pub(super) fn line(code: i32) -> Option<&'static Line> {
+#[must_use]
+pub fn line(code: i32) -> Option<&'static Line> {
     TABLE.iter().find(|line| line.code == code)
 }
 
@@ -66,8 +71,8 @@ pub(super) fn at_log_in(code: i32) -> Act {
         _ => Wait,
     }
 }
-
-pub(super) const TABLE: &[Line] = &[
+/// Every code that means something here.
+pub const TABLE: &[Line] = &[
     // Conflicts, and what was ended from outside: nothing is wrong with what was to be done.
     tx(1, "InternalError", RetrySame), // nobody knows what became of it
     all(24, "LockTimeout", RetrySame),

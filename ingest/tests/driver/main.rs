@@ -1,13 +1,16 @@
 //! Every line of the table through the driver: played by a proxy, in each of the shapes in which errors arrive.
 
 use bson::{Document, doc};
-use mongodb::error::{Error, ErrorKind};
+use ingest::ledger::Refusal;
+use ingest::server_error::{Act, Answer, Fault, Line, Place, Shape, TABLE};
+use mongodb::error::{Error, ErrorKind, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::{Client, ClientSession, Collection};
 use testkit::mongodb::Mongo;
 use testkit::proxy::{Command, Proxy, Rule, When};
 
-use super::*;
-use crate::server_error::table::{Line, TABLE};
+use Act::{RetrySame, Wait};
+
+const RIGHT: Act = Act::Person(Refusal::NotAuthorized);
 
 /// The driver looks for another primary after these, half a second long: each gets a client of its own.
 const ELECTIONS: [i32; 8] = [91, 189, 10058, 10107, 11600, 11602, 13435, 13436];
@@ -234,7 +237,7 @@ async fn d22_every_line_is_recognised_wherever_it_comes() {
 async fn labels_arrive_too() {
     let mongo = testkit::shared::mongo().await;
     let mut played = Played::new(&mongo, "errors_labels").await;
-    let line = table::line(251).expect("a line");
+    let line = ingest::server_error::line(251).expect("a line");
     played.commands(line, &[LABEL]).await;
     for (labels, is_aborted) in [(&[LABEL][..], true), (&[], false)] {
         let mut session = played.transaction().await;
@@ -278,7 +281,7 @@ async fn an_error_of_a_bulk_write_is_recognised() {
         .await
         .expect_err("it is played");
     rule.stop();
-    let line = table::line(388).expect("a line");
+    let line = ingest::server_error::line(388).expect("a line");
     expect(&error, line, Place::Transaction, Shape::Statement);
 }
 
