@@ -180,10 +180,6 @@ impl Ledger for FakeLedger {
         self.life.touch();
     }
 
-    fn forget(&self, lane: &LaneId) {
-        lock(&self.shared.stored).leases.follow(lane, &self.owner);
-    }
-
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         travel(Duration::ZERO).await;
         let (now, shared) = (self.shared.clock.now(), &self.shared);

@@ -502,7 +502,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     fn lose(&mut self, lane: &LaneId, epoch: i64) {
         let key = self.key_of(lane).filter(|key| self.lanes[key].epoch == epoch);
         if let Some(lane) = key.and_then(|key| self.remove(key)) {
-            self.ledger.forget(&lane.id);
+            self.ledger.let_go(&lane.id);
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
             self.metrics.lanes_lost.inc();
             self.health.watermark(&lane.id, None);
