@@ -433,7 +433,8 @@ impl LaneBatch {
     #[must_use]
     pub fn cut_letters(mut self, policy: &Policy) -> Self {
         for entry in &mut self.entries {
-            if let (Origin::Record(record), Verdict::DeadLetter { .. }) = (&mut entry.origin, &entry.verdict) {
+            if let (Origin::Record(record), Verdict::DeadLetter { .. }) = (&mut entry.origin, &entry.verdict)
+            {
                 record.payload = record.payload.beginning();
             }
         }

@@ -181,7 +181,7 @@ impl Ledger for FakeLedger {
     }
 
     fn forget(&self, lane: &LaneId) {
-        lock(&self.shared.stored).leases.follow(lane, &self.owner);
+        lock(&self.led).remove(lane);
     }
 
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
@@ -195,16 +195,12 @@ impl Ledger for FakeLedger {
         Ok(acquired)
     }
 
-    fn let_go(&self, lane: &LaneId) {
-        lock(&self.led).remove(lane);
-    }
-
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
         let mut stored = self.stored()?;
         if stored.touch(lane, epoch, |fence| fence.owner = None) {
             stored.leases.follow(lane, &self.owner);
-            self.let_go(lane);
+            self.forget(lane);
         }
         Ok(())
     }
@@ -223,7 +219,6 @@ impl Ledger for FakeLedger {
         _at: DateTime<Utc>,
     ) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
-        self.let_go(lane);
         let stop = |fence: &mut StoredFence| fence.stopped = Some(stop.clone());
         self.stored()?.touch(lane, epoch, stop);
         Ok(())

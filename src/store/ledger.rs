@@ -499,10 +499,6 @@ impl Ledger for MongoLedger {
         Ok(acquired)
     }
 
-    fn let_go(&self, lane: &LaneId) {
-        self.leases.forget(lane);
-    }
-
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         if self.store.release(lane, epoch).await? {
             let followed = self.leases.follow(lane).await;
@@ -523,7 +519,6 @@ impl Ledger for MongoLedger {
         stop: &Stop,
         at: Instant<Utc>,
     ) -> Result<(), FenceError> {
-        self.leases.forget(lane);
         self.store.stopped(lane, epoch, stop, at).await
     }
 

@@ -157,8 +157,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             }
             (Err(single), CommitError::Overflow) => {
                 tracing::warn!("a booking would overflow a stored counter: it is a dead letter now");
-                let group =
-                    single.reject_counted(Reason::Overflow, &mut self.lanes, &self.settings.policy);
+                let group = single.reject_counted(Reason::Overflow, &mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
             (Err(single), CommitError::BadRecord(why)) => self.reject_bad(single, why),
