@@ -411,10 +411,10 @@ impl LaneBatch {
         Ok((first, second))
     }
 
-    /// Rejects the records that were counted: booking them would overflow a stored counter. Called when a
-    /// batch has been cut down to one record.
+    /// Rejects the records that were counted: they cannot be booked. Called when a batch has been cut down to one
+    /// record.
     #[must_use]
-    pub fn reject_overflow(mut self, policy: &Policy, windows: &mut Windows) -> Self {
+    pub fn reject_counted(mut self, reason: Reason, policy: &Policy, windows: &mut Windows) -> Self {
         for entry in &mut self.entries {
             if let Verdict::Counted { id, .. } = entry.verdict {
                 if let Some(id) = id {
@@ -423,10 +423,29 @@ impl LaneBatch {
                     windows.letters.insert(id, Letter::Uncounted);
                 }
                 let event_id = entry.origin.payload().judge(&policy.rules).event_id;
-                entry.verdict = reject_as(Reject::record(Reason::Overflow), event_id.as_deref(), windows);
+                entry.verdict = reject_as(Reject::record(reason), event_id.as_deref(), windows);
             }
         }
         Self::rebuilt(self.entries, self.idle, policy)
+    }
+
+    /// Keeps only the beginning of each rejected record: the store does not take it whole.
+    #[must_use]
+    pub fn cut_letters(mut self, policy: &Policy) -> Self {
+        for entry in &mut self.entries {
+            if let (Origin::Record(record), Verdict::DeadLetter { .. }) = (&mut entry.origin, &entry.verdict)
+            {
+                record.payload = record.payload.beginning();
+            }
+        }
+        Self::rebuilt(self.entries, self.idle, policy)
+    }
+
+    /// Whether a record of it was counted.
+    #[must_use]
+    pub fn has_counted(&self) -> bool {
+        let is_counted = |entry: &Entry| matches!(entry.verdict, Verdict::Counted { .. });
+        self.entries.iter().any(is_counted)
     }
 
     /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.

@@ -74,8 +74,6 @@ enum Interrupt {
     Away(String),
     /// A person must act: open again now and then.
     Refused { reason: Refusal, why: String },
-    /// No retry can help.
-    Failed(String),
 }
 
 /// Speaks for the collection until nobody listens.
@@ -100,11 +98,6 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<
         let lost = grant.lost.clone();
         match follow(&events, clock.as_ref(), &signals, grant).await {
             Interrupt::Closed => return,
-            Interrupt::Failed(why) => {
-                // Nobody left to tell: then the process is stopping already.
-                drop(signals.send(Signal::Failed(why)).await);
-                return;
-            }
             // The loop commits what was read, and then lets go of the lane.
             Interrupt::Stopped(_) => {
                 tokio::select! {

@@ -101,27 +101,45 @@ impl Payload {
     /// are read, so that their number bounds their memory.
     #[must_use]
     pub fn cut(self) -> Self {
-        let bytes = match &self {
+        let length = match &self {
+            Payload::Message { .. } => self.size(),
+            _ => self.bytes().len(),
+        };
+        match length <= MAX_RECORD_BYTES {
+            true => self,
+            false => self.beginning(),
+        }
+    }
+
+    /// What is kept of a record that cannot be kept whole.
+    #[must_use]
+    pub fn beginning(&self) -> Self {
+        if let Payload::Oversized { .. } = self {
+            return self.clone();
+        }
+        let bytes = self.bytes();
+        let length = match self {
+            Payload::Message { .. } => self.size(),
+            _ => bytes.len(),
+        };
+        Payload::Oversized {
+            place: self.place(),
+            length,
+            sha256: Sha256::digest(bytes).into(),
+            head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
+        }
+    }
+
+    /// The bytes of the record itself.
+    fn bytes(&self) -> &[u8] {
+        match self {
             Payload::Message { value, .. } => value.as_deref().unwrap_or_default(),
             Payload::Document(document) => document.as_bytes(),
             Payload::Change(change) => match change.get_document("fullDocument") {
                 Ok(document) => document.as_bytes(),
                 Err(_) => change.as_bytes(),
             },
-            Payload::Oversized { .. } => return self,
-        };
-        let length = match &self {
-            Payload::Message { .. } => self.size(),
-            _ => bytes.len(),
-        };
-        if length <= MAX_RECORD_BYTES {
-            return self;
-        }
-        Payload::Oversized {
-            place: self.place(),
-            length,
-            sha256: Sha256::digest(bytes).into(),
-            head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
+            Payload::Oversized { head, .. } => head,
         }
     }
 

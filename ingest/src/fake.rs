@@ -180,6 +180,10 @@ impl Ledger for FakeLedger {
         self.life.touch();
     }
 
+    fn forget(&self, lane: &LaneId) {
+        lock(&self.led).remove(lane);
+    }
+
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         travel(Duration::ZERO).await;
         let (now, shared) = (self.shared.clock.now(), &self.shared);
@@ -191,16 +195,12 @@ impl Ledger for FakeLedger {
         Ok(acquired)
     }
 
-    fn let_go(&self, lane: &LaneId) {
-        lock(&self.led).remove(lane);
-    }
-
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
         let mut stored = self.stored()?;
         if stored.touch(lane, epoch, |fence| fence.owner = None) {
             stored.leases.follow(lane, &self.owner);
-            self.let_go(lane);
+            self.forget(lane);
         }
         Ok(())
     }
@@ -219,7 +219,6 @@ impl Ledger for FakeLedger {
         _at: DateTime<Utc>,
     ) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
-        self.let_go(lane);
         let stop = |fence: &mut StoredFence| fence.stopped = Some(stop.clone());
         self.stored()?.touch(lane, epoch, stop);
         Ok(())

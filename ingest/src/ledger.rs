@@ -246,13 +246,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// beside the loop, and only while it does.
     fn alive(&self);
 
+    /// The lane was lost, stopped, or is the source's no longer: its lease, where it has one, is renewed no longer and runs
+    /// out.
+    fn forget(&self, lane: &LaneId);
+
     /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. Where the source assigns no lanes,
     /// only where the lease of the present leader has run out, by the clock of the store. A commit that is in the way
     /// is ended by force only where the lease of its worker is over.
     fn acquire(&self, lane: &LaneId) -> impl Future<Output = Result<Acquired, FenceError>> + Send;
-
-    /// The source has this lane no longer, or another worker has taken it: whatever lease of it this worker has runs out.
-    fn let_go(&self, lane: &LaneId);
 
     /// Gives a lane back, so that another process need not wait for the lease to run out.
     fn release(&self, lane: &LaneId, epoch: i64) -> impl Future<Output = Result<(), FenceError>> + Send;

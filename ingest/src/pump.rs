@@ -50,6 +50,8 @@ const OVERSHOOT: usize = 64;
 const TARGETS: u32 = 10;
 /// The same for a small target.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts while everything is to be committed: there is little time for that.
+const HURRIED: Duration = Duration::from_secs(1);
 /// Longer than any server keeps a transaction.
 const MOST_PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -159,6 +161,8 @@ pub struct Pump<L, C> {
     source_lanes: Option<Vec<LaneId>>,
     replays: Replays,
     reminders: Reminders,
+    /// Cancelled when everything folded is to be committed, and nothing more read.
+    drains: CancellationToken,
 }
 
 /// Say what only a person can mend.
@@ -208,6 +212,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             source_lanes: None,
             replays: Replays::Rest,
             reminders: Reminders::default(),
+            drains: CancellationToken::new(),
         }
     }
 
@@ -233,6 +238,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 biased;
                 () = stop.cancelled(), if !draining => {
                     draining = true;
+                    self.drains.cancel();
                     signals.close();
                     // Never folded, so their positions have not moved: the next owner reads them again.
                     self.backlog.clear();
@@ -265,7 +271,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     if let Some(key) = self.key_of(&lane) {
                         self.remove(key);
                     }
-                    self.ledger.let_go(&lane);
+                    self.ledger.forget(&lane);
                     self.health.forget(&lane);
                     self.metrics.lanes_revoked.inc();
                 }
@@ -452,8 +458,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let delay = std::mem::take(&mut self.delay);
         let (lanes, records, has_replays) = (group.keys().collect(), group.records(), group.has_replays());
         let patience = self.patience();
+        let drains = self.drains.clone();
+        let hurried = async move {
+            drains.cancelled().await;
+            tokio::time::sleep(delay.min(HURRIED)).await;
+        };
         let attempt = Box::pin(async move {
-            tokio::time::sleep(delay).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = hurried => {}
+            }
             let started = Instant::now();
             // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
             let result = match commit.delta.check() {
@@ -502,7 +516,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     fn lose(&mut self, lane: &LaneId, epoch: i64) {
         let key = self.key_of(lane).filter(|key| self.lanes[key].epoch == epoch);
         if let Some(lane) = key.and_then(|key| self.remove(key)) {
-            self.ledger.let_go(&lane.id);
+            self.ledger.forget(&lane.id);
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
             self.metrics.lanes_lost.inc();
             self.health.watermark(&lane.id, None);

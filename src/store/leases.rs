@@ -315,18 +315,22 @@ impl Leases {
         Ok(None)
     }
 
-    /// Ends a session, and whatever transaction it left open. Where that fails the transaction runs out by itself. Whether
-    /// it was ended.
-    pub(super) async fn end(&self, session: &Document) -> bool {
+    /// Ends a session, and whatever transaction it left open. Where that fails the transaction runs out by itself.
+    pub(super) async fn end(&self, session: &Document) {
         let admin = self.0.client.database("admin");
         let ended = admin.run_command(doc! {"killSessions": [session.clone()]});
         let why = match tokio::time::timeout(END, async { ended.await }).await {
-            Ok(Ok(_)) => return true,
+            Ok(Ok(_)) => return,
             Ok(Err(error)) => failure::message(&error),
             Err(_) => "the database does not answer".into(),
         };
         tracing::warn!(why, "a session could not be ended; its transaction will run out");
-        false
+    }
+
+    /// Whether the server answers at all.
+    pub(super) async fn answers(&self) -> bool {
+        let asked = tokio::time::timeout(END, self.now()).await;
+        matches!(asked, Ok(Ok(_)))
     }
 
     /// Removes leases that have been over for long: their workers died.

@@ -16,6 +16,7 @@ mod booking;
 mod known;
 mod rows;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,11 @@ const ATTEMPTS: usize = 8;
 const DEAR_ATTEMPTS: usize = 3;
 /// How long the answer to a commit is waited for before its outcome is asked for. Longer than a transaction lives.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often a commit that is waited for shows that the worker lives.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// How long the answer to a question beside the transaction is waited for. A connection whose server is gone without a
+/// word stays silent for a quarter of an hour.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long aborting a transaction may take before its session is ended instead.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -118,7 +124,10 @@ impl MongoLedger {
     async fn applied(&self, work: &Work<'_>, started: Moment) -> Applied {
         let took = started.elapsed();
         self.known().committed(&work.ledger, &work.rollups);
-        self.store.close_the_rest(work.commit).await;
+        let rest = self.store.close_the_rest(work.commit);
+        if tokio::time::timeout(ANSWER, rest).await.is_err() {
+            tracing::warn!("letters of counted events stay open for now: the database does not answer");
+        }
         Applied { took }
     }
 
@@ -171,7 +180,16 @@ impl MongoLedger {
     /// Commits. Until the server has answered, the outcome is not known.
     async fn end(&self, session: &mut ClientSession, doubt: &mut Doubt) -> Result<(), Broken> {
         doubt.0 = true;
-        match tokio::time::timeout(COMMIT_TIMEOUT, session.commit_transaction().into_future()).await {
+        let commit = session.commit_transaction().into_future();
+        let mut commit = pin!(tokio::time::timeout(COMMIT_TIMEOUT, commit));
+        let mut signs = tokio::time::interval(SIGN_OF_LIFE);
+        let committed = loop {
+            tokio::select! {
+                committed = &mut commit => break committed,
+                _ = signs.tick() => self.leases.life().touch(),
+            }
+        };
+        match committed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Broken::Failed(Fault::of(&error, Place::Commit))),
             Err(_) => Err(Broken::Failed(silence())),
@@ -198,16 +216,10 @@ impl MongoLedger {
 
     /// An attempt took too long, and its commit was not asked for: it will never be applied. What that means: while
     /// the server answers, that it was too much.
-    async fn give_up(&self, mut session: ClientSession, doubt: Doubt) -> Fault {
-        let aborted = tokio::time::timeout(ABORT_TIMEOUT, session.abort_transaction().into_future()).await;
-        let answers = match aborted {
-            Ok(Ok(())) => {
-                self.sessions.give_back(session);
-                true
-            }
-            _ => self.sessions.give_up(session).await,
-        };
-        if answers && !doubt.0 {
+    async fn give_up(&self, session: ClientSession, doubt: Doubt) -> Fault {
+        // Not merely aborted: of that the driver says neither whether it was sent nor what came of it.
+        self.sessions.give_up(session).await;
+        if self.leases.answers().await && !doubt.0 {
             Fault {
                 act: Act::TakeLess,
                 ..Fault::wait("the attempt took too long, and was given up")
@@ -406,7 +418,8 @@ impl MongoLedger {
     /// transaction says that nothing can come after it.
     async fn settle(&self, commit: &Commit, broken: Broken) -> Settled {
         let open = || Fault::retry("the outcome of a commit is not known yet");
-        match (self.resolution(commit).await, broken) {
+        let told = tokio::time::timeout(ANSWER, self.resolution(commit)).await;
+        match (told.unwrap_or_else(|_| Err(silence())), broken) {
             (Err(failure), _) => Settled::Open(failure),
             (Ok(Resolution::Applied), _) => Settled::Applied,
             (Ok(Resolution::Lost(lanes)), Broken::Fenced) => Settled::Lost(lanes),
@@ -495,10 +508,6 @@ impl Ledger for MongoLedger {
         Ok(acquired)
     }
 
-    fn let_go(&self, lane: &LaneId) {
-        self.leases.forget(lane);
-    }
-
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         if self.store.release(lane, epoch).await? {
             let followed = self.leases.follow(lane).await;
@@ -519,7 +528,6 @@ impl Ledger for MongoLedger {
         stop: &Stop,
         at: Instant<Utc>,
     ) -> Result<(), FenceError> {
-        self.leases.forget(lane);
         self.store.stopped(lane, epoch, stop, at).await
     }
 
@@ -555,11 +563,12 @@ impl Ledger for MongoLedger {
             };
             let failure = match broken {
                 Broken::Stale(lane) => return Err(CommitError::Lost(vec![lane])),
-                Broken::Held => match self.store.held(commit).await {
+                Broken::Held => match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
                     // Whoever had it did not commit, or has it no longer.
-                    Ok(held) if held.is_empty() => Fault::retry("an id was in the way"),
-                    Ok(held) => return Err(CommitError::Held(held)),
-                    Err(failure) => failure,
+                    Ok(Ok(held)) if held.is_empty() => Fault::retry("an id was in the way"),
+                    Ok(Ok(held)) => return Err(CommitError::Held(held)),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => silence(),
                 },
                 Broken::Mistaken => {
                     tracing::debug!(

@@ -52,9 +52,8 @@ impl Sessions {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
-    /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt. Whether the
-    /// server answered.
-    pub(super) async fn give_up(&self, session: ClientSession) -> bool {
-        self.leases.end(session.id()).await
+    /// Ends a session whose transaction may be open still, so that it is not in the way of the next attempt.
+    pub(super) async fn give_up(&self, session: ClientSession) {
+        self.leases.end(session.id()).await;
     }
 }

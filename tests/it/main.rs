@@ -21,4 +21,5 @@ mod reader_contract;
 mod reader_routes;
 mod replicas;
 mod rows;
+mod silence;
 mod stopped;

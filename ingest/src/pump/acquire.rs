@@ -118,6 +118,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         for key in keys {
             let Some(lane) = self.remove(key) else { continue };
             let Some(stop) = lane.stop else { continue };
+            // Now, and not whenever the note is written: the lane may be ours again by then.
+            self.ledger.forget(&lane.id);
             let (ledger, health, at) = (Arc::clone(&self.ledger), self.health.clone(), self.clock.now());
             self.side.push(Box::pin(async move {
                 until_back(&health, || ledger.stopped(&lane.id, lane.epoch, &stop, at)).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use rollup::event::Reason;
 use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
@@ -188,14 +189,32 @@ impl Group {
         }
     }
 
-    /// Rejects what would overflow. Only for a group that cannot be cut any further.
-    pub(super) fn reject_overflow(self, lanes: &mut BTreeMap<LaneKey, Lane>, policy: &Policy) -> Self {
+    /// Rejects what cannot be booked. Only for a group that cannot be cut any further.
+    pub(super) fn reject_counted(
+        self,
+        reason: Reason,
+        lanes: &mut BTreeMap<LaneKey, Lane>,
+        policy: &Policy,
+    ) -> Self {
         let reject = |(key, batch): (LaneKey, LaneBatch)| {
             let lane = lanes.get_mut(&key)?;
-            Some((key, batch.reject_overflow(policy, &mut lane.windows)))
+            Some((key, batch.reject_counted(reason, policy, &mut lane.windows)))
         };
         Self {
             lanes: self.lanes.into_iter().filter_map(reject).collect(),
         }
+    }
+
+    /// Keeps only the beginning of what was rejected. Only for a group that cannot be cut any further.
+    pub(super) fn cut_letters(self, policy: &Policy) -> Self {
+        let cut = |(key, batch): (LaneKey, LaneBatch)| (key, batch.cut_letters(policy));
+        Self {
+            lanes: self.lanes.into_iter().map(cut).collect(),
+        }
+    }
+
+    /// Whether a record of it was counted.
+    pub(super) fn has_counted(&self) -> bool {
+        self.lanes.iter().any(|(_, batch)| batch.has_counted())
     }
 }

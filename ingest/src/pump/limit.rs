@@ -38,7 +38,8 @@ const APART: f64 = 1.35;
 const NO_STEP: f64 = 1.2;
 /// How far above what seems to fit it may stay: the estimate is no better than that.
 const OVER: f64 = 1.25;
-/// Full commits below an abort's size before a larger one is tried again; doubled with every abort.
+/// Full commits below an abort's size before a larger one is tried again; doubled with every abort of one that
+/// was.
 const FIRST_WAIT: usize = 64;
 const LONGEST_WAIT: usize = 1_024;
 
@@ -99,6 +100,8 @@ struct Ceiling {
     /// Full commits until more is tried.
     left: usize,
     wait: usize,
+    /// Nothing as large as the limit was taken since: further aborts are of the same finding out.
+    is_new: bool,
 }
 
 impl Limit {
@@ -141,6 +144,7 @@ impl Limit {
             return;
         }
         if let Some(ceiling) = &mut self.ceiling {
+            ceiling.is_new = false;
             ceiling.left = ceiling.left.saturating_sub(1);
             if ceiling.left == 0 {
                 ceiling.at *= STEP;
@@ -158,11 +162,17 @@ impl Limit {
 
     /// The server did not take a commit of so many statements: its time, its size or its cache.
     pub(super) fn too_much(&mut self, statements: usize) {
-        let wait = self
-            .ceiling
-            .map_or(FIRST_WAIT, |ceiling| (ceiling.wait * 2).min(LONGEST_WAIT));
-        let at = count(statements) * 0.9;
-        self.ceiling = Some(Ceiling { at, left: wait, wait });
+        let wait = match self.ceiling {
+            None => FIRST_WAIT,
+            Some(ceiling) if ceiling.is_new => ceiling.wait,
+            Some(ceiling) => (ceiling.wait * 2).min(LONGEST_WAIT),
+        };
+        self.ceiling = Some(Ceiling {
+            at: count(statements) * 0.9,
+            left: wait,
+            wait,
+            is_new: true,
+        });
         self.halve(statements);
     }
 

@@ -10,6 +10,7 @@ use crate::health::{Concern, Trouble};
 use crate::hold::HOLD;
 use crate::ledger::{Commit, CommitError, Doubt, Ledger};
 use crate::metrics::CommitOutcome;
+use rollup::event::Reason;
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// Decides what follows from an attempt. While its outcome is in doubt nothing but the same content is
@@ -141,13 +142,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     /// Boundaries never matter: half of a batch is a batch.
     fn halve(&mut self, group: Group, error: &CommitError) {
         let (records, statements) = (group.records(), group.statements());
-        match error {
-            CommitError::TooMuch(_) => self.limit.too_much(statements),
-            CommitError::Conflict(_) => self.limit.contended(statements),
-            _ => {}
-        }
         match (group.split(&self.settings.policy), error) {
             (Ok((first, second)), _) => {
+                // What cannot be cut says nothing of how much may be in a transaction.
+                match error {
+                    CommitError::TooMuch(_) => self.limit.too_much(statements),
+                    CommitError::Conflict(_) => self.limit.contended(statements),
+                    _ => {}
+                }
                 let limit = self.limit.statements();
                 tracing::debug!(records, statements, limit, %error, "a batch is cut in two");
                 self.queue.push_front(second);
@@ -155,9 +157,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             }
             (Err(single), CommitError::Overflow) => {
                 tracing::warn!("a booking would overflow a stored counter: it is a dead letter now");
-                let group = single.reject_overflow(&mut self.lanes, &self.settings.policy);
+                let group = single.reject_counted(Reason::Overflow, &mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
+            (Err(single), CommitError::BadRecord(why)) => self.reject_bad(single, why),
             (Err(single), error) => {
                 if matches!(error, CommitError::TooMuch(_)) {
                     self.extensions += 1;
@@ -167,5 +170,18 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.queue.push_front(single);
             }
         }
+    }
+
+    /// The store does not take what follows from one record: it is a dead letter; and one that it does not take as that
+    /// either keeps its beginning.
+    fn reject_bad(&mut self, single: Group, why: &str) {
+        let policy = &self.settings.policy;
+        let group = match single.has_counted() {
+            true => single.reject_counted(Reason::Unwritable, &mut self.lanes, policy),
+            false => single.cut_letters(policy),
+        };
+        self.delay = self.backoff.next().unwrap_or_default();
+        tracing::error!(error = why, retry_in = ?self.delay, "the store does not take a record: less of it is kept");
+        self.queue.push_front(group);
     }
 }

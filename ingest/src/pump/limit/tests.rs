@@ -128,6 +128,27 @@ fn an_abort_halves_at_once_and_the_same_size_is_not_tried_soon() {
     assert_eq!(limit.statements(), 6, "whatever its size was");
 }
 
+/// A server that stands still for a minute aborts the same batch, halved and halved again: that is one finding, and no
+/// reason to go in small steps for hours.
+#[test]
+fn it_recovers_from_a_server_that_stood_still() {
+    let mut limit = Limit::new(TARGET, MOST);
+    let server: Server = |n| Some(0.05 + n * 10e-6);
+    drive(&mut limit, server, 500_000, &mut quiet);
+    for _ in 0..6 {
+        limit.too_much(limit.statements());
+    }
+    let small = limit.statements();
+    assert!(small < 500, "{small}");
+    let mut commits = 0;
+    while limit.statements() < MOST / 2 {
+        let full = limit.statements();
+        drive(&mut limit, server, full, &mut quiet);
+        commits += 1;
+        assert!(commits < 2_000, "{} after {commits} commits", limit.statements());
+    }
+}
+
 #[test]
 fn on_a_server_that_takes_next_to_nothing_it_gets_there() {
     let mut limit = Limit::new(TARGET, MOST);
