@@ -218,6 +218,8 @@ pub enum Reason {
     TooLarge,
     /// Booking it would overflow a stored counter.
     Overflow,
+    /// The ledger's server refuses what follows from it.
+    Unstorable,
 }
 
 impl Reason {
@@ -248,6 +250,7 @@ impl Reason {
             Reason::ImageMissing => "image_missing",
             Reason::TooLarge => "too_large",
             Reason::Overflow => "overflow",
+            Reason::Unstorable => "unstorable",
         }
     }
 }

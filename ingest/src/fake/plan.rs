@@ -36,6 +36,8 @@ pub enum Fault {
     Conflict,
     /// Time, cache or size: nothing is written.
     TooMuch,
+    /// No server would take what follows from a record: nothing is written.
+    BadRecord,
     /// A person must act: nothing is written.
     Refused(Refusal),
     /// Nobody answers: nothing is written.

@@ -198,4 +198,24 @@ impl Group {
             lanes: self.lanes.into_iter().filter_map(reject).collect(),
         }
     }
+
+    /// Rejects what the server refuses, or keeps it in another form. Only for a group that cannot be cut any further.
+    /// Whether anything is left to be changed.
+    pub(super) fn reject_unstorable(
+        self,
+        lanes: &mut BTreeMap<LaneKey, Lane>,
+        policy: &Policy,
+    ) -> (Self, bool) {
+        let mut is_changed = false;
+        let reject = |(key, batch): (LaneKey, LaneBatch)| {
+            let lane = lanes.get_mut(&key)?;
+            let (batch, changed) = batch.reject_unstorable(policy, &mut lane.windows);
+            is_changed |= changed;
+            Some((key, batch))
+        };
+        let group = Self {
+            lanes: self.lanes.into_iter().filter_map(reject).collect(),
+        };
+        (group, is_changed)
+    }
 }
