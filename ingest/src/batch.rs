@@ -202,7 +202,8 @@ impl LaneBatch {
                 }
             }
         };
-        let verdict = verdict.unwrap_or_else(|reject| reject_as(reject, judged.event_id.as_deref(), windows));
+        let verdict =
+            verdict.unwrap_or_else(|reject| reject_as(reject, payload, judged.event_id.as_deref(), windows));
         (judged.source, verdict)
     }
 
@@ -330,6 +331,7 @@ impl LaneBatch {
                     reject,
                     event_id,
                     letter,
+                    keep,
                 },
             ) => Some(DeadLetter {
                 place: place(record),
@@ -338,6 +340,7 @@ impl LaneBatch {
                 payload: record.payload.clone(),
                 event_id: event_id.clone(),
                 letter: *letter,
+                keep: *keep,
                 source_time_ms: record.source_time_ms,
             }),
             _ => None,
@@ -416,36 +419,28 @@ impl LaneBatch {
     #[must_use]
     pub fn reject_counted(mut self, reason: Reason, policy: &Policy, windows: &mut Windows) -> Self {
         for entry in &mut self.entries {
-            if let Verdict::Counted { id, .. } = entry.verdict {
-                if let Some(id) = id {
-                    windows.events.forget(id);
-                    // Whatever a record behind this one was told.
-                    windows.letters.insert(id, Letter::Uncounted);
-                }
-                let event_id = entry.origin.payload().judge(&policy.rules).event_id;
-                entry.verdict = reject_as(Reject::record(reason), event_id.as_deref(), windows);
-            }
+            reject_counted(entry, reason, policy, windows);
         }
         Self::rebuilt(self.entries, self.idle, policy)
     }
 
-    /// Keeps only the beginning of each rejected record: the store does not take it whole.
+    /// The server refuses what follows from these records: what was counted is rejected, and what was rejected is
+    /// kept in a form that more servers take. Whether anything is left to be changed. Called when a batch has been cut
+    /// down to one record.
     #[must_use]
-    pub fn cut_letters(mut self, policy: &Policy) -> Self {
+    pub fn reject_unstorable(mut self, policy: &Policy, windows: &mut Windows) -> (Self, bool) {
+        let mut is_changed = false;
         for entry in &mut self.entries {
-            if let (Origin::Record(record), Verdict::DeadLetter { .. }) = (&mut entry.origin, &entry.verdict)
+            is_changed |= reject_counted(entry, Reason::Unstorable, policy, windows);
+            let is_read = entry.origin.record().is_some();
+            if let (false, true, Verdict::DeadLetter { keep, .. }) = (is_changed, is_read, &mut entry.verdict)
+                && let Some(next) = keep.next()
             {
-                record.payload = record.payload.beginning();
+                *keep = next;
+                is_changed = true;
             }
         }
-        Self::rebuilt(self.entries, self.idle, policy)
-    }
-
-    /// Whether a record of it was counted.
-    #[must_use]
-    pub fn has_counted(&self) -> bool {
-        let is_counted = |entry: &Entry| matches!(entry.verdict, Verdict::Counted { .. });
-        self.entries.iter().any(is_counted)
+        (Self::rebuilt(self.entries, self.idle, policy), is_changed)
     }
 
     /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.
@@ -494,4 +489,21 @@ impl LaneBatch {
         }
         batch
     }
+}
+
+/// Rejects a record that was counted. Whether it was.
+fn reject_counted(entry: &mut Entry, reason: Reason, policy: &Policy, windows: &mut Windows) -> bool {
+    let Verdict::Counted { id, .. } = entry.verdict else {
+        return false;
+    };
+    if let Some(id) = id {
+        windows.events.forget(id);
+        // Whatever a record behind this one was told.
+        windows.letters.insert(id, Letter::Uncounted);
+    }
+    let payload = entry.origin.payload();
+    let event_id = payload.judge(&policy.rules).event_id;
+    let verdict = reject_as(Reject::record(reason), payload, event_id.as_deref(), windows);
+    entry.verdict = verdict;
+    true
 }

@@ -3,6 +3,7 @@
 mod bson;
 mod cloud_events;
 mod json;
+mod keep;
 mod message;
 
 use std::borrow::Cow;
@@ -12,6 +13,8 @@ use rollup::event::{
     About, Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
 };
 use sha2::{Digest, Sha256};
+
+pub use keep::Keep;
 
 /// What was read, as it was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +34,10 @@ pub enum Payload {
     Oversized {
         /// Where it was in its lane.
         place: String,
-        /// Its bytes.
-        length: usize,
-        /// The SHA-256 of its bytes.
-        sha256: [u8; 32],
+        /// Its bytes; `None` where the server did not even say that.
+        length: Option<usize>,
+        /// The SHA-256 of its bytes; `None` where they were never here.
+        sha256: Option<[u8; 32]>,
         /// Its first bytes.
         head: Vec<u8>,
     },
@@ -101,45 +104,44 @@ impl Payload {
     /// are read, so that their number bounds their memory.
     #[must_use]
     pub fn cut(self) -> Self {
-        let length = match &self {
-            Payload::Message { .. } => self.size(),
-            _ => self.bytes().len(),
-        };
-        match length <= MAX_RECORD_BYTES {
-            true => self,
-            false => self.beginning(),
+        let (bytes, length) = (self.record(), self.length());
+        if length <= MAX_RECORD_BYTES || matches!(self, Payload::Oversized { .. }) {
+            return self;
         }
-    }
-
-    /// What is kept of a record that cannot be kept whole.
-    #[must_use]
-    pub fn beginning(&self) -> Self {
-        if let Payload::Oversized { .. } = self {
-            return self.clone();
-        }
-        let bytes = self.bytes();
-        let length = match self {
-            Payload::Message { .. } => self.size(),
-            _ => bytes.len(),
-        };
         Payload::Oversized {
             place: self.place(),
-            length,
-            sha256: Sha256::digest(bytes).into(),
+            length: Some(length),
+            sha256: Some(Sha256::digest(bytes).into()),
             head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
         }
     }
 
-    /// The bytes of the record itself.
-    fn bytes(&self) -> &[u8] {
+    /// What tells a record whose bytes are not kept: its length, and their SHA-256. `None`: it is not known.
+    #[must_use]
+    pub fn digest(&self) -> (Option<usize>, Option<[u8; 32]>) {
+        match self {
+            Payload::Oversized { length, sha256, .. } => (*length, *sha256),
+            whole => (Some(whole.length()), Some(Sha256::digest(whole.record()).into())),
+        }
+    }
+
+    /// The record's own bytes: those of the event, where it is a change of one.
+    fn record(&self) -> &[u8] {
         match self {
             Payload::Message { value, .. } => value.as_deref().unwrap_or_default(),
             Payload::Document(document) => document.as_bytes(),
-            Payload::Change(change) => match change.get_document("fullDocument") {
-                Ok(document) => document.as_bytes(),
-                Err(_) => change.as_bytes(),
-            },
+            Payload::Change(change) => change
+                .get_document("fullDocument")
+                .map_or(change.as_bytes(), RawDocument::as_bytes),
             Payload::Oversized { head, .. } => head,
+        }
+    }
+
+    /// What counts against the limit of a record.
+    fn length(&self) -> usize {
+        match self {
+            Payload::Message { .. } => self.size(),
+            whole => whole.record().len(),
         }
     }
 

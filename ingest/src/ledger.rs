@@ -8,7 +8,7 @@ use rollup::event::{About, Reject};
 use rollup::fold::Delta;
 
 use crate::batch::Outcome;
-use crate::decode::Payload;
+use crate::decode::{Keep, Payload};
 use crate::dedupe::{EventHash, Generation, Held, Letter, Remember, Scope, Windows};
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
@@ -53,6 +53,8 @@ pub struct DeadLetter {
     pub reject: Reject,
     /// What was read.
     pub payload: Payload,
+    /// In what form that is kept.
+    pub keep: Keep,
     /// The event's own id, where one could be read.
     pub event_id: Option<String>,
     /// What was known of that id.

@@ -218,8 +218,8 @@ pub enum Reason {
     TooLarge,
     /// Booking it would overflow a stored counter.
     Overflow,
-    /// The store does not take what follows from it.
-    Unwritable,
+    /// The ledger's server refuses what follows from it.
+    Unstorable,
 }
 
 impl Reason {
@@ -250,7 +250,7 @@ impl Reason {
             Reason::ImageMissing => "image_missing",
             Reason::TooLarge => "too_large",
             Reason::Overflow => "overflow",
-            Reason::Unwritable => "unwritable",
+            Reason::Unstorable => "unstorable",
         }
     }
 }

@@ -493,6 +493,10 @@ impl Ledger for MongoLedger {
         self.leases.life().touch();
     }
 
+    fn forget(&self, lane: &LaneId) {
+        self.leases.forget(lane);
+    }
+
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         let led = match self.leases.lead(lane).await {
             Ok(Lead::Ours(led)) => led,

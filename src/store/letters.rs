@@ -61,7 +61,7 @@ pub(super) fn keep(
         "rejectedAt": at,
         "schemaVersion": VERSION,
     };
-    fields.extend(payload::write(&letter.payload));
+    fields.extend(payload::write(&letter.payload, letter.keep));
     doc! {"q": {"_id": id(&lane.fence.lane, &place)}, "u": {"$setOnInsert": fields}, "upsert": true}
 }
 

@@ -1,14 +1,13 @@
 //! Leases apart from commits: a slow leader leads on, a dead or frozen one is followed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
-use testkit::mongodb::Mongo;
+use testkit::eventually;
+use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
 use testkit::proxy::{Command, Proxy, Rule};
 use testkit::world::{World, event};
-use testkit::{eventually, shared};
 
 const LEASE: (&str, &str) = ("LEASE", "2s");
 
@@ -17,12 +16,13 @@ struct Stand {
     world: World,
     direct: String,
     proxy: Proxy,
-    _mongo: Arc<Mongo>,
+    _mongo: Mongo,
 }
 
 impl Stand {
     async fn new(name: &str) -> Self {
-        let mongo = shared::mongo().await;
+        // Of its own: while a transaction is held open, others on the embedded server wait for news.
+        let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
         let proxy = mongo.proxy().await.expect("a proxy");
         let mut world = World::on(&mongo, name).await;
         let direct = std::mem::replace(&mut world.uri, mongo.proxied_uri(&proxy));

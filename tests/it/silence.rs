@@ -1,15 +1,16 @@
 //! A database that says nothing: whatever is asked of it is given up in time, and nothing is concluded from that.
 
+use testkit::eventually;
+use testkit::mongodb::{Mongo, Options};
 use testkit::proxy::Command;
 use testkit::world::{World, admin, event};
-use testkit::{eventually, shared};
 
 /// A commit is applied, its worker is told that nobody knows, and the question what became of it is never answered:
 /// it is asked again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "in make test-all: a question is waited for ten seconds"]
 async fn a_question_that_is_never_answered_is_asked_again() {
-    let mongo = shared::mongo().await;
+    let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let mut world = World::on(&mongo, "unanswered").await;
     world.uri = mongo.proxied_uri(&proxy);
@@ -37,12 +38,14 @@ async fn a_question_that_is_never_answered_is_asked_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "in make test-all: an attempt is waited for ten seconds"]
 async fn silence_is_no_sign_of_too_much() {
-    let mongo = shared::mongo().await;
+    let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let mut world = World::on(&mongo, "silent").await;
     world.uri = mongo.proxied_uri(&proxy);
     let mut worker = world.ready(&[]).await;
-    let began = Command::named("update").collection("usageFences").in_transaction();
+    let began = Command::named("update")
+        .collection("usageFences")
+        .in_transaction();
     let began = proxy.when(began).once().hold().arm();
     world.insert_one(event("acme")).await;
     began.wait_fired(1).await;
@@ -64,7 +67,7 @@ async fn silence_is_no_sign_of_too_much() {
 /// An event is larger than a change stream may bring: the lane stops, and the reader beside it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_event_that_no_stream_can_bring_stops_its_lane_and_nothing_else() {
-    let mongo = shared::mongo().await;
+    let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
     let proxy = mongo.proxy().await.expect("a proxy");
     let mut world = World::on(&mongo, "too_large_event").await;
     world.uri = mongo.proxied_uri(&proxy);

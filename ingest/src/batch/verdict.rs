@@ -2,7 +2,7 @@
 
 use rollup::event::Reject;
 
-use crate::decode::{Payload, Source};
+use crate::decode::{Keep, Payload, Source};
 use crate::dedupe::{EventHash, Letter, Scope, Windows};
 use crate::lane::Position;
 use crate::source::Record;
@@ -57,6 +57,8 @@ pub(super) enum Verdict {
         reject: Reject,
         event_id: Option<String>,
         letter: Letter,
+        /// How the record is kept.
+        keep: Keep,
     },
 }
 
@@ -134,11 +136,17 @@ impl Entry {
 }
 
 /// A record is rejected: what is known of its id is noted.
-pub(super) fn reject_as(reject: Reject, event_id: Option<&str>, windows: &mut Windows) -> Verdict {
+pub(super) fn reject_as(
+    reject: Reject,
+    payload: &Payload,
+    event_id: Option<&str>,
+    windows: &mut Windows,
+) -> Verdict {
     Verdict::DeadLetter {
         reject,
         event_id: event_id.map(str::to_owned),
         letter: event_id.map_or(Letter::Uncounted, |id| windows.reject(EventHash::of(id))),
+        keep: Keep::of(payload),
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Fault {
     Conflict,
     /// Time, cache or size: nothing is written.
     TooMuch,
-    /// The server would not take what follows from a record: nothing is written.
+    /// No server would take what follows from a record: nothing is written.
     BadRecord,
     /// A person must act: nothing is written.
     Refused(Refusal),

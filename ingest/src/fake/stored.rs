@@ -199,7 +199,7 @@ impl Stored {
         match fault {
             Some(Fault::Conflict) => return Err(CommitError::Conflict("another transaction".into())),
             Some(Fault::TooMuch) => return Err(CommitError::TooMuch("it took too long".into())),
-            Some(Fault::BadRecord) => return Err(CommitError::BadRecord("it is nested too deeply".into())),
+            Some(Fault::BadRecord) => return Err(CommitError::BadRecord("it nests too deep".into())),
             Some(Fault::Refused(reason)) => return Err(refused(reason)),
             Some(Fault::Unknown(..) | Fault::Away | Fault::Hang) | None => {}
         }

@@ -205,16 +205,23 @@ impl Group {
         }
     }
 
-    /// Keeps only the beginning of what was rejected. Only for a group that cannot be cut any further.
-    pub(super) fn cut_letters(self, policy: &Policy) -> Self {
-        let cut = |(key, batch): (LaneKey, LaneBatch)| (key, batch.cut_letters(policy));
-        Self {
-            lanes: self.lanes.into_iter().map(cut).collect(),
-        }
-    }
-
-    /// Whether a record of it was counted.
-    pub(super) fn has_counted(&self) -> bool {
-        self.lanes.iter().any(|(_, batch)| batch.has_counted())
+    /// Rejects what the server refuses, or keeps it in another form. Only for a group that cannot be cut any further.
+    /// Whether anything is left to be changed.
+    pub(super) fn reject_unstorable(
+        self,
+        lanes: &mut BTreeMap<LaneKey, Lane>,
+        policy: &Policy,
+    ) -> (Self, bool) {
+        let mut is_changed = false;
+        let reject = |(key, batch): (LaneKey, LaneBatch)| {
+            let lane = lanes.get_mut(&key)?;
+            let (batch, changed) = batch.reject_unstorable(policy, &mut lane.windows);
+            is_changed |= changed;
+            Some((key, batch))
+        };
+        let group = Self {
+            lanes: self.lanes.into_iter().filter_map(reject).collect(),
+        };
+        (group, is_changed)
     }
 }

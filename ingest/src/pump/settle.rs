@@ -160,28 +160,33 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 let group = single.reject_counted(Reason::Overflow, &mut self.lanes, &self.settings.policy);
                 self.queue.push_front(group);
             }
-            (Err(single), CommitError::BadRecord(why)) => self.reject_bad(single, why),
+            (Err(single), CommitError::BadRecord(why)) => self.reject_unstorable(single, why),
             (Err(single), error) => {
                 if matches!(error, CommitError::TooMuch(_)) {
                     self.extensions += 1;
                 }
-                self.delay = self.backoff.next().unwrap_or_default();
-                tracing::warn!(%error, retry_in = ?self.delay, "a commit of one record failed; trying again");
-                self.queue.push_front(single);
+                self.once_more(single, error);
             }
         }
     }
 
-    /// The store does not take what follows from one record: it is a dead letter; and one that it does not take as that
-    /// either keeps its beginning.
-    fn reject_bad(&mut self, single: Group, why: &str) {
-        let policy = &self.settings.policy;
-        let group = match single.has_counted() {
-            true => single.reject_counted(Reason::Unwritable, &mut self.lanes, policy),
-            false => single.cut_letters(policy),
-        };
+    /// What follows from one record cannot be written: no record stops its lane.
+    fn reject_unstorable(&mut self, single: Group, why: &str) {
+        let (group, is_changed) = single.reject_unstorable(&mut self.lanes, &self.settings.policy);
+        if is_changed {
+            tracing::warn!(
+                error = why,
+                "the server refuses what follows from a record; it is kept in another form"
+            );
+            self.queue.push_front(group);
+        } else {
+            self.once_more(group, &CommitError::BadRecord(why.to_owned()));
+        }
+    }
+
+    fn once_more(&mut self, single: Group, error: &CommitError) {
         self.delay = self.backoff.next().unwrap_or_default();
-        tracing::error!(error = why, retry_in = ?self.delay, "the store does not take a record: less of it is kept");
-        self.queue.push_front(group);
+        tracing::warn!(%error, retry_in = ?self.delay, "a commit of one record failed; trying again");
+        self.queue.push_front(single);
     }
 }

@@ -7,6 +7,7 @@
 //! * `hand`: one process with a source that is moved by hand
 //! * `random`: many small histories, each checked against the oracle
 //! * `letters`: the same, of ids that come in many lanes and as dead letters that are judged again
+//! * `refused`: records that the server refuses
 //! * `named`: one test per lesson of commits; `lanes`: of the life of lanes
 
 mod beforehand;
@@ -19,6 +20,7 @@ mod logs;
 mod named;
 mod oracle;
 mod random;
+mod refused;
 mod small_servers;
 mod source;
 mod world;

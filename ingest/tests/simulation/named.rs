@@ -246,7 +246,7 @@ fn a_record_that_the_server_does_not_take_becomes_a_letter_and_the_lane_goes_on(
             (stored.tally(), reasons)
         });
         assert_eq!((tally.counted, tally.dead_letter), (29, 1));
-        assert_eq!(reasons, ["unwritable"]);
+        assert_eq!(reasons, ["unstorable"]);
     });
 }
 

@@ -1,23 +1,27 @@
 //! The payload of a dead letter as it is stored, and back.
 
-use ingest::decode::Payload;
+use ingest::decode::{Keep, Payload};
 use ingest::lane::LaneId;
 use ingest::ledger::Marked;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 
-/// The payload in the most readable form that loses nothing.
-pub(super) fn write(payload: &Payload) -> Document {
+/// The payload in this form, or where that would lose something, as its bytes.
+pub(super) fn write(payload: &Payload, keep: Keep) -> Document {
     let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => Bson::String(text.to_owned()),
-        Err(_) => binary(bytes),
+        Ok(text) if keep == Keep::Readable => Bson::String(text.to_owned()),
+        _ => binary(bytes),
     };
     // A document that does not decode, or has a field twice, is kept as its bytes.
-    let document = |raw: &RawDocumentBuf| match Document::try_from(raw.as_ref()) {
-        Ok(document) if is_whole(&document, raw) => Bson::Document(document),
-        _ => binary(raw.as_bytes()),
+    let document = |raw: &RawDocumentBuf| {
+        let readable = (keep == Keep::Readable).then(|| Document::try_from(raw.as_ref()));
+        match readable {
+            Some(Ok(document)) if is_whole(&document, raw) => Bson::Document(document),
+            _ => binary(raw.as_bytes()),
+        }
     };
     match payload {
+        whole if keep == Keep::Nothing => without_bytes(whole),
         Payload::Message { value, headers } => {
             let headers: Vec<Document> = headers
                 .iter()
@@ -28,14 +32,27 @@ pub(super) fn write(payload: &Payload) -> Document {
         }
         Payload::Document(raw) => doc! {"format": "document", "payload": document(raw)},
         Payload::Change(raw) => doc! {"format": "change", "payload": document(raw)},
-        Payload::Oversized {
-            length, sha256, head, ..
-        } => doc! {
-            "format": "cut",
-            "payload": binary(head),
-            "length": i64::try_from(*length).unwrap_or(i64::MAX),
-            "sha256": sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-        },
+        Payload::Oversized { head, .. } => {
+            let mut cut = without_bytes(payload);
+            cut.insert("payload", binary(head));
+            cut
+        }
+    }
+}
+
+/// What is left of a record whose bytes are not kept.
+fn without_bytes(payload: &Payload) -> Document {
+    let (length, sha256) = payload.digest();
+    let hex = |sha256: [u8; 32]| {
+        sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    doc! {
+        "format": "cut",
+        "length": length.map(|length| i64::try_from(length).unwrap_or(i64::MAX)),
+        "sha256": sha256.map(hex),
     }
 }
 
@@ -49,6 +66,9 @@ fn binary(bytes: &[u8]) -> Bson {
         bytes: bytes.to_vec(),
     })
 }
+
+/// Why a letter with what is left of a record is not judged.
+const CUT: &str = "the record was too large, or refused by the server: its payload was not kept";
 
 /// A stored letter as it is judged again, or why that cannot be.
 ///
@@ -79,6 +99,9 @@ fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
         _ => None,
     };
     let damaged = || format!("`payload` is not that of a `{format}`");
+    if format == "cut" {
+        return Err(CUT.into());
+    }
     let value = stored.get("payload").ok_or_else(damaged)?;
     let document = || match value {
         Bson::Document(document) => RawDocumentBuf::try_from(document).map_err(|_| damaged()),
@@ -107,7 +130,6 @@ fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
         }
         "document" => Ok(Payload::Document(document()?)),
         "change" => Ok(Payload::Change(document()?)),
-        "cut" => Err("the record was too large, and only its beginning was kept".into()),
         other => Err(format!("`{other}` is not a format")),
     }
 }
@@ -121,7 +143,7 @@ mod tests {
     fn stored(payload: &Payload) -> Document {
         let mut stored =
             doc! {"lane": "kafka/t/0", "place": "7", "sourceTime": DateTime::from_millis(9), "eventId": "e"};
-        stored.extend(write(payload));
+        stored.extend(write(payload, Keep::of(payload)));
         stored
     }
 
@@ -157,11 +179,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_refuses_is_kept_in_a_form_that_it_takes() {
+        let deep = (0..178).fold(doc! {}, |inner, _| doc! {"a": inner});
+        let event = doc! {"eventId": "e", "deep": deep, "$where": "1"};
+        let payload = Payload::Change(RawDocumentBuf::try_from(&event).expect("a document"));
+        let letter = stored(&payload);
+        assert!(letter.get_document("payload").is_err());
+        assert_eq!(read(&letter).expect("a letter").payload, payload);
+        let nothing = write(&payload, Keep::Nothing);
+        assert!(nothing.get("payload").is_none() && nothing.get_i64("length").is_ok());
+        assert!(nothing.get_str("sha256").is_ok_and(|sha256| sha256.len() == 64));
+        let message = Payload::Message {
+            value: Some(b"{}".to_vec()),
+            headers: vec![("h".into(), b"x".to_vec())],
+        };
+        let mut letter = stored(&message);
+        letter.extend(write(&message, Keep::Bytes));
+        assert!(letter.get_binary_generic("payload").is_ok());
+        assert_eq!(read(&letter).expect("a letter").payload, message);
+    }
+
+    #[test]
     fn what_is_not_whole_is_not_judged() {
         let cut = Payload::Oversized {
             place: String::new(),
-            length: 300_000,
-            sha256: [0; 32],
+            length: Some(300_000),
+            sha256: None,
             head: vec![b'{'],
         };
         assert!(read(&stored(&cut)).expect_err("cut").contains("too large"));
