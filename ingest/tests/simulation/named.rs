@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::batch::Limits;
-use ingest::decode::Payload;
-use ingest::dedupe::EventHash;
 use ingest::fake::{FakeLedger, Fate, Fault, Plan, Stored, Told, Turn};
-use ingest::ledger::{Commit, DeadLetter, Refusal};
+use ingest::ledger::{Commit, Refusal};
 use ingest::pump::Settings;
 
 use crate::beforehand::book_beforehand;
@@ -211,42 +209,6 @@ fn an_overflow_is_cut_down_to_its_booking_and_the_lane_goes_on() {
             .read(|stored| check(stored, &[log, other], &[preset()]));
         let tried = tried.lock().expect("no panic").len();
         assert!(tried <= 14, "two lanes, then halves of thirty: {tried} attempts");
-    });
-}
-
-/// A record of which the server takes nothing is found by halving and becomes a letter, of which less and less is kept;
-/// everything around it is counted, and the lane goes on.
-#[test]
-fn a_record_that_the_server_does_not_take_becomes_a_letter_and_the_lane_goes_on() {
-    run(async {
-        let hand = Hand::start(settings());
-        let log = Log::plain("bad", usages("bad-", 30));
-        let is_bad = |commit: &Commit| {
-            let lane = &commit.lanes[0];
-            let whole = |payload: &Payload| !matches!(payload, Payload::Oversized { .. });
-            let of_it =
-                |letter: &DeadLetter| letter.event_id.as_deref() == Some("bad-17") && whole(&letter.payload);
-            lane.events.ids.ids.contains(&EventHash::of("bad-17")) || lane.letters.iter().any(of_it)
-        };
-        hand.ledger.set_plan(Plan::new(move |commit| {
-            is_bad(commit)
-                .then_some(Fault::BadRecord)
-                .map(Turn::from)
-                .unwrap_or_default()
-        }));
-        let granted = hand.grant(&log.lane).await;
-        hand.records(&granted, &log, 0..30).await;
-        committed(&granted, 30).await;
-        let (tally, reasons) = hand.ledger.read(|stored| {
-            let reasons: Vec<_> = stored
-                .letters
-                .values()
-                .map(|kept| kept.letter.reject.reason.code())
-                .collect();
-            (stored.tally(), reasons)
-        });
-        assert_eq!((tally.counted, tally.dead_letter), (29, 1));
-        assert_eq!(reasons, ["unstorable"]);
     });
 }
 
