@@ -58,7 +58,8 @@ pub fn message(bytes: &[u8]) {
     let verdict = judged(&payload);
     let Ok(Checked::Event(event)) = &verdict else { return };
     written_anew(event);
-    let value: Value = serde_json::from_slice(bytes).expect("an event is JSON");
+    // A number that no type holds, in a field that nobody reads.
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
     let printed = value.to_string();
     assert_eq!(judged(&plain(printed.as_bytes())), verdict, "printed: {printed}");
     if value.get("eventId").is_some_and(Value::is_string) {
