@@ -5,7 +5,9 @@
 # make quick   tests of rules, without servers: under 2 minutes after a change in one crate
 # make test    that, and one test of each promise against real servers that it starts itself: under 12 minutes
 #              when built
-# make test-all   everything: long storms, many kills, many examples, the page in both languages (at most 3 hours)
+# make test-all   everything: long storms, many kills, many examples, the page in both languages, the fuzzer
+#              (at most 3 hours)
+# make fuzz    the fuzzer alone, a minute for each of what strangers write (10 minutes)
 # make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
 #              BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
@@ -24,7 +26,7 @@ PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public -type f) $(PAGE)/index.h
 # Tests on real servers wait more than they compute: for leases and sessions to run out, for servers to start.
 TEST_THREADS := 4
 
-.PHONY: help demo dashboard quick test test-all ready bench bench-reader check setup
+.PHONY: help demo dashboard quick test test-all fuzz ready bench bench-reader check setup
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -62,8 +64,13 @@ test: ready
 	cargo test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-all: ready
-	@echo "3 of 3: every test, also the long ones (at most 3 hours on 2 cores) …"
+	@echo "3 of 3: every test, also the long ones, then the fuzzer (at most 3 hours on 2 cores) …"
 	cargo test --workspace --no-fail-fast -- --include-ignored --test-threads=$(TEST_THREADS)
+	tests/fuzz/run.sh
+
+fuzz:
+	@deploy/setup.sh build
+	tests/fuzz/run.sh
 
 # What tests on real servers stand on.
 ready:
@@ -93,5 +100,5 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if [ ! -f deny.toml ] || ! cargo deny --version >/dev/null 2>&1; then \
 		echo "cargo-deny is not installed: licences and sources are not checked"; \
-	else cargo deny check bans licenses sources; fi
+	else cargo deny --workspace check bans licenses sources; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

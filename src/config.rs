@@ -4,6 +4,8 @@
 //! all problems are reported at once, each naming its variable.
 
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod parse;
 mod table;
 

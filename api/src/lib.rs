@@ -10,6 +10,8 @@
 
 pub mod admin;
 pub mod clock;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod reader;
 pub mod settings;
 mod slice;

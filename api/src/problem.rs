@@ -135,7 +135,12 @@ impl Problem {
         self.kind.parts().0.as_u16()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn at_fault(&self) -> Option<&str> {
         self.parameter.as_deref()
     }

@@ -2,6 +2,8 @@
 
 mod bson;
 mod cloud_events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod json;
 mod keep;
 mod message;
