@@ -10,11 +10,11 @@
 
 mod acquire;
 mod group;
+mod launch;
 mod limit;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,34 +26,24 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{LaneBatch, Limits, Policy};
+use crate::batch::{Limits, Policy};
 use crate::clock::Clock;
-use crate::dedupe::Scope;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
-use crate::lane::{ContentId, LaneId, Position, Scan};
+use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::{Applied, Commit, CommitError, Doubt, FenceError, Ledger};
 use crate::metrics::Metrics;
 use crate::source::{LaneKey, Record, Signal, Signals};
 
 use acquire::Side;
-use group::{Group, Lane, WindowLimits};
+use group::{Group, Lane};
+use launch::ContentIds;
 use limit::Limit;
 
 /// How often the position of an idle lane is stored.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often the ledger is asked for dead letters that are to be judged again.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
-/// Statements by which a batch may be larger than the limit without being cut.
-const OVERSHOOT: usize = 64;
-/// An attempt is given up after so many times the target of a commit.
-const TARGETS: u32 = 10;
-/// The same for a small target.
-const LEAST_PATIENCE: Duration = Duration::from_secs(10);
-/// The longest pause between two attempts while everything is to be committed: there is little time for that.
-const HURRIED: Duration = Duration::from_secs(1);
-/// Longer than any server keeps a transaction.
-const MOST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How the loop works.
 #[derive(Debug, Clone)]
@@ -89,20 +79,6 @@ struct Attempt {
     doubt: Doubt,
     result: Result<Applied, CommitError>,
     took: Duration,
-}
-
-/// Names each content that is committed, so that the fence tells which was: random, since other processes do it too.
-#[derive(Debug, Default)]
-struct ContentIds {
-    random: RandomState,
-    made: u64,
-}
-
-impl ContentIds {
-    fn next(&mut self) -> ContentId {
-        self.made += 1;
-        ContentId(self.random.hash_one(self.made).cast_signed())
-    }
 }
 
 /// What is being folded over all lanes.
@@ -367,127 +343,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Some(since) => Some(since + self.settings.limits.max_age),
             None => idle().then(|| self.launched + IDLE_COMMIT_EVERY),
         }
-    }
-
-    /// Starts a commit, if none is on its way and one is due. Whether it did.
-    fn launch(&mut self, draining: bool) -> bool {
-        if self.in_flight.is_some() {
-            return false;
-        }
-        let group = loop {
-            let is_due = self
-                .due()
-                .is_some_and(|due| draining || self.is_full() || due <= Instant::now());
-            if !is_due {
-                return false;
-            }
-            let mut group = self.queue.pop_front().unwrap_or_else(|| self.close());
-            group.retain(&self.lanes);
-            // Empty where all its lanes were lost while it was on its way: there may be more behind it.
-            if !group.lanes.is_empty() {
-                break self.cut_to_fit(group);
-            }
-        };
-        let group = match self.settings.policy.scope {
-            Scope::Lane => group,
-            Scope::Ledger => {
-                let (group, apart) = group.separate();
-                if let Some(apart) = apart {
-                    self.queue.push_front(apart);
-                }
-                group
-            }
-        };
-        let commit = group.commit(&self.lanes, self.window(), self.contents.next(), self.clock.now());
-        self.attempt(group, commit, Doubt::default());
-        true
-    }
-
-    /// The first part of a group that was folded when a transaction could be larger; the rest waits.
-    fn cut_to_fit(&mut self, mut group: Group) -> Group {
-        // One step of folding may overshoot a limit: that is no reason to cut.
-        let most = self.limit.statements() / 2 * 3 + OVERSHOOT;
-        while group.statements() > most {
-            match group.split(&self.settings.policy) {
-                Ok((first, rest)) => {
-                    self.queue.push_front(rest);
-                    group = first;
-                }
-                Err(whole) => return whole,
-            }
-        }
-        group
-    }
-
-    /// How long an attempt may run before it is given up: what is cut in two then is tried with half as much, and what
-    /// cannot be cut for twice as long.
-    fn patience(&self) -> Duration {
-        let patience = (self.settings.limits.commit_target * TARGETS).max(LEAST_PATIENCE);
-        patience
-            .saturating_mul(1 << self.extensions.min(16))
-            .min(MOST_PATIENCE)
-    }
-
-    fn window(&self) -> WindowLimits {
-        WindowLimits {
-            length_ms: self.settings.policy.window_ms(),
-            max_ids: self.settings.max_ids,
-            scope: self.settings.policy.scope,
-        }
-    }
-
-    /// Takes what the lanes have folded.
-    fn close(&mut self) -> Group {
-        self.filling = Filling::default();
-        let grouping = &self.settings.policy.grouping;
-        let ready = self.lanes.iter_mut().filter(|(_, lane)| !lane.current.is_empty());
-        let take = |(key, lane): (&LaneKey, &mut Lane)| {
-            (
-                *key,
-                std::mem::replace(&mut lane.current, LaneBatch::new(grouping)),
-            )
-        };
-        Group {
-            lanes: ready.map(take).collect(),
-        }
-    }
-
-    fn attempt(&mut self, group: Group, commit: Commit, mut doubt: Doubt) {
-        self.launched = Instant::now();
-        let ledger = Arc::clone(&self.ledger);
-        let delay = std::mem::take(&mut self.delay);
-        let (lanes, records, has_replays) = (group.keys().collect(), group.records(), group.has_replays());
-        let patience = self.patience();
-        let drains = self.drains.clone();
-        let hurried = async move {
-            drains.cancelled().await;
-            tokio::time::sleep(delay.min(HURRIED)).await;
-        };
-        let attempt = Box::pin(async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = hurried => {}
-            }
-            let started = Instant::now();
-            // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
-            let result = match commit.delta.check() {
-                Ok(()) => ledger.commit(&commit, patience, &mut doubt).await,
-                Err(_) => Err(CommitError::Overflow),
-            };
-            Attempt {
-                group,
-                commit,
-                doubt,
-                result,
-                took: started.elapsed(),
-            }
-        });
-        self.in_flight = Some(InFlight {
-            attempt,
-            lanes,
-            records,
-            has_replays,
-        });
     }
 
     /// Cuts a lane out of everything that is not committed. The other lanes' records stay.

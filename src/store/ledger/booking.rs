@@ -11,7 +11,9 @@ use rollup::key;
 
 use super::known::{Ask, Presence, Rows};
 use super::rows::{Row, Writer};
-use super::{Broken, CHUNK, Commit, DUPLICATE_KEY, LEDGER, MongoLedger, ROLLUPS, failure};
+use super::transaction::{Broken, CHUNK};
+use super::{Commit, LEDGER, MongoLedger, ROLLUPS, failure};
+use ingest::server_error::DUPLICATE_KEY;
 
 /// How long one commit may ask which rows are there.
 const ASK_TIME: Duration = Duration::from_secs(1);
