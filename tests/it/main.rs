@@ -21,4 +21,5 @@ mod reader_contract;
 mod reader_routes;
 mod replicas;
 mod rows;
+mod slow_server;
 mod stopped;
