@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mongodb::bson::{Document, doc};
-use testkit::eventually;
 use testkit::product::Product;
 use testkit::proxy::{Command, When};
 use testkit::world::event;
+use testkit::{eventually, shared};
 
 use super::{LEASE, Stand, metric};
 
@@ -40,7 +40,7 @@ struct Watched {
 
 impl Watched {
     async fn new(name: &str) -> Self {
-        let stand = Stand::new(name).await;
+        let stand = Stand::on(shared::mongo().await, name).await;
         let events: Vec<Document> = (0..EVENTS).map(|_| event("acme")).collect();
         let events = stand.world.collection("requestEvents").insert_many(events).await;
         events.expect("inserts");
@@ -52,13 +52,18 @@ impl Watched {
                 .extend(Attempt::of(command));
             true
         };
-        let moves = Command::named("update").collection("usageFences").in_transaction();
+        let moves = Command::named("update")
+            .collection("usageFences")
+            .in_transaction();
         stand.proxy.when(moves.matching(note));
         Self { stand, attempts }
     }
 
     fn attempts(&self) -> Vec<Attempt> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.attempts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The statements that write rows, in a transaction.
@@ -88,7 +93,11 @@ impl Watched {
 
 /// How many of these outcomes a worker has had.
 async fn outcomes(worker: &Product, outcome: &str) -> i64 {
-    metric(worker, &format!("usage_ledger_commits_total{{outcome=\"{outcome}\"}} ")).await
+    metric(
+        worker,
+        &format!("usage_ledger_commits_total{{outcome=\"{outcome}\"}} "),
+    )
+    .await
 }
 
 /// Nothing answers for ten targets: what took that long is tried with half as much. What arrives too late of the attempt
@@ -121,10 +130,13 @@ async fn a_transaction_that_is_gone_is_tried_again_whole() {
         .arm();
     let mut worker = watched.start(&[]);
     watched.assert_counted(&mut worker).await;
-    assert!(gone.fired() == 12);
+    assert_eq!(gone.fired(), 12);
     let attempts = watched.attempts();
     assert_eq!(attempts.len(), 13, "{attempts:?}");
-    assert!(attempts.iter().all(|attempt| attempt.records == EVENTS), "{attempts:?}");
+    assert!(
+        attempts.iter().all(|attempt| attempt.records == EVENTS),
+        "{attempts:?}"
+    );
 }
 
 /// Somebody is always in the way of the whole: half of it may get through.
@@ -139,7 +151,10 @@ async fn what_conflicts_again_and_again_is_cut_in_two() {
         .arm();
     let mut worker = watched.start(&[]);
     let is_half = |attempt: &Attempt| attempt.records == EVENTS / 2;
-    eventually("half is tried", || async { watched.attempts().iter().any(is_half) }).await;
+    eventually("half is tried", || async {
+        watched.attempts().iter().any(is_half)
+    })
+    .await;
     conflict.stop();
     watched.assert_counted(&mut worker).await;
     let attempts = watched.attempts();
@@ -148,7 +163,9 @@ async fn what_conflicts_again_and_again_is_cut_in_two() {
     assert!((3..=8).contains(&whole), "{attempts:?}");
     assert!(is_half(&attempts[whole]), "{attempts:?}");
     assert!(
-        attempts[..whole].iter().all(|attempt| attempt.content == attempts[0].content),
+        attempts[..whole]
+            .iter()
+            .all(|attempt| attempt.content == attempts[0].content),
         "{attempts:?}"
     );
 }
@@ -165,7 +182,9 @@ async fn d26_a_commit_whose_answer_is_lost_twice_over_is_counted_once() {
         let fields = command.get_document("projection");
         fields.is_ok_and(|fields| fields.contains_key("content"))
     };
-    let asks = Command::named("find").collection("usageFences").matching(asks_content);
+    let asks = Command::named("find")
+        .collection("usageFences")
+        .matching(asks_content);
     let refused = proxy.when(asks).first(2).reply_error(99_999, "NobodyKnows").arm();
     let mut worker = watched.start(&[]);
     watched.assert_counted(&mut worker).await;
@@ -178,6 +197,9 @@ async fn d26_a_commit_whose_answer_is_lost_twice_over_is_counted_once() {
     watched.assert_counted(&mut worker).await;
     let attempts = watched.attempts();
     assert!(attempts.len() >= 3, "{attempts:?}");
-    assert!(attempts.iter().all(|attempt| *attempt == attempts[0]), "{attempts:?}");
+    assert!(
+        attempts.iter().all(|attempt| *attempt == attempts[0]),
+        "{attempts:?}"
+    );
     assert!(outcomes(&worker, "away").await > 0);
 }
