@@ -192,6 +192,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
+    /// The same with transactions of so many statements, whatever they cost: what the learned number is measured by.
+    #[must_use]
+    pub fn with_fixed_size(mut self, statements: usize) -> Self {
+        self.limit = Limit::fixed(statements);
+        self
+    }
+
     /// Runs until `stop` is cancelled and everything folded is committed.
     ///
     /// # Errors

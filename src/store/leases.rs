@@ -160,8 +160,12 @@ impl Leases {
         }
     }
 
+    /// Both at once: on a slow server neither has the time to wait for the other.
     async fn renew(&self) -> Result<()> {
-        self.renew_worker().await?;
+        tokio::try_join!(self.renew_worker(), self.renew_led()).map(drop)
+    }
+
+    async fn renew_led(&self) -> Result<()> {
         let led: Vec<Bson> = {
             let known = self.known();
             known.led.iter().map(|lane| lane.as_str().into()).collect()

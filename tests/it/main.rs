@@ -22,4 +22,5 @@ mod reader_routes;
 mod replicas;
 mod rows;
 mod silence;
+mod slow_server;
 mod stopped;

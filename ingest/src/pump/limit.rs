@@ -78,6 +78,8 @@ pub(super) struct Limit {
     /// Which way is tried next.
     down: bool,
     ceiling: Option<Ceiling>,
+    /// Nothing is learned.
+    is_fixed: bool,
 }
 
 /// What is being found out.
@@ -120,6 +122,17 @@ impl Limit {
             rates: Vec::new(),
             down: true,
             ceiling: None,
+            is_fixed: false,
+        }
+    }
+
+    /// A limit that stays as it is, whatever commits cost.
+    pub(super) fn fixed(statements: usize) -> Self {
+        let learned = Self::new(Duration::MAX, statements);
+        Self {
+            limit: learned.most,
+            is_fixed: true,
+            ..learned
         }
     }
 
@@ -188,7 +201,9 @@ impl Limit {
     }
 
     fn go_to(&mut self, limit: f64, course: Course) {
-        self.limit = limit.clamp(1.0, self.most);
+        if !self.is_fixed {
+            self.limit = limit.clamp(1.0, self.most);
+        }
         self.course = course;
         self.rates.clear();
         self.since = 0;

@@ -6,9 +6,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::traffic::{CostForm, Outcome, TimeForm, Usage, render};
+use crate::traffic::{CostForm, Item, Outcome, TimeForm, Usage, Verdict, render};
 
 /// The size of each event.
 pub const BYTES: usize = 500;
@@ -68,10 +68,24 @@ impl Event {
         &self.usage.organization
     }
 
+    /// The same as a document, known by its `_id`, and what must become of it.
+    #[must_use]
+    pub fn item(&self) -> Item {
+        Item {
+            verdict: Verdict::Counted(Box::new(self.usage.clone())),
+            event: self.fields(None),
+            document_id: self.id.as_str().into(),
+        }
+    }
+
+    fn fields(&self, id: Option<&str>) -> Map<String, Value> {
+        render(&self.usage, id, TimeForm::Text, CostForm::Amount)
+    }
+
     /// The JSON object: the fields of the contract, and one that is ignored.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut event = render(&self.usage, Some(&self.id), TimeForm::Text, CostForm::Amount);
+        let mut event = self.fields(Some(&self.id));
         event.insert("requestId".into(), Value::from(""));
         let mut json = Value::Object(event).to_string();
         let filler = "0123456789abcdef".chars().cycle();

@@ -179,6 +179,15 @@ fn small_commits_say_nothing_about_growing() {
     assert_eq!(limit.statements(), 1_000);
 }
 
+#[test]
+fn a_fixed_one_stays_as_it_is() {
+    let mut limit = Limit::fixed(4_000);
+    drive(&mut limit, |n| Some(0.05 + n * 1e-3), 500_000, &mut quiet);
+    limit.too_much(4_000);
+    limit.contended(4_000);
+    assert_eq!(limit.statements(), 4_000);
+}
+
 proptest! {
     /// Whatever happens, the limit stays within its bounds.
     #[test]

@@ -1,0 +1,144 @@
+//! How fast the ledger is written in transactions of fixed sizes, and in those whose size is learned: `make bench`, on a
+//! machine with nothing else to do. The table goes to the standard output.
+//!
+//! The source, the loop and the ledger are the program's own, in this process: the program itself always learns. Each
+//! size gets an empty database and a topic that holds more than it can take in its time. *hot* counts its ids in scope
+//! `ledger`: in scope `lane` its batches have a few dozen statements, whatever their limit.
+
+mod worker;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use testkit::kafka::{self, Broker};
+use testkit::measure::Number;
+use testkit::mongodb::{self, Mongo};
+use testkit::workload::{Keys, Workload};
+use testkit::{Error, Result};
+
+use worker::Ran;
+
+/// Statements of a transaction.
+const SIZES: [usize; 8] = [250, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 20_000];
+const PARTITIONS: u16 = 8;
+/// Events that are made before they are sent.
+const BATCH: usize = 5_000;
+/// From the first commit: until then a size is being learned.
+const LEARNING: Duration = Duration::from_secs(8);
+/// What is measured then.
+const MEASURED: Duration = Duration::from_secs(14);
+
+/// What is counted.
+struct Load {
+    keys: Keys,
+    scope: &'static str,
+    /// More than are counted while one size is measured.
+    events: usize,
+}
+
+const LOADS: [Load; 2] = [
+    Load {
+        keys: Keys::HOT,
+        scope: "ledger",
+        events: 1_500_000,
+    },
+    Load {
+        keys: Keys::TYPICAL,
+        scope: "lane",
+        events: 200_000,
+    },
+];
+
+/// Servers, and a topic that is full already.
+struct Stand {
+    mongo: Mongo,
+    broker: Broker,
+    topic: String,
+    scope: &'static str,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("batches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let mongo = Mongo::start(mongodb::Options {
+        user_server: true,
+        ..mongodb::Options::default()
+    })
+    .await?;
+    let broker = Broker::start(kafka::Options {
+        user_brokers: true,
+        ..kafka::Options::default()
+    })
+    .await?;
+    eprintln!("{}\n{}", mongo.description(), broker.description());
+    let name = format!("usage-ledger-batches-{}", testkit::now().format("%Y%m%d-%H%M%S"));
+    let mut stand = Stand {
+        mongo,
+        broker,
+        topic: String::new(),
+        scope: "",
+    };
+    println!("| statements of a transaction | events/s | of the best fixed size |\n|---|---|---|");
+    for load in &LOADS {
+        stand.topic = format!("{name}-{}", load.keys.name);
+        stand.scope = load.scope;
+        fill(&stand, load).await?;
+        sweep(&stand, load).await?;
+        stand.broker.delete_topic(&stand.topic).await?;
+    }
+    Ok(())
+}
+
+async fn fill(stand: &Stand, load: &Load) -> Result<()> {
+    stand.broker.create_topic(&stand.topic, PARTITIONS, &[]).await?;
+    let mut workload = Workload::new(load.keys, testkit::now()).take(load.events);
+    let mut producer = stand.broker.producer(&stand.topic)?;
+    loop {
+        let batch: Vec<_> = workload.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return producer.close().await;
+        }
+        producer
+            .send(batch.iter().map(|event| (event.key(), event.json())))
+            .await?;
+    }
+}
+
+async fn sweep(stand: &Stand, load: &Load) -> Result<()> {
+    let mut fixed = Vec::new();
+    for size in SIZES {
+        let ran = worker::run(stand, Some(size)).await?;
+        eprintln!("{}, {size}: {} events/s", load.keys.name, Number(ran.rate));
+        fixed.push((size, ran.rate));
+    }
+    let learned = worker::run(stand, None).await?;
+    print(load, &fixed, &learned)
+}
+
+fn print(load: &Load, fixed: &[(usize, f64)], learned: &Ran) -> Result<()> {
+    let best = fixed.iter().map(|(_, rate)| *rate).reduce(f64::max);
+    let best = best.ok_or_else(|| Error::Other("nothing was measured".into()))?;
+    let row = |size: String, rate: f64| {
+        println!(
+            "| {}, scope `{}`: {size} | {} | {} % |",
+            load.keys.name,
+            load.scope,
+            Number(rate),
+            Number(rate / best * 100.0)
+        );
+    };
+    for (size, rate) in fixed {
+        row(size.to_string(), *rate);
+    }
+    row(format!("**learned**, {} at last", learned.limit), learned.rate);
+    Ok(())
+}
