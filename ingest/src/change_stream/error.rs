@@ -19,7 +19,7 @@ pub(super) fn interrupt(error: &Error) -> Interrupt {
             resumable: None,
         })),
         Act::Person(reason @ Refusal::NotAuthorized) => Interrupt::Refused { reason, why },
-        _ if Answer::of(error).is_some_and(|answer| answer.code == TOO_LARGE) => Interrupt::Failed(why),
+        _ if Answer::of(error).is_some_and(|answer| answer.code == TOO_LARGE) => Interrupt::TooLarge(why),
         _ => Interrupt::Away(why),
     }
 }
