@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{LaneBatch, Limits, Policy};
 use crate::clock::Clock;
-use crate::dedupe::Scope;
+use crate::dedupe::{Forget, Scope};
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
 use crate::lane::{ContentId, LaneId, Position, Scan};
@@ -429,10 +429,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     }
 
     fn window(&self) -> WindowLimits {
+        let scope = self.settings.policy.scope;
+        // Where one record is too much, what it would forget may be the reason. That can wait.
+        let forget = (self.extensions == 0).then(|| Forget::within(self.limit.statements(), scope));
         WindowLimits {
+            forget,
             length_ms: self.settings.policy.window_ms(),
             max_ids: self.settings.max_ids,
-            scope: self.settings.policy.scope,
+            scope,
         }
     }
 
