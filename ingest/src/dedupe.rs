@@ -192,10 +192,47 @@ impl Windows {
 /// For how long, in milliseconds, a scanned document's `_id` is remembered: twice the life of a transaction.
 pub const SCANNED_MS: i64 = 120_000;
 
-/// How much one transaction may forget, over all its lanes, give or take one commit of each: after a long rest
-/// whole windows are due at once, and a transaction must stay small.
-const FORGET_COMMITS: usize = 1_000;
-const FORGET_IDS: usize = 50_000;
+/// How much one transaction may forget, give or take one commit of each lane: after a long rest whole windows are due at
+/// once, and a transaction must stay small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forget {
+    /// Commits whose ids it may forget.
+    pub commits: usize,
+    /// Ids that it may forget.
+    pub ids: usize,
+}
+
+impl Forget {
+    /// The most that any transaction forgets.
+    pub const MOST: Self = Self {
+        commits: 1_000,
+        ids: 50_000,
+    };
+
+    /// What a transaction may forget that takes at most so many statements.
+    #[must_use]
+    pub fn within(statements: usize, scope: Scope) -> Self {
+        let ids = match scope {
+            Scope::Lane => Self::MOST.ids,
+            // Each is a document of its own.
+            Scope::Ledger => Self::MOST.ids.min(statements),
+        };
+        Self {
+            commits: Self::MOST.commits.min(statements),
+            ids,
+        }
+    }
+
+    /// The part of one of so many lanes.
+    #[must_use]
+    pub fn of_each(self, lanes: usize) -> Self {
+        let lanes = lanes.max(1);
+        Self {
+            commits: self.commits / lanes,
+            ids: self.ids / lanes,
+        }
+    }
+}
 
 /// The ids of one lane that are known: those of the window, and those of every batch folded since and not
 /// yet committed. Age is measured in the time of the *source*, so that an outage does not open the window.
@@ -246,7 +283,7 @@ impl Window {
     }
 
     /// What a commit that adds these ids does to the window; `oldest_of_batch_ms` is the source time of the
-    /// oldest record in it, and `lanes` the number of lanes in its transaction.
+    /// oldest record in it, and `forget` what the transaction may forget of this window; `None`: nothing for now.
     #[must_use]
     pub fn remember(
         &self,
@@ -254,13 +291,15 @@ impl Window {
         oldest_of_batch_ms: Option<i64>,
         window_ms: i64,
         max_ids: usize,
-        lanes: usize,
+        forget: Option<Forget>,
     ) -> Remember {
         let horizon = oldest_of_batch_ms.map(|oldest| self.horizon_ms(oldest, window_ms, max_ids));
         let due = horizon.filter(|horizon| self.oldest_ms().is_some_and(|oldest| oldest < *horizon));
         Remember {
             ids,
-            forget_before_ms: due.map(|horizon| self.within_reach(horizon, lanes.max(1))),
+            forget_before_ms: due
+                .zip(forget)
+                .map(|(horizon, forget)| self.within_reach(horizon, forget)),
         }
     }
 
@@ -275,11 +314,10 @@ impl Window {
     }
 
     /// The horizon, or an earlier one where the transaction would have too much to forget.
-    fn within_reach(&self, horizon_ms: i64, lanes: usize) -> i64 {
-        let (max_commits, max_ids) = (FORGET_COMMITS / lanes, FORGET_IDS / lanes);
+    fn within_reach(&self, horizon_ms: i64, forget: Forget) -> i64 {
         let (mut commits, mut ids, mut newest) = (0, 0, None);
         for generation in &self.generations {
-            let is_full = commits >= max_commits || ids >= max_ids;
+            let is_full = commits >= forget.commits || ids >= forget.ids;
             match newest {
                 _ if generation.newest_ms >= horizon_ms => break,
                 Some(newest) if is_full && newest < generation.newest_ms => return newest + 1,
@@ -398,7 +436,13 @@ mod tests {
         assert!(!window.insert(EventHash::of("a")));
         assert!(window.insert(EventHash::of("b")));
         assert!(!window.insert(EventHash::of("b")));
-        let remember = window.remember(generation(2_000, &["b"]), Some(2_000), 1_000, 10, 1);
+        let remember = window.remember(
+            generation(2_000, &["b"]),
+            Some(2_000),
+            1_000,
+            10,
+            Some(Forget::MOST),
+        );
         assert_eq!(remember.forget_before_ms, None);
         window.committed(&remember);
         assert_eq!(window.horizon_ms(2_000, 1_000, 10), 1_000);
@@ -421,7 +465,13 @@ mod tests {
         });
         let mut window = Window::load(commits.collect());
         for left in [1_500, 500, 0] {
-            let remember = window.remember(Generation::of(std::iter::empty()), Some(90_000), 1_000, 10, 1);
+            let remember = window.remember(
+                Generation::of(std::iter::empty()),
+                Some(90_000),
+                1_000,
+                10,
+                Some(Forget::MOST),
+            );
             let horizon = remember.forget_before_ms.expect("something is due");
             assert!(window.ids_before(horizon).len() <= 1_000);
             window.committed(&remember);
@@ -447,7 +497,13 @@ mod tests {
         assert_eq!(window.reach_ms(5_000), 5_000);
         let mut commit = |newest_ms, id: &str, max_ids| {
             window.insert(EventHash::of(id));
-            let remember = window.remember(generation(newest_ms, &[id]), Some(newest_ms), 5_000, max_ids, 1);
+            let remember = window.remember(
+                generation(newest_ms, &[id]),
+                Some(newest_ms),
+                5_000,
+                max_ids,
+                Some(Forget::MOST),
+            );
             window.committed(&remember);
             window.reach_ms(5_000)
         };
@@ -459,12 +515,18 @@ mod tests {
     #[test]
     fn a_replay_ahead_of_its_lane_takes_nothing_else_with_it() {
         let mut window = Window::load(vec![generation(1_000, &["a"])]);
-        let replayed = window.remember(generation(90_000, &["replayed"]), None, 10_000, 10, 1);
+        let replayed = window.remember(
+            generation(90_000, &["replayed"]),
+            None,
+            10_000,
+            10,
+            Some(Forget::MOST),
+        );
         window.insert(EventHash::of("replayed"));
         window.committed(&replayed);
         for (ms, id) in [(2_000, "b"), (3_000, "c")] {
             window.insert(EventHash::of(id));
-            let remember = window.remember(generation(ms, &[id]), Some(ms), 10_000, 3, 1);
+            let remember = window.remember(generation(ms, &[id]), Some(ms), 10_000, 3, Some(Forget::MOST));
             window.committed(&remember);
         }
         assert!(!window.contains(EventHash::of("a")), "the oldest made room");

@@ -102,6 +102,10 @@ impl MongoLedger {
             (Ok(Resolution::NotApplied), Broken::Failed(failure)) if failure.is_aborted => {
                 Settled::NotApplied(failure)
             }
+            // Fenced by what a majority does not have yet: nothing of it is too large, and nothing is known.
+            (Ok(Resolution::NotApplied), Broken::Fenced) => Settled::Open(Fault::wait(
+                "a fence was moved, and a majority does not have it yet",
+            )),
             (Ok(_), Broken::Failed(failure)) if failure.act != Act::RetrySame => Settled::Open(failure),
             (Ok(_), _) => Settled::Open(open()),
         }
@@ -185,9 +189,13 @@ impl Ledger for MongoLedger {
     }
 
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
-        if self.store.release(lane, epoch).await? {
-            let followed = self.leases.follow(lane).await;
-            followed.map_err(|error| failure::fence(&error))?;
+        match self.store.release(lane, epoch).await? {
+            true => {
+                let followed = self.leases.follow(lane).await;
+                followed.map_err(|error| failure::fence(&error))?;
+            }
+            // Not ours any more, and not ours to lead.
+            false => self.leases.forget(lane),
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use rollup::event::Reason;
 use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::{EventHash, Held, SCANNED_MS, Scope, Windows};
+use crate::dedupe::{EventHash, Forget, Held, SCANNED_MS, Scope, Windows};
 use crate::lane::{ContentId, FenceMove, LaneId};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::{LaneKey, Stop};
@@ -39,6 +39,8 @@ pub(super) struct WindowLimits {
     pub(super) length_ms: i64,
     pub(super) max_ids: usize,
     pub(super) scope: Scope,
+    /// What a transaction may forget; `None`: nothing, for now.
+    pub(super) forget: Option<Forget>,
 }
 
 impl WindowLimits {
@@ -65,12 +67,13 @@ impl Group {
             content,
             at,
         };
-        let (max_ids, many) = (window.ids_of_a_lane(lanes.len()), self.lanes.len());
+        let max_ids = window.ids_of_a_lane(lanes.len());
+        let forget = window.forget.map(|forget| forget.of_each(self.lanes.len()));
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get(key) else { continue };
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
-            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids, many);
+            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids, forget);
             let dropped = match (window.scope, events.forget_before_ms) {
                 (Scope::Ledger, Some(horizon)) => known.ids_before(horizon),
                 _ => Vec::new(),
@@ -91,7 +94,7 @@ impl Group {
                     batch.oldest_or_idle_ms(),
                     SCANNED_MS,
                     usize::MAX,
-                    many,
+                    forget,
                 ),
                 dropped,
                 letters: batch.letters(),

@@ -10,7 +10,7 @@ use super::group::{Group, Lane, WindowLimits};
 use super::{Attempt, Filling, InFlight, Pump};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
-use crate::dedupe::Scope;
+use crate::dedupe::{Forget, Scope};
 use crate::lane::ContentId;
 use crate::ledger::{Commit, CommitError, Doubt, Ledger};
 use crate::source::LaneKey;
@@ -101,10 +101,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     }
 
     pub(super) fn window(&self) -> WindowLimits {
+        let scope = self.settings.policy.scope;
+        // Where one record is too much, what it would forget may be the reason. That can wait.
+        let forget = (self.extensions == 0).then(|| Forget::within(self.limit.statements(), scope));
         WindowLimits {
+            forget,
             length_ms: self.settings.policy.window_ms(),
             max_ids: self.settings.max_ids,
-            scope: self.settings.policy.scope,
+            scope,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ingest::dedupe::Scope;
 use ingest::fake::{Fault, Plan, Turn};
 use ingest::ledger::Commit;
 
-use crate::hand::{Hand, usages};
+use crate::hand::{Hand, committed, usages};
 use crate::logs::Log;
 use crate::named::check_all;
 use crate::world::{run, settings};
@@ -65,4 +66,37 @@ fn what_cannot_be_halved_is_given_more_time() {
     }
     // Every statement takes a second: a batch is halved until there is one event in it, which takes longer yet.
     count_all(server(|n| Duration::from_secs(u64::from(n)), usize::MAX));
+}
+
+/// After a long rest a whole window of ids is due to be forgotten: that takes statements too, and where they are too many
+/// what is to be counted goes first.
+#[test]
+fn what_is_to_be_forgotten_is_in_nobody_s_way() {
+    run(async {
+        let mut settings = settings();
+        settings.policy.scope = Scope::Ledger;
+        let hand = Hand::start(settings);
+        let mut log = Log::plain("rest", usages("rest-", 700));
+        let rest = Duration::from_secs(3600);
+        for item in &mut log.items[600..] {
+            item.source_time_ms += 3_600_000;
+        }
+        let grant = hand.grant(&log.lane).await;
+        for from in (0..600).step_by(100) {
+            hand.records(&grant, &log, from..from + 100).await;
+        }
+        committed(&grant, 600).await;
+        tokio::time::sleep(rest).await;
+        hand.ledger.set_plan(Plan::new(|commit| {
+            let forgotten: usize = commit.lanes.iter().map(|lane| lane.dropped.len()).sum();
+            let is_too_much = statements(commit) + forgotten > 150;
+            is_too_much
+                .then_some(Fault::TooMuch)
+                .map(Turn::from)
+                .unwrap_or_default()
+        }));
+        hand.records(&grant, &log, 600..700).await;
+        committed(&grant, 700).await;
+        check_all(&hand.ledger, &[log]);
+    });
 }
