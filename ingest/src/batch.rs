@@ -105,9 +105,9 @@ impl LaneBatch {
         // that is years ahead must not empty it.
         record.source_time_ms = record.source_time_ms.min(now.timestamp_millis());
         let scanned = match record.payload.document_id() {
-            Some(id) if record.historical => Some(EventHash::of_document(&id)),
+            Some(id) if record.historical => Some(EventHash::of_document(id)),
             Some(id)
-                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(&id)) =>
+                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(id)) =>
             {
                 self.idle(record.next, record.as_of_ms);
                 return;

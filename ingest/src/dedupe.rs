@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use bson::RawDocument;
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocumentBuf};
 use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
@@ -22,11 +23,12 @@ impl EventHash {
         Self::of_bytes(event_id.as_bytes())
     }
 
-    /// The hash of the `_id` of an event's document, given alone ([`raw_id`](crate::lane::raw_id)). It is never compared
-    /// with that of an event id.
+    /// The hash of the `_id` of an event's document. It is never compared with that of an event id.
     #[must_use]
-    pub fn of_document(id: &RawDocument) -> Self {
-        Self::of_bytes(id.as_bytes())
+    pub fn of_document(id: RawBsonRef<'_>) -> Self {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("_id"), id);
+        Self::of_bytes(document.as_bytes())
     }
 
     fn of_bytes(bytes: &[u8]) -> Self {

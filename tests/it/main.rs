@@ -11,7 +11,6 @@ mod errors;
 mod exactness;
 mod faults;
 mod history;
-mod hostile_documents;
 mod hostile_reader;
 mod kafka;
 mod kafka_storm;
