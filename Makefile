@@ -8,8 +8,8 @@
 # make test-all   everything: long storms, many kills, many examples, the page in both languages, the fuzzer
 #              (at most 3 hours)
 # make fuzz    the fuzzer alone, a minute for each of what strangers write (10 minutes)
-# make bench   speed and memory on this machine, as a Markdown table (10 minutes, on an idle machine);
-#              BENCH="--scopes lane" and other flags (--help)
+# make bench   speed and memory on this machine, and the sizes of transactions, as Markdown tables (25 minutes, on an
+#              idle machine); BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
 # make check   formatting, lints, licences, documentation
 # make setup   only installs what the demo needs
@@ -86,6 +86,7 @@ bench:
 	@cargo build --release -p usage-ledger -p stack --bins
 	@cargo bench -p ingest --bench poll_to_fold
 	@$(TARGET)/release/bench $(BENCH)
+	@cargo bench --bench batches
 
 bench-reader:
 	@deploy/setup.sh mongodb

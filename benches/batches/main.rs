@@ -33,19 +33,19 @@ struct Load {
     keys: Keys,
     scope: &'static str,
     /// More than are counted while one size is measured.
-    events: usize,
+    events: u32,
 }
 
 const LOADS: [Load; 2] = [
     Load {
-        keys: Keys::HOT,
-        scope: "ledger",
-        events: 1_500_000,
-    },
-    Load {
         keys: Keys::TYPICAL,
         scope: "lane",
         events: 200_000,
+    },
+    Load {
+        keys: Keys::HOT,
+        scope: "ledger",
+        events: 1_500_000,
     },
 ];
 
@@ -55,6 +55,7 @@ struct Stand {
     broker: Broker,
     topic: String,
     scope: &'static str,
+    events: u32,
 }
 
 #[tokio::main]
@@ -86,11 +87,12 @@ async fn run() -> Result<()> {
         broker,
         topic: String::new(),
         scope: "",
+        events: 0,
     };
     println!("| statements of a transaction | events/s | of the best fixed size |\n|---|---|---|");
     for load in &LOADS {
         stand.topic = format!("{name}-{}", load.keys.name);
-        stand.scope = load.scope;
+        (stand.scope, stand.events) = (load.scope, load.events);
         fill(&stand, load).await?;
         sweep(&stand, load).await?;
         stand.broker.delete_topic(&stand.topic).await?;
@@ -100,7 +102,8 @@ async fn run() -> Result<()> {
 
 async fn fill(stand: &Stand, load: &Load) -> Result<()> {
     stand.broker.create_topic(&stand.topic, PARTITIONS, &[]).await?;
-    let mut workload = Workload::new(load.keys, testkit::now()).take(load.events);
+    let events = usize::try_from(load.events).unwrap_or(usize::MAX);
+    let mut workload = Workload::new(load.keys, testkit::now()).take(events);
     let mut producer = stand.broker.producer(&stand.topic)?;
     loop {
         let batch: Vec<_> = workload.by_ref().take(BATCH).collect();

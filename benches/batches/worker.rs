@@ -51,7 +51,7 @@ pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
     let config = config(stand, database.name())?;
     let (registry, stop) = (Registry::new(), CancellationToken::new());
     let mut tasks = start(&config, size, &registry, &stop).await?;
-    let ran = measure(&registry, &mut tasks).await;
+    let ran = measure(&registry, &mut tasks, f64::from(stand.events)).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     database.drop().await?;
@@ -136,8 +136,8 @@ async fn start(
     Ok(tasks)
 }
 
-/// From the first commit after learning is over to the last within the time.
-async fn measure(registry: &Registry, tasks: &mut JoinSet<()>) -> Result<Ran> {
+/// From the first commit after learning is over to the last within the time, or of all events.
+async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, all: f64) -> Result<Ran> {
     let (mut begun, mut from, mut last) = (None, None, (Instant::now(), 0.0));
     loop {
         let counted = number(registry, "usage_ledger_events_total{")?;
@@ -147,7 +147,7 @@ async fn measure(registry: &Registry, tasks: &mut JoinSet<()>) -> Result<Ran> {
             let begun = *begun.get_or_insert(now);
             if now - begun >= LEARNING {
                 let (at, before) = *from.get_or_insert(last);
-                if now - at >= MEASURED {
+                if now - at >= MEASURED || (counted >= all && counted > before) {
                     return Ok(Ran {
                         rate: (counted - before) / (now - at).as_secs_f64(),
                         limit: number(registry, "usage_ledger_batch_rows_limit ")?,
@@ -159,7 +159,9 @@ async fn measure(registry: &Registry, tasks: &mut JoinSet<()>) -> Result<Ran> {
             return Err(failed("the worker ended"));
         }
         if last.0.elapsed() > PATIENCE {
-            return Err(failed("nothing is committed, or the topic had too few events"));
+            return Err(failed(
+                "nothing is committed any more: perhaps the topic has too few events for this server",
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }
