@@ -21,6 +21,10 @@ struct Life {
     leaving: bool,
 }
 
+/// What a worker says that ends since there is no MongoDB, and what one says that has begun.
+const NO_START: &str = "MongoDB cannot be reached";
+const READS: &str = "reading";
+
 /// The workers, each alive or not.
 pub(super) struct Crew {
     variables: Vec<(String, String)>,
@@ -67,20 +71,7 @@ impl Crew {
         match act {
             Act::Join(worker) => {
                 self.bury(worker).await;
-                self.begun += 1;
-                let command = if self.begun.is_multiple_of(2) {
-                    "run"
-                } else {
-                    "ingest"
-                };
-                let mut product = testkit::world::start(&[command], self.variables.clone());
-                let name = format!("{:02}-worker-{worker}", self.begun);
-                self.note(&format!("{name} is process {}", product.process().pid()));
-                self.lives[worker] = Some(Life {
-                    product,
-                    name,
-                    leaving: false,
-                });
+                self.launch(worker);
             }
             Act::Kill(worker) => {
                 self.look_after(worker);
@@ -102,14 +93,45 @@ impl Crew {
         }
     }
 
+    fn launch(&mut self, worker: usize) {
+        self.begun += 1;
+        let command = if self.begun.is_multiple_of(2) {
+            "run"
+        } else {
+            "ingest"
+        };
+        let mut product = testkit::world::start(&[command], self.variables.clone());
+        let name = format!("{:02}-worker-{worker}", self.begun);
+        self.note(&format!("{name} is process {}", product.process().pid()));
+        self.lives[worker] = Some(Life {
+            product,
+            name,
+            leaving: false,
+        });
+    }
+
+    fn keep(&mut self, worker: usize) {
+        let logs = self.logs.clone();
+        keep(self.living(worker), &logs);
+    }
+
     fn living(&mut self, worker: usize) -> &mut Life {
         self.lives[worker].as_mut().expect("the plan joins first")
     }
 
-    /// A worker never ends by itself.
+    /// A worker never ends by itself, but for one that found no MongoDB when it started: whoever looks after it starts it
+    /// again.
     fn look_after(&mut self, worker: usize) {
         let life = self.living(worker);
-        if let Err(error) = life.product.process().check() {
+        let Err(error) = life.product.process().check() else {
+            return;
+        };
+        let said = life.product.said();
+        if said.contains(NO_START) && !said.contains(READS) {
+            self.keep(worker);
+            self.note("it found no MongoDB, and is started again");
+            self.launch(worker);
+        } else {
             let problem = format!("{} ended by itself: {error}", life.name);
             self.problems.push(problem);
         }
