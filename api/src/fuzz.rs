@@ -29,7 +29,10 @@ const MINE: &str = "mine";
 /// The path and the query of a request: a question means the same however it is written, and nobody gets a grant
 /// for what is not theirs.
 pub fn query(bytes: &[u8]) {
-    let Some((path, query)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('?')) else {
+    let Some((path, query)) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.split_once('?'))
+    else {
         return;
     };
     match path {
@@ -57,8 +60,14 @@ pub fn cursor(bytes: &[u8]) {
             continue;
         };
         assert_eq!(position.key.len(), parts);
-        assert!(cursor::decode(other, parts, &text).is_err(), "of another question: {text}");
-        assert!(cursor::decode(question, parts + 1, &text).is_err(), "of other groups: {text}");
+        assert!(
+            cursor::decode(other, parts, &text).is_err(),
+            "of another question: {text}"
+        );
+        assert!(
+            cursor::decode(question, parts + 1, &text).is_err(),
+            "of other groups: {text}"
+        );
         reads_back(question, &position);
     }
     if let Some((numbers, names)) = bytes.split_at_checked(16) {

@@ -7,17 +7,25 @@ const HIDDEN: &str = "geheim";
 
 /// Lines `NAME=value`: what was given is taken, or each problem names a variable; what is secret stays so.
 pub fn configuration(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let mut given = Given::new();
     for line in text.lines() {
-        let Some((name, value)) = line.split_once('=') else { continue };
+        let Some((name, value)) = line.split_once('=') else {
+            continue;
+        };
         if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
             given.insert(setting.name, value.replace("\\n", "\n"));
         }
     }
     let is_open = |setting: &&super::Setting| !setting.is_secret;
     let holds_hidden = |name| given.get(name).is_some_and(|text: &String| text.contains(HIDDEN));
-    if SETTINGS.iter().filter(is_open).any(|setting| holds_hidden(setting.name)) {
+    if SETTINGS
+        .iter()
+        .filter(is_open)
+        .any(|setting| holds_hidden(setting.name))
+    {
         return;
     }
     for serves in [true, false] {
@@ -32,7 +40,9 @@ pub fn configuration(bytes: &[u8]) {
             Err(problems) => {
                 assert!(!problems.is_empty());
                 for problem in problems {
-                    let is_known = SETTINGS.iter().any(|setting| setting.variable() == problem.variable);
+                    let is_known = SETTINGS
+                        .iter()
+                        .any(|setting| setting.variable() == problem.variable);
                     assert!(is_known && !problem.message.is_empty(), "{problem}");
                 }
                 problems.iter().map(ToString::to_string).collect()

@@ -73,7 +73,11 @@ pub fn token(bytes: &[u8]) {
         let forged = [
             base64(signature),
             // The public key taken for a secret.
-            signed(&message, &EncodingKey::from_secret(reader.public.as_bytes()), Algorithm::HS256),
+            signed(
+                &message,
+                &EncodingKey::from_secret(reader.public.as_bytes()),
+                Algorithm::HS256,
+            ),
             signed(&message, &EncodingKey::from_secret(b""), Algorithm::HS256),
         ];
         for signature in forged {
@@ -85,7 +89,10 @@ pub fn token(bytes: &[u8]) {
         if !head.windows(name.len()).any(|part| part == name.as_bytes()) {
             continue;
         }
-        let token = format!("{message}.{}", signed(&message, &reader.signing, reader.algorithm));
+        let token = format!(
+            "{message}.{}",
+            signed(&message, &reader.signing, reader.algorithm)
+        );
         if let Some(person) = caller(reader, token.as_bytes()) {
             says(reader, head, claims, &person);
         }
@@ -94,13 +101,19 @@ pub fn token(bytes: &[u8]) {
 
 /// Whoever is let in with bytes of the fuzzer's own sent what we signed.
 fn sent(reader: &Checked, token: &[u8]) {
-    let Some(person) = caller(reader, token) else { return };
+    let Some(person) = caller(reader, token) else {
+        return;
+    };
     let token = std::str::from_utf8(token).expect("a header is text").trim();
     let (message, signature) = token.rsplit_once('.').expect("three parts");
     let (head, claims) = message.split_once('.').expect("three parts");
     // Each signature of ES256 is another one.
     if reader.algorithm != Algorithm::ES256 {
-        assert_eq!(signature, signed(message, &reader.signing, reader.algorithm), "{token}");
+        assert_eq!(
+            signature,
+            signed(message, &reader.signing, reader.algorithm),
+            "{token}"
+        );
     }
     says(reader, &decoded(head), &decoded(claims), &person);
 }
@@ -109,23 +122,41 @@ fn sent(reader: &Checked, token: &[u8]) {
 fn says(reader: &Checked, head: &[u8], claims: &[u8], person: &Person) {
     let value = |part| serde_json::from_slice::<Value>(part).ok();
     // What nobody looks at may hold escapes that mean no character.
-    let (Some(head), Some(claims)) = (value(head), value(claims)) else { return };
+    let (Some(head), Some(claims)) = (value(head), value(claims)) else {
+        return;
+    };
     let algorithm = format!("{:?}", reader.algorithm);
     assert_eq!(head["alg"].as_str(), Some(algorithm.as_str()), "{head}");
     assert!(head["crit"].is_null(), "{head}");
 
     #[expect(clippy::cast_precision_loss, reason = "exact")]
     let now = NOW_SECONDS as f64;
-    assert!(claims["exp"].as_f64().is_some_and(|end| now < end + LEEWAY_SECONDS), "{claims}");
     assert!(
-        claims["nbf"].is_null() || claims["nbf"].as_f64().is_some_and(|begin| begin - LEEWAY_SECONDS <= now),
+        claims["exp"]
+            .as_f64()
+            .is_some_and(|end| now < end + LEEWAY_SECONDS),
+        "{claims}"
+    );
+    assert!(
+        claims["nbf"].is_null()
+            || claims["nbf"]
+                .as_f64()
+                .is_some_and(|begin| begin - LEEWAY_SECONDS <= now),
         "{claims}"
     );
     assert!(!person.subject.is_empty());
     assert_eq!(claims["sub"].as_str(), Some(person.subject.as_str()));
-    assert_eq!(claims["platformRole"].as_str() == Some("staff"), person.staff, "{claims}");
+    assert_eq!(
+        claims["platformRole"].as_str() == Some("staff"),
+        person.staff,
+        "{claims}"
+    );
     let stated = claims["organizations"].as_object();
-    assert_eq!(stated.map_or(0, serde_json::Map::len), person.organizations.len(), "{claims}");
+    assert_eq!(
+        stated.map_or(0, serde_json::Map::len),
+        person.organizations.len(),
+        "{claims}"
+    );
     for (organization, role) in &person.organizations {
         let named = stated.and_then(|stated| stated[organization].as_str());
         let expected = match named {

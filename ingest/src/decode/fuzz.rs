@@ -56,14 +56,23 @@ pub fn document(bytes: &[u8]) {
 pub fn message(bytes: &[u8]) {
     let payload = plain(bytes);
     let verdict = judged(&payload);
-    let Ok(Checked::Event(event)) = &verdict else { return };
+    let Ok(Checked::Event(event)) = &verdict else {
+        return;
+    };
     written_anew(event);
     // A number that no type holds, in a field that nobody reads.
-    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
     let printed = value.to_string();
     assert_eq!(judged(&plain(printed.as_bytes())), verdict, "printed: {printed}");
     if value.get("eventId").is_some_and(Value::is_string) {
-        let wrapped = cloud_event(&id(event), COMPLETED, None, std::str::from_utf8(bytes).expect("JSON"));
+        let wrapped = cloud_event(
+            &id(event),
+            COMPLETED,
+            None,
+            std::str::from_utf8(bytes).expect("JSON"),
+        );
         assert_eq!(judged(&plain(wrapped.as_bytes())), verdict, "wrapped: {wrapped}");
     }
 }
@@ -90,11 +99,15 @@ pub fn headers(bytes: &[u8]) {
         .collect();
     assert_eq!(judged(&record(&loud)), verdict, "nor does their case");
 
-    let Ok(Checked::Event(event)) = &verdict else { return };
+    let Ok(Checked::Event(event)) = &verdict else {
+        return;
+    };
     written_anew(event);
     let header = |wanted: &str| {
         let found = headers.iter().find(|(name, _)| lower(name) == wanted);
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty())
+        found
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+            .filter(|text| !text.is_empty())
     };
     let is_structured = header("content-type").is_some_and(|name| lower(name).contains("cloudevents"));
     if let (false, Some(id), Some(kind)) = (is_structured, header("ce_id"), header("ce_type")) {
@@ -128,10 +141,17 @@ fn judged(payload: &Payload) -> Result<Checked<'_>, Reject> {
         (&again.verdict, again.source, &again.event_id)
     );
     assert_eq!(payload.place(), payload.place());
-    assert_eq!(payload.clone().cut(), *payload, "no input is larger than a record may be");
+    assert_eq!(
+        payload.clone().cut(),
+        *payload,
+        "no input is larger than a record may be"
+    );
     if let Ok(Checked::Event(event)) = &judged.verdict {
         let about = payload.about();
-        assert_eq!(about.organization.as_deref(), Some(event.dimensions.organization.as_ref()));
+        assert_eq!(
+            about.organization.as_deref(),
+            Some(event.dimensions.organization.as_ref())
+        );
         assert_eq!(about.completed_at_ms, Some(event.completed_at_ms));
         possible(event);
     }
@@ -146,7 +166,10 @@ fn possible(event: &Event<'_>) {
         assert!(of(counter) >= 0, "{event:?}");
     }
     assert_eq!(of(Counter::Requests), 1);
-    assert_eq!(of(Counter::TotalTokens), of(Counter::InputTokens) + of(Counter::OutputTokens));
+    assert_eq!(
+        of(Counter::TotalTokens),
+        of(Counter::InputTokens) + of(Counter::OutputTokens)
+    );
     assert!(of(Counter::CachedInputTokens) + of(Counter::CacheWriteTokens) <= of(Counter::InputTokens));
     assert!(of(Counter::ReasoningTokens) <= of(Counter::OutputTokens));
     assert!(of(Counter::UnpricedRequests) == 0 || of(Counter::CostNanos) == 0);
@@ -170,7 +193,11 @@ fn possible(event: &Event<'_>) {
 fn written_anew(event: &Event<'_>) {
     let object = object(event);
     let text = Value::Object(object.clone()).to_string();
-    assert_eq!(usage(&judged(&plain(text.as_bytes()))), Some(usage_of(event)), "{text}");
+    assert_eq!(
+        usage(&judged(&plain(text.as_bytes()))),
+        Some(usage_of(event)),
+        "{text}"
+    );
     let Ok(Bson::Document(document)) = Bson::try_from(Value::Object(object)) else {
         panic!("no document: {text}");
     };
