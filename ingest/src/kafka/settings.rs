@@ -260,20 +260,15 @@ fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
     let by_broker = is_brokers_group(properties);
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut is_behind_secret = false;
-    for (name, value) in properties {
+    for (index, (name, value)) in properties.iter().enumerate() {
         if is_unknown(name) {
-            // Behind a secret it is most likely what follows a comma in it.
-            wrong.push(if is_behind_secret {
-                "what follows the value of a secret is no property that librdkafka knows: a comma in a value is \
-                 written `\\,`"
-                    .to_owned()
-            } else {
-                format!("`{name}` is no property that librdkafka knows")
-            });
+            // The name is not shown: it may be what follows a comma in a password.
+            wrong.push(format!(
+                "property {} is none that librdkafka knows (a comma in a value is written `\\,`)",
+                index + 1
+            ));
             continue;
         }
-        is_behind_secret = is_secret(name);
         let real = ALIASES
             .iter()
             .find(|(alias, _)| alias == name)
@@ -442,7 +437,7 @@ mod tests {
         ])
         .expect_err("refused");
         assert_eq!(messages.len(), 3, "{messages:?}");
-        assert!(messages[0].contains("no.such.property"));
+        assert!(messages[0].starts_with("property 1 "), "{messages:?}");
         assert!(messages[1].contains("session.timeout.ms"));
         assert_eq!(messages[2], "`client.rack` is there twice");
         // A comma that nobody escaped: the password ends before it.
@@ -454,7 +449,11 @@ mod tests {
         ])
         .expect_err("refused");
         assert_eq!(messages.len(), 2, "{messages:?}");
-        assert!(messages[0].contains(r"`\,`") && messages[1].contains("security.protocol"));
+        assert!(
+            messages[0].starts_with("property 2 ") && messages[0].contains(r"`\,`"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("security.protocol"), "{messages:?}");
         assert!(!messages.concat().contains("two") && !messages.concat().contains("hunter"));
         let settings = parse(&[("sasl.password", "hunter2")]).expect("accepted");
         assert!(!format!("{settings:?}").contains("hunter2"));
