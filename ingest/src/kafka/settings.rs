@@ -326,13 +326,15 @@ fn error_of(name: &str, value: &str) -> Option<KafkaError> {
 
 /// Whether librdkafka has no property of this name.
 fn is_unknown(name: &str) -> bool {
-    matches!(
-        error_of(name, ""),
-        Some(KafkaError::ClientConfig(
-            RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN,
-            ..
-        ))
-    )
+    // A name with a NUL does not even get to librdkafka.
+    name.contains('\0')
+        || matches!(
+            error_of(name, ""),
+            Some(KafkaError::ClientConfig(
+                RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN,
+                ..
+            ))
+        )
 }
 
 /// Why librdkafka does not take a property's value.
