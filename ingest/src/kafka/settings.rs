@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 use crate::lane::LaneId;
 
@@ -259,7 +260,15 @@ fn wrong_properties(properties: &[(String, String)]) -> Vec<String> {
     let by_broker = is_brokers_group(properties);
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
-    for (name, value) in properties {
+    for (index, (name, value)) in properties.iter().enumerate() {
+        if is_unknown(name) {
+            // The name is not shown: it may be what follows a comma in a password.
+            wrong.push(format!(
+                "property {} is none that librdkafka knows (a comma in a value is written `\\,`)",
+                index + 1
+            ));
+            continue;
+        }
         let real = ALIASES
             .iter()
             .find(|(alias, _)| alias == name)
@@ -301,17 +310,41 @@ fn no_token(properties: &[(String, String)]) -> Option<String> {
     found.then(|| "`sasl.mechanisms`: OAUTHBEARER needs `sasl.oauthbearer.method=oidc`".into())
 }
 
-/// Why librdkafka does not take a property.
-fn refused(name: &str, value: &str) -> Option<String> {
+/// Whether the value of a property is never shown.
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", "key", "token", "pem", "config"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+/// Why librdkafka does not take a property at all.
+fn error_of(name: &str, value: &str) -> Option<KafkaError> {
     let mut config = ClientConfig::new();
     config.set(name, value);
-    let error = config.create_native_config().err()?;
-    // The description repeats the value.
-    let is_secret = ["password", "secret", "key", "token", "pem", "config"]
-        .iter()
-        .any(|word| name.contains(word));
-    match error {
-        KafkaError::ClientConfig(_, description, _, _) if !is_secret => {
+    config.create_native_config().err()
+}
+
+/// Whether librdkafka has no property of this name.
+fn is_unknown(name: &str) -> bool {
+    // A name with a NUL does not even get to librdkafka.
+    name.contains('\0')
+        || matches!(
+            error_of(name, ""),
+            Some(KafkaError::ClientConfig(
+                RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN,
+                ..
+            ))
+        )
+}
+
+/// Why librdkafka does not take a property's value.
+fn refused(name: &str, value: &str) -> Option<String> {
+    match error_of(name, value)? {
+        // The description may repeat the value, which may be a secret at the wrong place. A number is none, and a
+        // range says little without it.
+        KafkaError::ClientConfig(_, description, _, _)
+            if !is_secret(name) && (value.parse::<i64>().is_ok() || !description.contains(value)) =>
+        {
             Some(format!("`{name}`: {}", description.trim()))
         }
         _ => Some(format!("`{name}` has a value that librdkafka does not take")),
@@ -406,9 +439,24 @@ mod tests {
         ])
         .expect_err("refused");
         assert_eq!(messages.len(), 3, "{messages:?}");
-        assert!(messages[0].contains("no.such.property"));
+        assert!(messages[0].starts_with("property 1 "), "{messages:?}");
         assert!(messages[1].contains("session.timeout.ms"));
         assert_eq!(messages[2], "`client.rack` is there twice");
+        // A comma that nobody escaped: the password ends before it.
+        let messages = parse(&[
+            ("sasl.password", "hunter"),
+            ("two", "hunter"),
+            ("client.id", "a"),
+            ("security.protocol", "hunter"),
+        ])
+        .expect_err("refused");
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(
+            messages[0].starts_with("property 2 ") && messages[0].contains(r"`\,`"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("security.protocol"), "{messages:?}");
+        assert!(!messages.concat().contains("two") && !messages.concat().contains("hunter"));
         let settings = parse(&[("sasl.password", "hunter2")]).expect("accepted");
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
