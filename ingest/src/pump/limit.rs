@@ -6,7 +6,7 @@
 //! ```text
 //! what was seen                                     the limit
 //! statements × each above the target, by a quarter  shrinks to what fits, by half at most
-//! statements a second rise with the size            doubles from a small start, then grows by steps
+//! records a second rise with the size               doubles from a small start, then grows by steps
 //! they do not rise                                  stays; now and then a step up or down is tried
 //! an abort for time, size or cache                  half of what was aborted, and for a while stays below that
 //! conflicts again and again                         half of what was tried
@@ -48,6 +48,8 @@ const LONGEST_WAIT: usize = 1_024;
 pub(super) struct Sample {
     /// Its statements.
     pub(super) statements: usize,
+    /// Its records.
+    pub(super) records: usize,
     /// The attempt that was applied.
     pub(super) took: Duration,
     /// The same with the attempts before it that were not.
@@ -55,9 +57,10 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Statements a second, of what was spent in all.
+    /// Records a second, of what was spent in all. Not statements: a larger batch needs fewer of them for a record, since
+    /// more records share rows.
     fn rate(&self) -> f64 {
-        count(self.statements) / self.in_all.as_secs_f64().max(1e-6)
+        count(self.records) / self.in_all.as_secs_f64().max(1e-6)
     }
 }
 
@@ -243,7 +246,7 @@ impl Limit {
         (sizes.len() >= ENOUGH).then(|| (median(&mut sizes), median(&mut times)))
     }
 
-    /// Climbs to where most statements a second are written.
+    /// Climbs to where most records a second are committed.
     fn explore(&mut self, rate: f64, most: f64) {
         match self.course {
             Course::Start { before } if rate > before * BETTER && self.limit < most => {

@@ -103,6 +103,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         if group.records() > 0 {
             self.limit.applied(Sample {
                 statements: group.statements(),
+                records: group.records(),
                 took,
                 in_all,
             });

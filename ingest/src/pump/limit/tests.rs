@@ -29,6 +29,7 @@ fn drive(limit: &mut Limit, server: Server, statements: usize, noise: &mut impl 
         spent += took;
         limit.applied(Sample {
             statements: size,
+            records: size,
             took: Duration::from_secs_f64(took),
             in_all: Duration::from_secs_f64(in_all + took),
         });
@@ -119,6 +120,7 @@ fn an_abort_halves_at_once_and_the_same_size_is_not_tried_soon() {
         let took = Duration::from_secs_f64(count(statements) * 10e-6);
         limit.applied(Sample {
             statements,
+            records: statements,
             took,
             in_all: took,
         });
@@ -159,6 +161,7 @@ fn on_a_server_that_takes_next_to_nothing_it_gets_there() {
     let took = Duration::from_millis(5);
     limit.applied(Sample {
         statements: 20,
+        records: 20,
         took,
         in_all: took,
     });
@@ -172,6 +175,7 @@ fn small_commits_say_nothing_about_growing() {
     for _ in 0..100 {
         limit.applied(Sample {
             statements: 20,
+            records: 20,
             took,
             in_all: took,
         });
@@ -201,7 +205,7 @@ proptest! {
             match step {
                 0 => limit.too_much(statements),
                 1 => limit.contended(statements),
-                _ => limit.applied(Sample { statements, took, in_all: took }),
+                _ => limit.applied(Sample { statements, records: statements, took, in_all: took }),
             }
             prop_assert!((1..=most).contains(&limit.statements()));
         }
