@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { AskError, ask, askCsv, asksAgain, queryOf, waitOf } from "./ask";
+import { AskError, ask, askCsv, asksAgain, patiently, queryOf, waitOf } from "./ask";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -58,4 +58,20 @@ test("no answer, and one that breaks off, are errors of the connection", async (
   const broken = new ReadableStream({ start: (stream) => stream.error(new Error("broke off")) });
   vi.stubGlobal("fetch", async () => new Response(broken));
   await expect(askCsv("meta", {}, null)).rejects.toMatchObject({ status: 0 });
+});
+
+test("what is saved is asked for again where the reader says later, and not where it says no", async () => {
+  const answers = [new AskError(429, null, 0), new AskError(503, null, 0)];
+  const asking = vi.fn(async () => {
+    const error = answers.shift();
+    if (error) {
+      throw error;
+    }
+    return "whole";
+  });
+  await expect(patiently(asking)).resolves.toBe("whole");
+  expect(asking).toHaveBeenCalledTimes(3);
+  const refused = vi.fn(() => Promise.reject(new AskError(403, null, null)));
+  await expect(patiently(refused)).rejects.toMatchObject({ status: 403 });
+  expect(refused).toHaveBeenCalledTimes(1);
 });

@@ -120,3 +120,17 @@ export function waitOf(failures: number, error: unknown): number {
   }
   return Math.min(500 * 2 ** failures, 10_000);
 }
+
+/** Asks as a question of the page is asked: again, and later, where the reader says so or does not answer. */
+export async function patiently<T>(asking: () => Promise<T>): Promise<T> {
+  for (let failures = 0; ; failures++) {
+    try {
+      return await asking();
+    } catch (error) {
+      if (!asksAgain(failures, error)) {
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, waitOf(failures, error)));
+    }
+  }
+}

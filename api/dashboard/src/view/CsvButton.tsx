@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { askCsv } from "../client/ask";
+import { askCsv, patiently } from "../client/ask";
 import type { Name, Questions } from "../client/types";
 import { useLocale } from "../i18n/locale";
 import { useSession } from "../session/session";
@@ -19,7 +19,7 @@ export function CsvButton<N extends Name>({ name, query, title, file }: Props<N>
   const save = async () => {
     setState("busy");
     try {
-      const url = URL.createObjectURL(await askCsv(name, query, token));
+      const url = URL.createObjectURL(await patiently(() => askCsv(name, query, token)));
       const link = document.createElement("a");
       link.href = url;
       link.download = `${file.replace(/[^\p{L}\p{N}._-]+/gu, "_")}.csv`;
