@@ -16,7 +16,8 @@ async fn a_worker_that_takes_a_partition_waits_for_the_commit_of_the_one_that_ha
     let mut world = World::on(&mongo, "takes-one").await;
     world.uri = mongo.proxied_uri(&proxy);
     let topic = Topic::on(&broker, world, "takes-one", 2).await;
-    let mut first = topic.worker(&[]);
+    // A commit that is held for as long as a worker takes to join is not given up.
+    let mut first = topic.worker(&[("COMMIT_TARGET", "60s")]);
     topic.send(0, 0..100);
     topic.send(1, 1_000..1_100);
     topic.wait_next(0, 100).await;
