@@ -97,28 +97,17 @@ impl Topic {
         fence.expect("reads").unwrap_or_default()
     }
 
+    /// A counter over all lanes.
+    async fn sum(&self, name: &str) -> i64 {
+        self.world.sum_of_lanes(name).await
+    }
+
     /// Waits until a lane stands at this offset.
     async fn wait_next(&self, partition: i32, next: i64) {
         eventually(&format!("partition {partition} is read up to {next}"), || async {
             self.fence(partition).await.get_i64("next").unwrap_or(0) >= next
         })
         .await;
-    }
-
-    /// A counter over all lanes.
-    async fn sum(&self, name: &str) -> i64 {
-        let mut sum = 0;
-        let mut fences = self
-            .world
-            .collection("usageFences")
-            .find(doc! {})
-            .await
-            .expect("reads");
-        while fences.advance().await.expect("reads") {
-            let fence: Document = fences.deserialize_current().expect("a fence");
-            sum += fence.get_i64(name).expect("a number");
-        }
-        sum
     }
 }
 

@@ -34,6 +34,17 @@ impl Stand {
         }
     }
 
+    /// More arrives, and the commit that counts it is held in the middle.
+    async fn hold_a_commit(&mut self) -> Rule {
+        let rows = Command::named("update")
+            .collection("usageLedger")
+            .in_transaction();
+        let held = self.proxy.when(rows).once().hold().arm();
+        self.insert(50).await;
+        held.wait_fired(1).await;
+        held
+    }
+
     /// A worker that does not go through the proxy.
     async fn direct(&mut self, more: &[(&str, &str)]) -> Product {
         std::mem::swap(&mut self.world.uri, &mut self.direct);
@@ -129,18 +140,7 @@ async fn a_leader_that_dies_in_its_commit_is_followed_and_counted_once() {
     stand.insert(50).await;
     stand.world.wait_read(&mut leader, 50).await;
     let mut standby = stand.direct(&[LEASE]).await;
-    let held = stand
-        .proxy
-        .when(
-            Command::named("update")
-                .collection("usageLedger")
-                .in_transaction(),
-        )
-        .once()
-        .hold()
-        .arm();
-    stand.insert(50).await;
-    held.wait_fired(1).await;
+    stand.hold_a_commit().await;
     leader.process().kill9().expect("kills");
     stand.world.wait_read(&mut standby, 100).await;
     stand.assert_counted(100).await;
@@ -156,18 +156,7 @@ async fn a_leader_frozen_in_its_commit_is_followed_and_writes_nothing() {
     stand.insert(50).await;
     stand.world.wait_read(&mut zombie, 50).await;
     let mut heir = stand.direct(&[LEASE]).await;
-    let held = stand
-        .proxy
-        .when(
-            Command::named("update")
-                .collection("usageLedger")
-                .in_transaction(),
-        )
-        .once()
-        .hold()
-        .arm();
-    stand.insert(50).await;
-    held.wait_fired(1).await;
+    let held = stand.hold_a_commit().await;
     zombie.process().pause().expect("freezes");
     stand.world.wait_read(&mut heir, 100).await;
     held.let_go();

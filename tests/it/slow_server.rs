@@ -55,29 +55,13 @@ impl Stand {
         self.proxy.small_cache(CACHE)
     }
 
-    /// Records that all lanes have read.
-    async fn read(&self) -> i64 {
-        let mut read = 0;
-        let mut fences = self
-            .world
-            .collection("usageFences")
-            .find(doc! {})
-            .await
-            .expect("reads");
-        while fences.advance().await.expect("reads") {
-            let fence = fences.deserialize_current().expect("a fence");
-            read += fence.get_i64("read").unwrap_or(0);
-        }
-        read
-    }
-
     /// Waits until this many are read, for as long as it goes on. The limits of the workers that own lanes, as they were
     /// meanwhile.
     async fn wait_read(&self, workers: &mut [Product], records: u64) -> Vec<i64> {
         let records = i64::try_from(records).expect("fits");
         let (mut since, mut before, mut limits) = (Instant::now(), 0, Vec::new());
         loop {
-            let read = self.read().await;
+            let read = self.world.sum_of_lanes("read").await;
             if read > before {
                 (since, before) = (Instant::now(), read);
                 for worker in &mut *workers {

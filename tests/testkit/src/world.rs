@@ -240,6 +240,18 @@ impl World {
         run(&[&["dead-letters"], arguments].concat(), self.variables(&[])).await
     }
 
+    /// A counter over all lanes.
+    pub async fn sum_of_lanes(&self, name: &str) -> i64 {
+        let mut sum = 0;
+        let fences = self.collection("usageFences").find(doc! {}).await;
+        let mut fences = fences.expect("reads");
+        while fences.advance().await.expect("reads") {
+            let fence: Document = fences.deserialize_current().expect("a fence");
+            sum += fence.get_i64(name).expect("a number");
+        }
+        sum
+    }
+
     /// All dead letters.
     pub async fn letters(&self) -> Vec<Document> {
         let mut letters = Vec::new();
