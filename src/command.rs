@@ -18,6 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use rollup::event::Rules;
 
 use crate::config::{Config, Given, Problem, SETTINGS};
+use crate::inert::inert_lines;
 use crate::store;
 use crate::telemetry;
 
@@ -62,12 +63,12 @@ pub fn main() -> ExitCode {
             };
             eprintln!("usage-ledger: {settings} wrong:");
             for problem in problems {
-                eprintln!("  {problem}");
+                eprintln!("  {}", inert_lines(&problem.to_string()));
             }
             ExitCode::from(BAD_CONFIGURATION)
         }
         Err(Failure::Failed(why)) => {
-            eprintln!("usage-ledger: {why}");
+            eprintln!("usage-ledger: {}", inert_lines(&why));
             ExitCode::FAILURE
         }
     }
@@ -136,7 +137,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Prints a line. Whoever no longer listens has what they wanted.
 fn say(line: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{line}") {
+    match writeln!(std::io::stdout(), "{}", inert_lines(line)) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Failed(format!("the answer cannot be printed: {error}")))
         }

@@ -130,6 +130,8 @@ pub struct Config {
     pub start_at: Option<DateTime<Utc>>,
     /// Events completed longer ago are rejected.
     pub max_age: Option<Duration>,
+    /// How long the payloads of open dead letters are kept.
+    pub letter_keep: Option<Duration>,
     /// How long a silent leader keeps a change stream.
     pub lease: Duration,
     /// What the ledger is for ever.

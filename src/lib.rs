@@ -61,4 +61,5 @@ pub mod config;
 pub mod store;
 
 mod files;
+mod inert;
 mod telemetry;

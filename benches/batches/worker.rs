@@ -101,6 +101,7 @@ async fn start(
     let leases = Leases::open(&store, config.lease, Lanes::Assigned).map_err(failed)?;
     let ledger = MongoLedger::new(store, *config.identity.grouping.calendar(), leases.clone());
     let settings = pump::Settings {
+        letter_keep: None,
         limits: config.limits,
         policy: Policy {
             grouping: config.identity.grouping.clone(),

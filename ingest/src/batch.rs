@@ -5,7 +5,6 @@
 
 mod verdict;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -105,9 +104,9 @@ impl LaneBatch {
         // that is years ahead must not empty it.
         record.source_time_ms = record.source_time_ms.min(now.timestamp_millis());
         let scanned = match record.payload.document_id() {
-            Some(id) if record.historical => Some(EventHash::of_document(id)),
+            Some(id) if record.historical => Some(EventHash::of_document(&id)),
             Some(id)
-                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(id)) =>
+                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(&id)) =>
             {
                 self.idle(record.next, record.as_of_ms);
                 return;
@@ -138,7 +137,7 @@ impl LaneBatch {
     ///
     /// One that is no longer open, since an event with its id was counted after it was looked up, is left alone.
     pub fn replay(&mut self, letter: Marked, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
-        let id = letter.event_id.as_deref().map(EventHash::of);
+        let id = letter.event_id;
         if id.is_some_and(|id| !windows.letters.contains_key(&id)) {
             return;
         }
@@ -196,7 +195,7 @@ impl LaneBatch {
                     });
                     booked.map(|()| Verdict::Counted {
                         id: id.map(|(hash, _)| hash),
-                        closes: id.and_then(|(hash, id)| windows.count(hash).then(|| id.to_string())),
+                        closes: id.is_some_and(|(hash, _)| windows.count(hash)),
                         is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
                     })
                 }
@@ -387,9 +386,9 @@ impl LaneBatch {
 
     /// The ids of counted events that close dead letters.
     #[must_use]
-    pub fn closes(&self) -> Vec<String> {
-        let closes = self.entries.iter().filter_map(|entry| match &entry.verdict {
-            Verdict::Counted { closes, .. } => closes.clone(),
+    pub fn closes(&self) -> Vec<EventHash> {
+        let closes = self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted { id, closes: true, .. } => id,
             _ => None,
         });
         closes.collect()
@@ -455,14 +454,11 @@ impl LaneBatch {
             };
             match held.get(id) {
                 None => {}
-                Some(Held::Letters) => {
-                    let event_id = entry.origin.payload().judge(&policy.rules).event_id;
-                    *closes = event_id.map(Cow::into_owned);
-                }
+                Some(Held::Letters) => *closes = true,
                 Some(Held::Counted) => {
                     // It is not this lane's to remember.
                     windows.events.forget(*id);
-                    if closes.is_some() {
+                    if *closes {
                         windows.letters.insert(*id, Letter::Counted);
                     }
                     entry.verdict = Verdict::Duplicate;

@@ -6,7 +6,10 @@
 //! A stream that fails is opened again at the last position sent. One that can never go on (its history is
 //! gone, its collection was dropped) stops the lane; it never skips ahead.
 
+mod bytes;
+mod change;
 mod error;
+mod large;
 mod order;
 mod page;
 mod scan;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use bson::{Document, RawDocumentBuf};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::options::FullDocumentBeforeChangeType;
@@ -25,16 +28,21 @@ use mongodb::{Client, Collection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::decode::Payload;
+use crate::decode::{Payload, hashed};
 use crate::hold::HOLD;
 use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::Refusal;
-use crate::source::{Grant, LaneKey, Record, Signal, Stop, StopReason};
+use crate::source::{Grant, Record, Signal, Stop, StopReason};
+
+use change::{Change, Operation};
+use large::Ask;
 
 /// How long the server waits for an event before it answers that there is none.
 const AWAIT: Duration = Duration::from_millis(500);
 /// The same during the scan, where an empty answer is waited for after every chunk.
 const AWAIT_SCANNING: Duration = Duration::from_millis(10);
+/// Empty polls after which a stream that asks for less has seen all there is.
+const EMPTY_POLLS: usize = 1;
 /// How often a stopped lane is looked at again: somebody may have said how to go on.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -74,6 +82,10 @@ enum Interrupt {
     Away(String),
     /// A person must act: open again now and then.
     Refused { reason: Refusal, why: String },
+    /// A change is larger than the server can deliver: open again, and ask for less.
+    TooLarge(String),
+    /// Open again, and ask for everything.
+    Behind,
 }
 
 /// Speaks for the collection until nobody listens.
@@ -106,7 +118,7 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            Interrupt::Lost | Interrupt::Away(_) | Interrupt::Refused { .. } => {}
+            _ => {}
         }
     }
 }
@@ -124,19 +136,25 @@ async fn follow<C: Clock>(
         .with_jitter()
         .without_max_times();
     let mut pauses = backoff.build();
-    let (token, scan) = match grant.fence.position.clone() {
-        Some(Position::Stream { token, scan }) => (Some(token), scan),
+    let (token, passed, scan) = match grant.fence.position.clone() {
+        Some(Position::Stream { token, is_past, scan }) => {
+            (Some(token.clone()), is_past.then_some(token), scan)
+        }
         Some(Position::Offset(_)) => {
             return Interrupt::Away("the lane's position is not a resume token".into());
         }
-        None => (None, Scan::Pending),
+        None => (None, None, Scan::Pending),
     };
     let mut reader = Reader {
         events,
         clock,
         signals,
         grant: &grant,
+        ask: if passed.is_some() { Ask::Past } else { Ask::Whole },
         token,
+        passed,
+        empty: 0,
+        has_met_it: false,
         scan,
         held: None,
         was_away: false,
@@ -148,6 +166,20 @@ async fn follow<C: Clock>(
                 if reader.token != before {
                     pauses = backoff.build();
                 }
+                reader.was_away = true;
+                let pause = pauses.next().unwrap_or(LOOK_AGAIN);
+                if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
+                    return over;
+                }
+            }
+            Interrupt::TooLarge(why) if reader.ask_for_less() => {
+                tracing::warn!(
+                    error = why,
+                    "a change is larger than the server can deliver; less of it is asked for"
+                );
+            }
+            Interrupt::Behind => {}
+            Interrupt::TooLarge(why) => {
                 reader.was_away = true;
                 let pause = pauses.next().unwrap_or(LOOK_AGAIN);
                 if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
@@ -196,68 +228,6 @@ async fn wait(
     }
 }
 
-/// A change, with what the source itself needs of it.
-struct Change {
-    token: Document,
-    time: Timestamp,
-    operation: Operation,
-    /// The `_id` of the changed document.
-    document: Option<Bson>,
-    raw: RawDocumentBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Insert,
-    Modify,
-    Delete,
-    /// The collection is gone.
-    End,
-}
-
-impl Change {
-    fn read(raw: RawDocumentBuf) -> Result<Self, Interrupt> {
-        let broken =
-            |error: &dyn std::fmt::Display| Interrupt::Away(format!("a change event is damaged: {error}"));
-        let operation = match raw.get_str("operationType").map_err(|error| broken(&error))? {
-            "insert" => Operation::Insert,
-            "update" | "replace" => Operation::Modify,
-            "delete" => Operation::Delete,
-            _ => Operation::End,
-        };
-        let token = raw.get_document("_id").map_err(|error| broken(&error))?;
-        let token = Document::try_from(token).map_err(|error| broken(&error))?;
-        let time = raw.get_timestamp("clusterTime").map_err(|error| broken(&error))?;
-        let document = match raw.get_document("documentKey").and_then(|key| key.get("_id")) {
-            Ok(Some(id)) => Some(Bson::try_from(id).map_err(|error| broken(&error))?),
-            Ok(None) => None,
-            Err(_) if operation == Operation::End => None,
-            Err(error) => return Err(broken(&error)),
-        };
-        Ok(Self {
-            token,
-            time,
-            operation,
-            document,
-            raw,
-        })
-    }
-
-    fn into_record(self, lane: LaneKey, next: Position) -> Record {
-        let source_time_ms = i64::from(self.time.time) * 1000;
-        Record {
-            lane,
-            payload: Payload::Change(self.raw).cut(),
-            next,
-            source_time_ms,
-            // More events of the same second may follow.
-            as_of_ms: Some(source_time_ms - 1),
-            historical: false,
-            last: None,
-        }
-    }
-}
-
 /// What one poll of the stream gave.
 enum Polled {
     Change(Change),
@@ -276,6 +246,14 @@ struct Reader<'a, C> {
     grant: &'a Grant,
     /// Where the stream is, in step with what was sent; `None` before its first opening.
     token: Option<Document>,
+    /// How much of the changes is asked for.
+    ask: Ask,
+    /// The token behind which lies what the server cannot deliver, and has its letter.
+    passed: Option<Document>,
+    /// Empty polls since less was asked for.
+    empty: usize,
+    /// What was too large was met, or is not there any more.
+    has_met_it: bool,
     /// How far the history was sent.
     scan: Scan,
     /// A change that was read and belongs behind the present chunk of the scan.
@@ -318,19 +296,10 @@ impl<C: Clock> Reader<'_, C> {
                 })?),
                 None => None,
             };
-        let pipeline = [
-            doc! {"$match": {"operationType": {"$in": [
-                "insert", "update", "replace", "delete", "drop", "rename", "dropDatabase", "invalidate",
-            ]}}},
-            doc! {"$project": {
-                "_id": 1, "operationType": 1, "clusterTime": 1, "documentKey": 1, "fullDocument": 1,
-                "fullDocumentBeforeChange": 1,
-            }},
-        ];
         let collection = self.events.collection();
         let mut watch = collection
             .watch()
-            .pipeline(pipeline)
+            .pipeline(self.ask.pipeline())
             .full_document(FullDocumentType::WhenAvailable)
             .full_document_before_change(FullDocumentBeforeChangeType::WhenAvailable)
             .max_await_time(await_time);
@@ -338,6 +307,10 @@ impl<C: Clock> Reader<'_, C> {
             // Unlike `resumeAfter` this also goes on behind an invalidation.
             watch = watch.start_after(token);
         }
+        if let Some(batch) = self.ask.batch() {
+            watch = watch.batch_size(batch);
+        }
+        (self.empty, self.has_met_it) = (0, false);
         let stream = watch
             .await
             .map_err(|error| error::interrupt(&error))?
@@ -353,29 +326,97 @@ impl<C: Clock> Reader<'_, C> {
 
     /// One answer of the server, or the change that was held back.
     async fn poll(&mut self, stream: &mut ChangeStream<RawDocumentBuf>) -> Result<Polled, Interrupt> {
-        if self.grant.lost.is_cancelled() {
-            return Err(Interrupt::Lost);
+        self.ask_for_all()?;
+        loop {
+            if self.grant.lost.is_cancelled() {
+                return Err(Interrupt::Lost);
+            }
+            if let Some(change) = self.held.take() {
+                return Ok(Polled::Change(change));
+            }
+            let began_ms = self.clock.now().timestamp_millis();
+            let next = stream
+                .next_if_any()
+                .await
+                .map_err(|error| error::interrupt(&error))?;
+            return match next.map(Change::read).transpose()? {
+                Some(change) if change.operation == Operation::End => Err(self.ended(change, stream).await),
+                Some(change) => {
+                    self.pass_over().await?;
+                    self.has_met_it |= self.ask == Ask::Past || change.left_out.is_some();
+                    Ok(Polled::Change(change))
+                }
+                None if !stream.is_alive() => Err(Interrupt::Stopped(Box::new(Stop {
+                    reason: StopReason::Invalidated,
+                    detail: "the server ended the change stream".into(),
+                    resumable: None,
+                }))),
+                // The first answer of a stream says nothing yet of what is behind its position.
+                None if self.ask != Ask::Whole && self.empty < EMPTY_POLLS => {
+                    self.empty += 1;
+                    continue;
+                }
+                None => {
+                    self.pass_over().await?;
+                    self.has_met_it = true;
+                    let token = token_of(stream)?;
+                    Ok(Polled::Empty { token, began_ms })
+                }
+            };
         }
-        if let Some(change) = self.held.take() {
-            return Ok(Polled::Change(change));
+    }
+
+    /// Asks for less of the changes. Whether there is less.
+    fn ask_for_less(&mut self) -> bool {
+        let less = self.ask.less();
+        self.ask = less.unwrap_or(self.ask);
+        less.is_some()
+    }
+
+    /// What the server cannot deliver, directly behind where the stream is, becomes a letter: all that is known of it
+    /// is its place. The position says that it has it.
+    async fn pass_over(&mut self) -> Result<(), Interrupt> {
+        let (Ask::Past, Some(token)) = (self.ask, self.token.clone()) else {
+            return Ok(());
+        };
+        if self.passed.as_ref() == Some(&token) {
+            return Ok(());
         }
-        let began_ms = self.clock.now().timestamp_millis();
-        let next = stream
-            .next_if_any()
-            .await
-            .map_err(|error| error::interrupt(&error))?;
-        match next.map(Change::read).transpose()? {
-            Some(change) if change.operation == Operation::End => Err(self.ended(change, stream).await),
-            Some(change) => Ok(Polled::Change(change)),
-            None if stream.is_alive() => Ok(Polled::Empty {
-                token: token_of(stream)?,
-                began_ms,
-            }),
-            None => Err(Interrupt::Stopped(Box::new(Stop {
-                reason: StopReason::Invalidated,
-                detail: "the server ended the change stream".into(),
-                resumable: None,
-            }))),
+        let bytes = bson::serialize_to_vec(&token).unwrap_or_default();
+        self.passed = Some(token.clone());
+        let now_ms = self.clock.now().timestamp_millis();
+        let record = Record {
+            lane: self.grant.key,
+            payload: Payload::Oversized {
+                place: hashed("behind/", &bytes),
+                length: None,
+                sha256: None,
+                head: Vec::new(),
+            },
+            next: self.position(token),
+            source_time_ms: now_ms,
+            as_of_ms: None,
+            historical: false,
+            last: None,
+        };
+        self.send(Signal::Records(vec![record])).await
+    }
+
+    /// Behind what was too large the stream is opened anew, with everything in its changes.
+    fn ask_for_all(&mut self) -> Result<(), Interrupt> {
+        if self.ask == Ask::Whole || !self.has_met_it {
+            return Ok(());
+        }
+        self.ask = Ask::Whole;
+        Err(Interrupt::Behind)
+    }
+
+    /// Where the lane goes on at this token.
+    fn position(&self, token: Document) -> Position {
+        Position::Stream {
+            is_past: self.passed.as_ref() == Some(&token),
+            token,
+            scan: self.scan.clone(),
         }
     }
 
@@ -402,19 +443,13 @@ impl<C: Clock> Reader<'_, C> {
         Interrupt::Stopped(Box::new(Stop {
             reason: StopReason::Invalidated,
             detail: format!("the change stream of `{database}.{collection}` ended with `{what}`"),
-            resumable: Some(Position::Stream {
-                token,
-                scan: self.scan.clone(),
-            }),
+            resumable: Some(self.position(token)),
         }))
     }
 
     async fn forward(&mut self, change: Change) -> Result<(), Interrupt> {
         let token = change.token.clone();
-        let next = Position::Stream {
-            token: token.clone(),
-            scan: self.scan.clone(),
-        };
+        let next = self.position(token.clone());
         let mut record = change.into_record(self.grant.key, next);
         if self.scan != Scan::Done {
             // What the stream has brought says nothing of the documents above the bound.
@@ -429,10 +464,7 @@ impl<C: Clock> Reader<'_, C> {
         let Some(token) = self.token.clone() else {
             return Ok(());
         };
-        let next = Position::Stream {
-            token,
-            scan: self.scan.clone(),
-        };
+        let next = self.position(token);
         self.send(Signal::Idle {
             lane: self.grant.key,
             next,

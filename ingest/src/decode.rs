@@ -10,13 +10,15 @@ mod message;
 
 use std::borrow::Cow;
 
-use ::bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf};
+use ::bson::{RawDocument, RawDocumentBuf, rawdoc};
 use rollup::event::{
     About, Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
 };
 use sha2::{Digest, Sha256};
 
 pub use keep::Keep;
+
+use crate::lane::{DocumentKey, raw_id};
 
 /// What was read, as it was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,35 +70,33 @@ impl Payload {
     /// lane has. A Kafka record is known by its offset and says nothing.
     #[must_use]
     pub fn place(&self) -> String {
-        let name = |id: Option<Bson>| id.unwrap_or(Bson::Null).into_canonical_extjson().to_string();
-        let element = |document: &RawDocument| {
-            document
-                .get("_id")
-                .ok()
-                .flatten()
-                .and_then(|value| Bson::try_from(value).ok())
-        };
         match self {
             Payload::Message { .. } => String::new(),
-            Payload::Document(document) => format!("history/{}", name(element(document))),
+            Payload::Document(document) => match DocumentKey::of(document) {
+                Some(DocumentKey::Plain(id)) => {
+                    bounded(format!("history/{}", id.into_canonical_extjson()), "history/")
+                }
+                Some(DocumentKey::Bytes(id)) => hashed("history/", id.as_bytes()),
+                None => hashed("history/", document.as_bytes()),
+            },
             Payload::Change(change) => match change
                 .get_document("_id")
                 .and_then(|token| token.get_str("_data"))
             {
-                Ok(data) => data.to_owned(),
-                Err(_) => name(element(change)),
+                Ok(data) => bounded(data.to_owned(), ""),
+                Err(_) => hashed("", change.as_bytes()),
             },
             Payload::Oversized { place, .. } => place.clone(),
         }
     }
 
-    /// The `_id` of the event's document, where the record is that document or its insert.
+    /// The `_id` of the event's document, alone, where the record is that document or its insert.
     #[must_use]
-    pub fn document_id(&self) -> Option<RawBsonRef<'_>> {
+    pub fn document_id(&self) -> Option<RawDocumentBuf> {
         match self {
-            Payload::Document(document) => document.get("_id").ok().flatten(),
+            Payload::Document(document) => raw_id(document),
             Payload::Change(change) if change.get_str("operationType").is_ok_and(|name| name == "insert") => {
-                change.get_document("documentKey").ok()?.get("_id").ok().flatten()
+                raw_id(change.get_document("documentKey").ok()?)
             }
             Payload::Change(_) | Payload::Message { .. } | Payload::Oversized { .. } => None,
         }
@@ -109,6 +109,10 @@ impl Payload {
         let (bytes, length) = (self.record(), self.length());
         if length <= MAX_RECORD_BYTES || matches!(self, Payload::Oversized { .. }) {
             return self;
+        }
+        if matches!(&self, Payload::Change(change) if operation(change) == Some("delete")) {
+            // It leaves the bill as it is, whatever the document was.
+            return Payload::Change(rawdoc! {"operationType": "delete"});
         }
         Payload::Oversized {
             place: self.place(),
@@ -172,6 +176,30 @@ impl Payload {
             Payload::Oversized { .. } => Judged::rejected(Reject::record(Reason::TooLarge)),
         }
     }
+}
+
+fn operation(change: &RawDocument) -> Option<&str> {
+    change.get_str("operationType").ok()
+}
+
+/// The longest name of a place, in bytes.
+const MAX_PLACE: usize = 512;
+
+/// A name, or its hash where it is too long.
+fn bounded(name: String, prefix: &str) -> String {
+    match name.len() <= MAX_PLACE {
+        true => name,
+        false => hashed(prefix, name.as_bytes()),
+    }
+}
+
+/// The name of what has no readable one.
+pub(crate) fn hashed(prefix: &str, bytes: &[u8]) -> String {
+    let hex = |byte: &u8| format!("{byte:02x}");
+    format!(
+        "{prefix}sha256:{}",
+        Sha256::digest(bytes).iter().map(hex).collect::<String>()
+    )
 }
 
 fn judge_change<'a>(change: &'a RawDocument, rules: &Rules) -> Judged<'a> {

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocumentBuf};
+use bson::RawDocument;
 use hashbrown::{HashMap, HashSet};
+use rollup::event::MAX_TEXT_CHARS;
 use sha2::{Digest, Sha256};
 
 /// The first 128 bits of the SHA-256 of an event id. Emitters choose their ids, so the hash must not be
@@ -23,12 +23,11 @@ impl EventHash {
         Self::of_bytes(event_id.as_bytes())
     }
 
-    /// The hash of the `_id` of an event's document. It is never compared with that of an event id.
+    /// The hash of the `_id` of an event's document, given alone ([`raw_id`](crate::lane::raw_id)). It is never compared
+    /// with that of an event id.
     #[must_use]
-    pub fn of_document(id: RawBsonRef<'_>) -> Self {
-        let mut document = RawDocumentBuf::new();
-        document.append(cstr!("_id"), id);
-        Self::of_bytes(document.as_bytes())
+    pub fn of_document(id: &RawDocument) -> Self {
+        Self::of_bytes(id.as_bytes())
     }
 
     fn of_bytes(bytes: &[u8]) -> Self {
@@ -56,6 +55,27 @@ impl EventHash {
                 .map(|hash| Self(u128::from_be_bytes(*hash)))
                 .collect(),
         )
+    }
+}
+
+/// An event's own id as it is kept with a letter: emitters may write ids of any length, valid ones have at most
+/// [`MAX_TEXT_CHARS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName {
+    /// Its first characters, for people.
+    pub text: String,
+    /// The hash of the whole id.
+    pub hash: EventHash,
+}
+
+impl EventName {
+    /// The name of an id.
+    #[must_use]
+    pub fn of(event_id: &str) -> Self {
+        Self {
+            text: event_id.chars().take(MAX_TEXT_CHARS).collect(),
+            hash: EventHash::of(event_id),
+        }
     }
 }
 
@@ -424,6 +444,14 @@ mod tests {
     }
 
     /// Stored for as long as a window is: a change would forget every id.
+    #[test]
+    fn of_an_id_of_any_length_its_hash_and_the_beginning_are_kept() {
+        let long = "ä".repeat(250_000);
+        let name = EventName::of(&long);
+        assert_eq!((name.text, name.hash), ("ä".repeat(128), EventHash::of(&long)));
+        assert_eq!(EventName::of("id").text, "id");
+    }
+
     #[test]
     fn golden_hash_and_packing() {
         let hash = EventHash::of("request-1");

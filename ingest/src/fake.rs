@@ -242,6 +242,11 @@ impl Ledger for FakeLedger {
         Ok(stored.marked(lanes, max_letters))
     }
 
+    async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime<Utc>) -> Result<u64, FenceError> {
+        travel(Duration::ZERO).await;
+        Ok(self.stored()?.drop_payloads(lanes, before))
+    }
+
     async fn commit(
         &self,
         commit: &Commit,

@@ -33,6 +33,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::hold::HOLD;
 use crate::lane::LaneId;
 use crate::source::Signal;
 use reader::Reader;
@@ -42,23 +43,50 @@ pub use settings::{Problem, Setting, Settings};
 /// Speaks for the topic until nobody listens, and then leaves the group: wait for it, or the group waits for
 /// the member's session to time out.
 pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, signals: mpsc::Sender<Signal>) {
+    loop {
+        let (settings, clock) = (settings.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+        let why = match member(settings, clock, signals.clone()).await {
+            Ok(None) => return,
+            Ok(Some(why)) => why,
+            Err(why) => {
+                // Nobody left to tell: then the process is stopping already.
+                drop(signals.send(Signal::Failed(why)).await);
+                return;
+            }
+        };
+        let why = format!("this member of the group can do nothing more, and joins anew: {why}");
+        if signals.send(Signal::Away(Some(why))).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = signals.closed() => return,
+            () = tokio::time::sleep(HOLD) => {}
+        }
+        if signals.send(Signal::Away(None)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One member of the group. It ends when nobody listens any more, or with why it can do nothing more.
+async fn member(
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    signals: mpsc::Sender<Signal>,
+) -> Result<Option<String>, String> {
     let (ended, end) = oneshot::channel();
-    let (runtime, to_loop) = (Handle::current(), signals.clone());
+    let runtime = Handle::current();
     let read = move || {
-        let read = Reader::join(settings, clock, to_loop, runtime).and_then(Reader::run);
+        let read = Reader::join(settings, clock, signals, runtime).and_then(Reader::run);
         // Nobody waits: then nobody wants to know.
         drop(ended.send(read));
     };
-    let why = match std::thread::Builder::new().name("kafka-poll".into()).spawn(read) {
-        Err(error) => format!("a thread cannot be started: {error}"),
-        Ok(_) => match end.await {
-            Ok(Ok(())) => return,
-            Ok(Err(why)) => why,
-            Err(_) => "the thread that polls Kafka panicked".into(),
-        },
-    };
-    // Nobody left to tell: then the process is stopping already.
-    drop(signals.send(Signal::Failed(why)).await);
+    match std::thread::Builder::new().name("kafka-poll".into()).spawn(read) {
+        Err(error) => Err(format!("a thread cannot be started: {error}")),
+        Ok(_) => end
+            .await
+            .unwrap_or_else(|_| Err("the thread that polls Kafka panicked".into())),
+    }
 }
 
 /// The offset with which a lane of this topic goes on if it is to take in only what arrives from now on.

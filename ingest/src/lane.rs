@@ -1,8 +1,13 @@
 //! Lanes: the ordered streams that a source is made of, and the position in each.
 
+mod document_key;
+
 use std::fmt;
 
-use bson::{Bson, Document};
+use bson::Document;
+
+pub(crate) use document_key::single;
+pub use document_key::{DocumentKey, raw_id};
 
 /// The name of a lane: `kafka/<topic>/<partition>` or `mongodb/<database>.<collection>`. It names the
 /// stream itself, never a consumer group or a server, so that changing those cannot count anything twice.
@@ -55,7 +60,7 @@ pub enum Scan {
     Pending,
     /// Every document with an `_id` up to and including this one is counted; those above are left to the
     /// scan, live inserts too.
-    UpTo(Bson),
+    UpTo(DocumentKey),
     /// All documents are taken in: the stream alone counts.
     Done,
 }
@@ -70,6 +75,9 @@ pub enum Position {
     Stream {
         /// Opaque to us, stored as the server gave it.
         token: Document,
+        /// What follows the token directly is larger than the server can deliver, and has its letter already: reading
+        /// goes on behind it.
+        is_past: bool,
         /// How far the history is taken in.
         scan: Scan,
     },

@@ -9,7 +9,7 @@ use rollup::fold::Delta;
 
 use crate::batch::Outcome;
 use crate::decode::{Keep, Payload};
-use crate::dedupe::{EventHash, Generation, Held, Letter, Remember, Scope, Windows};
+use crate::dedupe::{EventHash, EventName, Generation, Held, Letter, Remember, Scope, Windows};
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -56,7 +56,7 @@ pub struct DeadLetter {
     /// In what form that is kept.
     pub keep: Keep,
     /// The event's own id, where one could be read.
-    pub event_id: Option<String>,
+    pub event_id: Option<EventName>,
     /// What was known of that id.
     pub letter: Letter,
     /// What the record is about, as far as it could be read.
@@ -75,7 +75,7 @@ pub struct Marked {
     /// What was read.
     pub payload: Payload,
     /// The event's own id, where one could be read.
-    pub event_id: Option<String>,
+    pub event_id: Option<EventHash>,
     /// When the source took it in, in milliseconds.
     pub source_time_ms: i64,
 }
@@ -114,7 +114,7 @@ pub struct LaneCommit {
     pub replayed: Vec<Replayed>,
     /// Ids of counted events that close every dead letter that is open under them: those of this lane, or in
     /// [`Scope::Ledger`] of any.
-    pub closes: Vec<String>,
+    pub closes: Vec<EventHash>,
 }
 
 /// One transaction.
@@ -283,6 +283,14 @@ pub trait Ledger: Send + Sync + 'static {
         max_letters: usize,
         max_bytes: usize,
     ) -> impl Future<Output = Result<Vec<Marked>, FenceError>> + Send;
+
+    /// Drops the payloads of open letters of these lanes that were rejected before this instant: a bounded number of
+    /// them, the oldest first. How many.
+    fn drop_payloads(
+        &self,
+        lanes: &[LaneId],
+        before: DateTime<Utc>,
+    ) -> impl Future<Output = Result<u64, FenceError>> + Send;
 
     /// Applies a commit. An attempt that has not come to its end after `patience` is given up
     /// ([`CommitError::TooMuch`]), unless its end was asked for.

@@ -44,6 +44,8 @@ use limit::Limit;
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often the ledger is asked for dead letters that are to be judged again.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
+/// How often payloads of letters that are kept for too long are looked for.
+const DROP_EVERY: Duration = Duration::from_secs(10);
 
 /// How the loop works.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The most ids in the windows of this process.
     pub max_ids: usize,
+    /// How long the payloads of open letters are kept; `None`: for ever.
+    pub letter_keep: Option<Duration>,
 }
 
 /// Why the loop ended on its own: nothing it can do helps.
@@ -136,6 +140,7 @@ pub struct Pump<L, C> {
     /// The lanes that the source had when it last said so.
     source_lanes: Option<Vec<LaneId>>,
     replays: Replays,
+    dropping_payloads: bool,
     reminders: Reminders,
     /// Cancelled when everything folded is to be committed, and nothing more read.
     drains: CancellationToken,
@@ -187,6 +192,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             storing_topology: false,
             source_lanes: None,
             replays: Replays::Rest,
+            dropping_payloads: false,
             reminders: Reminders::default(),
             drains: CancellationToken::new(),
         }
@@ -206,6 +212,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     pub async fn run(mut self, mut signals: Signals, stop: CancellationToken) -> Result<(), Error> {
         let mut replay = tokio::time::interval(REPLAY_EVERY);
         replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut drop_payloads = tokio::time::interval(DROP_EVERY);
+        drop_payloads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
             while self.absorb() | self.launch(draining) {}
@@ -233,6 +241,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 Some(side) = self.side.next() => self.side_done(side),
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
+                _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
                 signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
                     Some(signal) => self.handle(signal)?,

@@ -12,6 +12,7 @@ use rollup::event::{Checked, Reject, Rules, judge_time};
 
 use super::{Failure, rules, say};
 use crate::config::{Config, Problem};
+use crate::inert::{inert, short};
 use crate::store::Store;
 use crate::store::letters::{self, Which};
 
@@ -235,10 +236,10 @@ pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> 
         "{marked} marked: the worker that reads their lane judges each again in its next commit, and closes it there; \
          `dead-letters list --state replay` shows those that wait for it"
     ))?;
-    match store.count_cut_letters(&order.which).await? {
+    match store.count_lost_letters(&order.which).await? {
         0 => Ok(()),
-        cut => say(&format!(
-            "{cut} cannot be judged: of a record that is too large only the beginning is kept"
+        lost => say(&format!(
+            "{lost} cannot be judged: their payloads were too large to be kept, refused by the server, or dropped by age"
         )),
     }
 }
@@ -306,10 +307,10 @@ fn row(letter: &Document) -> String {
         .get_datetime("rejectedAt")
         .map(|at| at.to_chrono().to_rfc3339_opts(SecondsFormat::Secs, true));
     line(
-        text("_id"),
+        &inert(text("_id")),
         &state,
         &reason,
-        text("eventId"),
+        &short(text("eventId")),
         rejected.as_deref().unwrap_or_default(),
     )
 }
@@ -320,7 +321,23 @@ fn line(id: &str, state: &str, reason: &str, event: &str, rejected: &str) -> Str
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson::doc;
+
     use super::*;
+
+    #[test]
+    fn a_letter_is_one_line_whatever_its_emitter_wrote() {
+        let letter = doc! {
+            "_id": "kafka/t/0/7", "state": "open", "reason": "too_long", "field": "eventId",
+            "eventId": format!("\u{1b}[2Ja\nb\u{202e}{}", "x".repeat(128)),
+        };
+        let row = row(&letter);
+        assert!(row.contains("\\u001b[2Ja\\u000ab\\u202exxx"), "{row}");
+        assert!(
+            row.contains('…') && row.lines().count() == 1 && row.len() < 250,
+            "{row}"
+        );
+    }
 
     fn replay(arguments: &[&str]) -> Result<Replay, Failure> {
         let command = Replay::arguments(Command::new("replay"));

@@ -241,6 +241,7 @@ async fn worker(
             scope: config.dedupe.scope,
         },
         max_ids: config.dedupe.max_ids,
+        letter_keep: config.letter_keep,
     };
     let ledger = Arc::new(MongoLedger::new(
         store.clone(),

@@ -67,6 +67,7 @@ pub(super) fn config(given: &Given, serves: bool, problems: Vec<Problem>) -> Res
         },
         start_at: parser.instant("START_AT"),
         max_age: parser.duration("MAX_AGE", Duration::from_secs(1)),
+        letter_keep: parser.duration("DEAD_LETTER_KEEP", Duration::from_secs(1)),
         lease: parser
             .duration("LEASE", Duration::from_secs(1))
             .unwrap_or_default(),

@@ -207,6 +207,11 @@ pub const SETTINGS: &[Setting] = &[
         "Reject events completed longer ago than this; not applied to history",
     ),
     setting(
+        "DEAD_LETTER_KEEP",
+        None,
+        "Drop the payloads of open dead letters after this time; the letters stay. For ever where it is not set",
+    ),
+    setting(
         "DELETES",
         Some("keep"),
         "A deleted event document leaves the bill as it is: `keep`",

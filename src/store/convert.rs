@@ -1,10 +1,10 @@
 //! Values of the core as they are stored.
 
 use ingest::dedupe::Remember;
-use ingest::lane::{ContentId, LastRecord, Position, Scan};
+use ingest::lane::{ContentId, DocumentKey, LastRecord, Position, Scan};
 use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, DateTime, Document, doc};
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
 
 /// The move of a lane's fence, in a transaction of this session.
 pub(super) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
@@ -15,12 +15,16 @@ pub(super) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
         Some(Position::Offset(next)) => {
             set.insert("next", *next);
         }
-        Some(Position::Stream { token, scan }) => {
+        Some(Position::Stream { token, is_past, scan }) => {
             set.insert("token", token.clone());
+            match is_past {
+                true => drop(set.insert("isPast", true)),
+                false => drop(unset.insert("isPast", "")),
+            }
             set.insert("scanning", *scan != Scan::Done);
             match scan {
                 Scan::UpTo(id) => {
-                    set.insert("scannedUpTo", id.clone());
+                    set.insert("scannedUpTo", stored_key(id));
                 }
                 Scan::Pending | Scan::Done => {
                     unset.insert("scannedUpTo", "");
@@ -68,13 +72,35 @@ pub(super) fn position(fence: &Document) -> Result<Option<Position>, String> {
         return Ok(None);
     };
     let token = token.as_document().ok_or("`token` is not a document")?.clone();
+    let is_past = fence.get_bool("isPast").unwrap_or(false);
     let scan = match (fence.get_bool("scanning"), fence.get("scannedUpTo")) {
         (Ok(true), None) => Scan::Pending,
-        (Ok(true), Some(id)) => Scan::UpTo(id.clone()),
+        (Ok(true), Some(id)) => Scan::UpTo(read_key(id)?),
         (Ok(false), _) => Scan::Done,
         (Err(_), _) => return Err("`scanning` is not a boolean".into()),
     };
-    Ok(Some(Position::Stream { token, scan }))
+    Ok(Some(Position::Stream { token, is_past, scan }))
+}
+
+/// The `_id` of a document, as a document with its bytes where it is no value: every server takes those.
+fn stored_key(key: &DocumentKey) -> Document {
+    match key {
+        DocumentKey::Plain(value) => doc! {"_id": value.clone()},
+        DocumentKey::Bytes(raw) => doc! {"bytes": Binary {
+            subtype: BinarySubtype::Generic, bytes: raw.as_bytes().to_vec(),
+        }},
+    }
+}
+
+fn read_key(stored: &Bson) -> Result<DocumentKey, String> {
+    let stored = stored.as_document().ok_or("`scannedUpTo` is not a document")?;
+    if let Some(value) = stored.get("_id") {
+        return Ok(value.clone().into());
+    }
+    let bytes = stored.get_binary_generic("bytes").ok();
+    let raw = bytes.and_then(|bytes| RawDocumentBuf::from_bytes(bytes.clone()).ok());
+    raw.map(DocumentKey::Bytes)
+        .ok_or_else(|| "`scannedUpTo` is damaged".into())
 }
 
 /// The last record that a fence remembers.

@@ -1,5 +1,7 @@
 //! Fences: who may write a lane, from where, and how a stopped lane goes on.
 
+use std::collections::HashSet;
+
 use std::time::Duration;
 
 use chrono::{DateTime as Instant, Utc};
@@ -136,7 +138,7 @@ impl Store {
         let mut open = self.open_letters(lane).await.map_err(away)?;
         let mut windows: Windows<Vec<Generation>> = Windows::default();
         // Their event is counted: they were too many to be closed with it.
-        let mut overdue: Vec<String> = Vec::new();
+        let mut overdue: HashSet<EventHash> = HashSet::new();
         while cursor.advance().await.map_err(away)? {
             // There may be millions.
             life.touch();
@@ -153,9 +155,8 @@ impl Store {
                 )));
             };
             if !open.is_empty() && window == WindowName::Events.name() {
-                let known = ids.iter().filter_map(|id| open.get(id));
-                let known = known.filter(|open| open.letter == Letter::Uncounted);
-                overdue.extend(known.map(|open| open.event_id.clone()));
+                let is_overdue = |id: &&EventHash| open.get(*id) == Some(&Letter::Uncounted);
+                overdue.extend(ids.iter().filter(is_overdue));
             }
             let generation = Generation {
                 newest_ms: newest.timestamp_millis(),
@@ -167,14 +168,13 @@ impl Store {
             }
         }
         if !overdue.is_empty() {
-            let which = letters::open_under(lane, Scope::Lane, &overdue);
+            let ids: Vec<EventHash> = overdue.iter().copied().collect();
+            let which = letters::open_under(lane, Scope::Lane, &ids);
             let at = self.server_time().await.map_err(away)?;
             self.supersede_all(which, at).await.map_err(away)?;
-            overdue
-                .iter()
-                .for_each(|id| drop(open.remove(&EventHash::of(id))));
+            open.retain(|id, _| !overdue.contains(id));
         }
-        windows.letters = open.into_iter().map(|(id, open)| (id, open.letter)).collect();
+        windows.letters = open;
         Ok(windows)
     }
 

@@ -26,7 +26,7 @@ use ingest::lane::{ContentId, LaneId, Resolution, Standing, resolve};
 use ingest::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
 use ingest::server_error::{Act, Fault, Place};
 use ingest::source::Stop;
-use mongodb::bson::doc;
+use mongodb::bson::{DateTime, doc};
 use mongodb::options::ReadConcern;
 use rollup::period::Calendar;
 use tokio::time::Instant as Moment;
@@ -226,6 +226,14 @@ impl Ledger for MongoLedger {
         max_bytes: usize,
     ) -> Result<Vec<Marked>, FenceError> {
         self.store.marked_letters(lanes, max_letters, max_bytes).await
+    }
+
+    async fn drop_payloads(&self, lanes: &[LaneId], before: Instant<Utc>) -> Result<u64, FenceError> {
+        let dropped = self
+            .store
+            .drop_payloads(lanes, DateTime::from_chrono(before))
+            .await;
+        dropped.map_err(|error| failure::fence(&error))
     }
 
     async fn commit(

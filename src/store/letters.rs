@@ -10,16 +10,17 @@
 
 mod payload;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use chrono::DateTime as Instant;
 use ingest::batch::Outcome;
-use ingest::dedupe::{EventHash, Letter, Scope};
+use ingest::dedupe::{EventHash, Letter, Letters, Scope};
 use ingest::lane::LaneId;
 use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replayed};
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::error::Result as DriverResult;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+use mongodb::error::{Error as DriverError, Result as DriverResult};
 use rollup::period::{Calendar, Granularity};
 
 pub use payload::read;
@@ -53,7 +54,8 @@ pub(super) fn keep(
         "field": letter.reject.field,
         "state": "open",
         "open": lane.fence.lane.as_str(),
-        "eventId": letter.event_id.as_deref(),
+        "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
+        "eventHash": letter.event_id.as_ref().map(|id| stored_hash(id.hash)),
         "organizationId": letter.about.organization.as_deref(),
         "day": day,
         "countedBefore": letter.letter == Letter::Counted,
@@ -83,8 +85,9 @@ pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Docume
 const OPEN: [&str; 2] = ["open", "replay"];
 
 /// The letters that counted events with these ids close.
-pub(super) fn open_under(lane: &LaneId, scope: Scope, event_ids: &[String]) -> Document {
-    let mut which = doc! {"eventId": among(event_ids), "state": {"$in": OPEN.as_slice()}};
+pub(super) fn open_under(lane: &LaneId, scope: Scope, ids: &[EventHash]) -> Document {
+    let ids: Vec<Bson> = ids.iter().copied().map(stored_hash).collect();
+    let mut which = doc! {"eventHash": among(&ids), "state": {"$in": OPEN.as_slice()}};
     if scope == Scope::Lane {
         which.insert("lane", lane.as_str());
     }
@@ -92,9 +95,9 @@ pub(super) fn open_under(lane: &LaneId, scope: Scope, event_ids: &[String]) -> D
 }
 
 /// One of these. One alone is a plain equality: not every server finds an index for `$in`.
-fn among(texts: &[String]) -> Bson {
-    match texts {
-        [one] => one.into(),
+fn among(values: &[Bson]) -> Bson {
+    match values {
+        [one] => one.clone(),
         several => doc! {"$in": several}.into(),
     }
 }
@@ -109,7 +112,23 @@ fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
     if let Some(outcome) = outcome {
         set.insert("outcome", outcome.name());
     }
-    doc! {"$set": set, "$unset": {"open": "", "replayRequestedAt": ""}}
+    // It holds whatever an emitter sent, and is not needed any more.
+    set.insert("format", DROPPED);
+    doc! {"$set": set, "$unset": {"open": "", "replayRequestedAt": "", "payload": "", "headers": ""}}
+}
+
+/// The format of letters whose payload was dropped.
+const DROPPED: &str = "dropped";
+/// The format of letters of which only the beginning was kept, or not even that.
+const CUT: &str = "cut";
+/// Payloads that are dropped at once, at most, of each lane.
+const DROPPED_AT_ONCE: i64 = 500;
+
+fn stored_hash(id: EventHash) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: id.to_bytes().to_vec(),
+    })
 }
 
 fn id(lane: &LaneId, place: &str) -> String {
@@ -140,17 +159,17 @@ impl Which {
     fn filter(&self, state: Option<&str>) -> Document {
         let mut filter = Document::new();
         if !self.ids.is_empty() {
-            filter.insert("_id", among(&self.ids));
+            let ids: Vec<Bson> = self.ids.iter().map(Bson::from).collect();
+            filter.insert("_id", among(&ids));
         }
-        let texts = [
-            ("lane", self.lane.as_deref()),
-            ("reason", self.reason.as_deref()),
-            ("eventId", self.event_id.as_deref()),
-        ];
+        let texts = [("lane", self.lane.as_deref()), ("reason", self.reason.as_deref())];
         for (name, text) in texts {
             if let Some(text) = text {
                 filter.insert(name, text);
             }
+        }
+        if let Some(event_id) = &self.event_id {
+            filter.insert("eventHash", stored_hash(EventHash::of(event_id)));
         }
         // Named one by one, so that those of each are found by an index in the order of their time.
         filter.insert(
@@ -165,12 +184,6 @@ impl Which {
         }
         filter
     }
-}
-
-/// What the open letters of one id say.
-pub(super) struct OpenLetter {
-    pub(super) event_id: String,
-    pub(super) letter: Letter,
 }
 
 /// Letters that events close in their transaction, at most, for each question.
@@ -278,13 +291,43 @@ impl Store {
         Ok(())
     }
 
-    /// How many letters that wait can never be judged, since only the beginning of their record was kept.
+    /// Drops the payloads of open letters that were rejected before this. How many.
+    pub(super) async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime) -> DriverResult<u64> {
+        let letters = self.collection(DEAD_LETTERS);
+        let has_payload = doc! {"$ne": DROPPED};
+        let mut dropped = 0;
+        for lane in lanes {
+            let old = doc! {
+                "lane": lane.as_str(), "state": "open", "rejectedAt": {"$lt": before}, "format": has_payload.clone(),
+            };
+            let mut found = letters
+                .find(old)
+                .projection(doc! {"_id": 1})
+                .sort(doc! {"rejectedAt": 1})
+                .limit(DROPPED_AT_ONCE)
+                .await?;
+            let mut ids: Vec<Bson> = Vec::new();
+            while found.advance().await? {
+                ids.push(found.current().get_str("_id")?.into());
+            }
+            if ids.is_empty() {
+                continue;
+            }
+            // One that was marked meanwhile is judged first.
+            let which = doc! {"_id": {"$in": ids}, "state": "open"};
+            let drop = doc! {"$set": {"format": DROPPED}, "$unset": {"payload": "", "headers": ""}};
+            dropped += letters.update_many(which, drop).await?.modified_count;
+        }
+        Ok(dropped)
+    }
+
+    /// How many letters that wait can never be judged, since their payload was not kept, or not for so long.
     ///
     /// # Errors
     /// When they cannot be counted.
-    pub async fn count_cut_letters(&self, which: &Which) -> Result<u64, super::Error> {
+    pub async fn count_lost_letters(&self, which: &Which) -> Result<u64, super::Error> {
         let mut filter = which.filter(Some("open"));
-        filter.insert("format", "cut");
+        filter.insert("format", doc! {"$in": [CUT, DROPPED]});
         let letters = self.collection(DEAD_LETTERS);
         let counted = letters.count_documents(filter).await;
         counted.map_err(failure::unusable)
@@ -296,37 +339,35 @@ impl Store {
     /// When that cannot be written.
     pub async fn mark_letters(&self, which: &Which) -> Result<u64, super::Error> {
         let mut filter = which.filter(Some("open"));
-        // What was cut can never be judged.
-        filter.insert("format", doc! {"$ne": "cut"});
+        // What was not kept can never be judged.
+        filter.insert("format", doc! {"$nin": [CUT, DROPPED]});
         let mark = doc! {"$set": {"state": "replay"}, "$currentDate": {"replayRequestedAt": true}};
         let marked = self.collection(DEAD_LETTERS).update_many(filter, mark).await;
         Ok(marked.map_err(failure::unusable)?.modified_count)
     }
 
     /// The ids of the letters of a lane that are open, and what they say of them.
-    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<HashMap<EventHash, OpenLetter>> {
+    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<Letters> {
         let mut cursor = self
             .collection(DEAD_LETTERS)
-            .find(doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventId": {"$type": "string"}})
-            .projection(doc! {"eventId": 1, "countedBefore": 1})
+            .find(doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventHash": {"$type": "binData"}})
+            .projection(doc! {"_id": 0, "eventHash": 1, "countedBefore": 1})
             .await?;
-        let mut letters: HashMap<EventHash, OpenLetter> = HashMap::new();
+        let mut letters = Letters::default();
         while cursor.advance().await? {
             let stored = cursor.current();
-            let event_id = stored.get_str("eventId")?;
+            let hash = EventHash::unpack(stored.get_binary("eventHash")?.bytes);
+            let Some([hash]) = hash.as_deref() else {
+                return Err(DriverError::custom("a dead letter has a damaged `eventHash`"));
+            };
             let letter = match stored.get_bool("countedBefore") {
                 Ok(true) => Letter::Counted,
                 _ => Letter::Uncounted,
             };
-            let open = letters
-                .entry(EventHash::of(event_id))
-                .or_insert_with(|| OpenLetter {
-                    event_id: event_id.to_owned(),
-                    letter,
-                });
+            let open = letters.entry(*hash).or_insert(letter);
             // One that was told of an event which then did not count knows less than the others.
             if letter == Letter::Uncounted {
-                open.letter = letter;
+                *open = letter;
             }
         }
         Ok(letters)

@@ -61,7 +61,7 @@ fn indexes(collection: &str) -> Vec<Document> {
             doc! {"state": 1, "rejectedAt": -1, "_id": 1},
             doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1},
             doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1},
-            doc! {"eventId": 1, "state": 1, "rejectedAt": -1, "_id": 1},
+            doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1},
             open_letters(),
         ],
         _ => vec![],

@@ -45,13 +45,8 @@ impl Changes {
                 .iter()
                 .map(|id| doc! {"_id": key(*id), "lane": name, "counted": true});
             changes.inserts.extend(inserts);
-            let letters = lane
-                .letters
-                .iter()
-                .filter_map(|letter| letter.event_id.as_deref());
-            changes
-                .updates
-                .extend(letters.map(|id| claim(EventHash::of(id), name)));
+            let letters = lane.letters.iter().filter_map(|letter| letter.event_id.as_ref());
+            changes.updates.extend(letters.map(|id| claim(id.hash, name)));
             taken.extend(closes.iter().map(|id| take(*id, name)));
             changes.deletes.extend(lane.dropped.chunks(CHUNK).map(|ids| {
                 let ids: Vec<Bson> = ids.iter().map(|id| key(*id)).collect();
@@ -77,7 +72,7 @@ fn take(id: EventHash, lane: &str) -> Document {
 
 /// The ids under which a lane closes letters.
 fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
-    lane.closes.iter().map(|id| EventHash::of(id)).collect()
+    lane.closes.iter().copied().collect()
 }
 
 fn key(id: EventHash) -> Bson {

@@ -246,3 +246,49 @@ async fn kill_while_judging(name: &str, kills: i64, letters: i64) {
 fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
+
+/// Payloads hold whatever an emitter sent: they go with their letter, or by age.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn payloads_are_dropped_when_letters_close_and_by_age() {
+    let world = World::new("letters_dropped").await;
+    let worker = world.ready(&[]).await;
+    let long = "x".repeat(200_000);
+    for id in ["a", "b", &long] {
+        world.insert_one(broken(id)).await;
+    }
+    world.wait_tally([3, 0, 0, 0, 3]).await;
+    let kept = doc! {"payload": {"$exists": true}};
+    assert_eq!(world.letters_where(kept.clone()).await, 3);
+    assert_eq!(
+        world.letters_where(doc! {"eventId": "x".repeat(128)}).await,
+        1,
+        "of a long id the beginning is kept"
+    );
+    world.insert_one(old("a")).await;
+    world.wait_tally([4, 1, 0, 0, 3]).await;
+    let closed = doc! {"state": "closed", "payload": {"$exists": false}, "format": "dropped"};
+    assert_eq!(world.letters_where(closed).await, 1);
+    stop(worker).await;
+
+    let worker = world.ready(&[("DEAD_LETTER_KEEP", "1s")]).await;
+    eventually("no payload is kept", || async {
+        world.letters_where(kept.clone()).await == 0
+    })
+    .await;
+    assert_eq!(world.letters_where(doc! {"state": "open"}).await, 2);
+    let (code, told) = world.letters_command(&["replay", "--all"]).await;
+    assert!(
+        code == 0 && told.contains("0 marked") && told.contains("2 cannot be judged"),
+        "{told}"
+    );
+    let (_, told) = world.letters_command(&["replay", "--all", "--dry-run"]).await;
+    assert!(
+        told.contains("2  cannot be judged: its payload was dropped"),
+        "{told}"
+    );
+    // The letter is still known by its id, and closed by its event.
+    world.insert_one(old("b")).await;
+    world.wait_tally([5, 2, 0, 0, 3]).await;
+    assert_eq!(world.letters_where(doc! {"state": "open"}).await, 1);
+    stop(worker).await;
+}

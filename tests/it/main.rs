@@ -11,6 +11,7 @@ mod errors;
 mod exactness;
 mod faults;
 mod history;
+mod hostile_documents;
 mod hostile_reader;
 mod kafka;
 mod kafka_storm;

@@ -63,23 +63,3 @@ async fn silence_is_no_sign_of_too_much() {
     world.wait_read(&mut worker, 1).await;
     assert_eq!(world.fence_number("counted").await, 1);
 }
-
-/// An event is larger than a change stream may bring: the lane stops, and the reader beside it goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn an_event_that_no_stream_can_bring_stops_its_lane_and_nothing_else() {
-    let mongo = Mongo::start(Options::default()).await.expect("MongoDB starts");
-    let proxy = mongo.proxy().await.expect("a proxy");
-    let mut world = World::on(&mongo, "too_large_event").await;
-    world.uri = mongo.proxied_uri(&proxy);
-    let worker = world.ready(&[]).await;
-    proxy
-        .when(Command::named("getMore").collection("requestEvents"))
-        .reply_error(10_334, "BSONObjectTooLarge");
-    eventually("the lane stops", || async {
-        let (status, body) = admin(&worker, "/readyz").await;
-        status == 503 && body.contains("history_lost")
-    })
-    .await;
-    let url = format!("{}/v1/usage/summary?organizationId=acme", worker.api());
-    assert_eq!(worker.get(&url).await.expect("answers").0, 200);
-}

@@ -3,7 +3,7 @@
 use rollup::event::Reject;
 
 use crate::decode::{Keep, Payload, Source};
-use crate::dedupe::{EventHash, Letter, Scope, Windows};
+use crate::dedupe::{EventHash, EventName, Letter, Scope, Windows};
 use crate::lane::Position;
 use crate::source::Record;
 
@@ -46,8 +46,8 @@ impl Outcome {
 pub(super) enum Verdict {
     Counted {
         id: Option<EventHash>,
-        /// The event's id, where dead letters are open under it.
-        closes: Option<String>,
+        /// Dead letters are open under the id.
+        closes: bool,
         /// It completed before the window began.
         is_late: bool,
     },
@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     Skipped,
     DeadLetter {
         reject: Reject,
-        event_id: Option<String>,
+        event_id: Option<EventName>,
         letter: Letter,
         /// How the record is kept.
         keep: Keep,
@@ -126,7 +126,7 @@ impl Entry {
         let replayed = usize::from(self.origin.record().is_none());
         let own = match &self.verdict {
             Verdict::Counted { id, closes, .. } => {
-                usize::from(scope == Scope::Ledger && id.is_some()) + usize::from(closes.is_some())
+                usize::from(scope == Scope::Ledger && id.is_some()) + usize::from(*closes)
             }
             Verdict::DeadLetter { .. } => 1,
             Verdict::Duplicate | Verdict::Skipped => 0,
@@ -142,10 +142,13 @@ pub(super) fn reject_as(
     event_id: Option<&str>,
     windows: &mut Windows,
 ) -> Verdict {
+    let event_id = event_id.map(EventName::of);
     Verdict::DeadLetter {
         reject,
-        event_id: event_id.map(str::to_owned),
-        letter: event_id.map_or(Letter::Uncounted, |id| windows.reject(EventHash::of(id))),
+        letter: event_id
+            .as_ref()
+            .map_or(Letter::Uncounted, |id| windows.reject(id.hash)),
+        event_id,
         keep: Keep::of(payload),
     }
 }

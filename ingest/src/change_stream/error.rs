@@ -12,14 +12,14 @@ const TOO_LARGE: i32 = 10334;
 
 pub(super) fn interrupt(error: &Error) -> Interrupt {
     let Fault { act, why, .. } = Fault::of(error, Place::Outside);
-    let is_too_large = Answer::of(error).is_some_and(|answer| answer.code == TOO_LARGE);
     match act {
-        _ if is_too_large || act == Act::LaneLost => Interrupt::Stopped(Box::new(Stop {
+        Act::LaneLost => Interrupt::Stopped(Box::new(Stop {
             reason: StopReason::HistoryLost,
             detail: why,
             resumable: None,
         })),
         Act::Person(reason @ Refusal::NotAuthorized) => Interrupt::Refused { reason, why },
+        _ if Answer::of(error).is_some_and(|answer| answer.code == TOO_LARGE) => Interrupt::TooLarge(why),
         _ => Interrupt::Away(why),
     }
 }

@@ -6,30 +6,49 @@
 //! all types at once, but walks the whole index for every page; `min` starts at the right place, but what it finds
 //! comes in no order that every server keeps to.
 
-use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, DateTime, Document, Timestamp, doc, oid::ObjectId};
+use bson::spec::{BinarySubtype, ElementType};
+use bson::{Binary, Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 
-use super::order::rank;
+use super::bytes::rank;
+use super::order;
+use crate::lane::{DocumentKey, single};
 
-/// The filters that together find every document above this `_id`, in order; `None`: every document.
-pub(super) fn above(bound: Option<&Bson>) -> Vec<Document> {
+/// The filters that together find every document above this `_id`, in order; `None`: every document. As bytes, since
+/// an `_id` may be no value.
+pub(super) fn above(bound: Option<&DocumentKey>) -> Vec<RawDocumentBuf> {
     let Some(bound) = bound else {
-        return vec![doc! {}];
+        return vec![RawDocumentBuf::new()];
     };
     let higher = types().into_iter().filter(|(of, _)| *of > rank(bound));
     let same = match bound {
         // There is one of each; and NaN, the least number, compares with none.
-        Bson::MinKey | Bson::MaxKey | Bson::Null | Bson::Undefined => None,
-        _ if is_nan(bound) => Some(numbers()),
-        _ => Some(doc! {"_id": {"$gt": bound.clone()}}),
+        DocumentKey::Plain(Bson::MinKey | Bson::MaxKey | Bson::Null | Bson::Undefined) => None,
+        DocumentKey::Plain(value) if is_nan(value) => raw(&numbers()),
+        DocumentKey::Plain(value) => raw(&doc! {"_id": {"$gt": value.clone()}}),
+        DocumentKey::Bytes(alone) => greater(alone),
     };
-    same.into_iter().chain(higher.map(|(_, all)| all)).collect()
+    same.into_iter()
+        .chain(higher.filter_map(|(_, all)| raw(&all)))
+        .collect()
+}
+
+fn raw(filter: &Document) -> Option<RawDocumentBuf> {
+    RawDocumentBuf::try_from(filter).ok()
+}
+
+/// The filter of what is greater than this `_id`, given alone.
+fn greater(alone: &RawDocument) -> Option<RawDocumentBuf> {
+    let element = alone.iter_elements().next()?.ok()?;
+    // Behind the length, the type and the name; before the end.
+    let value = alone.as_bytes().get(9..alone.as_bytes().len() - 1)?;
+    let greater = single(element.element_type(), "$gt", value)?;
+    single(ElementType::EmbeddedDocument, "_id", greater.as_bytes())
 }
 
 /// The filters that find all `_id`s of a type, with the place of the type in the order.
 fn types() -> Vec<(u8, Document)> {
-    let least = |value: Bson| (rank(&value), doc! {"_id": {"$gte": value}});
-    let only = |value: Bson| (rank(&value), doc! {"_id": value});
+    let least = |value: Bson| (order::rank(&value), doc! {"_id": {"$gte": value}});
+    let only = |value: Bson| (order::rank(&value), doc! {"_id": value});
     let binary = Binary {
         subtype: BinarySubtype::Generic,
         bytes: Vec::new(),
@@ -38,7 +57,7 @@ fn types() -> Vec<(u8, Document)> {
         only(Bson::MinKey),
         only(Bson::Null),
         only(Bson::Double(f64::NAN)),
-        (rank(&Bson::Double(0.0)), numbers()),
+        (order::rank(&Bson::Double(0.0)), numbers()),
         least(Bson::String(String::new())),
         least(Bson::Document(Document::new())),
         least(Bson::Binary(binary)),
@@ -81,11 +100,12 @@ mod tests {
 
     use bson::JavaScriptCodeWithScope;
 
-    use super::super::order::compare;
+    use super::super::order::{compare, rank};
     use super::*;
 
     /// Whether a server finds this `_id` with this filter.
-    fn finds(filter: &Document, id: &Bson) -> bool {
+    fn finds(filter: &RawDocumentBuf, id: &Bson) -> bool {
+        let filter = Document::try_from(filter.as_ref()).expect("a document");
         let Some(condition) = filter.get("_id") else {
             return true;
         };
@@ -164,7 +184,7 @@ mod tests {
             "the order that the server has"
         );
         for (at, bound) in ids.iter().enumerate() {
-            let filters = above(Some(bound));
+            let filters = above(Some(&bound.clone().into()));
             let found = filters
                 .iter()
                 .flat_map(|filter| ids.iter().filter(|id| finds(filter, id)));
@@ -172,6 +192,24 @@ mod tests {
             let expected: Vec<String> = ids[at + 1..].iter().map(|id| format!("{id:?}")).collect();
             assert_eq!(found, expected, "above {bound:?}");
         }
-        assert_eq!(above(None), [doc! {}]);
+        assert_eq!(above(None), [RawDocumentBuf::new()]);
+    }
+
+    #[test]
+    fn above_an_id_that_is_no_value_is_asked_for_by_its_bytes() {
+        let broken = single(ElementType::String, "_id", b"\x03\0\0\0a\xff\0").expect("a document");
+        let filters = above(DocumentKey::of(&broken).as_ref());
+        let same = filters[0].get_document("_id").expect("a condition");
+        assert_eq!(
+            crate::lane::raw_id(&filters[0]).map(|id| id.as_bytes().len()),
+            Some(filters[0].as_bytes().len())
+        );
+        let element = same.iter_elements().next().expect("an element").expect("a frame");
+        assert_eq!(
+            (element.key().as_str(), element.element_type()),
+            ("$gt", ElementType::String)
+        );
+        assert!(same.as_bytes().ends_with(b"\x03\0\0\0a\xff\0\0"));
+        assert_eq!(filters[1..], above(Some(&Bson::from("a").into()))[1..]);
     }
 }

@@ -20,16 +20,15 @@
 
 use std::cmp::Ordering;
 
-use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp, doc, rawdoc};
 use mongodb::ClientSession;
 use mongodb::change_stream::ChangeStream;
-use mongodb::options::{Hint, ReadConcern};
 
-use super::order::compare;
+use super::bytes::compare;
 use super::{Change, Interrupt, Operation, Polled, Reader, error, page};
 use crate::clock::Clock;
 use crate::decode::Payload;
-use crate::lane::{Position, Scan};
+use crate::lane::{DocumentKey, Position, Scan};
 use crate::source::{Record, Signal};
 
 /// Documents in a chunk, at most.
@@ -42,7 +41,7 @@ const KEPT_CHANGES: usize = 10_000;
 
 /// Documents read in one piece, in the order of `_id`.
 struct Chunk {
-    documents: Vec<(Bson, RawDocumentBuf)>,
+    documents: Vec<(DocumentKey, RawDocumentBuf)>,
     /// Everything committed by majority before this time was seen by the read.
     before: Timestamp,
     /// The read saw nothing that was committed after this time (`H`).
@@ -55,7 +54,7 @@ struct Chunk {
 
 impl Chunk {
     /// Leaves this `_id` and all above to the next chunk.
-    fn cut_off_below(&mut self, id: &Bson) {
+    fn cut_off_below(&mut self, id: &DocumentKey) {
         let keep = self
             .documents
             .partition_point(|(document, _)| compare(document, id) == Ordering::Less);
@@ -63,19 +62,36 @@ impl Chunk {
         self.is_last = false;
     }
 
-    fn holds(&self, id: &Bson) -> bool {
+    fn holds(&self, id: &DocumentKey) -> bool {
         self.documents
             .binary_search_by(|(document, _)| compare(document, id))
             .is_ok()
     }
 
     /// Whether an `_id` above the bound lies in the chunk's part of the collection.
-    fn covers(&self, id: &Bson) -> bool {
+    fn covers(&self, id: &DocumentKey) -> bool {
         self.is_last
             || self
                 .documents
                 .last()
                 .is_some_and(|(last, _)| compare(id, last) != Ordering::Greater)
+    }
+}
+
+/// Documents in one answer, at most.
+const PAGE: u32 = 1_000;
+
+/// The question for the documents of a filter in the order of `_id`, read by majority and no older than this time. As
+/// bytes: what is asked for may be no value.
+fn find(collection: &str, filter: &RawDocument, limit: i64, since: Timestamp) -> RawDocumentBuf {
+    rawdoc! {
+        "find": collection,
+        "filter": filter.to_owned(),
+        "sort": {"_id": 1},
+        "hint": {"_id": 1},
+        "limit": limit,
+        "batchSize": i64::from(PAGE),
+        "readConcern": {"level": "majority", "afterClusterTime": since},
     }
 }
 
@@ -115,7 +131,7 @@ impl<C: Clock> Reader<'_, C> {
             .await
             .map_err(away)?;
         let before = session.operation_time().ok_or_else(no_time)?;
-        let (documents, is_last) = self.read_page(&mut session).await?;
+        let (documents, is_last) = self.read_page(&mut session, before).await?;
         let read_at_ms = self.clock.now().timestamp_millis();
         let after = session.operation_time().ok_or_else(no_time)?;
         Ok(Chunk {
@@ -131,22 +147,21 @@ impl<C: Clock> Reader<'_, C> {
     async fn read_page(
         &self,
         session: &mut ClientSession,
-    ) -> Result<(Vec<(Bson, RawDocumentBuf)>, bool), Interrupt> {
+        since: Timestamp,
+    ) -> Result<(Vec<(DocumentKey, RawDocumentBuf)>, bool), Interrupt> {
         let away = |error: mongodb::error::Error| error::interrupt(&error);
         let bound = match &self.scan {
             Scan::UpTo(id) => Some(id),
             Scan::Pending | Scan::Done => None,
         };
+        let database = self.events.client.database(&self.events.database);
         let (mut documents, mut bytes) = (Vec::new(), 0);
         for filter in page::above(bound) {
-            let collection = self.events.collection();
-            let mut cursor = collection
-                .find(filter)
-                .sort(doc! {"_id": 1})
-                .hint(Hint::Keys(doc! {"_id": 1}))
-                .limit(i64::try_from(CHUNK_DOCUMENTS + 1 - documents.len()).unwrap_or(i64::MAX))
-                .batch_size(1_000)
-                .read_concern(ReadConcern::majority())
+            let limit = i64::try_from(CHUNK_DOCUMENTS + 1 - documents.len()).unwrap_or(i64::MAX);
+            let question = find(&self.events.collection, &filter, limit, since);
+            let mut cursor = database
+                .run_raw_cursor_command(question)
+                .batch_size(PAGE)
                 .session(&mut *session)
                 .await
                 .map_err(away)?;
@@ -155,9 +170,9 @@ impl<C: Clock> Reader<'_, C> {
                     return Ok((documents, false));
                 }
                 let document = cursor.current().to_owned();
-                let Ok(Some(Ok(id))) = document.get("_id").map(|id| id.map(Bson::try_from)) else {
+                let Some(id) = DocumentKey::of(&document) else {
                     return Err(Interrupt::Away(
-                        "a document of the collection has no readable `_id`".into(),
+                        "a document of the collection has no `_id`: it is damaged".into(),
                     ));
                 };
                 bytes += document.as_bytes().len();
@@ -173,8 +188,8 @@ impl<C: Clock> Reader<'_, C> {
         &mut self,
         stream: &mut ChangeStream<RawDocumentBuf>,
         chunk: &mut Chunk,
-    ) -> Result<Option<Vec<(Bson, Change)>>, Interrupt> {
-        let mut kept: Vec<(Bson, Change)> = Vec::new();
+    ) -> Result<Option<Vec<(DocumentKey, Change)>>, Interrupt> {
+        let mut kept: Vec<(DocumentKey, Change)> = Vec::new();
         loop {
             let change = match self.poll(stream).await? {
                 Polled::Change(change) => change,
@@ -218,7 +233,7 @@ impl<C: Clock> Reader<'_, C> {
         }
     }
 
-    fn is_scanned(&self, id: &Bson) -> bool {
+    fn is_scanned(&self, id: &DocumentKey) -> bool {
         match &self.scan {
             Scan::Pending => false,
             Scan::UpTo(bound) => compare(id, bound) != Ordering::Greater,
@@ -226,18 +241,20 @@ impl<C: Clock> Reader<'_, C> {
         }
     }
 
-    async fn send_chunk(&mut self, chunk: Chunk, kept: Vec<(Bson, Change)>) -> Result<(), Interrupt> {
+    async fn send_chunk(&mut self, chunk: Chunk, kept: Vec<(DocumentKey, Change)>) -> Result<(), Interrupt> {
         let Some(token) = self.token.clone() else {
             return Err(Interrupt::Away("the change stream has no position".into()));
         };
         let lane = self.grant.key;
         let is_last = chunk.is_last;
         let read_at_ms = chunk.read_at_ms;
-        let at = |id: &Bson| Position::Stream {
+        let is_past = self.passed.as_ref() == Some(&token);
+        let at = |id: &DocumentKey| Position::Stream {
             token: token.clone(),
+            is_past,
             scan: Scan::UpTo(id.clone()),
         };
-        let mut records: Vec<(Bson, Record)> = Vec::with_capacity(chunk.documents.len() + kept.len());
+        let mut records: Vec<(DocumentKey, Record)> = Vec::with_capacity(chunk.documents.len() + kept.len());
         for (id, document) in chunk.documents {
             let record = Record {
                 lane,

@@ -28,7 +28,7 @@ pub fn document(bytes: &[u8]) {
     let id = payload.document_id();
 
     let mut key = RawDocumentBuf::new();
-    if let Some(id) = id {
+    if let Some(id) = &id {
         key.append(cstr!("_id"), id);
     }
     let change = |operation: &str| {

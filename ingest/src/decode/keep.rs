@@ -7,8 +7,9 @@ use ::bson::{RawBsonRef, RawDocument};
 
 use super::Payload;
 
-/// Documents in documents, at most, of what is kept as one. Servers store 180, and less is readable.
-const MAX_DEPTH: usize = 100;
+/// Documents in documents, at most, of what is kept as one. Servers store 180, and whoever reads a document level by
+/// level needs room for each.
+const MAX_DEPTH: usize = 32;
 
 /// How a payload is kept. Each form is taken by more servers than the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +92,7 @@ mod tests {
         for (document, expected) in [
             (doc! {}, Keep::Readable),
             (doc! {"a": {"b": [1, {"c": "$where"}]}}, Keep::Readable),
-            (doc! {"deep": deep(98)}, Keep::Readable),
+            (doc! {"deep": deep(MAX_DEPTH - 1)}, Keep::Readable),
             (nested(MAX_DEPTH, false), Keep::Readable),
             (nested(MAX_DEPTH + 1, false), Keep::Bytes),
             (nested(MAX_DEPTH / 2, true), Keep::Readable),

@@ -3,6 +3,8 @@ use ::bson::{Binary, Bson, DateTime, doc, oid::ObjectId, rawdoc, spec::BinarySub
 use rollup::counters::Counter;
 use rollup::event::{Event, Identity};
 
+mod zoo;
+
 fn rules() -> Rules {
     Rules {
         currency: "USD".into(),

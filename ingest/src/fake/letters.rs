@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::Stored;
 use crate::batch::Outcome;
-use crate::dedupe::{EventHash, Letters, Scope};
+use crate::decode::Keep;
+use crate::dedupe::{EventName, Letters, Scope};
 use crate::lane::LaneId;
 use crate::ledger::{Commit, DeadLetter, LaneCommit, Marked};
 
@@ -48,8 +49,8 @@ impl Stored {
             .iter()
             .filter(|((of, _), stored)| of == lane && stored.state.is_open());
         let id = |stored: &StoredLetter| {
-            let id = stored.letter.event_id.as_deref()?;
-            Some((EventHash::of(id), stored.letter.letter))
+            let id = stored.letter.event_id.as_ref()?;
+            Some((id.hash, stored.letter.letter))
         };
         open.filter_map(|(_, stored)| id(stored)).collect()
     }
@@ -72,10 +73,25 @@ impl Stored {
             lane: lane.clone(),
             place: place.clone(),
             payload: letter.payload.clone(),
-            event_id: letter.event_id.clone(),
+            event_id: letter.event_id.as_ref().map(|id| id.hash),
             source_time_ms: letter.source_time_ms,
         });
         marked.take(max_letters).collect()
+    }
+
+    /// Drops the payloads of open letters that were rejected before this. How many.
+    pub(super) fn drop_payloads(&mut self, lanes: &[LaneId], before: DateTime<Utc>) -> u64 {
+        let is_old = |lane: &LaneId, stored: &StoredLetter| {
+            lanes.contains(lane)
+                && stored.state == LetterState::Open
+                && stored.rejected_at < before
+                && stored.letter.keep != Keep::Nothing
+        };
+        let old = self
+            .letters
+            .iter_mut()
+            .filter(|((lane, _), stored)| is_old(lane, stored));
+        old.map(|(_, stored)| stored.letter.keep = Keep::Nothing).count() as u64
     }
 
     /// Lanes of a commit in which a letter is not marked any more: it was looked up too early.
@@ -100,7 +116,7 @@ impl Stored {
         }
         for ((of, _), stored) in &mut self.letters {
             let is_in_reach = of == id || scope == Scope::Ledger;
-            let has_id = |event_id: &String| lane.closes.contains(event_id);
+            let has_id = |id: &EventName| lane.closes.contains(&id.hash);
             if is_in_reach && stored.state.is_open() && stored.letter.event_id.as_ref().is_some_and(has_id) {
                 stored.state = LetterState::Superseded;
             }

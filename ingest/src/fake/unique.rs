@@ -53,11 +53,8 @@ impl UniqueIds {
                 has_letter,
             };
             let closes = closes(lane);
-            let letters = lane
-                .letters
-                .iter()
-                .filter_map(|letter| letter.event_id.as_deref());
-            for letter in letters.map(EventHash::of).filter(|id| !closes.contains(id)) {
+            let letters = lane.letters.iter().filter_map(|letter| letter.event_id.as_ref());
+            for letter in letters.map(|id| id.hash).filter(|id| !closes.contains(id)) {
                 self.0.entry(letter).or_insert_with(|| id(false, true)).has_letter = true;
             }
             for counted in &lane.events.ids.ids {
@@ -77,5 +74,5 @@ impl UniqueIds {
 
 /// The ids under which a lane closes letters.
 fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
-    lane.closes.iter().map(|id| EventHash::of(id)).collect()
+    lane.closes.iter().copied().collect()
 }

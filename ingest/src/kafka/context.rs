@@ -109,7 +109,7 @@ impl Member {
 
     /// Waits until the loop has let go of the lanes: nothing is committed for them from then on. Where the
     /// loop is gone there is nobody left to wait for.
-    fn let_go(&self, partitions: &[i32]) {
+    pub(super) fn let_go(&self, partitions: &[i32]) {
         let lanes = partitions
             .iter()
             .map(|partition| self.settings.lane(*partition))

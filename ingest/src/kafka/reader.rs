@@ -50,6 +50,8 @@ pub(super) struct Reader {
     pub(super) is_away: bool,
     pub(super) is_paused: bool,
     pub(super) show_at: Instant,
+    /// Why this member can do nothing more.
+    pub(super) ended: Option<String>,
 }
 
 impl Reader {
@@ -97,12 +99,17 @@ impl Reader {
             is_away: false,
             is_paused: false,
             show_at: Instant::now(),
+            ended: None,
         })
     }
 
-    /// Reads until nobody listens any more.
-    pub(super) fn run(mut self) -> Result<(), String> {
+    /// Reads until nobody listens any more, or until the client says that it can do nothing more, and why.
+    pub(super) fn run(mut self) -> Result<Option<String>, String> {
         while !self.outbox.is_closed() {
+            if let Some(why) = self.ended.take() {
+                self.give_up();
+                return Ok(Some(why));
+            }
             self.follow_group()?;
             self.follow_topic()?;
             self.advance_lanes()?;
@@ -111,7 +118,7 @@ impl Reader {
             self.poll()?;
         }
         self.leave();
-        Ok(())
+        Ok(None)
     }
 
     /// Hands over what was read. While the loop stands still the partitions are paused, and polling goes on.
@@ -181,7 +188,8 @@ impl Reader {
     fn fail(&mut self, error: &KafkaError) -> Result<(), String> {
         let why = self.trouble.take().unwrap_or_else(|| error.to_string());
         match error {
-            KafkaError::MessageConsumptionFatal(_) => return Err(why),
+            // This member can do nothing more; another one may, some time.
+            KafkaError::MessageConsumptionFatal(_) => self.ended = Some(why),
             // It does not say which partition: each is looked at again.
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 let all: Vec<i32> = self.watched.iter().copied().collect();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::context;
+use super::context::{self, Member};
 use super::lanes::{LOOK_AGAIN, Lane, SETTLE, State};
 use super::reader::{POLL, Reader, SHOW_EVERY};
 use super::track::{Bounds, Done, Track};
@@ -297,7 +297,17 @@ impl Reader {
             drop(self.consumer.poll(POLL));
         }
         self.show_all(true);
-        let consumer = self.consumer;
+        Self::close(self.consumer);
+    }
+
+    /// Lets go of everything: the client can do nothing more. What was read and not folded is read again.
+    pub(super) fn give_up(self) {
+        let partitions: Vec<i32> = self.topic.ours.iter().copied().collect();
+        self.consumer.context().let_go(&partitions);
+        Self::close(self.consumer);
+    }
+
+    fn close(consumer: BaseConsumer<Member>) {
         let (left, leaving) = channel::<()>();
         let leave = move || {
             match consumer.close_queue() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,7 @@ pub(super) enum Side {
     },
     Topology,
     Marked(Result<Vec<Marked>, FenceError>),
+    Dropped(Result<u64, FenceError>),
     Noted,
 }
 
@@ -167,8 +169,37 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     self.replays = Replays::Rest;
                 }
             },
+            Side::Dropped(result) => {
+                self.dropping_payloads = false;
+                match result {
+                    Ok(0) => {}
+                    Ok(letters) => {
+                        tracing::info!(letters, "payloads of open dead letters were dropped by age")
+                    }
+                    // They wait for the next time.
+                    Err(error) => tracing::warn!(%error, "payloads of dead letters cannot be dropped"),
+                }
+            }
             Side::Noted => {}
         }
+    }
+
+    /// Payloads hold whatever an emitter sent: they are kept for as long as the settings say.
+    pub(super) fn drop_payloads(&mut self) {
+        let keep = self.settings.letter_keep.map(TimeDelta::from_std);
+        let before = match keep {
+            Some(Ok(keep)) => self.clock.now().checked_sub_signed(keep),
+            _ => None,
+        };
+        let lanes: Vec<LaneId> = self.lanes.values().map(|lane| lane.id.clone()).collect();
+        let (Some(before), false, false) = (before, self.dropping_payloads, lanes.is_empty()) else {
+            return;
+        };
+        self.dropping_payloads = true;
+        let ledger = Arc::clone(&self.ledger);
+        self.side.push(Box::pin(async move {
+            Side::Dropped(ledger.drop_payloads(&lanes, before).await)
+        }));
     }
 
     /// Asks for dead letters that are to be judged again; not before those of the last time are committed, so

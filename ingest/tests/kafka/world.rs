@@ -345,6 +345,7 @@ impl Worker {
                 scope: Scope::Lane,
             },
             max_ids: 1_000_000,
+            letter_keep: None,
         };
         let (signals, heard) = mpsc::channel(64);
         let stop = CancellationToken::new();

@@ -1,6 +1,7 @@
 //! The payload of a dead letter as it is stored, and back.
 
 use ingest::decode::{Keep, Payload};
+use ingest::dedupe::EventHash;
 use ingest::lane::LaneId;
 use ingest::ledger::Marked;
 use mongodb::bson::spec::BinarySubtype;
@@ -84,12 +85,27 @@ pub fn read(stored: &Document) -> Result<Marked, String> {
         lane: LaneId::from_stored(text("lane")?),
         place: text("place")?.to_owned(),
         payload: payload(stored, text("format")?)?,
-        event_id: stored.get_str("eventId").ok().map(str::to_owned),
+        event_id: hash(stored)?,
         source_time_ms: stored
             .get_datetime("sourceTime")
             .map_err(|_| "`sourceTime` is not a date")?
             .timestamp_millis(),
     })
+}
+
+/// The hash of the event's id, where one could be read.
+fn hash(stored: &Document) -> Result<Option<EventHash>, String> {
+    let Some(hash) = stored.get("eventHash").filter(|hash| **hash != Bson::Null) else {
+        return Ok(None);
+    };
+    let bytes = match hash {
+        Bson::Binary(binary) => EventHash::unpack(&binary.bytes),
+        _ => None,
+    };
+    match bytes.as_deref() {
+        Some([hash]) => Ok(Some(*hash)),
+        _ => Err("`eventHash` is not a hash".into()),
+    }
 }
 
 fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
@@ -99,8 +115,10 @@ fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
         _ => None,
     };
     let damaged = || format!("`payload` is not that of a `{format}`");
-    if format == "cut" {
-        return Err(CUT.into());
+    match format {
+        "cut" => return Err(CUT.into()),
+        "dropped" => return Err("its payload was dropped: the letter is closed, or old".into()),
+        _ => {}
     }
     let value = stored.get("payload").ok_or_else(damaged)?;
     let document = || match value {

@@ -1,8 +1,8 @@
 //! Members of the group come and go.
 
 use super::{LEAVE, Topic};
-use testkit::PATIENCE;
 use testkit::world::run;
+use testkit::{PATIENCE, eventually};
 
 /// Nobody has to wait for the session of a member that left in good order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -71,4 +71,27 @@ async fn properties_that_the_protocol_owns_are_refused_at_the_start() {
         );
     }
     assert!(!told.contains("client.rack"), "{told}");
+}
+
+/// Two workers with one name: the older one is put out for good by the group. It waits, says why, and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "in make test-all: the member waits half a minute before it joins anew"]
+async fn a_member_that_the_group_put_out_waits_and_comes_back() {
+    let topic = Topic::new("fenced", 1).await;
+    let named = ("KAFKA_PROPERTIES", "group.instance.id=worker-1");
+    let mut first = topic.worker(&[named]);
+    topic.send(0, 0..100);
+    topic.wait_next(0, 100).await;
+    let mut second = topic.worker(&[named]);
+    eventually("the first says why it waits", || async {
+        first.said().contains("can do nothing more")
+    })
+    .await;
+    topic.send(0, 100..200);
+    topic.wait_next(0, 200).await;
+    second.stop(LEAVE).await.expect("leaves");
+    topic.send(0, 200..300);
+    topic.wait_next(0, 300).await;
+    assert_eq!(topic.sum("counted").await, 300);
+    first.stop(LEAVE).await.expect("leaves");
 }

@@ -168,6 +168,13 @@ impl Proxy {
         self.book.set_version(hello::Version { version, wire });
     }
 
+    /// Shows clients these bytes wherever the server has stored those, and the other way round: so a server holds what
+    /// it would not have taken. Both have one length.
+    pub fn shows(&self, stored: &[u8], shown: &[u8]) {
+        assert_eq!(stored.len(), shown.len(), "lengths are part of messages");
+        self.book.show(stored, shown);
+    }
+
     /// The commands that clients sent so far, in the order in which they arrived; without hellos.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {

@@ -26,6 +26,8 @@ struct State {
     transactions: Transactions,
     seen: Vec<Seen>,
     version: Option<Version>,
+    /// Bytes as the server stores them, and as clients see them.
+    shown: Vec<(Vec<u8>, Vec<u8>)>,
     fault: Option<String>,
 }
 
@@ -100,6 +102,26 @@ impl Book {
 
     pub(super) fn version(&self) -> Option<Version> {
         self.state().version.clone()
+    }
+
+    pub(super) fn show(&self, stored: &[u8], shown: &[u8]) {
+        self.state().shown.push((stored.to_vec(), shown.to_vec()));
+    }
+
+    /// A message of a client as the server is to read it.
+    pub(super) fn to_server(&self, mut message: Vec<u8>) -> Vec<u8> {
+        for (stored, shown) in &self.state().shown {
+            replace(&mut message, shown, stored);
+        }
+        message
+    }
+
+    /// A message of the server as the client is to read it.
+    pub(super) fn to_client(&self, mut message: Vec<u8>) -> Vec<u8> {
+        for (stored, shown) in &self.state().shown {
+            replace(&mut message, stored, shown);
+        }
+        message
     }
 
     /// Keeps the first thing that passed and could not be read.
@@ -196,6 +218,17 @@ fn abort(command: &Document) -> Result<Document, Malformed> {
         "autocommit": false,
         "$db": "admin",
     })
+}
+
+/// Replaces bytes by as many others, wherever they are.
+fn replace(message: &mut [u8], from: &[u8], to: &[u8]) {
+    let mut at = 0;
+    while let Some(rest) = message.get_mut(at..).filter(|rest| rest.len() >= from.len()) {
+        if rest.starts_with(from) {
+            rest[..to.len()].copy_from_slice(to);
+        }
+        at += 1;
+    }
 }
 
 #[cfg(test)]

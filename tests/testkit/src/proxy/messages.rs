@@ -78,7 +78,7 @@ impl Line {
     async fn requests(&self, mut from: Inlet) -> End {
         loop {
             let passed = async {
-                let bytes = message(&mut from).await?;
+                let bytes = self.book.to_server(message(&mut from).await?);
                 self.request(&bytes).await
             };
             if let Err(end) = passed.await {
@@ -121,13 +121,13 @@ impl Line {
     async fn reply(&self, bytes: Vec<u8>) -> Result<(), End> {
         let head = wire::head(&bytes)?;
         let Some(asked) = self.asked_for(head.answers) else {
-            return self.tell(&bytes).await;
+            return self.tell(bytes).await;
         };
         let plan = match asked {
             Asked::ByClient(plan) => plan,
             Asked::ByProxy(rule, reply) => {
                 rule.reached(Stage::Answered);
-                return self.tell(&reply.encode()).await;
+                return self.tell(reply.encode()).await;
             }
         };
         for rule in &plan.after {
@@ -142,7 +142,7 @@ impl Line {
         if head.more_to_come {
             self.waiting().streams = Some(plan);
         }
-        self.tell(&bytes).await
+        self.tell(bytes).await
     }
 
     /// Gives the client this reply, after the transaction was aborted where the plan wants that; or ends the
@@ -158,7 +158,7 @@ impl Line {
         let reply = Message::of(self.number_of_own(), to, &reply)?;
         let Some(abort) = plan.abort else {
             rule.reached(Stage::Answered);
-            return self.tell(&reply.encode()).await;
+            return self.tell(reply.encode()).await;
         };
         let abort = Message::of(self.number_of_own(), 0, &abort)?;
         self.ask(abort.id, Asked::ByProxy(rule, reply));
@@ -185,8 +185,9 @@ impl Line {
         self.to_server.lock().await.write(bytes).await.ok_or(End::Closed)
     }
 
-    async fn tell(&self, bytes: &[u8]) -> Result<(), End> {
-        self.to_client.lock().await.write(bytes).await.ok_or(End::Closed)
+    async fn tell(&self, bytes: Vec<u8>) -> Result<(), End> {
+        let bytes = self.book.to_client(bytes);
+        self.to_client.lock().await.write(&bytes).await.ok_or(End::Closed)
     }
 
     fn ask(&self, number: i32, asked: Asked) {

@@ -1,0 +1,118 @@
+//! The `_id` of a document, whatever its bytes are.
+
+use bson::spec::ElementType;
+use bson::{Bson, RawDocument, RawDocumentBuf, doc};
+
+/// The `_id` of a document. MongoDB stores what a driver sends, a text that is no UTF-8 too: such a document is
+/// rejected when it is judged, and until then it is one like any other.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DocumentKey {
+    /// A value as it was sent.
+    Plain(Bson),
+    /// One that no [`Bson`] holds: a document whose only element it is, `_id`.
+    Bytes(RawDocumentBuf),
+}
+
+impl DocumentKey {
+    /// The `_id` of this document; `None`: it has none, or no server could have sent it.
+    #[must_use]
+    pub fn of(document: &RawDocument) -> Option<Self> {
+        let bytes = raw_id(document)?;
+        let value = bytes
+            .iter()
+            .next()?
+            .ok()
+            .and_then(|(_, value)| Bson::try_from(value).ok());
+        // One with a field twice would lose one of them.
+        let is_whole = |value: &Bson| {
+            !matches!(value, Bson::Document(_))
+                || RawDocumentBuf::try_from(&doc! {"_id": value.clone()}).is_ok_and(|again| again == bytes)
+        };
+        Some(match value {
+            Some(value) if is_whole(&value) => Self::Plain(value),
+            _ => Self::Bytes(bytes),
+        })
+    }
+}
+
+impl From<Bson> for DocumentKey {
+    fn from(value: Bson) -> Self {
+        Self::Plain(value)
+    }
+}
+
+/// The `_id` of a document, alone, as its bytes.
+#[must_use]
+pub fn raw_id(document: &RawDocument) -> Option<RawDocumentBuf> {
+    // What lies before an element: of the document its length, of each element its type, name and value.
+    let mut at = 4;
+    for element in document.iter_elements() {
+        let element = element.ok()?;
+        let name = element.key().as_str();
+        let value = at + 1 + name.len() + 1;
+        let end = value + element.size();
+        if name == "_id" {
+            return single(
+                element.element_type(),
+                "_id",
+                document.as_bytes().get(value..end)?,
+            );
+        }
+        at = end;
+    }
+    None
+}
+
+/// A document with one element of this type.
+pub(crate) fn single(kind: ElementType, name: &str, value: &[u8]) -> Option<RawDocumentBuf> {
+    let mut bytes = Vec::with_capacity(value.len() + name.len() + 7);
+    bytes.extend([0; 4]);
+    bytes.push(kind as u8);
+    bytes.extend(name.as_bytes());
+    bytes.push(0);
+    bytes.extend(value);
+    bytes.push(0);
+    let length = i32::try_from(bytes.len()).ok()?;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    RawDocumentBuf::from_bytes(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::oid::ObjectId;
+
+    use super::*;
+
+    fn key(document: &bson::Document) -> Option<DocumentKey> {
+        DocumentKey::of(&RawDocumentBuf::try_from(document).expect("encodes"))
+    }
+
+    #[test]
+    fn an_id_is_found_wherever_it_stands() {
+        let id = ObjectId::from_bytes([7; 12]);
+        for (document, expected) in [
+            (doc! {"_id": id}, Bson::from(id)),
+            (doc! {"a": "x", "b": {"_id": 1}, "_id": "id"}, "id".into()),
+            (doc! {"a": [1, 2.5], "_id": {"x": 1}}, doc! {"x": 1}.into()),
+        ] {
+            assert_eq!(key(&document), Some(expected.into()));
+        }
+        assert_eq!(key(&doc! {"a": 1}), None);
+    }
+
+    #[test]
+    fn what_no_value_holds_stays_bytes() {
+        let text = |text: &[u8]| {
+            let length = i32::try_from(text.len() + 1).expect("short").to_le_bytes();
+            single(ElementType::String, "_id", &[&length, text, &[0]].concat()).expect("a document")
+        };
+        assert_eq!(DocumentKey::of(&text(b"a")), Some(Bson::from("a").into()));
+        let broken = text(b"a\xff");
+        assert_eq!(DocumentKey::of(&broken), Some(DocumentKey::Bytes(broken)));
+        let mut twice = RawDocumentBuf::new();
+        twice.append(bson::raw::cstr!("x"), 1);
+        twice.append(bson::raw::cstr!("x"), 2);
+        let twice = single(ElementType::EmbeddedDocument, "_id", twice.as_bytes()).expect("a document");
+        assert_eq!(DocumentKey::of(&twice), Some(DocumentKey::Bytes(twice)));
+    }
+}
