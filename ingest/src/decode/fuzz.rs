@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use ::bson::{Bson, RawDocumentBuf, cstr, rawdoc};
+use ::bson::{Bson, RawDocumentBuf, rawdoc};
 use rollup::counters::{Counter, Counters};
 use rollup::event::{COMPLETED, Checked, Dimensions, Event, Identity, NONE, UNATTRIBUTED, UNKNOWN};
 use serde_json::{Map, Value, json};
@@ -27,10 +27,7 @@ pub fn document(bytes: &[u8]) {
     let verdict = judged(&payload);
     let id = payload.document_id();
 
-    let mut key = RawDocumentBuf::new();
-    if let Some(id) = &id {
-        key.append(cstr!("_id"), id);
-    }
+    let key = id.clone().unwrap_or_default();
     let change = |operation: &str| {
         Payload::Change(rawdoc! {
             "_id": { "_data": "82" },
