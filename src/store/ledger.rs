@@ -296,6 +296,10 @@ impl Ledger for MongoLedger {
             };
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,
+                // Gone again and again, for as long as one attempt may take: perhaps by age.
+                None if failure.act == Act::RetryWhole && began.elapsed() >= patience => {
+                    return Err(CommitError::TooMuch(failure.why));
+                }
                 None => return Err(failure::commit(failure)),
             }
         }

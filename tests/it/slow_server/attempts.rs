@@ -1,6 +1,7 @@
 //! Attempts to commit that fail: what is tried next, and that it is counted once.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use testkit::product::Product;
@@ -137,6 +138,32 @@ async fn a_transaction_that_is_gone_is_tried_again_whole() {
         attempts.iter().all(|attempt| attempt.records == EVENTS),
         "{attempts:?}"
     );
+}
+
+/// Transactions do not live long enough for the whole: half of it may get through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "in make test-all: three attempts of four seconds each"]
+async fn what_is_always_gone_by_age_is_cut_in_two() {
+    let watched = Watched::new("aged").await;
+    let is_whole = |command: &Document| Attempt::of(command).is_some_and(|attempt| attempt.records == EVENTS);
+    let moves = Command::named("update")
+        .collection("usageFences")
+        .in_transaction()
+        .matching(is_whole);
+    watched
+        .stand
+        .proxy
+        .when(moves)
+        .delay(Duration::from_secs(4))
+        .reply_error(251, "NoSuchTransaction")
+        .labels(["TransientTransactionError"])
+        .aborting_transaction()
+        .arm();
+    let mut worker = watched.start(&[("COMMIT_TARGET", "100ms")]);
+    watched.assert_counted(&mut worker).await;
+    let attempts = watched.attempts();
+    let whole = attempts.iter().take_while(|attempt| attempt.records == EVENTS);
+    assert_eq!(whole.count(), 3, "{attempts:?}");
 }
 
 /// Somebody is always in the way of the whole: half of it may get through.
