@@ -6,8 +6,9 @@
 //! ```text
 //! what was seen                                     the limit
 //! statements × each above the target, by a quarter  shrinks to what fits, by half at most
-//! records a second rise with the size               doubles from a small start, then grows by steps
-//! they do not rise                                  stays; now and then a step up or down is tried
+//! nothing is known yet                              doubles from a small start until records a second fall, and goes
+//!                                                   back to where they were most
+//! afterwards                                        stays; now and then a step up or down is tried
 //! an abort for time, size or cache                  half of what was aborted, and for a while stays below that
 //! conflicts again and again                         half of what was tried
 //! ```
@@ -28,6 +29,13 @@ const FULL: f64 = 0.7;
 const ENOUGH: usize = 3;
 /// How much more a size must bring to be taken: less is noise.
 const BETTER: f64 = 1.05;
+/// What is this much better, one commit says.
+const FAR_BETTER: f64 = 1.5;
+/// What is this much worse is over the top.
+const FAR_WORSE: f64 = 0.75;
+/// Sizes that may be worse than a smaller one, one after the other, before doubling ends: what rises slowly does not
+/// rise with every commit.
+const WORSE_IN_A_ROW: u8 = 2;
 /// A step up, and by its inverse down.
 const STEP: f64 = 1.4;
 /// Full commits between two trials of another size.
@@ -88,14 +96,22 @@ pub(super) struct Limit {
 /// What is being found out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Course {
-    /// Doubling, for as long as this rate rises.
-    Start { before: f64 },
+    /// Doubling: the size where most was committed yet, how much that was, and how many sizes since were worse.
+    Start { best: f64, rate: f64, worse: u8 },
     /// Nothing, for so many more full commits.
     Rest { left: usize },
     /// The rate of the present size, to try the other next.
     Measure,
     /// Whether this size is better than the one before.
     Try { before: f64, rate: f64 },
+}
+
+impl Course {
+    const START: Self = Course::Start {
+        best: 1.0,
+        rate: 0.0,
+        worse: 0,
+    };
 }
 
 /// A size that the server did not take.
@@ -120,7 +136,7 @@ impl Limit {
             limit: START.min(most),
             samples: VecDeque::with_capacity(SAMPLES),
             fixed: None,
-            course: Course::Start { before: 0.0 },
+            course: Course::START,
             since: 0,
             rates: Vec::new(),
             down: true,
@@ -200,7 +216,7 @@ impl Limit {
     fn halve(&mut self, statements: usize) {
         let half = (count(statements) / 2.0).min(self.limit).max(1.0);
         // From there it grows as at the start: what was in the way may have gone.
-        self.go_to(half, Course::Start { before: 0.0 });
+        self.go_to(half, Course::START);
     }
 
     fn go_to(&mut self, limit: f64, course: Course) {
@@ -249,14 +265,10 @@ impl Limit {
     /// Climbs to where most records a second are committed.
     fn explore(&mut self, rate: f64, most: f64) {
         match self.course {
-            Course::Start { before } if rate > before * BETTER && self.limit < most => {
-                self.go_to((self.limit * 2.0).min(most), Course::Start { before: rate });
-            }
-            // The last step was one too many, perhaps: half of it is where that was not so.
-            Course::Start { .. } => self.course = Course::Measure,
+            Course::Start { rate: before, .. } if rate > before * FAR_BETTER => self.compare(rate, most),
             Course::Rest { left: 0 } => self.course = Course::Measure,
             Course::Rest { left } => self.course = Course::Rest { left: left - 1 },
-            Course::Measure | Course::Try { .. } => {
+            Course::Start { .. } | Course::Measure | Course::Try { .. } => {
                 self.rates.push(rate);
                 if self.rates.len() == ENOUGH {
                     let rate = median(&mut self.rates);
@@ -268,6 +280,39 @@ impl Limit {
 
     /// So many were written a second at this size.
     fn compare(&mut self, rate: f64, most: f64) {
+        match self.course {
+            Course::Start {
+                best,
+                rate: before,
+                worse,
+            } => {
+                let (best, top) = if rate > before {
+                    (self.limit, rate)
+                } else {
+                    (best, before)
+                };
+                let worse = if rate * BETTER < top { worse + 1 } else { 0 };
+                let next = (self.limit * 2.0).min(most);
+                let is_over = rate < top * FAR_WORSE || worse == WORSE_IN_A_ROW;
+                if is_over || next < self.limit * NO_STEP {
+                    self.go_to(best, Course::Rest { left: REST });
+                } else {
+                    self.go_to(
+                        next,
+                        Course::Start {
+                            best,
+                            rate: top,
+                            worse,
+                        },
+                    );
+                }
+            }
+            _ => self.step(rate, most),
+        }
+    }
+
+    /// Takes this size or goes back to the one before, and on by a step.
+    fn step(&mut self, rate: f64, most: f64) {
         let here = self.limit;
         let step = if self.down { 1.0 / STEP } else { STEP };
         match self.course {
