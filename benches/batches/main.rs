@@ -24,7 +24,9 @@ const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.
 const BATCH: usize = 5_000;
 /// From the first commit: until then a size is being learned.
-const LEARNING: Duration = Duration::from_secs(8);
+const LEARNING: Duration = Duration::from_secs(15);
+/// The same where there is nothing to learn.
+const WARMING: Duration = Duration::from_secs(4);
 /// What is measured then.
 const MEASURED: Duration = Duration::from_secs(14);
 

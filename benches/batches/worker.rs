@@ -22,7 +22,7 @@ use usage_ledger::store::leases::{Lanes, Leases};
 use usage_ledger::store::ledger::MongoLedger;
 use usage_ledger::store::schema::Change;
 
-use crate::{LEARNING, MEASURED, Stand};
+use crate::{LEARNING, MEASURED, Stand, WARMING};
 
 /// How often the counter is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -51,7 +51,8 @@ pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
     let config = config(stand, database.name())?;
     let (registry, stop) = (Registry::new(), CancellationToken::new());
     let mut tasks = start(&config, size, &registry, &stop).await?;
-    let ran = measure(&registry, &mut tasks, f64::from(stand.events)).await;
+    let before = size.map_or(LEARNING, |_| WARMING);
+    let ran = measure(&registry, &mut tasks, before, f64::from(stand.events)).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     database.drop().await?;
@@ -137,8 +138,8 @@ async fn start(
     Ok(tasks)
 }
 
-/// From the first commit after learning is over to the last within the time, or of all events.
-async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, all: f64) -> Result<Ran> {
+/// From the first commit that is so long behind the first of all, to the last within the time, or of all events.
+async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, before: Duration, all: f64) -> Result<Ran> {
     let (mut begun, mut from, mut last) = (None, None, (Instant::now(), 0.0));
     loop {
         let counted = number(registry, "usage_ledger_events_total{")?;
@@ -146,11 +147,11 @@ async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, all: f64) -> Resu
         if counted > last.1 {
             last = (now, counted);
             let begun = *begun.get_or_insert(now);
-            if now - begun >= LEARNING {
-                let (at, before) = *from.get_or_insert(last);
-                if now - at >= MEASURED || (counted >= all && counted > before) {
+            if now - begun >= before {
+                let (at, had) = *from.get_or_insert(last);
+                if now - at >= MEASURED || (counted >= all && counted > had) {
                     return Ok(Ran {
-                        rate: (counted - before) / (now - at).as_secs_f64(),
+                        rate: (counted - had) / (now - at).as_secs_f64(),
                         limit: number(registry, "usage_ledger_batch_rows_limit ")?,
                     });
                 }
