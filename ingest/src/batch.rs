@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rollup::event::{Checked, Field, Identity, Reason, Reject, Rules, judge_time};
+use rollup::event::{Checked, Event, Reason, Reject, Rules};
 use rollup::fold::{Delta, Fold, Grouping};
 
+use crate::decide::{Decision, Time, decide, id_of};
 use crate::decode::{Payload, Source};
 use crate::dedupe::{EventHash, Generation, Held, Letter, Scope, Windows};
 use crate::lane::{LastRecord, Position};
@@ -49,17 +50,6 @@ pub struct Policy {
     pub window: Duration,
     /// How far a duplicate is looked for.
     pub scope: Scope,
-}
-
-/// How long ago the event of a dead letter may have completed: it grows no older by waiting, and what was there
-/// before the ledger is history.
-#[must_use]
-pub fn age_limit(max_age: Option<TimeDelta>, letter: &Marked, now: DateTime<Utc>) -> Option<TimeDelta> {
-    if matches!(letter.payload, Payload::Document(_)) {
-        return None;
-    }
-    let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
-    max_age?.checked_add(&waited.max(TimeDelta::zero()))
 }
 
 impl Policy {
@@ -116,9 +106,9 @@ impl LaneBatch {
         if let Some(id) = scanned {
             windows.scanned.insert(id);
         }
-        let max_age = if record.historical { None } else { policy.max_age };
+        let time = Time::of_record(&record, policy.max_age, now);
         let taken_in_ms = record.source_time_ms;
-        let (source, verdict) = self.judge(&record.payload, taken_in_ms, policy, max_age, windows, now);
+        let (source, verdict) = self.judge(&record.payload, taken_in_ms, policy, time, windows);
         // What was known of the lane before this record is known with it.
         let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
         record.as_of_ms = record.as_of_ms.max(known);
@@ -141,9 +131,9 @@ impl LaneBatch {
         if id.is_some_and(|id| !windows.letters.contains_key(&id)) {
             return;
         }
-        let max_age = age_limit(policy.max_age, &letter, now);
+        let time = Time::of_letter(&letter, policy.max_age, now);
         let taken_in_ms = letter.source_time_ms;
-        let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, max_age, windows, now);
+        let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, time, windows);
         self.enter(
             Entry {
                 origin: Origin::Letter {
@@ -166,44 +156,36 @@ impl LaneBatch {
         self.entries.push(entry);
     }
 
+    /// Judges a payload, and folds it if it counts.
     fn judge(
         &mut self,
         payload: &Payload,
         taken_in_ms: i64,
         policy: &Policy,
-        max_age: Option<TimeDelta>,
+        time: Time,
         windows: &mut Windows,
-        now: DateTime<Utc>,
     ) -> (Source, Verdict) {
-        let judged = payload.judge(&policy.rules);
-        let verdict = match judged.verdict {
-            Err(reject) => Err(reject),
-            Ok(Checked::Skipped(_)) => Ok(Verdict::Skipped),
-            Ok(Checked::Event(event)) => {
-                let id = match &event.identity {
-                    Identity::EventId(id) => Some((EventHash::of(id), id)),
-                    Identity::Document => None,
-                };
-                // A duplicate of a counted event is one whatever the clock says by now.
-                if id.is_some_and(|(hash, _)| windows.is_known(hash)) {
-                    Ok(Verdict::Duplicate)
-                } else {
-                    let booked = judge_time(event.completed_at_ms, now, max_age).and_then(|()| {
-                        self.fold
-                            .add(&event)
-                            .map_err(|_| Reject::field(Reason::OutOfRange, Field::CompletedAt))
-                    });
-                    booked.map(|()| Verdict::Counted {
-                        id: id.map(|(hash, _)| hash),
-                        closes: id.is_some_and(|(hash, _)| windows.count(hash)),
-                        is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
-                    })
+        let decided = decide(payload, &policy.rules, time, |id| windows.is_known(id));
+        let verdict = match decided.decision {
+            Decision::Duplicate => Verdict::Duplicate,
+            Decision::Skip(_) => Verdict::Skipped,
+            Decision::Reject(reject) => reject_as(reject, payload, decided.event_id.as_deref(), windows),
+            Decision::Count(event) => {
+                self.add(&event);
+                let id = id_of(&event);
+                Verdict::Counted {
+                    id,
+                    closes: id.is_some_and(|id| windows.count(id)),
+                    is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
                 }
             }
         };
-        let verdict =
-            verdict.unwrap_or_else(|reject| reject_as(reject, payload, judged.event_id.as_deref(), windows));
-        (judged.source, verdict)
+        (decided.source, verdict)
+    }
+
+    fn add(&mut self, event: &Event<'_>) {
+        let folded = self.fold.add(event);
+        folded.expect("an event that counts completed between 2000 and now");
     }
 
     /// The lane is idle at this position.
@@ -477,9 +459,9 @@ impl LaneBatch {
         for entry in entries {
             if let (Verdict::Counted { .. }, Ok(Checked::Event(event))) = (
                 &entry.verdict,
-                entry.origin.payload().judge(&policy.rules).verdict,
+                entry.origin.payload().check(&policy.rules).checked,
             ) {
-                batch.fold.add(&event).expect("it was folded before");
+                batch.add(&event);
             }
             batch.enter(entry, policy);
         }
@@ -498,7 +480,7 @@ fn reject_counted(entry: &mut Entry, reason: Reason, policy: &Policy, windows: &
         windows.letters.insert(id, Letter::Uncounted);
     }
     let payload = entry.origin.payload();
-    let event_id = payload.judge(&policy.rules).event_id;
+    let event_id = payload.check(&policy.rules).event_id;
     let verdict = reject_as(Reject::record(reason), payload, event_id.as_deref(), windows);
     entry.verdict = verdict;
     true

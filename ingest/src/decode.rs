@@ -166,14 +166,14 @@ impl Payload {
         raw.map(About::of).unwrap_or_default()
     }
 
-    /// Judges the record by every rule that does not depend on the clock.
+    /// Reads the record, and checks it by every rule that does not depend on the clock or on other records.
     #[must_use]
-    pub fn judge(&self, rules: &Rules) -> Judged<'_> {
+    pub fn check(&self, rules: &Rules) -> Read<'_> {
         match self {
-            Payload::Message { value, headers } => judge(|| message::read(value.as_deref(), headers), rules),
-            Payload::Document(document) => judge_document(document, rules),
-            Payload::Change(change) => judge_change(change, rules),
-            Payload::Oversized { .. } => Judged::rejected(Reject::record(Reason::TooLarge)),
+            Payload::Message { value, headers } => check(|| message::read(value.as_deref(), headers), rules),
+            Payload::Document(document) => check_document(document, rules),
+            Payload::Change(change) => check_change(change, rules),
+            Payload::Oversized { .. } => Read::rejected(Reject::record(Reason::TooLarge)),
         }
     }
 }
@@ -202,61 +202,61 @@ pub(crate) fn hashed(prefix: &str, bytes: &[u8]) -> String {
     )
 }
 
-fn judge_change<'a>(change: &'a RawDocument, rules: &Rules) -> Judged<'a> {
+fn check_change<'a>(change: &'a RawDocument, rules: &Rules) -> Read<'a> {
     match change.get_str("operationType") {
         Ok("insert") => match change.get_document("fullDocument") {
-            Ok(document) => judge_document(document, rules),
-            Err(_) => Judged::rejected(Reject::record(Reason::ImageMissing)),
+            Ok(document) => check_document(document, rules),
+            Err(_) => Read::rejected(Reject::record(Reason::ImageMissing)),
         },
         // A delete leaves the bill as it is.
-        Ok("delete") => Judged {
+        Ok("delete") => Read {
             source: Source::Unknown,
             event_id: None,
-            verdict: Ok(Checked::Skipped(Skip::Deleted)),
+            checked: Ok(Checked::Skipped(Skip::Deleted)),
         },
         // Without both images of a change nobody can say what it changes.
-        _ => Judged::rejected(Reject::record(Reason::ImageMissing)),
+        _ => Read::rejected(Reject::record(Reason::ImageMissing)),
     }
 }
 
-fn judge_document<'a>(document: &'a RawDocument, rules: &Rules) -> Judged<'a> {
-    judge(|| bson::read(document), rules)
+fn check_document<'a>(document: &'a RawDocument, rules: &Rules) -> Read<'a> {
+    check(|| bson::read(document), rules)
 }
 
-fn judge<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules) -> Judged<'a> {
+fn check<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules) -> Read<'a> {
     let raw = match read() {
         Ok(raw) => raw,
-        Err(reject) => return Judged::rejected(reject),
+        Err(reject) => return Read::rejected(reject),
     };
     let source = Source::of(raw.get(Field::Source));
     let event_id = match raw.get(Field::EventId) {
         Value::Text(id) => Some(id.clone()),
         _ => None,
     };
-    Judged {
+    Read {
         source,
         event_id,
-        verdict: validate(raw, rules),
+        checked: validate(raw, rules),
     }
 }
 
-/// What the contract says of a record.
+/// A record as it was read, and what the contract says of it.
 #[derive(Debug)]
-pub struct Judged<'a> {
+pub struct Read<'a> {
     /// Which service emitted it.
     pub source: Source,
     /// The event's own id, where one could be read.
     pub event_id: Option<Cow<'a, str>>,
     /// An event, a skip, or a rejection.
-    pub verdict: Result<Checked<'a>, Reject>,
+    pub checked: Result<Checked<'a>, Reject>,
 }
 
-impl Judged<'_> {
+impl Read<'_> {
     fn rejected(reject: Reject) -> Self {
         Self {
             source: Source::Unknown,
             event_id: None,
-            verdict: Err(reject),
+            checked: Err(reject),
         }
     }
 }

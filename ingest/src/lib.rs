@@ -2,6 +2,7 @@
 //!
 //! * [`source`]: what a source says to the loop; [`change_stream`] and [`kafka`] speak it
 //! * [`decode`]: from what was read to what the contract says of it
+//! * [`decide`]: what becomes of it: the one judge
 //! * [`dedupe`]: the window in which a duplicate is recognised
 //! * [`batch`]: the records of a lane between reading and committing
 //! * [`lane`]: lanes, positions and fences, and how an unknown outcome is read off them
@@ -17,6 +18,7 @@
 pub mod batch;
 pub mod change_stream;
 pub mod clock;
+pub mod decide;
 pub mod decode;
 pub mod dedupe;
 #[cfg(any(test, feature = "fakes"))]

@@ -290,12 +290,12 @@ impl fmt::Display for Reject {
     }
 }
 
-/// The rules that depend on the clock. They are judged once, when an event is first committed, and never
+/// Checks the rules that depend on the clock. That is done once, when an event is first committed, and never
 /// again: the stored verdict is the truth for every recount.
 ///
 /// # Errors
 /// When the event completed before 2000, longer ago than `max_age`, or more than five minutes after `now`.
-pub fn judge_time(
+pub fn check_time(
     completed_at_ms: i64,
     now: DateTime<Utc>,
     max_age: Option<TimeDelta>,
@@ -322,7 +322,7 @@ mod tests {
             .expect("an instant");
         let now_ms = now.timestamp_millis();
         let day = Some(TimeDelta::days(1));
-        let reason = |at, age| judge_time(at, now, age).err().map(|reject| reject.reason);
+        let reason = |at, age| check_time(at, now, age).err().map(|reject| reject.reason);
         assert_eq!(reason(MIN_COMPLETED_AT_MS, None), None);
         assert_eq!(reason(MIN_COMPLETED_AT_MS - 1, None), Some(Reason::TooOld));
         assert_eq!(reason(now_ms - 86_400_000, day), None);

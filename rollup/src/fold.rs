@@ -241,7 +241,7 @@ impl Hasher for Hashed {
     }
 }
 
-/// The instant of an event lies outside the calendar: it was folded without being judged.
+/// The instant of an event lies outside the calendar: it was folded without being checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the completion at {0} ms is outside the calendar")]
 pub struct OutsideCalendar(pub i64);
@@ -262,7 +262,7 @@ impl Fold {
     /// Adds one event.
     ///
     /// # Errors
-    /// When its instant is outside the calendar, which no judged event is.
+    /// When its instant is outside the calendar, which no event is that was checked.
     pub fn add(&mut self, event: &Event<'_>) -> Result<(), OutsideCalendar> {
         let at_ms = event.completed_at_ms;
         let instant = DateTime::from_timestamp_millis(at_ms).ok_or(OutsideCalendar(at_ms))?;

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime as Instant, SecondsFormat, TimeDelta, Utc};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ingest::batch::age_limit;
-use ingest::decode::Payload;
+use ingest::decide::{Decision, Time, decide};
 use mongodb::bson::{Bson, DateTime, Document};
-use rollup::event::{Checked, Reject, Rules, judge_time};
 
 use super::{Failure, rules, say};
 use crate::config::{Config, Problem};
@@ -255,14 +253,13 @@ async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Ut
         let outcome = match letters::read(&letter) {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
-                let max_age = age_limit(max_age, &marked, now);
-                match verdict(&marked.payload, &rules, now, max_age) {
-                    Err(reject) => format!("would stay a dead letter: {reject}"),
-                    Ok(_) if matches!(letter.get_bool("countedBefore"), Ok(true)) => {
-                        "would end as a duplicate".into()
-                    }
-                    Ok(true) => "would be counted, unless its id is counted by then".into(),
-                    Ok(false) => "would be skipped by rule".into(),
+                let counted_before = matches!(letter.get_bool("countedBefore"), Ok(true));
+                let time = Time::of_letter(&marked, max_age, now);
+                match decide(&marked.payload, &rules, time, |_| counted_before).decision {
+                    Decision::Reject(reject) => format!("would stay a dead letter: {reject}"),
+                    Decision::Duplicate => "would end as a duplicate".into(),
+                    Decision::Count(_) => "would be counted, unless its id is counted by then".into(),
+                    Decision::Skip(_) => "would be skipped by rule".into(),
                 }
             }
         };
@@ -277,19 +274,6 @@ async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Ut
         say(&format!("{letters:>8}  {outcome}"))?;
     }
     Ok(())
-}
-
-/// Whether an event would be booked, as opposed to skipped.
-fn verdict(
-    payload: &Payload,
-    rules: &Rules,
-    now: Instant<Utc>,
-    max_age: Option<TimeDelta>,
-) -> Result<bool, Reject> {
-    match payload.judge(rules).verdict? {
-        Checked::Skipped(_) => Ok(false),
-        Checked::Event(event) => judge_time(event.completed_at_ms, now, max_age).map(|()| true),
-    }
 }
 
 fn row(letter: &Document) -> String {

@@ -131,11 +131,11 @@ fn plain(value: &[u8]) -> Payload {
 /// The verdict of a record, and what must hold of every one.
 fn judged(payload: &Payload) -> Result<Checked<'_>, Reject> {
     let rules = rules();
-    let judged = payload.judge(&rules);
-    let again = payload.judge(&rules);
+    let judged = payload.check(&rules);
+    let again = payload.check(&rules);
     assert_eq!(
-        (&judged.verdict, judged.source, &judged.event_id),
-        (&again.verdict, again.source, &again.event_id)
+        (&judged.checked, judged.source, &judged.event_id),
+        (&again.checked, again.source, &again.event_id)
     );
     assert_eq!(payload.place(), payload.place());
     assert_eq!(
@@ -143,7 +143,7 @@ fn judged(payload: &Payload) -> Result<Checked<'_>, Reject> {
         *payload,
         "no input is larger than a record may be"
     );
-    if let Ok(Checked::Event(event)) = &judged.verdict {
+    if let Ok(Checked::Event(event)) = &judged.checked {
         let about = payload.about();
         assert_eq!(
             about.organization.as_deref(),
@@ -152,7 +152,7 @@ fn judged(payload: &Payload) -> Result<Checked<'_>, Reject> {
         assert_eq!(about.completed_at_ms, Some(event.completed_at_ms));
         possible(event);
     }
-    judged.verdict
+    judged.checked
 }
 
 /// What no event breaks, whatever was written.

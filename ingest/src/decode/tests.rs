@@ -22,14 +22,14 @@ fn document(changes: ::bson::Document) -> Payload {
 }
 
 fn event(payload: &Payload) -> Event<'_> {
-    match payload.judge(&rules()).verdict {
+    match payload.check(&rules()).checked {
         Ok(Checked::Event(event)) => event,
         other => panic!("expected an event, got {other:?}"),
     }
 }
 
 fn rejected(payload: &Payload) -> (&'static str, Option<&'static str>) {
-    let reject = payload.judge(&rules()).verdict.expect_err("a rejection");
+    let reject = payload.check(&rules()).checked.expect_err("a rejection");
     (reject.reason.code(), reject.field)
 }
 
@@ -114,7 +114,7 @@ fn a_record_may_have_256_kib_and_not_a_byte_more() {
     text.resize(MAX_RECORD_BYTES - 2, b'x');
     text.extend(b"\"}");
     assert_eq!(text.len(), MAX_RECORD_BYTES);
-    assert!(message(&text).cut().judge(&rules()).verdict.is_ok());
+    assert!(message(&text).cut().check(&rules()).checked.is_ok());
     text.push(b' ');
     let cut = message(&text).cut();
     assert_eq!(rejected(&cut), ("too_large", None));
@@ -138,12 +138,12 @@ fn changes_of_documents_are_judged_by_their_operation() {
         }})
     };
     let insert = change("insert");
-    assert_eq!(insert.judge(&rules()).source, Source::Workflow);
+    assert_eq!(insert.check(&rules()).source, Source::Workflow);
     assert_eq!(event(&insert).identity, Identity::Document);
     assert_eq!(rejected(&change("update")), ("image_missing", None));
     assert_eq!(rejected(&change("replace")), ("image_missing", None));
     assert!(matches!(
-        change("delete").judge(&rules()).verdict,
+        change("delete").check(&rules()).checked,
         Ok(Checked::Skipped(Skip::Deleted))
     ));
 }

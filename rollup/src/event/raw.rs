@@ -1,4 +1,4 @@
-//! What an emitter wrote, before anything is judged.
+//! What an emitter wrote, before anything is checked.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -149,7 +149,7 @@ pub enum DocumentId<'a> {
 /// What an emitter wrote into each field of the contract. Fields outside the contract are ignored.
 #[derive(Debug, Clone, Default)]
 pub struct RawEvent<'a> {
-    /// Boxed: on its way from the parser to the judge an event is moved half a dozen times.
+    /// Boxed: on its way from the parser to its rules an event is moved half a dozen times.
     values: Box<[Value<'a>; FIELDS]>,
     /// The first field that was there twice.
     pub(super) duplicate: Option<Field>,

@@ -1,4 +1,4 @@
-//! The judge: which raw events are events.
+//! Which raw events are events.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::counters::{Counter, Counters};
 use crate::money::{AmountError, Nanos};
 
-/// The ledger's own settings that an event is judged by.
+/// The ledger's own settings that an event is checked by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// ISO 4217 code of the ledger's currency.
@@ -20,7 +20,7 @@ pub struct Rules {
     pub start_at_ms: Option<i64>,
 }
 
-/// Judges a raw event by every rule that does not depend on the clock.
+/// Checks a raw event by every rule that does not depend on the clock.
 ///
 /// What is no usage by rule (another type, test mode, before the ledger's start) is skipped before its
 /// other fields are looked at: they say nothing that would be booked.

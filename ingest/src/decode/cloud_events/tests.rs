@@ -24,20 +24,20 @@ fn message(value: &[u8], headers: &[(&str, &str)]) -> Payload {
 }
 
 fn event(payload: &Payload) -> Event<'_> {
-    match payload.judge(&rules()).verdict {
+    match payload.check(&rules()).checked {
         Ok(Checked::Event(event)) => event,
         other => panic!("expected an event, got {other:?}"),
     }
 }
 
 fn rejected(payload: &Payload) -> (&'static str, Option<&'static str>) {
-    let reject = payload.judge(&rules()).verdict.expect_err("a rejection");
+    let reject = payload.check(&rules()).checked.expect_err("a rejection");
     (reject.reason.code(), reject.field)
 }
 
 fn is_skipped(payload: &Payload) -> bool {
     matches!(
-        payload.judge(&rules()).verdict,
+        payload.check(&rules()).checked,
         Ok(Checked::Skipped(Skip::OtherType))
     )
 }
@@ -95,7 +95,7 @@ fn both_modes_give_the_same_event_as_plain_json() {
     let plain = message(plain.to_string().as_bytes(), &[]);
     for payload in [structured(json!({})), binary(&[], &data())] {
         assert_eq!(event(&payload), event(&plain));
-        let judged = payload.judge(&rules());
+        let judged = payload.check(&rules());
         assert_eq!(
             (judged.source, judged.event_id.as_deref()),
             (Source::Chat, Some("e-1"))

@@ -54,7 +54,7 @@ fn verdict(payload: Payload) -> &'static str {
         payload.digest(),
         Keep::of(&payload),
     ));
-    match payload.judge(&rules()).verdict {
+    match payload.check(&rules()).checked {
         Ok(Checked::Event(event)) => {
             assert!(event.dimensions.organization.chars().count() <= 128);
             "event"

@@ -1,0 +1,129 @@
+//! The one judge: what becomes of a record.
+//!
+//! The batch that books asks it, and the dry run of a replay. It knows no ledger: the caller says which ids are known,
+//! and what time it is. The first line that holds decides:
+//!
+//! | | what was read | what becomes of it |
+//! |---|---|---|
+//! | 1 | more than a record may have, or more than the server can deliver | rejected: `too_large` |
+//! | 2 | a change that is a delete | skipped: it leaves the bill as it is |
+//! | 3 | an insert without its document; an update, a replacement, anything else that is no insert | rejected: `image_missing` |
+//! | 4 | a Kafka record whose `ce_type` is not ours | skipped, whatever its value is |
+//! | 5 | a Kafka record without a value, or with an empty one | rejected: `empty_record` |
+//! | 6 | a Kafka record whose content type is not JSON, nor a CloudEvent as JSON | rejected: `unsupported_content_type` |
+//! | 7 | what is no event, no CloudEvent and no document of one | rejected, with the reason of the format |
+//! | 8 | a field that is there twice | rejected: `duplicate_field` |
+//! | 9 | a `type` of its own; `request.corrected` | skipped; rejected: `unsupported_type` |
+//! | 10 | `testMode` | skipped |
+//! | 11 | an event that completed before the ledger's start | skipped |
+//! | 12 | a field that breaks a rule of the contract | rejected, with the reason and the field |
+//! | 13 | an event whose id is known | a duplicate, whatever the clock says by now |
+//! | 14 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
+//! | 15 | any other event | counted |
+//!
+//! What a Kafka value is, in this order: a whole CloudEvent where the content type says so · the data of one where there
+//! are `ce_*` headers · the event where it has an `eventId` · a whole CloudEvent where it has a `specversion` · the event.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rollup::event::{Checked, Event, Identity, Reject, Rules, Skip, check_time};
+
+use crate::decode::{Payload, Source};
+use crate::dedupe::EventHash;
+use crate::ledger::Marked;
+use crate::source::Record;
+
+/// What becomes of a record.
+#[derive(Debug, PartialEq)]
+pub enum Decision<'a> {
+    /// It is usage that nobody has counted yet.
+    Count(Event<'a>),
+    /// Its id is known.
+    Duplicate,
+    /// It is no usage, by rule.
+    Skip(Skip),
+    /// It is a dead letter.
+    Reject(Reject),
+}
+
+/// What becomes of a record, and what could be read of it either way.
+#[derive(Debug)]
+pub struct Decided<'a> {
+    /// Which service emitted it.
+    pub source: Source,
+    /// The event's own id, where one could be read.
+    pub event_id: Option<Cow<'a, str>>,
+    /// What becomes of it.
+    pub decision: Decision<'a>,
+}
+
+/// The clock that a record is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    now: DateTime<Utc>,
+    /// How long ago its event may have completed; `None`: any time since 2000.
+    max_age: Option<TimeDelta>,
+}
+
+impl Time {
+    /// That of a record that was read now. History may be of any age.
+    #[must_use]
+    pub fn of_record(record: &Record, max_age: Option<TimeDelta>, now: DateTime<Utc>) -> Self {
+        let max_age = if record.historical { None } else { max_age };
+        Self { now, max_age }
+    }
+
+    /// That of a dead letter: it grows no older by waiting, and what was there before the ledger is history.
+    #[must_use]
+    pub fn of_letter(letter: &Marked, max_age: Option<TimeDelta>, now: DateTime<Utc>) -> Self {
+        let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
+        let max_age = match letter.payload {
+            Payload::Document(_) => None,
+            _ => max_age.and_then(|age| age.checked_add(&waited.max(TimeDelta::zero()))),
+        };
+        Self { now, max_age }
+    }
+}
+
+/// Judges a record: see the module.
+pub fn decide<'a>(
+    payload: &'a Payload,
+    rules: &Rules,
+    time: Time,
+    is_known: impl FnOnce(EventHash) -> bool,
+) -> Decided<'a> {
+    let read = payload.check(rules);
+    let decision = match read.checked {
+        Err(reject) => Decision::Reject(reject),
+        Ok(Checked::Skipped(skip)) => Decision::Skip(skip),
+        Ok(Checked::Event(event)) => decide_event(event, time, is_known),
+    };
+    Decided {
+        source: read.source,
+        event_id: read.event_id,
+        decision,
+    }
+}
+
+fn decide_event(event: Event<'_>, time: Time, is_known: impl FnOnce(EventHash) -> bool) -> Decision<'_> {
+    if id_of(&event).is_some_and(is_known) {
+        return Decision::Duplicate;
+    }
+    match check_time(event.completed_at_ms, time.now, time.max_age) {
+        Err(reject) => Decision::Reject(reject),
+        Ok(()) => Decision::Count(event),
+    }
+}
+
+/// The hash of an event's own id; `None`: it is known by its document.
+#[must_use]
+pub fn id_of(event: &Event<'_>) -> Option<EventHash> {
+    match &event.identity {
+        Identity::EventId(id) => Some(EventHash::of(id)),
+        Identity::Document => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

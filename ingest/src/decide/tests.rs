@@ -1,0 +1,252 @@
+use bson::oid::ObjectId;
+use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
+use proptest::prelude::*;
+use rollup::event::Reason;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::lane::{LaneId, Position};
+use crate::source::LaneKey;
+
+/// 2026-01-05T10:00:00Z.
+const COMPLETED_MS: i64 = 1_767_607_200_000;
+const HOUR_MS: i64 = 3_600_000;
+
+fn rules() -> Rules {
+    Rules {
+        currency: "USD".into(),
+        start_at_ms: Some(COMPLETED_MS - 1_000 * HOUR_MS),
+    }
+}
+
+/// An hour after [`COMPLETED_MS`], with events of a day at most.
+fn time() -> Time {
+    Time {
+        now: at(COMPLETED_MS + HOUR_MS),
+        max_age: Some(TimeDelta::days(1)),
+    }
+}
+
+fn at(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).expect("an instant")
+}
+
+fn event(changes: Value) -> Value {
+    let mut event = json!({
+        "eventId": "e", "completedAt": COMPLETED_MS, "source": "chat", "organizationId": "acme", "inputTokens": 7,
+    });
+    for (name, value) in changes.as_object().expect("an object") {
+        event[name] = value.clone();
+    }
+    event
+}
+
+fn message(value: Option<&[u8]>, headers: &[(&str, &str)]) -> Payload {
+    let headers = headers.iter();
+    Payload::Message {
+        value: value.map(<[u8]>::to_vec),
+        headers: headers
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+    }
+}
+
+fn plain(event: &Value) -> Payload {
+    message(Some(event.to_string().as_bytes()), &[])
+}
+
+fn document(event: &Value) -> RawDocumentBuf {
+    let Ok(Bson::Document(mut document)) = Bson::try_from(event.clone()) else {
+        panic!("no document: {event}");
+    };
+    document.remove("eventId");
+    document.insert("_id", ObjectId::from_bytes([7; 12]));
+    RawDocumentBuf::try_from(&document).expect("encodes")
+}
+
+fn change(operation: &str, image: Option<RawDocumentBuf>) -> Payload {
+    let mut change = rawdoc! {"operationType": operation};
+    if let Some(image) = image {
+        change.append(bson::raw::cstr!("fullDocument"), image);
+    }
+    Payload::Change(change)
+}
+
+fn decided(payload: &Payload) -> String {
+    told(&decide(payload, &rules(), time(), |id| id == EventHash::of("known")).decision)
+}
+
+fn told(decision: &Decision<'_>) -> String {
+    match decision {
+        Decision::Count(event) => format!("counted for {}", event.dimensions.organization),
+        Decision::Duplicate => "duplicate".to_owned(),
+        Decision::Skip(skip) => format!("skipped: {skip:?}"),
+        Decision::Reject(reject) => format!("rejected: {reject}"),
+    }
+}
+
+/// What breaks rules of several lines, and the line that decides: each pair is one that the order is about.
+#[test]
+fn each_line_of_the_table_decides() {
+    let oversized = Payload::Oversized {
+        place: "7".into(),
+        length: None,
+        sha256: None,
+        head: Vec::new(),
+    };
+    let json = ("content-type", "application/json");
+    let whole = ("content-type", "application/cloudevents+json");
+    let other_type = [("ce_specversion", "1.0"), ("ce_id", "e"), ("ce_type", "other")];
+    let twice = event(json!({}))
+        .to_string()
+        .replacen('{', r#"{"source":"chat","#, 1);
+    let data = event(json!({})).to_string();
+    let data = data.as_bytes();
+    let structured = json!({"specversion": "1.0", "id": "known", "type": "request.completed", "data": event(json!({"eventId": "known"}))});
+    let structured = structured.to_string();
+    let image = document(&event(json!({})));
+    for (line, payload, expected) in [
+        (1, oversized, "rejected: too_large"),
+        (2, change("delete", None), "skipped: Deleted"),
+        (3, change("insert", None), "rejected: image_missing"),
+        (
+            3,
+            change("update", Some(image.clone())),
+            "rejected: image_missing",
+        ),
+        (
+            3,
+            change("replace", Some(image.clone())),
+            "rejected: image_missing",
+        ),
+        (4, message(None, &other_type), "skipped: OtherType"),
+        (5, message(None, &[]), "rejected: empty_record"),
+        (5, message(Some(b""), &[json]), "rejected: empty_record"),
+        (
+            5,
+            message(None, &[("content-type", "application/avro")]),
+            "rejected: empty_record",
+        ),
+        (
+            6,
+            message(Some(data), &[("content-type", "application/avro")]),
+            "rejected: unsupported_content_type",
+        ),
+        (7, message(Some(b"\xff"), &[]), "rejected: invalid_utf8"),
+        (7, message(Some(b"{"), &[]), "rejected: invalid_json"),
+        (
+            8,
+            message(Some(twice.as_bytes()), &[]),
+            "rejected: `source`: duplicate_field",
+        ),
+        (
+            9,
+            plain(&event(json!({"type": "other", "testMode": 7}))),
+            "skipped: OtherType",
+        ),
+        (
+            9,
+            plain(&event(json!({"type": "request.corrected"}))),
+            "rejected: `type`: unsupported_type",
+        ),
+        (
+            10,
+            plain(&event(json!({"testMode": true, "completedAt": 0}))),
+            "skipped: TestMode",
+        ),
+        (
+            11,
+            plain(&event(json!({"completedAt": 0, "inputTokens": -1}))),
+            "skipped: BeforeStart",
+        ),
+        (
+            12,
+            plain(&event(json!({"eventId": "known", "inputTokens": -1}))),
+            "rejected: `inputTokens`: out_of_range",
+        ),
+        (
+            13,
+            plain(&event(
+                json!({"eventId": "known", "completedAt": COMPLETED_MS - 999 * HOUR_MS}),
+            )),
+            "duplicate",
+        ),
+        (13, message(Some(structured.as_bytes()), &[whole]), "duplicate"),
+        (13, message(Some(structured.as_bytes()), &[]), "duplicate"),
+        (
+            14,
+            plain(&event(json!({"completedAt": COMPLETED_MS - 24 * HOUR_MS}))),
+            "rejected: `completedAt`: too_old",
+        ),
+        (
+            14,
+            plain(&event(json!({"completedAt": COMPLETED_MS + 2 * HOUR_MS}))),
+            "rejected: `completedAt`: in_the_future",
+        ),
+        (15, message(Some(data), &[json]), "counted for acme"),
+        (15, change("insert", Some(image.clone())), "counted for acme"),
+        (15, Payload::Document(image), "counted for acme"),
+    ] {
+        assert_eq!(decided(&payload), expected, "line {line}: {payload:?}");
+    }
+}
+
+#[test]
+fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
+    let hours = |hours: i64| TimeDelta::hours(hours);
+    let letter = |payload: Payload, waited: i64| Marked {
+        lane: LaneId::from_stored("kafka/t/0"),
+        place: "7".into(),
+        payload,
+        event_id: None,
+        source_time_ms: COMPLETED_MS - waited * HOUR_MS,
+    };
+    let image = Payload::Document(document(&event(json!({}))));
+    let now = at(COMPLETED_MS);
+    let age = |letter: &Marked, age| Time::of_letter(letter, age, now).max_age;
+    let message = || plain(&event(json!({})));
+    assert_eq!(age(&letter(message(), 5), Some(hours(2))), Some(hours(7)));
+    assert_eq!(age(&letter(message(), -5), Some(hours(2))), Some(hours(2)));
+    assert_eq!(age(&letter(message(), 5), Some(TimeDelta::MAX)), None);
+    assert_eq!(age(&letter(message(), 5), None), None);
+    assert_eq!(age(&letter(image.clone(), 5), Some(hours(2))), None);
+    let record = |historical| Record {
+        lane: LaneKey(1),
+        payload: image.clone(),
+        next: Position::Offset(1),
+        source_time_ms: 0,
+        as_of_ms: None,
+        historical,
+        last: None,
+    };
+    let of_record = |historical| Time::of_record(&record(historical), Some(hours(2)), now).max_age;
+    assert_eq!([of_record(true), of_record(false)], [None, Some(hours(2))]);
+}
+
+proptest! {
+    /// What is counted passed every line above; what is a duplicate would have, but for the clock.
+    #[test]
+    fn a_known_id_makes_a_duplicate_of_what_would_count(
+        tokens in -2_i64..5,
+        offset_ms in -2_000 * HOUR_MS..2 * HOUR_MS,
+        kind in prop::option::of(prop::sample::select(vec!["request.completed", "request.corrected", "other"])),
+        is_test in any::<bool>(),
+    ) {
+        let mut fields: Document = doc! {"inputTokens": tokens, "completedAt": COMPLETED_MS + offset_ms, "testMode": is_test};
+        fields.extend(kind.map(|kind| ("type".to_owned(), Bson::from(kind))));
+        let payload = plain(&event(Bson::Document(fields).into_relaxed_extjson()));
+        let unknown = decide(&payload, &rules(), time(), |_| false).decision;
+        let known = decide(&payload, &rules(), time(), |_| true).decision;
+        match &unknown {
+            Decision::Count(event) => {
+                prop_assert_eq!(&known, &Decision::Duplicate);
+                let latest_ms = time().now.timestamp_millis() + 300_000;
+                prop_assert!((COMPLETED_MS - 23 * HOUR_MS..=latest_ms).contains(&event.completed_at_ms));
+            }
+            Decision::Reject(reject) if matches!(reject.reason, Reason::TooOld | Reason::InTheFuture) => {
+                prop_assert_eq!(&known, &Decision::Duplicate);
+            }
+            other => prop_assert_eq!(&known, other),
+        }
+    }
+}
