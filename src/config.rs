@@ -1,12 +1,14 @@
 //! Settings: from texts to values that the program can rely on.
 //!
-//! [`Config::parse`] is a function of strings. It looks at every setting before it says anything, so that
-//! all problems are reported at once, each naming its variable.
+//! [`parse`] is a function of strings. It looks at every setting of a command before it says anything, so that all problems
+//! are reported at once, each naming its variable. A command is told what it uses, as a [`Part`] or several, and has no
+//! other settings.
 
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod parse;
+mod parts;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,13 +16,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use ingest::batch::Limits;
 use ingest::dedupe::Scope;
 use ingest::kafka;
 use rollup::fold::Grouping;
 
-pub use table::{SETTINGS, Setting};
+pub use parse::Parser;
+pub use table::{SETTINGS, Section, Setting};
 
 /// Settings as they were given, by name (without `USAGE_LEDGER_`). What is not set is not in it.
 pub type Given = BTreeMap<&'static str, String>;
@@ -72,17 +75,6 @@ pub enum Source {
     Kafka(kafka::Settings),
 }
 
-impl Source {
-    /// The name of the kind of source.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Source::ChangeStream { .. } => "change-stream",
-            Source::Kafka(_) => "kafka",
-        }
-    }
-}
-
 /// The de-duplication of event ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dedupe {
@@ -94,6 +86,15 @@ pub struct Dedupe {
     pub max_ids: usize,
 }
 
+/// Where the ledger is.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The replica set. May hold a password.
+    pub uri: Secret,
+    /// The ledger's database.
+    pub name: String,
+}
+
 /// What one ledger is for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -103,60 +104,87 @@ pub struct Identity {
     pub currency: String,
 }
 
-/// Settings that passed every check.
+/// What an event must be, besides its contract.
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// The replica set. May hold a password.
-    pub mongodb_uri: Secret,
-    /// The ledger's database.
-    pub database: String,
+pub struct Rules {
+    /// Those that do not depend on the clock.
+    pub event: rollup::event::Rules,
+    /// Events completed longer ago are rejected.
+    pub max_age: Option<TimeDelta>,
+}
+
+/// How events are counted.
+#[derive(Debug, Clone)]
+pub struct Worker {
     /// Where events come from.
     pub source: Source,
-    /// Where the reader listens.
-    pub api_addr: SocketAddr,
-    /// Where metrics and health listen.
-    pub admin_addr: SocketAddr,
-    /// Connections that the reader takes at once.
-    pub api_max_connections: usize,
-    /// Connections that metrics and health take at once.
-    pub admin_max_connections: usize,
-    /// Who may read; `None` for commands that serve nothing.
-    pub access: Option<api::Access>,
+    /// What an event must be.
+    pub rules: Rules,
     /// When a batch is committed.
     pub limits: Limits,
     /// The de-duplication of event ids.
     pub dedupe: Dedupe,
-    /// Events completed before are skipped.
-    pub start_at: Option<DateTime<Utc>>,
-    /// Events completed longer ago are rejected.
-    pub max_age: Option<Duration>,
     /// How long the payloads of open dead letters are kept.
     pub letter_keep: Option<Duration>,
     /// How long a silent leader keeps a change stream.
     pub lease: Duration,
-    /// What the ledger is for ever.
-    pub identity: Identity,
+}
+
+/// A port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: SocketAddr,
+    /// Connections that are taken at once.
+    pub max_connections: usize,
+}
+
+/// Who is answered, and where.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Where the reader listens.
+    pub listen: Listen,
+    /// Who may read.
+    pub access: api::Access,
     /// Organizations left out of the platform table.
     pub excluded_organizations: Vec<String>,
+}
+
+/// What every process has that stays.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Where the ledger is.
+    pub database: Database,
+    /// What it is for ever.
+    pub identity: Identity,
+    /// Where metrics and health listen.
+    pub admin: Listen,
     /// How long a drain may take.
     pub drain_timeout: Duration,
 }
 
-impl Config {
-    /// Checks all settings. `serves` says whether the command answers readers, so that access matters.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn parse(given: &Given, serves: bool) -> Result<Self, Vec<Problem>> {
-        parse::config(given, serves, Vec::new())
-    }
+/// What a command is told: values made of the settings of some sections.
+pub trait Part: Sized {
+    /// The sections.
+    fn sections() -> Vec<Section>;
 
-    /// Reads the files that settings name, and checks all settings.
-    ///
-    /// # Errors
-    /// All problems at once.
-    pub fn load(given: &Given, serves: bool) -> Result<Self, Vec<Problem>> {
-        let (given, problems) = files::read(given, |path| std::fs::read(path));
-        parse::config(&given, serves, problems)
-    }
+    /// Reads the values. What is wrong is noted; then nobody gets to see what is returned here.
+    fn read(parser: &mut Parser<'_>) -> Self;
+}
+
+/// Checks the settings of these parts.
+///
+/// # Errors
+/// All problems at once.
+pub fn parse<T: Part>(given: &Given) -> Result<T, Vec<Problem>> {
+    Parser::new(given, Vec::new()).read()
+}
+
+/// Reads the files that settings name, and checks the settings of these parts.
+///
+/// # Errors
+/// All problems at once.
+pub fn load<T: Part>(given: &Given) -> Result<T, Vec<Problem>> {
+    let (given, problems) = files::read(given, |path| std::fs::read(path));
+    Parser::new(&given, problems).read()
 }

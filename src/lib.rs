@@ -60,6 +60,8 @@ pub mod command;
 pub mod config;
 pub mod store;
 
+mod app;
+mod failure;
 mod files;
 mod inert;
 mod telemetry;

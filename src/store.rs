@@ -26,7 +26,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
 
-use crate::config::{Config, Problem, Secret};
+use crate::config::{Database as Settings, Problem, Secret};
 
 /// Rows of the ledger.
 pub const LEDGER: &str = "usageLedger";
@@ -99,8 +99,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`Store::connect`].
-    pub async fn open(config: &Config) -> Result<Self, Error> {
-        Self::connect(&config.mongodb_uri, &config.database).await
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        Self::connect(&settings.uri, &settings.name).await
     }
 
     /// The client, for what reads beside the ledger: the events.

@@ -11,12 +11,11 @@ use ingest::kafka;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use rollup::event::Rules;
 use testkit::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use usage_ledger::config::{Config, Source};
+use usage_ledger::config::{self, Process, Source, Worker};
 use usage_ledger::store::Store;
 use usage_ledger::store::leases::{Lanes, Leases};
 use usage_ledger::store::ledger::MongoLedger;
@@ -48,9 +47,9 @@ pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
         .client()
         .await?
         .database(&format!("{}-{name}", stand.topic));
-    let config = config(stand, database.name())?;
+    let (process, worker) = settings(stand, database.name())?;
     let (registry, stop) = (Registry::new(), CancellationToken::new());
-    let mut tasks = start(&config, size, &registry, &stop).await?;
+    let mut tasks = start(&process, &worker, size, &registry, &stop).await?;
     let before = size.map_or(LEARNING, |_| WARMING);
     let ran = measure(&registry, &mut tasks, before, f64::from(stand.events)).await;
     stop.cancel();
@@ -59,7 +58,7 @@ pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
     ran
 }
 
-fn config(stand: &Stand, database: &str) -> Result<Config> {
+fn settings(stand: &Stand, database: &str) -> Result<(Process, Worker)> {
     let given = [
         ("MONGODB_URI", stand.mongo.uri()),
         ("MONGODB_DATABASE", database),
@@ -73,7 +72,7 @@ fn config(stand: &Stand, database: &str) -> Result<Config> {
         ("BATCH_MAX_BYTES", "64MiB"),
     ];
     let given = given.map(|(name, value)| (name, value.to_owned()));
-    Config::parse(&given.into(), false).map_err(|problems| {
+    config::parse(&given.into()).map_err(|problems| {
         failed(
             problems
                 .iter()
@@ -85,36 +84,33 @@ fn config(stand: &Stand, database: &str) -> Result<Config> {
 }
 
 async fn start(
-    config: &Config,
+    process: &Process,
+    worker: &Worker,
     size: Option<usize>,
     registry: &Registry,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>> {
-    let Source::Kafka(topic) = config.source.clone() else {
+    let Source::Kafka(topic) = worker.source.clone() else {
         return Err(failed("the source is Kafka"));
     };
-    let store = Store::open(config).await.map_err(failed)?;
+    let store = Store::open(&process.database).await.map_err(failed)?;
     store
-        .prepare(config, Change::CreateIfEmpty)
+        .prepare(&process.identity, Change::CreateIfEmpty)
         .await
         .map_err(failed)?;
-    store.enter_source(config, "kafka", None).await.map_err(failed)?;
-    let leases = Leases::open(&store, config.lease, Lanes::Assigned).map_err(failed)?;
-    let ledger = MongoLedger::new(store, *config.identity.grouping.calendar(), leases.clone());
+    let leases = Leases::open(&store, worker.lease, Lanes::Assigned).map_err(failed)?;
+    let ledger = MongoLedger::new(store, *process.identity.grouping.calendar(), leases.clone());
     let settings = pump::Settings {
         letter_keep: None,
-        limits: config.limits,
+        limits: worker.limits,
         policy: Policy {
-            grouping: config.identity.grouping.clone(),
-            rules: Rules {
-                currency: config.identity.currency.clone(),
-                start_at_ms: None,
-            },
-            max_age: None,
-            window: config.dedupe.window,
-            scope: config.dedupe.scope,
+            grouping: process.identity.grouping.clone(),
+            rules: worker.rules.event.clone(),
+            max_age: worker.rules.max_age,
+            window: worker.dedupe.window,
+            scope: worker.dedupe.scope,
         },
-        max_ids: config.dedupe.max_ids,
+        max_ids: worker.dedupe.max_ids,
     };
     let (clock, health) = (Arc::new(testkit::now), Health::default());
     let for_metrics: Arc<dyn Clock> = Arc::new(testkit::now);

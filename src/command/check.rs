@@ -1,10 +1,12 @@
 //! `config check`: every setting, its value in force, and every problem.
 
-use super::Failure;
-use crate::config::{Config, Given, SETTINGS};
+use super::settings::Settings;
+use crate::config::{Part, SETTINGS};
+use crate::failure::Failure;
 
-pub(super) fn check(given: &Given) -> Result<(), Failure> {
-    Config::load(given, true).map_err(Failure::Settings)?;
+pub(super) fn check<T: Part>(settings: &Settings<T>) -> Result<(), Failure> {
+    settings.load()?;
+    let given = settings.given();
     for setting in SETTINGS {
         let set = given
             .get(setting.name)

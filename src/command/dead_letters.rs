@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime as Instant, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime as Instant, SecondsFormat, Utc};
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Args, Subcommand, value_parser};
 use ingest::decide::{Decision, Time, decide};
 use mongodb::bson::{Bson, DateTime, Document};
 
-use super::{Failure, rules, say};
-use crate::config::{Config, Problem};
+use super::settings::Settings;
+use super::{execute, say};
+use crate::app;
+use crate::config::{Database, Rules};
+use crate::failure::Failure;
 use crate::inert::{inert, short};
 use crate::store::Store;
 use crate::store::letters::{self, Which};
@@ -17,197 +20,169 @@ use crate::store::letters::{self, Which};
 /// What `--state` takes besides the states.
 const ANY: &str = "any";
 
-/// What `dead-letters list` was asked for.
-#[derive(Debug)]
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List dead letters: where they were, why they were rejected, what became of them
+    List(List),
+    /// Show a dead letter whole, with its payload
+    Show(Show),
+    /// Mark dead letters to be judged again, each exactly once, by the worker that owns its lane
+    Replay(Replay),
+}
+
+/// What `dead-letters list` is asked for.
+#[derive(Debug, Args)]
 pub(super) struct List {
-    which: Which,
-    state: Option<String>,
+    #[command(flatten)]
+    letters: Letters,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    settings: Settings<Database>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct Output {
+    /// Letters in this state
+    #[arg(long, default_value = "open", value_parser = PossibleValuesParser::new(letters::STATES.into_iter().chain([ANY])))]
+    state: String,
+    /// Show at most this many, the newest first
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     limit: u32,
-    as_json: bool,
+    /// Whole letters, each a line of extended JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// What `dead-letters replay` was asked for.
-#[derive(Debug)]
+/// What `dead-letters show` is asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Arguments")]
+pub(super) struct Show {
+    /// The letter's id, as `dead-letters list` shows it
+    id: String,
+    #[command(flatten)]
+    settings: Settings<Database>,
+}
+
+/// What `dead-letters replay` is asked for.
+#[derive(Debug, Args)]
 pub(super) struct Replay {
-    which: Which,
-    is_dry: bool,
+    #[command(flatten)]
+    letters: Letters,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    settings: Settings<(Database, Rules)>,
 }
 
-fn argument(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Arguments")]
+struct How {
+    /// Every letter that is open
+    #[arg(long)]
+    all: bool,
+    /// Only say what would become of them, by the settings given here
+    #[arg(long)]
+    dry_run: bool,
 }
 
-/// The arguments that say which letters are meant.
-fn which_arguments(command: Command) -> Command {
-    command
-        .next_help_heading("Which letters")
-        .arg(argument("id", "ID", "The letter with this id; may be repeated").action(ArgAction::Append))
-        .arg(argument(
-            "lane",
-            "LANE",
-            "Letters of this lane, as `lanes list` shows it",
-        ))
-        .arg(argument(
-            "reason",
-            "REASON",
-            "Letters rejected for this reason, such as `currency_mismatch`",
-        ))
-        .arg(argument("event-id", "EVENT", "Letters of the event with this id"))
-        .arg(
-            argument(
-                "since",
-                "INSTANT",
-                "Letters rejected at or after this instant (RFC 3339)",
-            )
-            .value_parser(value_parser!(Instant<Utc>)),
-        )
-        .arg(
-            argument(
-                "until",
-                "INSTANT",
-                "Letters rejected before this instant (RFC 3339)",
-            )
-            .value_parser(value_parser!(Instant<Utc>)),
-        )
+/// Which letters are meant.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which letters")]
+struct Letters {
+    /// The letter with this id; may be repeated
+    #[arg(long)]
+    id: Vec<String>,
+    /// Letters of this lane, as `lanes list` shows it
+    #[arg(long)]
+    lane: Option<String>,
+    /// Letters rejected for this reason, such as `currency_mismatch`
+    #[arg(long)]
+    reason: Option<String>,
+    /// Letters of the event with this id
+    #[arg(long, value_name = "EVENT")]
+    event_id: Option<String>,
+    /// Letters rejected at or after this instant (RFC 3339)
+    #[arg(long, value_name = "INSTANT")]
+    since: Option<Instant<Utc>>,
+    /// Letters rejected before this instant (RFC 3339)
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<Instant<Utc>>,
 }
 
-fn read_which(arguments: &ArgMatches) -> Which {
-    let text = |name: &str| arguments.get_one::<String>(name).cloned();
-    let instant = |name: &str| {
-        arguments
-            .get_one::<Instant<Utc>>(name)
-            .copied()
-            .map(DateTime::from_chrono)
-    };
-    Which {
-        ids: arguments
-            .get_many::<String>("id")
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect(),
-        lane: text("lane"),
-        reason: text("reason"),
-        event_id: text("event-id"),
-        since: instant("since"),
-        until: instant("until"),
-    }
-}
-
-impl List {
-    pub(super) fn arguments(command: Command) -> Command {
-        which_arguments(command)
-            .arg(
-                argument("state", "STATE", "Letters in this state")
-                    .value_parser(PossibleValuesParser::new(
-                        letters::STATES.into_iter().chain([ANY]),
-                    ))
-                    .default_value("open"),
-            )
-            .next_help_heading("Output")
-            .arg(
-                argument("limit", "NUMBER", "Show at most this many, the newest first")
-                    .value_parser(value_parser!(u32).range(1..))
-                    .default_value("50"),
-            )
-            .arg(
-                Arg::new("json")
-                    .long("json")
-                    .action(ArgAction::SetTrue)
-                    .help("Whole letters, each a line of extended JSON"),
-            )
-    }
-
-    pub(super) fn read(arguments: &ArgMatches) -> Self {
-        let state = arguments.get_one::<String>("state").cloned();
-        Self {
-            which: read_which(arguments),
-            state: state.filter(|state| state != ANY),
-            limit: arguments.get_one("limit").copied().unwrap_or(50),
-            as_json: arguments.get_flag("json"),
+impl From<Letters> for Which {
+    fn from(letters: Letters) -> Self {
+        Which {
+            ids: letters.id,
+            lane: letters.lane,
+            reason: letters.reason,
+            event_id: letters.event_id,
+            since: letters.since.map(DateTime::from_chrono),
+            until: letters.until.map(DateTime::from_chrono),
         }
     }
 }
 
-impl Replay {
-    pub(super) fn arguments(command: Command) -> Command {
-        which_arguments(command)
-            .arg(
-                Arg::new("all")
-                    .long("all")
-                    .action(ArgAction::SetTrue)
-                    .help("Every letter that is open"),
-            )
-            .next_help_heading("Arguments")
-            .arg(
-                Arg::new("dry-run")
-                    .long("dry-run")
-                    .action(ArgAction::SetTrue)
-                    .help("Only say what would become of them, by the settings given here"),
-            )
-    }
-
-    pub(super) fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
-        let which = read_which(arguments);
-        match (arguments.get_flag("all"), which == Which::default()) {
-            (true, true) | (false, false) => Ok(Self {
-                which,
-                is_dry: arguments.get_flag("dry-run"),
-            }),
-            (false, true) => Err(wrong(
-                "required: say which letters, or `--all` for every letter that is open",
-            )),
-            (true, false) => Err(wrong("cannot be used with arguments that say which letters")),
+pub(super) fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List(order) => {
+            let database = order.settings.load()?;
+            execute(list(database, order.letters.into(), order.output))
+        }
+        Command::Show(order) => execute(show(order.settings.load()?, order.id)),
+        Command::Replay(order) => {
+            let (database, rules) = order.settings.load()?;
+            let which = named(order.letters.into(), order.how.all)?;
+            execute(replay(database, rules, which, order.how.dry_run, app::now()))
         }
     }
 }
 
-fn wrong(message: &str) -> Failure {
-    Failure::Settings(vec![Problem {
-        variable: "--all".into(),
-        message: message.into(),
-    }])
+/// The letters that are to be replayed, where somebody said which.
+fn named(which: Which, all: bool) -> Result<Which, Failure> {
+    match (all, which == Which::default()) {
+        (true, true) | (false, false) => Ok(which),
+        (false, true) => Err(Failure::argument(
+            "--all",
+            "required: say which letters, or `--all` for every letter that is open",
+        )),
+        (true, false) => Err(Failure::argument(
+            "--all",
+            "cannot be used with arguments that say which letters",
+        )),
+    }
 }
 
-/// The argument of `dead-letters show`.
-pub(super) fn show_arguments(command: Command) -> Command {
-    command.next_help_heading("Arguments").arg(
-        Arg::new("id")
-            .required(true)
-            .value_name("ID")
-            .help("The letter's id, as `dead-letters list` shows it"),
-    )
-}
-
-pub(super) async fn list(config: Config, order: List) -> Result<(), Failure> {
-    let store = Store::open(&config).await?;
+async fn list(database: Database, which: Which, output: Output) -> Result<(), Failure> {
+    let store = Store::open(&database).await?;
+    let state = Some(output.state.as_str()).filter(|state| *state != ANY);
     let mut shown: u64 = 0;
     let print = |letter: Document| {
-        if shown == 0 && !order.as_json {
+        if shown == 0 && !output.json {
             say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT"))?;
         }
         shown += 1;
-        match order.as_json {
+        match output.json {
             true => say(&Bson::Document(letter).into_relaxed_extjson().to_string()),
             false => say(&row(&letter)),
         }
     };
-    let state = order.state.as_deref();
     store
-        .each_letter(&order.which, state, Some(order.limit), print)
+        .each_letter(&which, state, Some(output.limit), print)
         .await?;
-    if order.as_json {
+    if output.json {
         return Ok(());
     }
-    match store.count_letters(&order.which, state).await? {
+    match store.count_letters(&which, state).await? {
         0 => say("no such dead letter"),
         found if found > shown => say(&format!("{shown} of {found}; `--limit` shows more")),
         _ => Ok(()),
     }
 }
 
-pub(super) async fn show(config: Config, id: String) -> Result<(), Failure> {
-    let store = Store::open(&config).await?;
+async fn show(database: Database, id: String) -> Result<(), Failure> {
+    let store = Store::open(&database).await?;
     let which = Which {
         ids: vec![id.clone()],
         ..Which::default()
@@ -224,17 +199,23 @@ pub(super) async fn show(config: Config, id: String) -> Result<(), Failure> {
     say(&format!("{:#}", Bson::Document(letter).into_relaxed_extjson()))
 }
 
-pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> Result<(), Failure> {
-    let store = Store::open(&config).await?;
-    if order.is_dry {
-        return forecast(&store, &config, &order.which, now).await;
+async fn replay(
+    database: Database,
+    rules: Rules,
+    which: Which,
+    is_dry: bool,
+    now: Instant<Utc>,
+) -> Result<(), Failure> {
+    let store = Store::open(&database).await?;
+    if is_dry {
+        return forecast(&store, &rules, &which, now).await;
     }
-    let marked = store.mark_letters(&order.which).await?;
+    let marked = store.mark_letters(&which).await?;
     say(&format!(
         "{marked} marked: the worker that reads their lane judges each again in its next commit, and closes it there; \
          `dead-letters list --state replay` shows those that wait for it"
     ))?;
-    match store.count_lost_letters(&order.which).await? {
+    match store.count_lost_letters(&which).await? {
         0 => Ok(()),
         lost => say(&format!(
             "{lost} cannot be judged: their payloads were too large to be kept, refused by the server, or dropped by age"
@@ -243,19 +224,15 @@ pub(super) async fn replay(config: Config, order: Replay, now: Instant<Utc>) -> 
 }
 
 /// What would become of open letters, as far as that is known without their lane.
-async fn forecast(store: &Store, config: &Config, which: &Which, now: Instant<Utc>) -> Result<(), Failure> {
-    let rules = rules(config);
-    let max_age = config
-        .max_age
-        .map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));
+async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>) -> Result<(), Failure> {
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let judge = |letter: Document| {
         let outcome = match letters::read(&letter) {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
                 let counted_before = matches!(letter.get_bool("countedBefore"), Ok(true));
-                let time = Time::of_letter(&marked, max_age, now);
-                match decide(&marked.payload, &rules, time, |_| counted_before).decision {
+                let time = Time::of_letter(&marked, rules.max_age, now);
+                match decide(&marked.payload, &rules.event, time, |_| counted_before).decision {
                     Decision::Reject(reject) => format!("would stay a dead letter: {reject}"),
                     Decision::Duplicate => "would end as a duplicate".into(),
                     Decision::Count(_) => "would be counted, unless its id is counted by then".into(),
@@ -305,6 +282,7 @@ fn line(id: &str, state: &str, reason: &str, event: &str, rejected: &str) -> Str
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use mongodb::bson::doc;
 
     use super::*;
@@ -323,10 +301,16 @@ mod tests {
         );
     }
 
-    fn replay(arguments: &[&str]) -> Result<Replay, Failure> {
-        let command = Replay::arguments(Command::new("replay"));
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        replay: Replay,
+    }
+
+    fn replay(arguments: &[&str]) -> Result<Which, Failure> {
         let arguments = ["replay"].iter().chain(arguments);
-        Replay::read(&command.try_get_matches_from(arguments).expect("valid"))
+        let Line { replay } = Line::try_parse_from(arguments).expect("valid");
+        named(replay.letters.into(), replay.how.all)
     }
 
     #[test]
@@ -334,15 +318,12 @@ mod tests {
         assert!(replay(&[]).is_err());
         assert!(replay(&["--all", "--lane", "kafka/t/0"]).is_err());
         assert!(replay(&["--all"]).is_ok());
-        let order = replay(&[
-            "--reason",
-            "too_old",
-            "--since",
-            "2026-01-05T10:00:00Z",
-            "--dry-run",
-        ])
-        .expect("valid");
-        assert!(order.is_dry);
-        assert_eq!(order.which.reason.as_deref(), Some("too_old"));
+        let since = "2026-01-05T10:00:00Z";
+        let which = replay(&["--reason", "too_old", "--since", since, "--dry-run"]).expect("valid");
+        assert_eq!(which.reason.as_deref(), Some("too_old"));
+        assert_eq!(
+            which.since.map(|since| since.timestamp_millis()),
+            Some(1_767_607_200_000)
+        );
     }
 }

@@ -2,72 +2,72 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Args, Subcommand, ValueEnum};
 use ingest::kafka;
 use ingest::lane::LaneId;
 use mongodb::bson::{Bson, Document};
 
-use super::{Failure, say};
-use crate::config::{Config, Problem, Source};
+use super::settings::Settings;
+use super::{execute, say};
+use crate::config::{Database, Source};
+use crate::failure::Failure;
 use crate::store::Store;
 use crate::store::lanes::From;
 
-/// What `lanes resume` was asked to do.
-#[derive(Debug)]
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the lanes: where they are, what they read, why they stopped
+    List(Settings<Database>),
+    /// Let a stopped lane go on, accepting that what lies between is not counted
+    Resume(Resume),
+}
+
+/// What `lanes resume` is asked to do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Arguments")]
 pub(super) struct Resume {
-    lane: LaneId,
-    from: From,
+    /// The lane, as `lanes list` shows it
+    #[arg(long)]
+    lane: String,
+    /// Go on with the oldest event that the source still has, or with what arrives from now on
+    #[arg(long)]
+    from: Start,
+    /// Yes, what lies between will not be counted; answers over that time will say so
+    #[arg(long)]
+    accept_gap: bool,
+    #[command(flatten)]
+    settings: Settings<(Database, Source)>,
 }
 
-impl Resume {
-    pub(super) fn arguments(command: Command) -> Command {
-        command
-            .next_help_heading("Arguments")
-            .arg(
-                Arg::new("lane")
-                    .long("lane")
-                    .required(true)
-                    .value_name("LANE")
-                    .help("The lane, as `lanes list` shows it"),
-            )
-            .arg(
-                Arg::new("from")
-                    .long("from")
-                    .required(true)
-                    .value_parser(["earliest", "now"])
-                    .help("Go on with the oldest event that the source still has, or with what arrives from now on"),
-            )
-            .arg(
-                Arg::new("accept-gap")
-                    .long("accept-gap")
-                    .action(ArgAction::SetTrue)
-                    .help("Yes, what lies between will not be counted; answers over that time will say so"),
-            )
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Start {
+    Earliest,
+    Now,
+}
 
-    pub(super) fn read(arguments: &ArgMatches) -> Result<Self, Failure> {
-        if !arguments.get_flag("accept-gap") {
-            return Err(Failure::Settings(vec![Problem {
-                variable: "--accept-gap".into(),
-                message: "required: events between the lane's position and the new one will not be counted"
-                    .into(),
-            }]));
+pub(super) fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List(settings) => execute(list(settings.load()?)),
+        Command::Resume(order) => {
+            let (database, source) = order.settings.load()?;
+            if !order.accept_gap {
+                return Err(Failure::argument(
+                    "--accept-gap",
+                    "required: events between the lane's position and the new one will not be counted",
+                ));
+            }
+            execute(resume(
+                database,
+                source,
+                LaneId::from_stored(&order.lane),
+                order.from,
+            ))
         }
-        let text = |name: &str| arguments.get_one::<String>(name).cloned().unwrap_or_default();
-        let from = if text("from") == "now" {
-            From::Now
-        } else {
-            From::Earliest
-        };
-        Ok(Self {
-            lane: LaneId::from_stored(text("lane")),
-            from,
-        })
     }
 }
 
-pub(super) async fn list(config: Config) -> Result<(), Failure> {
-    let fences = Store::open(&config).await?.fences().await?;
+async fn list(database: Database) -> Result<(), Failure> {
+    let fences = Store::open(&database).await?.fences().await?;
     if fences.is_empty() {
         say("no lane was ever read")?;
     }
@@ -77,32 +77,31 @@ pub(super) async fn list(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) async fn resume(config: Config, order: Resume) -> Result<(), Failure> {
-    let store = Store::open(&config).await?;
-    let from = match (order.from, order.lane.source()) {
-        (From::Now, "kafka") => From::Offset(end(&config, &order.lane).await?),
-        (from, _) => from,
+async fn resume(database: Database, source: Source, lane: LaneId, start: Start) -> Result<(), Failure> {
+    let store = Store::open(&database).await?;
+    let from = match (start, lane.source()) {
+        (Start::Now, "kafka") => From::Offset(end(&source, &lane).await?),
+        (Start::Now, _) => From::Now,
+        (Start::Earliest, _) => From::Earliest,
     };
-    let resumed = store.resume(&order.lane, from).await?;
+    let resumed = store.resume(&lane, from).await?;
     match resumed.gap {
-        Some((from, to)) => println!(
-            "the lane `{}` goes on; events from {} to {} are not counted, and answers over that time say so",
-            order.lane,
+        Some((from, to)) => say(&format!(
+            "the lane `{lane}` goes on; events from {} to {} are not counted, and answers over that time say so",
             instant(&Bson::DateTime(from)),
             instant(&Bson::DateTime(to)),
-        ),
-        None => println!("the lane `{}` goes on; nothing is missing", order.lane),
+        )),
+        None => say(&format!("the lane `{lane}` goes on; nothing is missing")),
     }
-    Ok(())
 }
 
 /// Where a Kafka partition ends: only Kafka knows.
-async fn end(config: &Config, lane: &LaneId) -> Result<i64, Failure> {
-    let Source::Kafka(topic) = &config.source else {
-        return Err(Failure::Settings(vec![Problem {
-            variable: "USAGE_LEDGER_SOURCE".into(),
-            message: format!("expected `kafka`: where `{lane}` ends must be asked of Kafka"),
-        }]));
+async fn end(source: &Source, lane: &LaneId) -> Result<i64, Failure> {
+    let Source::Kafka(topic) = source else {
+        return Err(Failure::argument(
+            "USAGE_LEDGER_SOURCE",
+            format!("expected `kafka`: where `{lane}` ends must be asked of Kafka"),
+        ));
     };
     kafka::end(topic, lane).await.map_err(Failure::Failed)
 }

@@ -1,16 +1,16 @@
 //! `migrate`: the schema, created or completed.
 
-use super::Failure;
-use crate::config::Config;
+use super::say;
+use crate::config::{Database, Identity};
+use crate::failure::Failure;
 use crate::store::Store;
 use crate::store::schema::{Change, VERSION};
 
-pub(super) async fn migrate(config: Config) -> Result<(), Failure> {
-    let store = Store::open(&config).await?;
-    store.prepare(&config, Change::Create).await?;
-    println!(
+pub(super) async fn migrate(database: Database, identity: Identity) -> Result<(), Failure> {
+    let store = Store::open(&database).await?;
+    store.prepare(&identity, Change::Create).await?;
+    say(&format!(
         "the ledger in `{}` is at schema version {VERSION}",
-        config.database
-    );
-    Ok(())
+        database.name
+    ))
 }

@@ -1,6 +1,8 @@
 //! What is checked of every configuration that a fuzzer thinks of, besides that none makes the parser panic.
 
-use super::{Config, Given, SETTINGS};
+use std::fmt::Debug;
+
+use super::{Given, Problem, Process, Reader, SETTINGS, Worker};
 
 /// Stands in secrets, and nowhere else: it must not be shown.
 const HIDDEN: &str = "geheim";
@@ -28,28 +30,29 @@ pub fn configuration(bytes: &[u8]) {
     {
         return;
     }
-    for serves in [true, false] {
-        let parsed = Config::parse(&given, serves);
-        let shown = match &parsed {
-            Ok(config) => {
-                if let Some(access) = &config.access {
-                    assert_eq!(access.check().map_err(|error| error.to_string()), Ok(()));
-                }
-                format!("{config:?}")
-            }
-            Err(problems) => {
-                assert!(!problems.is_empty());
-                for problem in problems {
-                    let is_known = SETTINGS
-                        .iter()
-                        .any(|setting| setting.variable() == problem.variable);
-                    assert!(is_known && !problem.message.is_empty(), "{problem}");
-                }
-                problems.iter().map(ToString::to_string).collect()
-            }
-        };
-        assert!(!shown.contains(HIDDEN), "{shown}");
+    let reads = super::parse::<(Process, Worker, Reader)>(&given);
+    if let Ok((_, _, reader)) = &reads {
+        assert_eq!(reader.access.check().map_err(|error| error.to_string()), Ok(()));
     }
+    shows_nothing(&reads);
+    shows_nothing(&super::parse::<(Process, Worker)>(&given));
+}
+
+fn shows_nothing<T: Debug>(parsed: &Result<T, Vec<Problem>>) {
+    let shown = match parsed {
+        Ok(parts) => format!("{parts:?}"),
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                let is_known = SETTINGS
+                    .iter()
+                    .any(|setting| setting.variable() == problem.variable);
+                assert!(is_known && !problem.message.is_empty(), "{problem}");
+            }
+            problems.iter().map(ToString::to_string).collect()
+        }
+    };
+    assert!(!shown.contains(HIDDEN), "{shown}");
 }
 
 #[cfg(test)]

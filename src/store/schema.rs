@@ -8,7 +8,7 @@ use rollup::counters::Counter;
 use rollup::fold::Set;
 
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEASES, LEDGER, META, ROLLUPS, Store, failure};
-use crate::config::{Config, Identity, Problem};
+use crate::config::{Identity, Problem};
 
 /// The version of everything stored.
 pub const VERSION: i32 = 1;
@@ -138,10 +138,10 @@ impl Store {
     ///
     /// # Errors
     /// When the schema is missing, older, newer or damaged, or a setting differs from what was fixed.
-    pub async fn prepare(&self, config: &Config, change: Change) -> Result<(), Error> {
+    pub async fn prepare(&self, identity: &Identity, change: Change) -> Result<(), Error> {
         match (self.state().await.map_err(failure::unusable)?, change) {
             (State::Empty, Change::Create | Change::CreateIfEmpty) | (State::Current, Change::Create) => {
-                self.create(config).await.map_err(failure::unusable)?;
+                self.create(identity).await.map_err(failure::unusable)?;
             }
             (State::Current, Change::CreateIfEmpty | Change::Check) => self.check_indexes().await?,
             (State::Empty, Change::Check) => {
@@ -164,7 +164,7 @@ impl Store {
                 )));
             }
         }
-        self.check_identity(&config.identity).await
+        self.check_identity(identity).await
     }
 
     /// What the database holds.
@@ -187,7 +187,7 @@ impl Store {
 
     /// Creates what is missing. Safe to run twice, at once, and after an interruption: the description of the
     /// ledger comes last.
-    async fn create(&self, config: &Config) -> mongodb::error::Result<()> {
+    async fn create(&self, identity: &Identity) -> mongodb::error::Result<()> {
         let existing = self.database.list_collection_names().await?;
         for collection in COLLECTIONS {
             if !existing.iter().any(|name| name == collection) {
@@ -211,7 +211,7 @@ impl Store {
                 self.collection(collection).create_index(model).await?;
             }
         }
-        let Identity { grouping, currency } = &config.identity;
+        let Identity { grouping, currency } = identity;
         let granularities: Vec<&str> = grouping
             .granularities()
             .iter()
@@ -219,7 +219,7 @@ impl Store {
             .collect();
         let meta = doc! {
             "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
-            "granularities": granularities, "source": config.source.name(), "lanes": [],
+            "granularities": granularities, "lanes": [],
         };
         let once = self
             .collection(META)
@@ -310,13 +310,13 @@ impl Store {
     }
 
     /// Where another source has fed this ledger, its past must not be counted again: the first start of a
-    /// new one needs to be told where to begin. Also notes the source.
+    /// new one needs to be told where to begin.
     ///
     /// # Errors
     /// When `USAGE_LEDGER_START_AT` is needed and not set.
     pub async fn enter_source(
         &self,
-        config: &Config,
+        starts_at_ms: Option<i64>,
         kind: &str,
         lane: Option<&LaneId>,
     ) -> Result<(), Error> {
@@ -337,7 +337,7 @@ impl Store {
                 others = Some(id);
             }
         }
-        if let (false, Some(other), None) = (ours, others, config.start_at) {
+        if let (false, Some(other), None) = (ours, others, starts_at_ms) {
             return Err(Error::Setting(Problem {
                 variable: "USAGE_LEDGER_START_AT".into(),
                 message: format!(
@@ -346,14 +346,7 @@ impl Store {
                 ),
             }));
         }
-        self.collection(META)
-            .update_one(
-                doc! {"_id": "ledger"},
-                doc! {"$set": {"source": config.source.name()}},
-            )
-            .await
-            .map(drop)
-            .map_err(failure::unusable)
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use serde_json::Value;
 use testkit::traffic::{Generator, Item, Options};
-use usage_ledger::config::{Config, Given};
+use usage_ledger::config::{self, Given};
 use usage_ledger::store::Store;
 
 use testkit::eventually;
@@ -44,10 +44,9 @@ async fn store(world: &World) -> Store {
     let given = Given::from([
         ("MONGODB_URI", world.uri.clone()),
         ("MONGODB_DATABASE", world.name.clone()),
-        ("AUTH", "off".to_owned()),
     ]);
-    let config = Config::parse(&given, true).expect("settings");
-    Store::open(&config).await.expect("a store")
+    let database = config::parse(&given).expect("settings");
+    Store::open(&database).await.expect("a store")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.

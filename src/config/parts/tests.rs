@@ -1,49 +1,48 @@
 use super::*;
+use crate::config::{Given, Problem, SETTINGS};
 
-fn parse(pairs: &[(&'static str, &str)], serves: bool) -> Result<Config, Vec<String>> {
-    let given = pairs
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
-    config(&given, serves, Vec::new()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+type All = (Process, Worker, Reader);
+
+fn parse<T: Part>(pairs: &[(&'static str, &str)]) -> Result<T, Vec<String>> {
+    let given = pairs.iter();
+    let given: Given = given.map(|(name, value)| (*name, (*value).to_owned())).collect();
+    crate::config::parse(&given).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
-fn is_stream(config: &Config, expected_database: &str, expected_collection: &str) -> bool {
-    matches!(&config.source, Source::ChangeStream { database, collection }
+fn is_stream(source: &Source, expected_database: &str, expected_collection: &str) -> bool {
+    matches!(source, Source::ChangeStream { database, collection }
         if database == expected_database && collection == expected_collection)
 }
 
 #[test]
 fn defaults_are_those_of_the_table() {
-    let config = parse(&[("AUTH", "off")], true).expect("valid");
-    assert_eq!(config.mongodb_uri.reveal(), "mongodb://127.0.0.1:27017");
-    assert!(is_stream(&config, "usage", "requestEvents"));
-    assert_eq!(config.limits.max_bytes, 8 * 1024 * 1024);
-    assert_eq!(config.limits.max_age, Duration::from_millis(250));
-    assert_eq!(config.dedupe.window, Duration::from_secs(86_400));
-    assert_eq!((config.start_at, config.max_age), (None, None));
+    let (process, worker, _) = parse::<All>(&[("AUTH", "off")]).expect("valid");
+    assert_eq!(process.database.uri.reveal(), "mongodb://127.0.0.1:27017");
+    assert!(is_stream(&worker.source, "usage", "requestEvents"));
+    assert_eq!(worker.limits.max_bytes, 8 * 1024 * 1024);
+    assert_eq!(worker.limits.max_age, Duration::from_millis(250));
+    assert_eq!(worker.dedupe.window, Duration::from_secs(86_400));
+    let Rules { event, max_age } = worker.rules;
+    assert_eq!((event.start_at_ms, max_age), (None, None));
     assert!(
-        parse(&[], false).is_ok(),
+        parse::<(Process, Worker)>(&[]).is_ok(),
         "a command that serves nothing needs no key"
     );
 }
 
 #[test]
 fn all_problems_are_reported_at_once_each_naming_its_variable() {
-    let problems = parse(
-        &[
-            ("SOURCE", "rabbit"),
-            ("API_ADDR", "0.0.0.0:8080"),
-            ("AUTH", "off"),
-            ("BATCH_MAX_AGE", "soon"),
-            ("TIME_ZONE", "Mars/Olympus"),
-            ("GRANULARITIES", "weekly,yearly"),
-            ("CURRENCY", "usd"),
-            ("DEDUPE_MAX_IDS", "0"),
-            ("START_AT", "2026-01-01"),
-        ],
-        true,
-    )
+    let problems = parse::<All>(&[
+        ("SOURCE", "rabbit"),
+        ("API_ADDR", "0.0.0.0:8080"),
+        ("AUTH", "off"),
+        ("BATCH_MAX_AGE", "soon"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("GRANULARITIES", "weekly,yearly"),
+        ("CURRENCY", "usd"),
+        ("DEDUPE_MAX_IDS", "0"),
+        ("START_AT", "2026-01-01"),
+    ])
     .expect_err("wrong");
     let variables: Vec<_> = problems
         .iter()
@@ -68,18 +67,18 @@ fn all_problems_are_reported_at_once_each_naming_its_variable() {
 
 #[test]
 fn access_is_closed_unless_it_is_said_how() {
-    let problems = parse(&[], true).expect_err("no key");
+    let problems = parse::<All>(&[]).expect_err("no key");
     assert!(
         problems[0].starts_with("USAGE_LEDGER_AUTH: `jwt` needs one of"),
         "{problems:?}"
     );
     let secret = "0123456789abcdef0123456789abcdef";
-    assert!(parse(&[("JWT_SECRET", secret), ("JWT_JWKS_URL", "https://x")], true).is_err());
+    assert!(parse::<Reader>(&[("JWT_SECRET", secret), ("JWT_JWKS_URL", "https://x")]).is_err());
     assert!(matches!(
-        parse(&[("JWT_SECRET", secret), ("API_ADDR", "0.0.0.0:80")], true)
+        parse::<Reader>(&[("JWT_SECRET", secret), ("API_ADDR", "0.0.0.0:80")])
             .expect("valid")
             .access,
-        Some(api::Access::Jwt(_))
+        api::Access::Jwt(_)
     ));
 }
 
@@ -131,7 +130,7 @@ fn keys_that_are_no_good_are_named_by_their_variables_and_not_shown() {
             Some("MONGODB_URI"),
         ),
     ] {
-        match (parse(given, true), expected) {
+        match (parse::<All>(given), expected) {
             (Ok(config), None) => assert!(!format!("{config:?}").contains("geheim"), "{config:?}"),
             (Err(problems), Some(variable)) => {
                 assert_eq!(problems.len(), 1, "{given:?}: {problems:?}");
@@ -151,8 +150,9 @@ fn a_secret_whose_file_is_no_good_is_one_problem() {
         variable: "USAGE_LEDGER_JWT_SECRET_FILE".to_owned(),
         message: "unreadable".to_owned(),
     };
-    let problems = config(&Given::new(), true, vec![problem.clone()]).expect_err("no key");
-    assert_eq!(problems, [problem]);
+    let given = Given::new();
+    let read = Parser::new(&given, vec![problem.clone()]).read::<All>();
+    assert_eq!(read.expect_err("no key"), [problem]);
 }
 
 #[test]
@@ -161,17 +161,14 @@ fn properties_may_hold_commas_and_are_never_shown() {
         "KAFKA_PROPERTIES",
         r"sasl.password=a\,b=c, client.id=y".to_owned(),
     )]);
-    let mut parser = Parser {
-        given: &given,
-        problems: Vec::new(),
-    };
+    let mut parser = Parser::new(&given, Vec::new());
     let expected = [("sasl.password", "a,b=c"), ("client.id", "y")];
     assert_eq!(
         parser.properties("KAFKA_PROPERTIES"),
         expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
     );
     let kafka = [("SOURCE", "kafka"), ("KAFKA_BROKERS", "k:9092")];
-    let set = |properties| parse(&[kafka[0], kafka[1], ("KAFKA_PROPERTIES", properties)], false);
+    let set = |properties| parse::<Source>(&[kafka[0], kafka[1], ("KAFKA_PROPERTIES", properties)]);
     let config = set(r"sasl.password=a\,b=c,client.id=y").expect("valid");
     assert!(!format!("{config:?}").contains("a,b=c"));
     assert!(!set("geheim").expect_err("no key").concat().contains("geheim"));
@@ -186,6 +183,41 @@ fn properties_may_hold_commas_and_are_never_shown() {
 
 #[test]
 fn an_events_collection_may_be_in_another_database() {
-    let config = parse(&[("EVENTS_COLLECTION", "app.request.events")], false).expect("valid");
-    assert!(is_stream(&config, "app", "request.events"));
+    let source = parse::<Source>(&[("EVENTS_COLLECTION", "app.request.events")]).expect("valid");
+    assert!(is_stream(&source, "app", "request.events"));
+}
+
+/// A person who is told of a setting can rely on it.
+#[test]
+fn every_setting_is_used_by_some_part_and_none_is_in_two_sections() {
+    let sections = <All as Part>::sections();
+    for setting in SETTINGS {
+        assert!(sections.contains(&setting.section), "{}", setting.name);
+    }
+    let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), SETTINGS.len());
+}
+
+/// A setting that is read is one of the part's sections: else it would be read and could not be set.
+#[test]
+fn a_part_reads_no_setting_of_other_sections() {
+    fn check<T: Part>(part: &str) {
+        let sections = T::sections();
+        for setting in SETTINGS
+            .iter()
+            .filter(|setting| !sections.contains(&setting.section))
+        {
+            let problems = parse::<T>(&[("AUTH", "off"), (setting.name, "\u{1}no value of anything")]);
+            let named = problems.err().unwrap_or_default().concat();
+            assert!(!named.contains(&setting.variable()), "{part}: {}", setting.name);
+        }
+    }
+    check::<Database>("database");
+    check::<(Database, Identity)>("migrate");
+    check::<(Database, Source)>("resume");
+    check::<(Database, Rules)>("replay");
+    check::<(Process, Worker)>("ingest");
+    check::<(Process, Reader)>("serve");
 }

@@ -1,11 +1,10 @@
-//! `run`, `ingest` and `serve`: ports, worker, reader, and how they stop.
+//! `run`, `ingest` and `serve`: from settings to worker and reader, and how they stop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 use ingest::batch::Policy;
 use ingest::change_stream;
 use ingest::clock::Clock;
@@ -21,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, now, rules};
-use crate::config::{Config, Problem, Source};
+use crate::config::{Identity, Listen, Process, Reader, Source, Worker};
+use crate::failure::Failure;
 use crate::files::{self, Connections};
 use crate::store::leases::{Lanes, Leases};
 use crate::store::ledger::MongoLedger;
@@ -35,26 +34,47 @@ const CHANNEL: usize = 64;
 /// How long readiness waits for MongoDB.
 const PING: Duration = Duration::from_secs(2);
 
-/// What the process does.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Parts {
-    pub(super) ingests: bool,
-    pub(super) serves: bool,
-}
-
 type Tasks = JoinSet<Result<(), Failure>>;
 
-pub(super) async fn run(config: Config, parts: Parts) -> Result<(), Failure> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the machine what time it is"
+)]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// A process, and what it is told.
+struct App {
+    process: Process,
+    worker: Option<Worker>,
+    reader: Option<Reader>,
+}
+
+/// The ports, bound.
+struct Ports {
+    admin: TcpListener,
+    api: Option<TcpListener>,
+}
+
+/// Ingests, serves, or does both, until somebody says stop.
+pub(crate) async fn run(
+    process: Process,
+    worker: Option<Worker>,
+    reader: Option<Reader>,
+) -> Result<(), Failure> {
+    let drain_timeout = process.drain_timeout;
+    let app = App {
+        process,
+        worker,
+        reader,
+    };
     let mut terminate = Terminate::listen()?;
     // Ports first: a second program on them must not get as far as taking a lane.
-    let admin = bind(config.admin_addr, "USAGE_LEDGER_ADMIN_ADDR")?;
-    let api = match parts.serves {
-        true => Some(bind(config.api_addr, "USAGE_LEDGER_API_ADDR")?),
-        false => None,
-    };
+    let ports = app.bind()?;
     let stop = CancellationToken::new();
     let started = tokio::select! {
-        started = start(&config, parts, admin, api, &stop) => started?,
+        started = app.start(ports, &stop) => started?,
         () = terminate.wait() => return Ok(()),
     };
     let mut tasks = started;
@@ -63,9 +83,9 @@ pub(super) async fn run(config: Config, parts: Parts) -> Result<(), Failure> {
         () = terminate.wait() => None,
     };
     stop.cancel();
-    tracing::info!(timeout = ?config.drain_timeout, "stopping: committing what was read");
+    tracing::info!(timeout = ?drain_timeout, "stopping: committing what was read");
     let drained = tokio::select! {
-        drained = tokio::time::timeout(config.drain_timeout, drain(&mut tasks)) => drained,
+        drained = tokio::time::timeout(drain_timeout, drain(&mut tasks)) => drained,
         () = terminate.wait() => return Err(Failure::Failed("stopped at once, on a second signal".into())),
     };
     if let Some(ended) = ended {
@@ -76,9 +96,8 @@ pub(super) async fn run(config: Config, parts: Parts) -> Result<(), Failure> {
     match drained {
         Ok(result) => result.inspect(|()| tracing::info!("stopped")),
         Err(_) => Err(Failure::Failed(format!(
-            "the drain took longer than {:?} (USAGE_LEDGER_DRAIN_TIMEOUT); nothing is lost: what was not committed \
-             will be read again",
-            config.drain_timeout
+            "the drain took longer than {drain_timeout:?} (USAGE_LEDGER_DRAIN_TIMEOUT); nothing is lost: what was not \
+             committed will be read again"
         ))),
     }
 }
@@ -101,49 +120,63 @@ fn failure(ended: Option<Result<Result<(), Failure>, tokio::task::JoinError>>) -
     }
 }
 
-async fn start(
-    config: &Config,
-    parts: Parts,
-    admin: TcpListener,
-    api: Option<TcpListener>,
-    stop: &CancellationToken,
-) -> Result<Tasks, Failure> {
-    let store = when_it_passed(|| Store::open(config)).await?;
-    let change = if parts.ingests {
-        Change::CreateIfEmpty
-    } else {
-        Change::Check
-    };
-    when_it_passed(|| store.prepare(config, change)).await?;
-    let connections = files::allow(Connections {
-        api: if parts.serves {
-            config.api_max_connections
+impl App {
+    fn bind(&self) -> Result<Ports, Failure> {
+        let admin = bind(self.process.admin, "USAGE_LEDGER_ADMIN_ADDR")?;
+        let api = self.reader.as_ref();
+        let api = api.map(|reader| bind(reader.listen, "USAGE_LEDGER_API_ADDR"));
+        Ok(Ports {
+            admin,
+            api: api.transpose()?,
+        })
+    }
+
+    /// Starts the parts. They run until `stop`.
+    async fn start(&self, ports: Ports, stop: &CancellationToken) -> Result<Tasks, Failure> {
+        let Process {
+            database,
+            identity,
+            admin,
+            ..
+        } = &self.process;
+        let store = when_it_passed(|| Store::open(database)).await?;
+        let change = if self.worker.is_some() {
+            Change::CreateIfEmpty
         } else {
-            0
-        },
-        admin: config.admin_max_connections,
-    });
-    let registry = Registry::new();
-    telemetry::build_info(&registry).map_err(metrics)?;
-    let health = parts.ingests.then(Health::default);
-    let mut tasks = Tasks::new();
-    if let Some(health) = &health {
-        worker(config, &store, health.clone(), &registry, &mut tasks, stop).await?;
+            Change::Check
+        };
+        when_it_passed(|| store.prepare(identity, change)).await?;
+        let connections = files::allow(Connections {
+            api: self
+                .reader
+                .as_ref()
+                .map_or(0, |reader| reader.listen.max_connections),
+            admin: admin.max_connections,
+        });
+        let registry = Registry::new();
+        telemetry::build_info(&registry).map_err(metrics)?;
+        let mut tasks = Tasks::new();
+        let mut health = None;
+        if let Some(worker) = &self.worker {
+            let health = health.insert(Health::default()).clone();
+            start_worker(worker, identity, &store, health, &registry, &mut tasks, stop).await?;
+        }
+        if let (Some(reader), Some(listener)) = (&self.reader, ports.api) {
+            let settings = reader_settings(reader, identity);
+            let router = api::router(settings, store.clone(), Arc::new(now), &registry)
+                .map_err(|error| reader_failure(&error))?;
+            tracing::info!(address = %address(&listener), "the reader listens");
+            serve(&mut tasks, listener, router, connections.api, stop);
+        }
+        let readiness = move || {
+            let (store, health) = (store.clone(), health.clone());
+            async move { reasons(&store, health.as_ref()).await }
+        };
+        tracing::info!(address = %address(&ports.admin), "metrics and health listen");
+        let router = api::admin::router(registry, readiness);
+        serve(&mut tasks, ports.admin, router, connections.admin, stop);
+        Ok(tasks)
     }
-    if let Some(listener) = api {
-        let router = api::router(reader_settings(config), store.clone(), Arc::new(now), &registry)
-            .map_err(|error| reader_failure(&error))?;
-        tracing::info!(address = %address(&listener), "the reader listens");
-        serve(&mut tasks, listener, router, connections.api, stop);
-    }
-    let readiness = move || {
-        let (store, health) = (store.clone(), health.clone());
-        async move { reasons(&store, health.as_ref()).await }
-    };
-    tracing::info!(address = %address(&admin), "metrics and health listen");
-    let router = api::admin::router(registry, readiness);
-    serve(&mut tasks, admin, router, connections.admin, stop);
-    Ok(tasks)
 }
 
 /// Asks the store until what passes by itself has passed: an election, a server with too much to do.
@@ -168,16 +201,12 @@ where
     }
 }
 
-fn reader_settings(config: &Config) -> api::Settings {
-    let grouping = &config.identity.grouping;
-    let access = config
-        .access
-        .clone()
-        .expect("checked for every command that serves");
+fn reader_settings(reader: &Reader, identity: &Identity) -> api::Settings {
+    let Identity { grouping, currency } = identity;
     api::Settings {
         granularities: grouping.granularities().to_vec(),
-        excluded_organizations: config.excluded_organizations.clone(),
-        ..api::Settings::new(*grouping.calendar(), config.identity.currency.clone(), access)
+        excluded_organizations: reader.excluded_organizations.clone(),
+        ..api::Settings::new(*grouping.calendar(), currency.clone(), reader.access.clone())
     }
 }
 
@@ -189,10 +218,7 @@ fn reader_failure(error: &api::SettingsError) -> Failure {
             return Failure::Failed(error.to_string());
         }
     };
-    Failure::Settings(vec![Problem {
-        variable: variable.into(),
-        message: error.to_string(),
-    }])
+    Failure::argument(variable, error.to_string())
 }
 
 fn serve(
@@ -216,8 +242,9 @@ async fn reasons(store: &Store, health: Option<&Health>) -> Vec<String> {
     reasons.into_iter().map(str::to_owned).collect()
 }
 
-async fn worker(
-    config: &Config,
+async fn start_worker(
+    worker: &Worker,
+    identity: &Identity,
     store: &Store,
     health: Health,
     registry: &Registry,
@@ -227,25 +254,23 @@ async fn worker(
     let clock = Arc::new(now);
     let ingest_metrics = Metrics::register(registry, health.clone(), Arc::new(now)).map_err(metrics)?;
     let (signals, heard) = mpsc::channel(CHANNEL);
-    let lanes = source(config, store, Arc::clone(&clock), signals, tasks).await?;
-    let leases = Leases::open(store, config.lease, lanes)?;
+    let lanes = source(worker, store, Arc::clone(&clock), signals, tasks).await?;
+    let leases = Leases::open(store, worker.lease, lanes)?;
     let settings = pump::Settings {
-        limits: config.limits,
+        limits: worker.limits,
         policy: Policy {
-            grouping: config.identity.grouping.clone(),
-            rules: rules(config),
-            max_age: config
-                .max_age
-                .map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
-            window: config.dedupe.window,
-            scope: config.dedupe.scope,
+            grouping: identity.grouping.clone(),
+            rules: worker.rules.event.clone(),
+            max_age: worker.rules.max_age,
+            window: worker.dedupe.window,
+            scope: worker.dedupe.scope,
         },
-        max_ids: config.dedupe.max_ids,
-        letter_keep: config.letter_keep,
+        max_ids: worker.dedupe.max_ids,
+        letter_keep: worker.letter_keep,
     };
     let ledger = Arc::new(MongoLedger::new(
         store.clone(),
-        *config.identity.grouping.calendar(),
+        *identity.grouping.calendar(),
         leases.clone(),
     ));
     let pump = Pump::new(ledger, clock, settings, ingest_metrics, health);
@@ -263,13 +288,14 @@ async fn worker(
 
 /// Starts the source. How its lanes come to workers.
 async fn source<C: Clock>(
-    config: &Config,
+    worker: &Worker,
     store: &Store,
     clock: Arc<C>,
     signals: mpsc::Sender<Signal>,
     tasks: &mut Tasks,
 ) -> Result<Lanes, Failure> {
-    match &config.source {
+    let starts_at = worker.rules.event.start_at_ms;
+    match &worker.source {
         Source::ChangeStream { database, collection } => {
             when_it_passed(|| store.ensure_events(database, collection)).await?;
             let events = change_stream::Events {
@@ -278,7 +304,7 @@ async fn source<C: Clock>(
                 collection: collection.clone(),
             };
             let lane = events.lane();
-            when_it_passed(|| store.enter_source(config, "mongodb", Some(&lane))).await?;
+            when_it_passed(|| store.enter_source(starts_at, "mongodb", Some(&lane))).await?;
             tracing::info!(lane = %events.lane(), "reading");
             tasks.spawn(async move {
                 change_stream::run(events, clock, signals).await;
@@ -287,7 +313,7 @@ async fn source<C: Clock>(
             Ok(Lanes::Led)
         }
         Source::Kafka(topic) => {
-            when_it_passed(|| store.enter_source(config, "kafka", None)).await?;
+            when_it_passed(|| store.enter_source(starts_at, "kafka", None)).await?;
             tracing::info!(topic = topic.topic(), "reading");
             let topic = topic.clone();
             tasks.spawn(async move {
@@ -299,7 +325,8 @@ async fn source<C: Clock>(
     }
 }
 
-fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener, Failure> {
+fn bind(listen: Listen, variable: &str) -> Result<TcpListener, Failure> {
+    let address = listen.address;
     api::listen(address).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),

@@ -1,0 +1,321 @@
+//! What each part is made of.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use ingest::batch::Limits;
+use ingest::dedupe::Scope;
+use ingest::kafka;
+use mongodb::options::ConnectionString;
+use rollup::fold::Grouping;
+use rollup::period::{Calendar, Granularity};
+
+use super::parse::Parser;
+use super::table::{Section, variable};
+use super::{Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker};
+
+/// Ids of one commit and lane are stored as one document of at most 16 MiB.
+const MAX_BATCH_EVENTS: usize = 200_000;
+/// Below this nothing can be learned from what commits take.
+const LEAST_COMMIT_TARGET: Duration = Duration::from_millis(10);
+/// No system lets a process open more.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
+impl<A: Part, B: Part> Part for (A, B) {
+    fn sections() -> Vec<Section> {
+        [A::sections(), B::sections()].concat()
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        (A::read(parser), B::read(parser))
+    }
+}
+
+impl<A: Part, B: Part, C: Part> Part for (A, B, C) {
+    fn sections() -> Vec<Section> {
+        [A::sections(), B::sections(), C::sections()].concat()
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        (A::read(parser), B::read(parser), C::read(parser))
+    }
+}
+
+impl Part for Database {
+    fn sections() -> Vec<Section> {
+        vec![Section::Database]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let uri = parser.text("MONGODB_URI").unwrap_or_default();
+        if ConnectionString::parse(&uri).is_err() {
+            // The driver's words may repeat a part of it.
+            parser.problem(
+                "MONGODB_URI",
+                "expected a connection string such as `mongodb://host:27017/?replicaSet=rs0`",
+            );
+        }
+        Self {
+            uri: Secret(uri),
+            name: parser.name("MONGODB_DATABASE"),
+        }
+    }
+}
+
+impl Part for Identity {
+    fn sections() -> Vec<Section> {
+        vec![Section::Periods, Section::Currency]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let calendar = parser.value::<Calendar>("TIME_ZONE").unwrap_or(Calendar::UTC);
+        let mut granularities = Vec::new();
+        for name in parser.list("GRANULARITIES") {
+            match name.parse::<Granularity>() {
+                Ok(granularity) => granularities.push(granularity),
+                Err(error) => parser.problem("GRANULARITIES", error.to_string()),
+            }
+        }
+        let grouping = Grouping::new(calendar, &granularities).or_else(|error| {
+            parser.problem("GRANULARITIES", error.to_string());
+            Grouping::new(calendar, &[Granularity::Daily])
+        });
+        Self {
+            grouping: grouping.expect("`daily` alone is a grouping"),
+            currency: currency(parser),
+        }
+    }
+}
+
+fn currency(parser: &mut Parser<'_>) -> String {
+    let currency = parser.text("CURRENCY").unwrap_or_default();
+    if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        parser.problem(
+            "CURRENCY",
+            format!("expected an ISO 4217 code such as `USD`, got `{currency}`"),
+        );
+    }
+    currency
+}
+
+impl Part for Rules {
+    fn sections() -> Vec<Section> {
+        vec![Section::Rules, Section::Currency]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let start_at = parser.instant("START_AT");
+        let max_age = parser.duration("MAX_AGE", Duration::from_secs(1));
+        Self {
+            event: rollup::event::Rules {
+                currency: currency(parser),
+                start_at_ms: start_at.map(|start| start.timestamp_millis()),
+            },
+            max_age: max_age.map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
+        }
+    }
+}
+
+impl Part for Source {
+    fn sections() -> Vec<Section> {
+        vec![Section::Database, Section::Source]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        match parser.one_of("SOURCE", &["change-stream", "kafka"]) {
+            Some("kafka") => kafka_source(parser).unwrap_or_else(|| change_stream(parser)),
+            _ => change_stream(parser),
+        }
+    }
+}
+
+fn change_stream(parser: &mut Parser<'_>) -> Source {
+    let name = parser.text("EVENTS_COLLECTION").unwrap_or_default();
+    let (database, collection) = match name.split_once('.') {
+        Some((database, collection)) => (database.to_owned(), collection.to_owned()),
+        None => (parser.name("MONGODB_DATABASE"), name.clone()),
+    };
+    if database.is_empty() || collection.is_empty() || collection.contains(['$', '\0']) {
+        parser.problem(
+            "EVENTS_COLLECTION",
+            format!("expected `collection` or `database.collection`, got `{name}`"),
+        );
+    }
+    Source::ChangeStream { database, collection }
+}
+
+/// `None`: a problem was noted.
+fn kafka_source(parser: &mut Parser<'_>) -> Option<Source> {
+    let properties = parser.properties("KAFKA_PROPERTIES");
+    let text = |name| parser.text(name).unwrap_or_default();
+    let (brokers, topic, group) = (text("KAFKA_BROKERS"), text("KAFKA_TOPIC"), text("KAFKA_GROUP"));
+    match kafka::Settings::new(&brokers, &topic, &group, properties) {
+        Ok(settings) => Some(Source::Kafka(settings)),
+        Err(problems) => {
+            for kafka::Problem { setting, message } in problems {
+                let name = match setting {
+                    kafka::Setting::Brokers => "KAFKA_BROKERS",
+                    kafka::Setting::Topic => "KAFKA_TOPIC",
+                    kafka::Setting::Group => "KAFKA_GROUP",
+                    kafka::Setting::Properties => "KAFKA_PROPERTIES",
+                };
+                parser.problem(name, message);
+            }
+            None
+        }
+    }
+}
+
+impl Part for Worker {
+    fn sections() -> Vec<Section> {
+        [Source::sections(), Rules::sections(), vec![Section::Worker]].concat()
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        parser.one_of("DELETES", &["keep"]);
+        Self {
+            source: Source::read(parser),
+            rules: Rules::read(parser),
+            limits: limits(parser),
+            dedupe: Dedupe {
+                window: parser
+                    .duration("DEDUPE_WINDOW", Duration::ZERO)
+                    .unwrap_or_default(),
+                scope: match parser.one_of("DEDUPE_SCOPE", &["lane", "ledger"]) {
+                    Some("ledger") => Scope::Ledger,
+                    _ => Scope::Lane,
+                },
+                max_ids: parser.number("DEDUPE_MAX_IDS", 1, usize::MAX),
+            },
+            letter_keep: parser.duration("DEAD_LETTER_KEEP", Duration::from_secs(1)),
+            lease: parser
+                .duration("LEASE", Duration::from_secs(1))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+fn limits(parser: &mut Parser<'_>) -> Limits {
+    Limits {
+        max_events: parser.number("BATCH_MAX_EVENTS", 1, MAX_BATCH_EVENTS),
+        max_age: parser
+            .duration("BATCH_MAX_AGE", Duration::ZERO)
+            .unwrap_or_default(),
+        max_bytes: parser.bytes("BATCH_MAX_BYTES"),
+        max_rows: parser.number("BATCH_MAX_ROWS", 1, usize::MAX),
+        commit_target: parser
+            .duration("COMMIT_TARGET", LEAST_COMMIT_TARGET)
+            .unwrap_or_default(),
+    }
+}
+
+impl Part for Process {
+    fn sections() -> Vec<Section> {
+        [Database::sections(), Identity::sections(), vec![Section::Process]].concat()
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        Self {
+            database: Database::read(parser),
+            identity: Identity::read(parser),
+            admin: listen(parser, "ADMIN_ADDR", "ADMIN_MAX_CONNECTIONS"),
+            drain_timeout: parser
+                .duration("DRAIN_TIMEOUT", Duration::from_millis(1))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+fn listen(parser: &mut Parser<'_>, address: &'static str, max_connections: &'static str) -> Listen {
+    Listen {
+        address: parser.address(address),
+        max_connections: parser.number(max_connections, 1, MAX_CONNECTIONS),
+    }
+}
+
+impl Part for Reader {
+    fn sections() -> Vec<Section> {
+        vec![Section::Reader]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let listen = listen(parser, "API_ADDR", "API_MAX_CONNECTIONS");
+        let address = listen.address;
+        if address.port() != 0 && address == parser.address("ADMIN_ADDR") {
+            parser.problem("ADMIN_ADDR", "expected another address than that of the reader");
+        }
+        Self {
+            listen,
+            // Where it cannot be told a problem was noted.
+            access: access(parser, address).unwrap_or(api::Access::Off),
+            excluded_organizations: parser.list("EXCLUDED_ORGANIZATIONS"),
+        }
+    }
+}
+
+fn access(parser: &mut Parser<'_>, address: SocketAddr) -> Option<api::Access> {
+    match parser.one_of("AUTH", &["jwt", "off"])? {
+        "off" => {
+            if !address.ip().is_loopback() {
+                parser.problem(
+                    "AUTH",
+                    format!(
+                        "`off` lets everybody read everything: not on `{address}`, which is no loopback address"
+                    ),
+                );
+            }
+            Some(api::Access::Off)
+        }
+        _ => jwt(parser).map(api::Access::Jwt),
+    }
+}
+
+fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
+    let may_be_plain = parser.one_of("JWT_JWKS_PLAIN_HTTP", &["true", "false"]) == Some("true");
+    let keys = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"];
+    if keys
+        .into_iter()
+        .any(|name| parser.is_wrong(&format!("{name}_FILE")))
+    {
+        // That is the problem, and not that there is no key.
+        return None;
+    }
+    let mut set = keys
+        .into_iter()
+        .filter_map(|name| Some((name, parser.text(name)?)));
+    let (Some((name, text)), None) = (set.next(), set.next()) else {
+        let names = keys.map(variable);
+        parser.problem(
+            "AUTH",
+            format!("`jwt` needs one of {}, {} and {}", names[0], names[1], names[2]),
+        );
+        return None;
+    };
+    let key = match name {
+        "JWT_SECRET" => api::Key::Secret(text),
+        "JWT_PUBLIC_KEY" => api::Key::PublicKey(text),
+        _ => api::Key::Jwks {
+            address: text,
+            may_be_plain,
+        },
+    };
+    let jwt = api::Jwt {
+        issuer: parser.text("JWT_ISSUER"),
+        audience: parser.text("JWT_AUDIENCE"),
+        ..api::Jwt::new(key)
+    };
+    if name == "JWT_JWKS_URL" && jwt.audience.is_none() {
+        parser.problem(
+            "JWT_AUDIENCE",
+            "expected one with a key set: its issuer signs tokens for other services too",
+        );
+    }
+    if let Err(error) = api::Access::Jwt(jwt.clone()).check() {
+        parser.problem(name, error.to_string());
+    }
+    Some(jwt)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! How a command ends that cannot do what it was asked for.
+
+use std::process::ExitCode;
+
+use crate::config::Problem;
+use crate::inert::inert_lines;
+use crate::store;
+
+/// The exit code of settings and arguments that are wrong.
+pub(crate) const BAD_CONFIGURATION: u8 = 64;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Settings are wrong: exit 64.
+    Settings(Vec<Problem>),
+    /// Anything else: exit 1.
+    Failed(String),
+}
+
+impl Failure {
+    /// An argument is wrong.
+    pub(crate) fn argument(name: &str, message: impl Into<String>) -> Self {
+        Failure::Settings(vec![Problem {
+            variable: name.into(),
+            message: message.into(),
+        }])
+    }
+
+    /// Says it, and gives the exit code for it.
+    pub(crate) fn tell(self) -> ExitCode {
+        match self {
+            Failure::Settings(problems) => {
+                let settings = if problems.len() == 1 {
+                    "a setting is"
+                } else {
+                    "settings are"
+                };
+                eprintln!("usage-ledger: {settings} wrong:");
+                for problem in problems {
+                    eprintln!("  {}", inert_lines(&problem.to_string()));
+                }
+                ExitCode::from(BAD_CONFIGURATION)
+            }
+            Failure::Failed(why) => {
+                eprintln!("usage-ledger: {}", inert_lines(&why));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Setting(problem) => Failure::Settings(vec![problem]),
+            store::Error::Unusable(why) | store::Error::Passing(why) => Failure::Failed(why),
+        }
+    }
+}
