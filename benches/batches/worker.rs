@@ -21,7 +21,7 @@ use usage_ledger::store::leases::{Lanes, Leases};
 use usage_ledger::store::ledger::MongoLedger;
 use usage_ledger::store::schema::Change;
 
-use crate::{LEARNING, MEASURED, Stand, WARMING};
+use crate::{MEASURED, Stand};
 
 /// How often the counter is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -50,8 +50,7 @@ pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
     let (process, worker) = settings(stand, database.name())?;
     let (registry, stop) = (Registry::new(), CancellationToken::new());
     let mut tasks = start(&process, &worker, size, &registry, &stop).await?;
-    let before = size.map_or(LEARNING, |_| WARMING);
-    let ran = measure(&registry, &mut tasks, before, f64::from(stand.events)).await;
+    let ran = measure(&registry, &mut tasks, stand).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     database.drop().await?;
@@ -134,20 +133,20 @@ async fn start(
     Ok(tasks)
 }
 
-/// From the first commit that is so long behind the first of all, to the last within the time, or of all events.
-async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, before: Duration, all: f64) -> Result<Ran> {
-    let (mut begun, mut from, mut last) = (None, None, (Instant::now(), 0.0));
+/// From the commit that ends what is not measured to the last within the time, or of all events.
+async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, stand: &Stand) -> Result<Ran> {
+    let (first, all) = (f64::from(stand.first), f64::from(stand.events));
+    let (mut from, mut last) = (None, (Instant::now(), 0.0));
     loop {
         let counted = number(registry, "usage_ledger_events_total{")?;
         let now = Instant::now();
         if counted > last.1 {
             last = (now, counted);
-            let begun = *begun.get_or_insert(now);
-            if now - begun >= before {
-                let (at, had) = *from.get_or_insert(last);
-                if now - at >= MEASURED || (counted >= all && counted > had) {
+            if counted >= first {
+                let (at, before) = *from.get_or_insert(last);
+                if now - at >= MEASURED || (counted >= all && counted > before) {
                     return Ok(Ran {
-                        rate: (counted - had) / (now - at).as_secs_f64(),
+                        rate: (counted - before) / (now - at).as_secs_f64(),
                         limit: number(registry, "usage_ledger_batch_rows_limit ")?,
                     });
                 }
