@@ -13,11 +13,10 @@ use ingest::health::Health;
 use ingest::kafka;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
-use ingest::source::Signal;
+use ingest::source::{self, Voice};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -226,8 +225,8 @@ async fn worker(
 ) -> Result<(), Failure> {
     let clock = Arc::new(now);
     let ingest_metrics = Metrics::register(registry, health.clone(), Arc::new(now)).map_err(metrics)?;
-    let (signals, heard) = mpsc::channel(CHANNEL);
-    let lanes = source(config, store, Arc::clone(&clock), signals, tasks).await?;
+    let (signals, heard) = source::channel(CHANNEL);
+    let lanes = start_source(config, store, Arc::clone(&clock), signals, tasks).await?;
     let leases = Leases::open(store, config.lease, lanes)?;
     let settings = pump::Settings {
         limits: config.limits,
@@ -262,11 +261,11 @@ async fn worker(
 }
 
 /// Starts the source. How its lanes come to workers.
-async fn source<C: Clock>(
+async fn start_source<C: Clock>(
     config: &Config,
     store: &Store,
     clock: Arc<C>,
-    signals: mpsc::Sender<Signal>,
+    signals: Voice,
     tasks: &mut Tasks,
 ) -> Result<Lanes, Failure> {
     match &config.source {
