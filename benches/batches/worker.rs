@@ -13,7 +13,6 @@ use ingest::pump::{self, Pump};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use rollup::event::Rules;
 use testkit::{Error, Result};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use usage_ledger::config::{Config, Source};
@@ -123,9 +122,9 @@ async fn start(
         Some(size) => pump.with_fixed_size(size),
         None => pump,
     };
-    let (signals, heard) = mpsc::channel(64);
+    let (voice, heard) = ingest::source::channel(64);
     let (mut tasks, ended) = (JoinSet::new(), stop.clone());
-    tasks.spawn(kafka::run(topic, clock, signals));
+    tasks.spawn(kafka::run(topic, clock, voice));
     tasks.spawn(async move {
         // Ends with the loop.
         let mut keeper = JoinSet::new();

@@ -124,12 +124,7 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
 }
 
 /// Reads the lane until something ends that for good, opening the stream again whenever it fails.
-async fn follow<C: Clock>(
-    events: &Events,
-    clock: &C,
-    signals: &Voice,
-    grant: Grant,
-) -> Interrupt {
+async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Grant) -> Interrupt {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
@@ -211,12 +206,7 @@ async fn follow<C: Clock>(
 }
 
 /// Says why nothing is read, and waits. Why reading is over, if it is meanwhile.
-async fn wait(
-    signals: &Voice,
-    grant: &Grant,
-    why: Signal,
-    pause: Duration,
-) -> Option<Interrupt> {
+async fn wait(signals: &Voice, grant: &Grant, why: Signal, pause: Duration) -> Option<Interrupt> {
     if signals.send(why).await.is_err() {
         return Some(Interrupt::Closed);
     }

@@ -187,9 +187,17 @@ mod tests {
         let lane = LaneId::change_stream("usage", "requestEvents");
         assert_eq!(reasons(&health, 0), ["starting"]);
         health.heard(start);
-        assert_eq!(reasons(&health, 0), ["starting"], "whose lanes are whose is not known");
+        assert_eq!(
+            reasons(&health, 0),
+            ["starting"],
+            "whose lanes are whose is not known"
+        );
         health.joined();
-        assert_eq!(reasons(&health, 60), [""; 0], "there are fewer lanes than workers");
+        assert_eq!(
+            reasons(&health, 60),
+            [""; 0],
+            "there are fewer lanes than workers"
+        );
         health.lane(&lane, LaneHealth::Running);
         assert_eq!(reasons(&health, 15), [""; 0]);
         assert_eq!(reasons(&health, 16), ["source_silent"]);

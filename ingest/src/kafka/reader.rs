@@ -67,7 +67,8 @@ impl Reader {
         let (tell_rebalanced, rebalanced) = channel();
         let (asks, asked) = channel();
         let (tell_seen, seen) = channel();
-        let watcher = Watcher::new(&settings, Arc::clone(&clock), log.clone(), asked, tell_seen).map_err(failed)?;
+        let watcher =
+            Watcher::new(&settings, Arc::clone(&clock), log.clone(), asked, tell_seen).map_err(failed)?;
         let trouble = Trouble::new(log);
         let context = Member {
             settings: settings.clone(),

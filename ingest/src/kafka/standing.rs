@@ -166,10 +166,16 @@ mod tests {
         assert_eq!(words(standing.news(false, None, soon)), NOTHING);
         assert_eq!(words(standing.news(false, None, start + HOLD)), ["group_refused"]);
         standing.refuse(By::Group, refusal(Refusal::NotAuthorized));
-        assert_eq!(words(standing.news(false, None, start + HOLD)), ["not_authorized"]);
+        assert_eq!(
+            words(standing.news(false, None, start + HOLD)),
+            ["not_authorized"]
+        );
         // Fewer partitions than members: none are assigned, and it is taken in all the same.
         standing.taken_in();
-        assert_eq!(words(standing.news(false, None, start + HOLD)), ["joined", "back"]);
+        assert_eq!(
+            words(standing.news(false, None, start + HOLD)),
+            ["joined", "back"]
+        );
         assert_eq!(words(standing.news(false, None, start + HOLD * 9)), NOTHING);
     }
 
@@ -190,7 +196,10 @@ mod tests {
         let mut standing = Standing::new(false, None, start);
         standing.taken_in();
         standing.refuse(By::Topic, refusal(Refusal::NotAuthorized));
-        assert_eq!(words(standing.news(true, None, start)), ["joined", "not_authorized"]);
+        assert_eq!(
+            words(standing.news(true, None, start)),
+            ["joined", "not_authorized"]
+        );
         // Another partition is assigned.
         standing.taken_in();
         assert_eq!(words(standing.news(true, None, start)), NOTHING);
@@ -209,9 +218,16 @@ mod tests {
         let mut standing = Standing::new(true, before, start);
         standing.watch = Some(Hindrance::Away("the broker is away".into()));
         let back = start + UNREFUSED * 2;
-        assert_eq!(words(standing.news(false, None, back)), NOTHING, "the loop knows already");
+        assert_eq!(
+            words(standing.news(false, None, back)),
+            NOTHING,
+            "the loop knows already"
+        );
         standing.watch = None;
         assert_eq!(words(standing.news(false, None, back + UNREFUSED / 2)), NOTHING);
-        assert_eq!(words(standing.news(false, None, back + UNREFUSED)), ["joined", "back"]);
+        assert_eq!(
+            words(standing.news(false, None, back + UNREFUSED)),
+            ["joined", "back"]
+        );
     }
 }
