@@ -12,11 +12,10 @@ use ingest::health::Health;
 use ingest::kafka;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
-use ingest::source::Signal;
+use ingest::source::{self, Voice};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -253,8 +252,8 @@ async fn start_worker(
 ) -> Result<(), Failure> {
     let clock = Arc::new(now);
     let ingest_metrics = Metrics::register(registry, health.clone(), Arc::new(now)).map_err(metrics)?;
-    let (signals, heard) = mpsc::channel(CHANNEL);
-    let lanes = source(worker, store, Arc::clone(&clock), signals, tasks).await?;
+    let (signals, heard) = source::channel(CHANNEL);
+    let lanes = start_source(worker, store, Arc::clone(&clock), signals, tasks).await?;
     let leases = Leases::open(store, worker.lease, lanes)?;
     let settings = pump::Settings {
         limits: worker.limits,
@@ -287,11 +286,11 @@ async fn start_worker(
 }
 
 /// Starts the source. How its lanes come to workers.
-async fn source<C: Clock>(
+async fn start_source<C: Clock>(
     worker: &Worker,
     store: &Store,
     clock: Arc<C>,
-    signals: mpsc::Sender<Signal>,
+    signals: Voice,
     tasks: &mut Tasks,
 ) -> Result<Lanes, Failure> {
     let starts_at = worker.rules.event.start_at_ms;

@@ -12,7 +12,6 @@ use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use testkit::{Error, Result};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use usage_ledger::config::{self, Process, Source, Worker};
@@ -119,9 +118,9 @@ async fn start(
         Some(size) => pump.with_fixed_size(size),
         None => pump,
     };
-    let (signals, heard) = mpsc::channel(64);
+    let (voice, heard) = ingest::source::channel(64);
     let (mut tasks, ended) = (JoinSet::new(), stop.clone());
-    tasks.spawn(kafka::run(topic, clock, signals));
+    tasks.spawn(kafka::run(topic, clock, voice));
     tasks.spawn(async move {
         // Ends with the loop.
         let mut keeper = JoinSet::new();

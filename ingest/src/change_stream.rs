@@ -25,14 +25,14 @@ use mongodb::change_stream::event::ResumeToken;
 use mongodb::options::FullDocumentBeforeChangeType;
 use mongodb::options::FullDocumentType;
 use mongodb::{Client, Collection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::decode::{Payload, hashed};
 use crate::hold::HOLD;
 use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::Refusal;
-use crate::source::{Grant, Record, Signal, Stop, StopReason};
+use crate::source::{Grant, Record, Signal, Stop, StopReason, Voice};
 
 use change::{Change, Operation};
 use large::Ask;
@@ -89,7 +89,7 @@ enum Interrupt {
 }
 
 /// Speaks for the collection until nobody listens.
-pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<Signal>) {
+pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
     let lane = events.lane();
     if signals.send(Signal::Topology(vec![lane.clone()])).await.is_err() {
         return;
@@ -124,12 +124,7 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: mpsc::Sender<
 }
 
 /// Reads the lane until something ends that for good, opening the stream again whenever it fails.
-async fn follow<C: Clock>(
-    events: &Events,
-    clock: &C,
-    signals: &mpsc::Sender<Signal>,
-    grant: Grant,
-) -> Interrupt {
+async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Grant) -> Interrupt {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
@@ -211,12 +206,7 @@ async fn follow<C: Clock>(
 }
 
 /// Says why nothing is read, and waits. Why reading is over, if it is meanwhile.
-async fn wait(
-    signals: &mpsc::Sender<Signal>,
-    grant: &Grant,
-    why: Signal,
-    pause: Duration,
-) -> Option<Interrupt> {
+async fn wait(signals: &Voice, grant: &Grant, why: Signal, pause: Duration) -> Option<Interrupt> {
     if signals.send(why).await.is_err() {
         return Some(Interrupt::Closed);
     }
@@ -242,7 +232,7 @@ enum Polled {
 struct Reader<'a, C> {
     events: &'a Events,
     clock: &'a C,
-    signals: &'a mpsc::Sender<Signal>,
+    signals: &'a Voice,
     grant: &'a Grant,
     /// Where the stream is, in step with what was sent; `None` before its first opening.
     token: Option<Document>,

@@ -60,7 +60,7 @@ struct State {
     waiting_since: Option<DateTime<Utc>>,
     heard_at: Option<DateTime<Utc>>,
     watermarks: BTreeMap<LaneId, Option<i64>>,
-    assigned: bool,
+    joined: bool,
 }
 
 /// Shared between the loop, which writes it, and the admin port, which reads it.
@@ -110,9 +110,12 @@ impl Health {
     }
 
     pub(crate) fn heard(&self, at: DateTime<Utc>) {
-        let mut state = self.state();
-        state.heard_at = Some(at);
-        state.assigned = true;
+        self.state().heard_at = Some(at);
+    }
+
+    /// The source knows which lanes are its own, perhaps none.
+    pub(crate) fn joined(&self) {
+        self.state().joined = true;
     }
 
     /// Whether a lane is stopped for this reason already.
@@ -147,7 +150,7 @@ impl Health {
             }
         }
         let reads = |lane: &LaneHealth| matches!(lane, LaneHealth::Running | LaneHealth::Scanning);
-        if !state.assigned {
+        if !state.joined {
             reasons.insert("starting");
         } else if older(state.heard_at) && state.lanes.values().any(reads) {
             reasons.insert("source_silent");
@@ -184,6 +187,17 @@ mod tests {
         let lane = LaneId::change_stream("usage", "requestEvents");
         assert_eq!(reasons(&health, 0), ["starting"]);
         health.heard(start);
+        assert_eq!(
+            reasons(&health, 0),
+            ["starting"],
+            "whose lanes are whose is not known"
+        );
+        health.joined();
+        assert_eq!(
+            reasons(&health, 60),
+            [""; 0],
+            "there are fewer lanes than workers"
+        );
         health.lane(&lane, LaneHealth::Running);
         assert_eq!(reasons(&health, 15), [""; 0]);
         assert_eq!(reasons(&health, 16), ["source_silent"]);

@@ -1,5 +1,6 @@
 //! How what only a person can mend is waited for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,9 +40,59 @@ impl Reminder {
     }
 }
 
+/// The most kinds that are told apart.
+const KINDS: usize = 64;
+
+/// Has each kind of line said once a minute at most, with how often it was left out.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats(BTreeMap<String, (Instant, u64)>);
+
+impl Repeats {
+    /// How often a line of this kind was left out since one was said, if one is to be said now. Numbers make no kind:
+    /// lines hold ports, durations and counts.
+    pub(crate) fn say(&mut self, kind: &str) -> Option<u64> {
+        let now = Instant::now();
+        let kind: String = kind.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        if let Some((said, left_out)) = self.0.get_mut(&kind) {
+            if now - *said < REMIND_EVERY {
+                *left_out += 1;
+                return None;
+            }
+            *said = now;
+            return Some(std::mem::take(left_out));
+        }
+        if self.0.len() >= KINDS {
+            self.0.retain(|_, (said, _)| now - *said < REMIND_EVERY);
+        }
+        if self.0.len() >= KINDS {
+            self.0.clear();
+        }
+        self.0.insert(kind, (now, 0));
+        Some(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_said_once_a_minute_with_how_often_it_was_left_out() {
+        let mut repeats = Repeats::default();
+        let mut said = Vec::new();
+        for second in 0..150 {
+            let line = format!("10.0.0.{second}:9093: the handshake failed (after {second}ms)");
+            said.extend(repeats.say(&line).map(|left_out| (second, left_out)));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(said, [(0, 0), (60, 59), (120, 59)]);
+        assert_eq!(repeats.say("another"), Some(0));
+        for kind in 0..10_000 {
+            let name = char::from_u32(0x4e00 + kind).expect("a letter").to_string();
+            repeats.say(&name);
+            assert!(repeats.0.len() <= KINDS);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_said_once_a_minute() {

@@ -21,7 +21,9 @@ mod lanes;
 mod outbox;
 mod reader;
 mod record;
+mod refusal;
 mod settings;
+mod standing;
 mod steps;
 mod topic;
 mod track;
@@ -30,40 +32,41 @@ mod watch;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::hold::HOLD;
 use crate::lane::LaneId;
-use crate::source::Signal;
+use crate::source::{Signal, Voice};
+use context::Log;
 use reader::Reader;
+use standing::Hindrance;
 
 pub use settings::{Problem, Setting, Settings};
 
 /// Speaks for the topic until nobody listens, and then leaves the group: wait for it, or the group waits for
 /// the member's session to time out.
-pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, signals: mpsc::Sender<Signal>) {
+pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, voice: Voice) {
+    let (log, mut before) = (Log::default(), None);
     loop {
         let (settings, clock) = (settings.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
-        let why = match member(settings, clock, signals.clone()).await {
+        let why = match member(settings, clock, voice.clone(), log.clone(), before.take()).await {
             Ok(None) => return,
             Ok(Some(why)) => why,
             Err(why) => {
                 // Nobody left to tell: then the process is stopping already.
-                drop(signals.send(Signal::Failed(why)).await);
+                drop(voice.send(Signal::Failed(why)).await);
                 return;
             }
         };
-        let why = format!("this member of the group can do nothing more, and joins anew: {why}");
-        if signals.send(Signal::Away(Some(why))).await.is_err() {
+        // It stays in the way until the group has taken the next member in.
+        before = Some(why.clone());
+        if voice.send(why.signal()).await.is_err() {
             return;
         }
         tokio::select! {
-            () = signals.closed() => return,
+            () = voice.closed() => return,
             () = tokio::time::sleep(HOLD) => {}
-        }
-        if signals.send(Signal::Away(None)).await.is_err() {
-            return;
         }
     }
 }
@@ -72,12 +75,14 @@ pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, signals: mpsc::Sen
 async fn member(
     settings: Settings,
     clock: Arc<dyn Clock>,
-    signals: mpsc::Sender<Signal>,
-) -> Result<Option<String>, String> {
+    voice: Voice,
+    log: Log,
+    before: Option<Hindrance>,
+) -> Result<Option<Hindrance>, String> {
     let (ended, end) = oneshot::channel();
     let runtime = Handle::current();
     let read = move || {
-        let read = Reader::join(settings, clock, signals, runtime).and_then(Reader::run);
+        let read = Reader::join(settings, clock, voice, log, before, runtime).and_then(Reader::run);
         // Nobody waits: then nobody wants to know.
         drop(ended.send(read));
     };

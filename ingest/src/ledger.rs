@@ -159,6 +159,8 @@ pub enum Refusal {
     NotAuthorized,
     /// The server takes no such write, or no more of them: a validator, a quota, a setting.
     WriteRefused,
+    /// The consumer group does not take this member in.
+    GroupRefused,
 }
 
 impl Refusal {
@@ -168,6 +170,7 @@ impl Refusal {
         match self {
             Refusal::NotAuthorized => "not_authorized",
             Refusal::WriteRefused => "write_refused",
+            Refusal::GroupRefused => "group_refused",
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::hold::Reminder;
 use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::{Applied, Commit, CommitError, Doubt, FenceError, Ledger};
 use crate::metrics::Metrics;
-use crate::source::{LaneKey, Record, Signal, Signals};
+use crate::source::{LaneKey, Record, Revoked, Signal, Signals};
 
 use acquire::Side;
 use group::{Group, Lane};
@@ -227,10 +227,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             // In a fixed order, what the source says last: nothing above it is ready time and again.
             tokio::select! {
                 biased;
+                // Waits for no room, no backlog and no commit, also while everything is committed: a group stands still
+                // until its members have let go.
+                Some(revoked) = signals.revoked.recv() => {
+                    signals.note(&revoked);
+                    self.revoke(revoked);
+                }
                 () = stop.cancelled(), if !draining => {
                     draining = true;
                     self.drains.cancel();
-                    signals.close();
+                    signals.said.close();
                     // Never folded, so their positions have not moved: the next owner reads them again.
                     self.backlog.clear();
                 }
@@ -243,11 +249,37 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
                 _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
-                signal = signals.recv(), if self.backlog.is_empty() && !draining => match signal {
-                    Some(signal) => self.handle(signal)?,
-                    None => return Err(Error::Source("it ended".into())),
-                },
+                said = signals.said.recv(), if self.backlog.is_empty() && !draining => {
+                    let said = said.ok_or_else(|| Error::Source("it ended".into()))?;
+                    // What came since it was looked for above may be older than this.
+                    while let Ok(revoked) = signals.revoked.try_recv() {
+                        signals.note(&revoked);
+                        self.revoke(revoked);
+                    }
+                    if let Some(signal) = signals.holds(said) {
+                        self.handle(signal)?;
+                    }
+                }
             }
+        }
+    }
+
+    /// Lets go of lanes that the source has no longer. Their records that are still to be folded are dropped with the
+    /// grant that they were read under.
+    fn revoke(&mut self, revoked: Revoked) {
+        self.health.heard(self.clock.now());
+        self.ledger.alive();
+        for lane in revoked.lanes {
+            self.ask_no_more(&lane);
+            if let Some(key) = self.key_of(&lane) {
+                self.remove(key);
+            }
+            self.ledger.forget(&lane);
+            self.health.forget(&lane);
+            self.metrics.lanes_revoked.inc();
+        }
+        if revoked.reply.send(()).is_err() {
+            tracing::debug!("the source went on without waiting for its lanes to be let go of");
         }
     }
 
@@ -256,21 +288,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.ledger.alive();
         match signal {
             Signal::Topology(lanes) => self.store_topology(lanes),
-            Signal::Assigned { lane, reply } => self.acquire(lane, reply),
-            Signal::Revoked { lanes, reply } => {
-                for lane in lanes {
-                    self.ask_no_more(&lane);
-                    if let Some(key) = self.key_of(&lane) {
-                        self.remove(key);
-                    }
-                    self.ledger.forget(&lane);
-                    self.health.forget(&lane);
-                    self.metrics.lanes_revoked.inc();
-                }
-                if reply.send(()).is_err() {
-                    tracing::debug!("the source went on without waiting for its lanes to be let go of");
-                }
+            Signal::Assigned { lane, reply } => {
+                self.health.joined();
+                self.acquire(lane, reply);
             }
+            Signal::Joined => self.health.joined(),
             Signal::Records(records) => self.backlog = records.into(),
             Signal::Idle { lane, next, as_of_ms } => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
@@ -295,6 +317,9 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Signal::Away(why) => {
                 if let Some(why) = &why {
                     tracing::warn!(error = why, "the source is away; reading goes on when it is back");
+                } else {
+                    // What is in the way the next time is something else.
+                    self.reminders.source = Reminder::default();
                 }
                 self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
             }

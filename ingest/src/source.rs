@@ -3,8 +3,15 @@
 //! A source owns its connection in one task or thread and speaks through one bounded channel: where the
 //! channel is full the source waits, and that is all the back-pressure there is. It never drops a record,
 //! and it never counts one.
+//!
+//! Only that lanes are the source's no longer goes another way, past everything that waits: a group does not go on
+//! before its members have let go. So each signal is numbered, and one about the life of a lane from before the lane was
+//! revoked is dropped. Records need no number: the grant that they were read under is over.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -106,13 +113,8 @@ pub enum Signal {
         /// Where the answer goes.
         reply: oneshot::Sender<Grant>,
     },
-    /// The source no longer has these lanes, granted or not. Nothing more is committed for them.
-    Revoked {
-        /// Which.
-        lanes: Vec<LaneId>,
-        /// Answered when the loop has let go of them.
-        reply: oneshot::Sender<()>,
-    },
+    /// The source knows which lanes are its own. They may be none, and are told one by one where there are any.
+    Joined,
     /// Records, in the order of each lane.
     Records(Vec<Record>),
     /// All records of the lane were sent, up to this instant: the lane is idle.
@@ -146,5 +148,197 @@ pub enum Signal {
     Failed(String),
 }
 
+/// A channel between a source and the loop that holds so many signals.
+#[must_use]
+pub fn channel(signals: usize) -> (Voice, Signals) {
+    let (say, said) = mpsc::channel(signals);
+    let (revoke, revoked) = mpsc::unbounded_channel();
+    let voice = Voice {
+        say,
+        revoke,
+        numbers: Arc::default(),
+    };
+    let signals = Signals {
+        said,
+        revoked,
+        over: BTreeMap::new(),
+    };
+    (voice, signals)
+}
+
+/// Nobody listens any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the loop has ended")]
+pub struct Closed;
+
+/// The source's end.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    say: mpsc::Sender<Said>,
+    revoke: mpsc::UnboundedSender<Revoked>,
+    numbers: Arc<AtomicU64>,
+}
+
+/// A signal in its place among the others of its source.
+#[derive(Debug)]
+pub struct Said {
+    number: u64,
+    signal: Signal,
+}
+
+/// The source no longer has these lanes, granted or not. Nothing more is committed for them.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    number: u64,
+    pub(crate) lanes: Vec<LaneId>,
+    /// Answered when the loop has let go of them.
+    pub(crate) reply: oneshot::Sender<()>,
+}
+
+impl Voice {
+    /// Says it, as soon as there is room.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn send(&self, signal: Signal) -> Result<(), Closed> {
+        self.say.send(self.number(signal)).await.map_err(|_| Closed)
+    }
+
+    /// Says at once, and past everything that was said before, that the source has these lanes no longer. Answered when
+    /// the loop has let go of them; dropped where the loop is gone, and there is nobody to wait for.
+    #[must_use]
+    pub fn revoke(&self, lanes: Vec<LaneId>) -> oneshot::Receiver<()> {
+        let (reply, done) = oneshot::channel();
+        let revoked = Revoked {
+            number: self.next(),
+            lanes,
+            reply,
+        };
+        if self.revoke.send(revoked).is_err() {
+            tracing::debug!("lanes were revoked after the loop had ended");
+        }
+        done
+    }
+
+    /// Gives a signal its place, for a source that keeps it until there is room.
+    pub(crate) fn number(&self, signal: Signal) -> Said {
+        Said {
+            number: self.next(),
+            signal,
+        }
+    }
+
+    /// Where signals go that have their place.
+    pub(crate) const fn sender(&self) -> &mpsc::Sender<Said> {
+        &self.say
+    }
+
+    fn next(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// For how many signals there is room.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.say.capacity()
+    }
+
+    /// Whether nobody listens any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.say.is_closed()
+    }
+
+    /// Waits until nobody listens any more.
+    pub async fn closed(&self) {
+        self.say.closed().await;
+    }
+}
+
 /// The loop's end of a source.
-pub type Signals = mpsc::Receiver<Signal>;
+#[derive(Debug)]
+pub struct Signals {
+    pub(crate) said: mpsc::Receiver<Said>,
+    pub(crate) revoked: mpsc::UnboundedReceiver<Revoked>,
+    /// When lanes were revoked last.
+    over: BTreeMap<LaneId, u64>,
+}
+
+impl Signals {
+    /// Takes note of a revocation: what was said of its lanes before does not hold any more.
+    pub(crate) fn note(&mut self, revoked: &Revoked) {
+        for lane in &revoked.lanes {
+            self.over.insert(lane.clone(), revoked.number);
+        }
+    }
+
+    /// The signal, if it still holds.
+    pub(crate) fn holds(&self, said: Said) -> Option<Signal> {
+        let is_over = match &said.signal {
+            Signal::Assigned { lane, .. } | Signal::Stopped { lane, .. } => {
+                self.over.get(lane).is_some_and(|revoked| *revoked > said.number)
+            }
+            _ => false,
+        };
+        (!is_over).then_some(said.signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(lane: &LaneId) -> Signal {
+        let (reply, _) = oneshot::channel();
+        Signal::Assigned {
+            lane: lane.clone(),
+            reply,
+        }
+    }
+
+    fn stopped(lane: &LaneId) -> Signal {
+        let stop = Stop {
+            reason: StopReason::TopicChanged,
+            detail: String::new(),
+            resumable: None,
+        };
+        Signal::Stopped {
+            lane: lane.clone(),
+            stop,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revocation_overtakes_what_was_said_of_its_lanes_and_nothing_that_is_said_after_it() {
+        let (voice, mut signals) = channel(16);
+        let lanes = [LaneId::kafka("t", 0), LaneId::kafka("t", 1)];
+        for lane in &lanes {
+            voice.send(asked(lane)).await.expect("there is room");
+            voice.send(stopped(lane)).await.expect("there is room");
+        }
+        let done = voice.revoke(vec![lanes[0].clone()]);
+        voice.send(stopped(&lanes[0])).await.expect("there is room");
+        voice.send(asked(&lanes[0])).await.expect("there is room");
+        let revoked = signals.revoked.try_recv().expect("is there before all else");
+        signals.note(&revoked);
+        let mut held = Vec::new();
+        while let Ok(said) = signals.said.try_recv() {
+            held.extend(signals.holds(said).map(|signal| match signal {
+                Signal::Assigned { lane, .. } => (lane, "asked"),
+                Signal::Stopped { lane, .. } => (lane, "stopped"),
+                other => panic!("{other:?}"),
+            }));
+        }
+        let [first, second] = lanes;
+        let expected = [
+            (second.clone(), "asked"),
+            (second, "stopped"),
+            (first.clone(), "stopped"),
+            (first, "asked"),
+        ];
+        assert_eq!(held, expected);
+        drop((revoked, signals));
+        assert!(done.await.is_err(), "nobody is waited for who is gone");
+        assert!(voice.revoke(Vec::new()).await.is_err());
+    }
+}

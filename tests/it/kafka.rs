@@ -1,14 +1,17 @@
 //! Kafka as the source of the real program.
 
+mod garbage;
 mod group;
 mod lease;
 mod newer;
 mod payloads;
 mod pressure;
+mod refused;
 mod scope;
 mod security;
 mod stopped;
 mod takeover;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,6 @@ use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
 use testkit::{Error, Result};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +33,7 @@ pub(crate) async fn run(topic: &Topic, run: usize) -> Result<Done> {
     let health = Health::default();
     let for_metrics: Arc<dyn Clock> = Arc::new(testkit::now);
     let metrics = Metrics::register(&Registry::new(), health.clone(), for_metrics).map_err(failed)?;
-    let (signals, heard) = mpsc::channel(64);
+    let (voice, heard) = ingest::source::channel(64);
     let stop = CancellationToken::new();
     let pump = Pump::new(
         Arc::new(ledger.clone()),
@@ -45,7 +44,7 @@ pub(crate) async fn run(topic: &Topic, run: usize) -> Result<Done> {
     );
     let mut tasks = JoinSet::new();
     let since = Since::now()?;
-    tasks.spawn(kafka::run(source, Arc::new(testkit::now), signals));
+    tasks.spawn(kafka::run(source, Arc::new(testkit::now), voice));
     let ended = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = pump.run(heard, ended).await {

@@ -1,5 +1,6 @@
 //! What librdkafka calls back. Callbacks run on the thread that polls; they send a message, wait for its
-//! answer where one is due, and decide nothing.
+//! answer where one is due, and decide nothing. A broker that cannot be talked to is complained of many times a second:
+//! each kind of complaint is logged once a minute.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 
@@ -9,38 +10,117 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::sync::{mpsc, oneshot};
 
+use super::refusal;
 use super::settings::Settings;
-use crate::source::Signal;
+use crate::hold::Repeats;
+use crate::source::Voice;
+
+/// Where the clients of a process write what they complain of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Repeats>>);
+
+impl Log {
+    /// How often a line of this kind was left out since one was written, if one is to be written now.
+    fn say(&self, kind: &str) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).say(kind)
+    }
+
+    fn line(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                if let Some(left_out) = self.say(&format!("{facility} {message}")) {
+                    tracing::warn!(target: "librdkafka", facility, left_out = some(left_out), "{message}");
+                }
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(target: "librdkafka", facility, "{message}");
+            }
+        }
+    }
+
+    fn complaint(&self, error: &KafkaError, reason: &str) {
+        if let Some(left_out) = self.say(&format!("{error} {reason}")) {
+            tracing::warn!(%error, reason, left_out = some(left_out), "the Kafka client complains");
+        }
+    }
+}
+
+/// Nothing is worth a word where nothing was left out.
+fn some(left_out: u64) -> Option<u64> {
+    (left_out > 0).then_some(left_out)
+}
 
 /// What a client complained of last: says why a request that merely timed out did.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    last: Arc<Mutex<Option<String>>>,
+    log: Log,
+}
 
 impl Trouble {
+    pub(super) fn new(log: Log) -> Self {
+        let last = Arc::default();
+        Self { last, log }
+    }
+
     fn note(&self, why: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
     pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A broker that cannot be reached, a batch that cannot be read, and a refusal are told as such, once, by whoever
+    /// waits for them.
+    fn complain(&self, settings: &Settings, error: &KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
+            Some(
+                RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Fatal,
+            ) => tracing::debug!(%error, reason, "the Kafka client complains"),
+            Some(code) if refusal::of(code, reason, settings).is_some() => {
+                tracing::debug!(%error, reason, "the Kafka client is refused");
+            }
+            _ => self.log.complaint(error, reason),
+        }
+        self.note(reason.to_owned());
     }
 }
 
 /// The context of a client that belongs to no group.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Outsider {
+    pub(super) settings: Settings,
     pub(super) trouble: Trouble,
+}
+
+impl Outsider {
+    pub(super) fn new(settings: &Settings, log: Log) -> Self {
+        Self {
+            settings: settings.clone(),
+            trouble: Trouble::new(log),
+        }
+    }
 }
 
 impl ClientContext for Outsider {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.trouble.log.line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&self.trouble, &error, reason);
+        self.trouble.complain(&self.settings, &error, reason);
     }
 }
 
@@ -57,18 +137,18 @@ pub(super) enum Rebalanced {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) settings: Settings,
-    pub(super) signals: mpsc::Sender<Signal>,
+    pub(super) voice: Voice,
     pub(super) rebalanced: std_mpsc::Sender<Rebalanced>,
     pub(super) trouble: Trouble,
 }
 
 impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.trouble.log.line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&self.trouble, &error, reason);
+        self.trouble.complain(&self.settings, &error, reason);
     }
 }
 
@@ -114,9 +194,7 @@ impl Member {
             .iter()
             .map(|partition| self.settings.lane(*partition))
             .collect();
-        let (reply, done) = oneshot::channel();
-        let told = self.signals.blocking_send(Signal::Revoked { lanes, reply });
-        if told.is_err() || done.blocking_recv().is_err() {
+        if self.voice.revoke(lanes).blocking_recv().is_err() {
             tracing::debug!("lanes were revoked after the loop had ended");
         }
     }
@@ -139,39 +217,4 @@ pub(super) fn partitions(list: &TopicPartitionList) -> Vec<i32> {
         .iter()
         .map(|element| element.partition())
         .collect()
-}
-
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(target: "librdkafka", facility, "{message}");
-        }
-    }
-}
-
-/// A broker that cannot be reached, and a batch that cannot be read, are told as such, once, by whoever waits
-/// for them.
-fn complain(trouble: &Trouble, error: &KafkaError, reason: &str) {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::PartitionEOF) => {}
-        Some(
-            RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::Resolve
-            | RDKafkaErrorCode::OperationTimedOut,
-        ) => {
-            tracing::debug!(%error, reason, "the Kafka client complains");
-            trouble.note(reason.to_owned());
-        }
-        _ => {
-            tracing::warn!(%error, reason, "the Kafka client complains");
-            trouble.note(reason.to_owned());
-        }
-    }
 }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::source::Signal;
+use crate::lane::LaneId;
+use crate::source::{Said, Signal, Voice};
 
 /// How long the poller waits for the loop before it pauses the partitions. A pause throws away what was
 /// fetched ahead, so it is for a loop that stands still, not for one that is merely slower than Kafka.
@@ -16,15 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Signals in the order in which they must arrive.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    signals: mpsc::Sender<Signal>,
-    waiting: VecDeque<Signal>,
+    voice: Voice,
+    waiting: VecDeque<Said>,
     runtime: Handle,
 }
 
 impl Outbox {
-    pub(super) const fn new(signals: mpsc::Sender<Signal>, runtime: Handle) -> Self {
+    pub(super) const fn new(voice: Voice, runtime: Handle) -> Self {
         Self {
-            signals,
+            voice,
             waiting: VecDeque::new(),
             runtime,
         }
@@ -32,7 +32,12 @@ impl Outbox {
 
     /// Puts a signal behind the others.
     pub(super) fn push(&mut self, signal: Signal) {
-        self.waiting.push_back(signal);
+        self.waiting.push_back(self.voice.number(signal));
+    }
+
+    /// Says, past everything that waits, that lanes are not ours; nobody waits for that.
+    pub(super) fn revoke(&self, lanes: Vec<LaneId>) {
+        drop(self.voice.revoke(lanes));
     }
 
     /// Whether everything was taken.
@@ -42,16 +47,16 @@ impl Outbox {
 
     /// Whether nobody listens any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.signals.is_closed()
+        self.voice.is_closed()
     }
 
     /// Hands over what the loop has room for, waiting a moment for it if `patient`. Whether that was all.
     pub(super) fn deliver(&mut self, patient: bool) -> bool {
         while let Some(signal) = self.waiting.pop_front() {
-            match self.signals.try_send(signal) {
+            match self.voice.sender().try_send(signal) {
                 Ok(()) => {}
                 Err(TrySendError::Full(signal)) if patient => {
-                    let room = self.signals.reserve();
+                    let room = self.voice.sender().reserve();
                     let waited = self
                         .runtime
                         .block_on(async { tokio::time::timeout(PATIENCE, room).await });

@@ -9,17 +9,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-use super::context::{Member, Rebalanced, Trouble};
+use super::context::{Log, Member, Rebalanced, Trouble};
 use super::lanes::Lane;
 use super::outbox::Outbox;
 use super::record::{self, Taken};
+use super::refusal::{self, By};
 use super::settings::Settings;
+use super::standing::{Hindrance, Standing};
 use super::topic::Topic;
 use super::watch::{Ask, Seen, Watcher};
 use crate::clock::Clock;
-use crate::source::Signal;
+use crate::source::{Signal, Voice};
 
 /// Records in one signal, at most.
 const BATCH_RECORDS: usize = 512;
@@ -43,34 +44,35 @@ pub(super) struct Reader {
     pub(super) lanes: BTreeMap<i32, Lane>,
     pub(super) watched: BTreeSet<i32>,
     pub(super) topic: Topic,
-    /// Why the topic cannot be looked at.
-    pub(super) away: Option<String>,
+    pub(super) standing: Standing,
     /// Partitions that give nothing although they have more.
     pub(super) still: BTreeSet<i32>,
-    pub(super) is_away: bool,
     pub(super) is_paused: bool,
     pub(super) show_at: Instant,
     /// Why this member can do nothing more.
-    pub(super) ended: Option<String>,
+    pub(super) ended: Option<Hindrance>,
 }
 
 impl Reader {
-    /// Joins the group, and starts to look at the topic.
+    /// Joins the group, and starts to look at the topic. `before`: why the member before this one ended.
     pub(super) fn join(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        signals: mpsc::Sender<Signal>,
+        voice: Voice,
+        log: Log,
+        before: Option<Hindrance>,
         runtime: Handle,
     ) -> Result<Self, String> {
         let failed = |error: KafkaError| format!("the Kafka client cannot be made: {error}");
         let (tell_rebalanced, rebalanced) = channel();
         let (asks, asked) = channel();
         let (tell_seen, seen) = channel();
-        let watcher = Watcher::new(&settings, Arc::clone(&clock), asked, tell_seen).map_err(failed)?;
-        let trouble = Trouble::default();
+        let watcher =
+            Watcher::new(&settings, Arc::clone(&clock), log.clone(), asked, tell_seen).map_err(failed)?;
+        let trouble = Trouble::new(log);
         let context = Member {
             settings: settings.clone(),
-            signals: signals.clone(),
+            voice: voice.clone(),
             rebalanced: tell_rebalanced,
             trouble: trouble.clone(),
         };
@@ -82,21 +84,21 @@ impl Reader {
             .name("kafka-watch".into())
             .spawn(move || watcher.run())
             .map_err(|error| format!("a thread cannot be started: {error}"))?;
+        let standing = Standing::new(settings.is_brokers_group(), before, Instant::now());
         Ok(Self {
             settings,
             clock,
             consumer,
             trouble,
-            outbox: Outbox::new(signals, runtime),
+            outbox: Outbox::new(voice, runtime),
             rebalanced,
             asks,
             seen,
             lanes: BTreeMap::new(),
             watched: BTreeSet::new(),
             topic: Topic::default(),
-            away: None,
+            standing,
             still: BTreeSet::new(),
-            is_away: false,
             is_paused: false,
             show_at: Instant::now(),
             ended: None,
@@ -104,7 +106,7 @@ impl Reader {
     }
 
     /// Reads until nobody listens any more, or until the client says that it can do nothing more, and why.
-    pub(super) fn run(mut self) -> Result<Option<String>, String> {
+    pub(super) fn run(mut self) -> Result<Option<Hindrance>, String> {
         while !self.outbox.is_closed() {
             if let Some(why) = self.ended.take() {
                 self.give_up();
@@ -148,19 +150,23 @@ impl Reader {
         while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match self.consumer.poll(wait) {
                 None => break,
-                Some(Ok(message)) => match record::take(&mut self.lanes, &message, now_ms) {
-                    Taken::Record(record) => {
-                        bytes += record.payload.size();
-                        batch.push(record);
+                Some(Ok(message)) => {
+                    self.standing.read();
+                    match record::take(&mut self.lanes, &message, now_ms) {
+                        Taken::Record(record) => {
+                            bytes += record.payload.size();
+                            batch.push(record);
+                        }
+                        Taken::Nothing => {}
+                        Taken::Stop(stop) => stops.push((message.partition(), stop)),
+                        Taken::Suspect => {
+                            suspects.push(message.partition());
+                            break;
+                        }
                     }
-                    Taken::Nothing => {}
-                    Taken::Stop(stop) => stops.push((message.partition(), stop)),
-                    Taken::Suspect => {
-                        suspects.push(message.partition());
-                        break;
-                    }
-                },
+                }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.standing.read();
                     if let Some((_, track)) = self.lanes.get_mut(&partition).and_then(Lane::reading) {
                         track.meet_end();
                     }
@@ -186,30 +192,47 @@ impl Reader {
     }
 
     fn fail(&mut self, error: &KafkaError) -> Result<(), String> {
-        let why = self.trouble.take().unwrap_or_else(|| error.to_string());
-        match error {
+        if let Some((code, why)) = self.consumer.client().fatal_error() {
             // This member can do nothing more; another one may, some time.
-            KafkaError::MessageConsumptionFatal(_) => self.ended = Some(why),
+            let why = format!("this member of the group can do nothing more, and joins anew: {why}");
+            let refused = refusal::of(code, &why, &self.settings);
+            self.ended = Some(refused.map_or(Hindrance::Away(why), |(_, refused)| refused));
+            return Ok(());
+        }
+        let why = self.trouble.take().unwrap_or_else(|| error.to_string());
+        let code = error.rdkafka_error_code();
+        if let Some((by, refused)) = code.and_then(|code| refusal::of(code, &why, &self.settings)) {
+            return self.refused(by, refused);
+        }
+        match code {
             // It does not say which partition: each is looked at again.
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
-                let all: Vec<i32> = self.watched.iter().copied().collect();
-                return self.begin_again(&all);
+            Some(RDKafkaErrorCode::AutoOffsetReset) => self.begin_all_again(),
+            Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented) => self.damaged(&why),
+            // The client has complained of it; the watch tells whether the topic is there.
+            _ => {
+                tracing::debug!(%error, why, "a poll failed; polling goes on");
+                Ok(())
             }
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented,
-            ) => {
-                return self.damaged(&why);
+        }
+    }
+
+    fn refused(&mut self, by: By, why: Hindrance) -> Result<(), String> {
+        match by {
+            // A new member is refused anew: that none is refused says that it is in.
+            By::Group if self.settings.is_brokers_group() => self.ended = Some(why),
+            By::Group => self.standing.refuse(by, why),
+            By::Topic => {
+                self.standing.refuse(by, why);
+                // So that an end which was met before is met again, and tells that the topic can be read.
+                return self.begin_all_again();
             }
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure,
-            ) => tracing::debug!(%error, why, "a poll failed; the watch tells whether the topic is there"),
-            error => tracing::warn!(%error, why, "a poll failed; polling goes on"),
         }
         Ok(())
+    }
+
+    fn begin_all_again(&mut self) -> Result<(), String> {
+        let all: Vec<i32> = self.watched.iter().copied().collect();
+        self.begin_again(&all)
     }
 
     /// Takes note of what the group has assigned and revoked.
@@ -218,6 +241,7 @@ impl Reader {
             match change {
                 Rebalanced::Assigned(partitions) => {
                     tracing::info!(?partitions, "the group has assigned partitions");
+                    self.standing.taken_in();
                     let now = Instant::now();
                     for partition in partitions {
                         self.lanes.insert(partition, Lane::new(now));

@@ -100,6 +100,9 @@ impl Settings {
         group: &str,
         properties: Vec<(String, String)>,
     ) -> Result<Self, Vec<Problem>> {
+        // Before any client is made. Else OpenSSL cleans up when the process exits, under threads of librdkafka that are
+        // still at work: they outlive the last client.
+        openssl_sys::init();
         let mut problems = Vec::new();
         let mut problem = |setting, message: String| problems.push(Problem { setting, message });
         if brokers.split(',').any(|broker| broker.trim().is_empty()) {
@@ -152,6 +155,11 @@ impl Settings {
         &self.topic
     }
 
+    /// The consumer group.
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
     /// The lane of a partition.
     #[must_use]
     pub fn lane(&self, partition: i32) -> LaneId {
@@ -188,7 +196,7 @@ impl Settings {
     }
 
     /// Whether the group shares its partitions by the newer protocol, in which the broker assigns them.
-    fn is_brokers_group(&self) -> bool {
+    pub(super) fn is_brokers_group(&self) -> bool {
         is_brokers_group(&self.properties)
     }
 

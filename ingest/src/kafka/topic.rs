@@ -1,10 +1,10 @@
 //! What becomes of the topic as a whole: partitions are added, it is deleted, nobody answers.
 
 use std::collections::BTreeSet;
-
-use tokio::sync::oneshot;
+use std::time::Instant;
 
 use super::reader::Reader;
+use super::standing::Hindrance;
 use super::watch::Seen;
 use crate::lane::LaneId;
 use crate::source::{Signal, Stop, StopReason};
@@ -28,8 +28,9 @@ impl Reader {
     /// Takes note of what was seen of the topic.
     pub(super) fn follow_topic(&mut self) -> Result<(), String> {
         while let Ok(seen) = self.seen.try_recv() {
-            self.away = match seen {
-                Seen::Away(why) => Some(why),
+            self.standing.watch = match seen {
+                Seen::Away(why) => Some(Hindrance::Away(why)),
+                Seen::Refused(why) => Some(why),
                 Seen::Missing => self.missing()?,
                 Seen::Partitions(partitions) => {
                     self.partitions(partitions)?;
@@ -49,27 +50,26 @@ impl Reader {
                 }
             };
         }
-        if (self.away.is_some() || !self.still.is_empty()) != self.is_away {
-            self.is_away = !self.is_away;
-            let still = || {
-                format!(
-                    "the partitions {:?} give nothing although they have more",
-                    self.still
-                )
-            };
-            let away = self.is_away.then(|| self.away.clone().unwrap_or_else(still));
-            self.outbox.push(Signal::Away(away));
+        let still = (!self.still.is_empty()).then(|| {
+            format!(
+                "the partitions {:?} give nothing although they have more",
+                self.still
+            )
+        });
+        let has_partitions = !self.lanes.is_empty();
+        for signal in self.standing.news(has_partitions, still, Instant::now()) {
+            self.outbox.push(signal);
         }
         Ok(())
     }
 
     /// The topic is not there. What to wait for, if it never was.
-    fn missing(&mut self) -> Result<Option<String>, String> {
+    fn missing(&mut self) -> Result<Option<Hindrance>, String> {
         if self.topic.partitions.is_none() {
-            return Ok(Some(format!(
+            return Ok(Some(Hindrance::Away(format!(
                 "the topic `{}` does not exist",
                 self.settings.topic()
-            )));
+            ))));
         }
         self.topic.missing += 1;
         if self.topic.missing == MISSING {
@@ -92,11 +92,7 @@ impl Reader {
             .map(|partition| self.settings.lane(*partition))
             .collect();
         if !not_ours.is_empty() {
-            let (reply, _) = oneshot::channel();
-            self.outbox.push(Signal::Revoked {
-                lanes: not_ours,
-                reply,
-            });
+            self.outbox.revoke(not_ours);
         }
         self.topic.ours = self.lanes.keys().copied().collect();
         if before == Some(partitions) {

@@ -14,8 +14,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::Outsider;
+use super::context::{Log, Outsider};
+use super::refusal;
 use super::settings::Settings;
+use super::standing::Hindrance;
 use super::track::Bounds;
 use crate::clock::Clock;
 
@@ -52,6 +54,8 @@ pub(super) enum Seen {
     Ends { at_ms: i64, ends: Vec<(i32, i64)> },
     /// Nobody answers.
     Away(String),
+    /// The topic may not be looked at.
+    Refused(Hindrance),
 }
 
 pub(super) struct Watcher {
@@ -86,10 +90,11 @@ impl Watcher {
     pub(super) fn new(
         settings: &Settings,
         clock: Arc<dyn Clock>,
+        log: Log,
         asks: Receiver<Ask>,
         seen: Sender<Seen>,
     ) -> Result<Self, KafkaError> {
-        let context = Outsider::default();
+        let context = Outsider::new(settings, log);
         Ok(Self {
             client: settings.observer().create_with_context(context.clone())?,
             context,
@@ -137,12 +142,21 @@ impl Watcher {
                 Err(Failed::Unheard) => return,
                 Err(Failed::Kafka(error)) if is_about_the_topic(&error) => topic_due = now,
                 Err(Failed::Kafka(error)) => {
-                    let why = self.context.trouble.take().unwrap_or_else(|| error.to_string());
-                    if self.seen.send(Seen::Away(why)).is_err() {
+                    if self.seen.send(self.unseen(&error)).is_err() {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    /// Why nothing was seen.
+    fn unseen(&self, error: &KafkaError) -> Seen {
+        let why = self.context.trouble.take().unwrap_or_else(|| error.to_string());
+        let code = error.rdkafka_error_code();
+        match code.and_then(|code| refusal::of(code, &why, &self.settings)) {
+            Some((_, refused)) => Seen::Refused(refused),
+            None => Seen::Away(why),
         }
     }
 
@@ -233,7 +247,7 @@ impl Watcher {
 
 /// Where a partition ends at this moment. Blocks for as long as a request takes.
 pub(super) fn end(settings: &Settings, partition: i32) -> Result<i64, String> {
-    let context = Outsider::default();
+    let context = Outsider::new(settings, Log::default());
     let asked = settings
         .observer()
         .create_with_context::<_, BaseConsumer<Outsider>>(context.clone())

@@ -42,7 +42,7 @@ async fn a_ledger_that_stands_still_pauses_the_partitions_and_loses_nothing() {
     producer.flush();
     worker.wait_full().await;
     // Longer than a member may be silent: one that fell silent later is put out of its group.
-    let silent = SilentMember::join(&world.brokers, &world.topic, &quick).expect("joins");
+    let silent = SilentMember::join(&world.brokers, &world.topic, "silent", &quick).expect("joins");
     eventually("a silent member is put out", || async {
         silent.is_out().expect("an answer")
     })
@@ -55,6 +55,40 @@ async fn a_ledger_that_stands_still_pauses_the_partitions_and_loses_nothing() {
         assert_eq!(world.epoch(partition), 1, "the lane was never lost");
     }
     world.wait_fresh().await;
+    worker.stop().await;
+}
+/// Nobody else begins with a partition before its member has let go of it: that waits for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_partition_goes_to_another_member_while_the_ledger_stands_still() {
+    let broker = shared::broker().await;
+    let world = World::new(&broker, "handed-over", 2).await;
+    let worker = world.worker(&LONG_SESSION);
+    let producer = world.producer(&[]);
+    for partition in 0..2 {
+        let first = u64::try_from(partition).expect("fits") * 1_000_000;
+        producer.send_events(partition, first..first + 100);
+    }
+    producer.flush();
+    world.wait_read(200).await;
+    world.ledger.hold(true);
+    for partition in 0..2 {
+        let first = u64::try_from(partition).expect("fits") * 1_000_000;
+        producer.send_events(partition, first + 100..first + 100_000);
+    }
+    producer.flush();
+    worker.wait_full().await;
+    let ours = [
+        &LONG_SESSION[..],
+        &[("partition.assignment.strategy", "cooperative-sticky")],
+    ]
+    .concat();
+    // It has a partition before the ledger goes on.
+    let other = SilentMember::join(&world.brokers, &world.topic, &world.topic, &ours).expect("joins");
+    assert_eq!(worker.counter("usage_ledger_lanes_revoked_total"), 1.0);
+    world.ledger.hold(false);
+    drop(other);
+    world.wait_read(200_000).await;
+    assert_eq!(world.requests(), 200_000);
     worker.stop().await;
 }
 

@@ -13,7 +13,7 @@ use ingest::lane::{LaneId, Position};
 use ingest::ledger::Tally;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
-use ingest::source::{Signal, StopReason};
+use ingest::source::{self, StopReason, Voice};
 use prometheus::Registry;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -25,7 +25,6 @@ use rollup::fold::{Grouping, Set};
 use rollup::period::{Calendar, Granularity};
 use testkit::kafka::Broker;
 use testkit::{PATIENCE, eventually, now};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -313,7 +312,7 @@ pub(crate) struct Worker {
     health: Health,
     registry: Registry,
     /// What is on its way from the source to the loop.
-    signals: mpsc::WeakSender<Signal>,
+    voice: Voice,
     stop: CancellationToken,
     source: JoinHandle<()>,
     pump: JoinHandle<Result<(), pump::Error>>,
@@ -347,7 +346,7 @@ impl Worker {
             max_ids: 1_000_000,
             letter_keep: None,
         };
-        let (signals, heard) = mpsc::channel(64);
+        let (voice, heard) = source::channel(64);
         let stop = CancellationToken::new();
         let pump = Pump::new(
             Arc::new(ledger),
@@ -359,9 +358,9 @@ impl Worker {
         Self {
             health,
             registry,
-            signals: signals.downgrade(),
+            voice: voice.clone(),
             stop: stop.clone(),
-            source: tokio::spawn(kafka::run(settings, clock, signals)),
+            source: tokio::spawn(kafka::run(settings, clock, voice)),
             pump: tokio::spawn(pump.run(heard, stop)),
         }
     }
@@ -381,11 +380,7 @@ impl Worker {
 
     /// Waits until the loop takes no more, and the source has to keep what it reads.
     pub(crate) async fn wait_full(&self) {
-        eventually("the loop takes no more", || async {
-            let signals = self.signals.upgrade().expect("the source runs");
-            signals.capacity() == 0
-        })
-        .await;
+        eventually("the loop takes no more", || async { self.voice.room() == 0 }).await;
     }
 
     /// A counter of the worker without labels.

@@ -108,7 +108,7 @@ impl Cluster {
                 logs: Arc::clone(&self.logs),
                 assignment: Arc::clone(&self.assignment),
                 revoked,
-                signals: process.signals.clone(),
+                voice: process.voice.clone(),
                 chunk: self.pace.chunk,
                 seed: self.pace.seed.wrapping_add(1_000 * self.started),
             }

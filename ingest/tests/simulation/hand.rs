@@ -47,7 +47,7 @@ impl Hand {
     }
 
     pub(crate) async fn send(&self, signal: Signal) {
-        let sent = self.process.signals.send(signal).await;
+        let sent = self.process.voice.send(signal).await;
         assert!(sent.is_ok(), "the loop has ended");
     }
 
@@ -67,12 +67,7 @@ impl Hand {
     }
 
     pub(crate) async fn revoke(&self, lane: &LaneId) {
-        let (reply, done) = oneshot::channel();
-        self.send(Signal::Revoked {
-            lanes: vec![lane.clone()],
-            reply,
-        })
-        .await;
+        let done = self.process.voice.revoke(vec![lane.clone()]);
         soon(done).await.expect("answered");
     }
 

@@ -177,6 +177,45 @@ fn the_source_waits_for_a_ledger_that_hangs() {
     });
 }
 
+/// A group stands still until its members have let go: that waits for no commit, and for nothing that was read before.
+#[test]
+fn a_revoked_lane_is_let_go_of_while_the_ledger_hangs_and_the_source_waits() {
+    run(async {
+        let mut hand = Hand::start(limits(5));
+        let (moved, stays) = (
+            Log::plain("moved", usages("m", 100)),
+            Log::plain("stays", usages("s", 100)),
+        );
+        let (a, b) = (hand.grant(&moved.lane).await, hand.grant(&stays.lane).await);
+        hand.ledger.hold(true);
+        let mut sent = 0;
+        let patience = Duration::from_secs(60);
+        let both = async |at: usize| {
+            hand.records(&a, &moved, at..at + 1).await;
+            hand.records(&b, &stays, at..at + 1).await;
+        };
+        while timeout(patience, both(sent)).await.is_ok() {
+            sent += 1;
+        }
+        hand.revoke(&moved.lane).await;
+        assert!(a.lost.is_cancelled());
+        assert_eq!(hand.position(&moved.lane), None);
+        hand.ledger.hold(false);
+        let again = hand.grant(&moved.lane).await;
+        let from = moved.from(again.fence.position.as_ref());
+        assert!(
+            from <= 5,
+            "what was revoked and not on its way was dropped, up to {from}"
+        );
+        hand.records(&b, &stays, sent..100).await;
+        hand.records(&again, &moved, from..100).await;
+        committed(&again, 100).await;
+        committed(&b, 100).await;
+        hand.drain().await;
+        check_all(&hand.ledger, &[moved, stays]);
+    });
+}
+
 /// A lane that stopped is let go of once what was read of it is committed, however busy the others are.
 #[test]
 fn a_stopped_lane_is_let_go_of_while_others_are_busy() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::lane::{LaneId, Position};
-use ingest::source::{Grant, Record, Signal};
+use ingest::source::{Closed, Grant, Record, Signal, Voice};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ pub(crate) struct Source {
     pub(crate) assignment: Assignment,
     /// Lanes that this source is told it no longer has.
     pub(crate) revoked: mpsc::UnboundedReceiver<LaneId>,
-    pub(crate) signals: mpsc::Sender<Signal>,
+    pub(crate) voice: Voice,
     /// Records in one signal, at most.
     pub(crate) chunk: usize,
     pub(crate) seed: u64,
@@ -33,9 +33,6 @@ enum Held {
     Asked(oneshot::Receiver<Grant>),
     Granted { grant: Grant, next: usize },
 }
-
-/// The loop no longer listens.
-struct Closed;
 
 struct State {
     source: Source,
@@ -56,7 +53,7 @@ impl Source {
         };
         let lanes = state.source.logs.iter().map(|log| log.lane.clone()).collect();
         let mut spoke = state.send(Signal::Topology(lanes)).await;
-        while spoke.is_ok() && !state.source.signals.is_closed() {
+        while spoke.is_ok() && !state.source.voice.is_closed() {
             let pause = Duration::from_millis(state.rng.random_range(0..60));
             tokio::time::sleep(pause).await;
             spoke = state.step().await;
@@ -66,7 +63,7 @@ impl Source {
 
 impl State {
     async fn send(&self, signal: Signal) -> Result<(), Closed> {
-        self.source.signals.send(signal).await.map_err(|_| Closed)
+        self.source.voice.send(signal).await
     }
 
     async fn step(&mut self) -> Result<(), Closed> {
@@ -97,9 +94,7 @@ impl State {
         if self.rng.random_bool(0.5) {
             drop(held);
         }
-        let (reply, done) = oneshot::channel();
-        let lanes = vec![lane.clone()];
-        self.send(Signal::Revoked { lanes, reply }).await?;
+        let done = self.source.voice.revoke(vec![lane.clone()]);
         if self.rng.random_bool(0.5) {
             done.await.map_err(|_| Closed)?;
         }

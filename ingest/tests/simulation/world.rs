@@ -14,12 +14,11 @@ use ingest::fake::FakeLedger;
 use ingest::health::Health;
 use ingest::metrics::Metrics;
 use ingest::pump::{Error, Pump, Settings};
-use ingest::source::Signal;
+use ingest::source::{self, Voice};
 use prometheus::Registry;
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +93,7 @@ pub(crate) enum Ended {
 
 /// A process: the loop in a task of its own.
 pub(crate) struct Process {
-    pub(crate) signals: mpsc::Sender<Signal>,
+    pub(crate) voice: Voice,
     pub(crate) registry: Registry,
     pub(crate) health: Health,
     stop: CancellationToken,
@@ -120,7 +119,7 @@ impl Process {
         settings: Settings,
         channel: usize,
     ) -> Self {
-        let (signals, listening) = mpsc::channel(channel);
+        let (voice, listening) = source::channel(channel);
         let (registry, health) = (Registry::new(), Health::default());
         let shared: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let metrics = Metrics::register(&registry, health.clone(), shared).expect("registers");
@@ -149,7 +148,7 @@ impl Process {
         let mut task = JoinSet::new();
         task.spawn(mortal);
         Self {
-            signals,
+            voice,
             registry,
             health,
             stop,

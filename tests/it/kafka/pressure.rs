@@ -59,7 +59,7 @@ async fn a_worker_takes_a_bounded_part_of_what_waits_and_stays_in_its_group() {
     })
     .await;
     // Longer than a member may be silent: one that fell silent later is put out of its group.
-    let silent = SilentMember::join(&topic.brokers, &topic.name, &quick).expect("joins");
+    let silent = SilentMember::join(&topic.brokers, &topic.name, "silent", &quick).expect("joins");
     eventually("a silent member is put out", || async {
         silent.is_out().expect("an answer")
     })

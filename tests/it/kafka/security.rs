@@ -18,7 +18,7 @@ use testkit::world::{World, admin};
 const MODULES: &str = "org.apache.kafka.common.security";
 
 /// A certificate for loopback that vouches for itself, and the file that a broker wants: key and certificate.
-fn certificate(folder: &Path) {
+pub(super) fn certificate(folder: &Path) {
     let openssl = tools::on_path("openssl").expect("openssl is installed");
     let made = Command::new(openssl)
         .current_dir(folder)

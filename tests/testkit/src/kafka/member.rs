@@ -1,4 +1,4 @@
-//! A member of a consumer group that falls silent. Beside a member by the same rules it shows that these were
+//! A member of a consumer group that falls silent. In a group of its own, beside a member by the same rules it shows that these were
 //! enforced: once its group has put it out, whoever was silent for as long is out of its group, too.
 //!
 //! Calls block; do not make them on a thread that has other work.
@@ -26,14 +26,12 @@ pub struct SilentMember {
 }
 
 impl SilentMember {
-    /// Joins a group of its own on a topic, by these properties of librdkafka, and falls silent as soon as it has
-    /// partitions.
-    pub fn join(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Result<Self> {
-        let group = format!("{topic}-silent");
+    /// Joins a group to read a topic, by these properties of librdkafka, and falls silent as soon as it has partitions.
+    pub fn join(brokers: &str, topic: &str, group: &str, properties: &[(&str, &str)]) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);
         let asks = config.create().map_err(failed)?;
-        config.set("group.id", &group);
+        config.set("group.id", group);
         config.set("enable.auto.commit", "false");
         for (name, value) in properties {
             config.set(*name, *value);
@@ -51,7 +49,7 @@ impl SilentMember {
         Ok(Self {
             _silent: silent,
             asks,
-            group,
+            group: group.to_owned(),
         })
     }
 

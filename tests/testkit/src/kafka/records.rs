@@ -99,9 +99,19 @@ impl Sender {
         key: &str,
         value: Option<&[u8]>,
     ) -> Result<()> {
-        let mut record = BaseRecord::<str, [u8]>::to(&self.topic)
-            .partition(partition)
-            .key(key);
+        self.send_bytes(headers, partition, Some(key.as_bytes()), value)
+    }
+
+    /// The same with any key, or none.
+    pub fn send_bytes(
+        &self,
+        headers: &[(&str, &[u8])],
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).partition(partition);
+        record.key = key;
         record.payload = value;
         let header = |all: OwnedHeaders, (key, value): &(&str, &[u8])| {
             all.insert(Header {
