@@ -14,7 +14,10 @@ pub mod letters;
 pub mod reader;
 pub mod schema;
 
+mod acquire;
+mod answer;
 mod convert;
+mod events;
 mod failure;
 mod fences;
 mod session;
@@ -149,52 +152,6 @@ impl Store {
             .map(drop)
             .map_err(failure::unusable)
     }
-
-    /// Makes sure that the events collection is there. A missing one is created in the ledger's own
-    /// database; in another one somebody mistyped its name, or a service has yet to be set up.
-    ///
-    /// # Errors
-    /// When it is missing in another database, or the server cannot give a change stream of it.
-    pub async fn ensure_events(&self, database: &str, collection: &str) -> Result<(), Error> {
-        let hello = self
-            .client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await
-            .map_err(failure::unusable)?;
-        if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
-            return Err(Error::Unusable(
-                "a change stream of a sharded cluster cannot tell when it has caught up; use `USAGE_LEDGER_SOURCE=kafka` \
-                 there, or connect to the shard's replica set"
-                    .into(),
-            ));
-        }
-        let events = self.client.database(database);
-        let names = events
-            .list_collection_names()
-            .filter(doc! {"name": collection})
-            .await
-            .map_err(failure::unusable)?;
-        if !names.is_empty() {
-            return may_follow(&events.collection(collection)).await;
-        }
-        if database != self.database.name() {
-            return Err(Error::Unusable(format!(
-                "there is no collection `{collection}` in the database `{database}` (USAGE_LEDGER_EVENTS_COLLECTION)"
-            )));
-        }
-        match events.create_collection(collection).await {
-            Err(error) if !failure::exists_already(&error) => Err(failure::unusable(error)),
-            _ => may_follow(&events.collection(collection)).await,
-        }
-    }
-}
-
-/// Reads a document of the events, and opens a stream of them: a right that is missing is to be said at the start.
-async fn may_follow(events: &Collection<Document>) -> Result<(), Error> {
-    let document = events.find_one(doc! {}).projection(doc! {"_id": 1});
-    document.await.map_err(failure::unusable)?;
-    events.watch().await.map(drop).map_err(failure::unusable)
 }
 
 async fn options(uri: &Secret) -> Result<ClientOptions, Error> {

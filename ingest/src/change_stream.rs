@@ -1,7 +1,7 @@
 //! The change stream of the events collection as a source.
 //!
-//! One task owns the stream. Futures of a change stream must not be dropped half-way, so nothing here is
-//! put under a timeout or into a `select!`: an empty poll returns by itself after half a second.
+//! One task owns the stream. An empty poll returns by itself after half a second. Futures of a change stream must not be
+//! dropped half-way: one that is waited for in vain is dropped with its stream, which is opened again.
 //!
 //! A stream that fails is opened again at the last position sent. One that can never go on (its history is
 //! gone, its collection was dropped) stops the lane; it never skips ahead.
@@ -13,6 +13,7 @@ mod large;
 mod order;
 mod page;
 mod scan;
+mod standing;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::source::{Grant, Record, Signal, Stop, StopReason, Voice};
 
 use change::{Change, Operation};
 use large::Ask;
+use standing::Standing;
 
 /// How long the server waits for an event before it answers that there is none.
 const AWAIT: Duration = Duration::from_millis(500);
@@ -43,8 +45,13 @@ const AWAIT: Duration = Duration::from_millis(500);
 const AWAIT_SCANNING: Duration = Duration::from_millis(10);
 /// Empty polls after which a stream that asks for less has seen all there is.
 const EMPTY_POLLS: usize = 1;
-/// How often a stopped lane is looked at again: somebody may have said how to go on.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long the server's answer is waited for. Doubled each time in vain: a server that looks through a long history
+/// for what concerns this collection says nothing meanwhile.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The most.
+const LONG_ANSWER: Duration = Duration::from_secs(960);
+/// How long until a stream that failed is opened again, at most.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// The collection whose changes are read.
 #[derive(Debug, Clone)]
@@ -82,10 +89,12 @@ enum Interrupt {
     Away(String),
     /// A person must act: open again now and then.
     Refused { reason: Refusal, why: String },
+    /// The server does not answer: open again, and wait for longer.
+    Silent,
     /// A change is larger than the server can deliver: open again, and ask for less.
     TooLarge(String),
-    /// Open again, and ask for everything.
-    Behind,
+    /// Open again at once.
+    Again,
 }
 
 /// Speaks for the collection until nobody listens.
@@ -116,7 +125,6 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
                     () = lost.cancelled() => {}
                     () = signals.closed() => return,
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
             }
             _ => {}
         }
@@ -127,7 +135,7 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
 async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Grant) -> Interrupt {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
+        .with_max_delay(OPEN_AGAIN)
         .with_jitter()
         .without_max_times();
     let mut pauses = backoff.build();
@@ -153,39 +161,32 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
         scan,
         held: None,
         was_away: false,
+        standing: None,
+        patience: ANSWER,
     };
     loop {
         let before = reader.token.clone();
-        match reader.read().await {
-            Interrupt::Away(why) => {
-                if reader.token != before {
-                    pauses = backoff.build();
-                }
-                reader.was_away = true;
-                let pause = pauses.next().unwrap_or(LOOK_AGAIN);
-                if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
-                    return over;
-                }
+        let why = match reader.read().await {
+            Interrupt::Away(why) => why,
+            Interrupt::Silent => {
+                reader.patience = (reader.patience * 2).min(LONG_ANSWER);
+                "the server does not answer".into()
             }
             Interrupt::TooLarge(why) if reader.ask_for_less() => {
                 tracing::warn!(
                     error = why,
                     "a change is larger than the server can deliver; less of it is asked for"
                 );
+                continue;
             }
-            Interrupt::Behind => {}
-            Interrupt::TooLarge(why) => {
-                reader.was_away = true;
-                let pause = pauses.next().unwrap_or(LOOK_AGAIN);
-                if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
-                    return over;
-                }
-            }
+            Interrupt::TooLarge(why) => why,
+            Interrupt::Again => continue,
             Interrupt::Refused { reason, why } => {
                 reader.was_away = true;
                 if let Some(over) = wait(signals, &grant, Signal::Refused { reason, why }, HOLD).await {
                     return over;
                 }
+                continue;
             }
             Interrupt::Stopped(stop) => {
                 let told = signals
@@ -201,6 +202,14 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
                 };
             }
             other => return other,
+        };
+        if reader.token != before {
+            pauses = backoff.build();
+        }
+        reader.was_away = true;
+        let pause = pauses.next().unwrap_or(OPEN_AGAIN);
+        if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
+            return over;
         }
     }
 }
@@ -221,10 +230,9 @@ async fn wait(signals: &Voice, grant: &Grant, why: Signal, pause: Duration) -> O
 /// What one poll of the stream gave.
 enum Polled {
     Change(Change),
-    /// Nothing has reached the source that was not read when the poll began.
+    /// Whatever could be read when the poll began was read.
     Empty {
         token: Document,
-        began_ms: i64,
     },
 }
 
@@ -249,6 +257,10 @@ struct Reader<'a, C> {
     /// A change that was read and belongs behind the present chunk of the scan.
     held: Option<Change>,
     was_away: bool,
+    /// How the primary stood before the present poll began.
+    standing: Option<Standing>,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 impl<C: Clock> Reader<'_, C> {
@@ -270,11 +282,56 @@ impl<C: Clock> Reader<'_, C> {
         loop {
             match self.poll(&mut stream).await? {
                 Polled::Change(change) => self.forward(change).await?,
-                Polled::Empty { token, began_ms } => {
+                Polled::Empty { token } => {
                     self.token = Some(token);
-                    self.idle(Some(began_ms)).await?;
+                    let as_of_ms = self.look().await?;
+                    self.idle(as_of_ms).await?;
                 }
             }
+        }
+    }
+
+    /// Asks how the primary stands now. Up to when everything was read by the poll before, which was empty.
+    async fn look(&mut self) -> Result<Option<i64>, Interrupt> {
+        let now = self.ask_standing().await?;
+        let Some(before) = self.standing.replace(now) else {
+            return Ok(None);
+        };
+        match self
+            .standing
+            .as_ref()
+            .is_some_and(|now| now.election == before.election)
+        {
+            true => Ok(Some(before.as_of_ms)),
+            // The stream may be of the former primary, and behind this one.
+            false => Err(Interrupt::Again),
+        }
+    }
+
+    async fn ask_standing(&mut self) -> Result<Standing, Interrupt> {
+        let asked_ms = self.clock.now().timestamp_millis();
+        let admin = self.events.client.database("admin");
+        let hello = admin.run_command(bson::doc! {"hello": 1}).into_future();
+        let hello = self.answer(hello).await?;
+        Standing::read(&hello, asked_ms).ok_or_else(|| {
+            Interrupt::Away("the server does not say what a majority has: it is no replica set".into())
+        })
+    }
+
+    /// The server's answer, if it comes in time and somebody waits for it still. Whoever gets an interrupt drops the
+    /// stream that was asked: its future was dropped half-way.
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, Interrupt> {
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout(self.patience, asked) => {
+                let answer = answer.map_err(|_| Interrupt::Silent)?;
+                answer.map_err(|error| error::interrupt(&error))
+            }
+            () = self.grant.lost.cancelled() => Err(Interrupt::Lost),
+            () = self.signals.closed() => Err(Interrupt::Closed),
         }
     }
 
@@ -301,10 +358,10 @@ impl<C: Clock> Reader<'_, C> {
             watch = watch.batch_size(batch);
         }
         (self.empty, self.has_met_it) = (0, false);
-        let stream = watch
-            .await
-            .map_err(|error| error::interrupt(&error))?
-            .with_type::<RawDocumentBuf>();
+        // Before it is opened: so it is the same primary's if that is the primary still when it is asked next.
+        self.standing = Some(self.ask_standing().await?);
+        let stream = self.answer(watch.into_future()).await?;
+        let stream = stream.with_type::<RawDocumentBuf>();
         if self.token.is_none() {
             self.token = Some(token_of(&stream)?);
         }
@@ -324,11 +381,8 @@ impl<C: Clock> Reader<'_, C> {
             if let Some(change) = self.held.take() {
                 return Ok(Polled::Change(change));
             }
-            let began_ms = self.clock.now().timestamp_millis();
-            let next = stream
-                .next_if_any()
-                .await
-                .map_err(|error| error::interrupt(&error))?;
+            let next = self.answer(stream.next_if_any()).await?;
+            self.patience = ANSWER;
             return match next.map(Change::read).transpose()? {
                 Some(change) if change.operation == Operation::End => Err(self.ended(change, stream).await),
                 Some(change) => {
@@ -350,7 +404,7 @@ impl<C: Clock> Reader<'_, C> {
                     self.pass_over().await?;
                     self.has_met_it = true;
                     let token = token_of(stream)?;
-                    Ok(Polled::Empty { token, began_ms })
+                    Ok(Polled::Empty { token })
                 }
             };
         }
@@ -398,7 +452,7 @@ impl<C: Clock> Reader<'_, C> {
             return Ok(());
         }
         self.ask = Ask::Whole;
-        Err(Interrupt::Behind)
+        Err(Interrupt::Again)
     }
 
     /// Where the lane goes on at this token.
@@ -420,11 +474,14 @@ impl<C: Clock> Reader<'_, C> {
         let mut token = change.token;
         // The cursor may be closed already while its last changes are still to be taken.
         loop {
-            match stream.next_if_any().await.map(|next| next.map(Change::read)) {
+            match self
+                .answer(stream.next_if_any())
+                .await
+                .map(|next| next.map(Change::read))
+            {
                 Ok(Some(Ok(last))) => token = last.token,
-                Ok(Some(Err(interrupt))) => return interrupt,
                 Ok(None) => break,
-                Err(error) => return error::interrupt(&error),
+                Ok(Some(Err(interrupt))) | Err(interrupt) => return interrupt,
             }
         }
         let Events {

@@ -224,6 +224,15 @@ impl Ledger for FakeLedger {
         Ok(())
     }
 
+    async fn is_stopped(&self, lane: &LaneId) -> Result<bool, FenceError> {
+        travel(Duration::ZERO).await;
+        let stored = self.stored()?;
+        Ok(stored
+            .fences
+            .get(lane)
+            .is_some_and(|fence| fence.stopped.is_some()))
+    }
+
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
         self.stored()?.topology = lanes.to_vec();

@@ -266,7 +266,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// The worker ends in good order, all its lanes given back: its own lease is removed.
     fn leave(&self) -> impl Future<Output = Result<(), FenceError>> + Send;
 
-    /// Stores that a lane stopped, and why, for `lanes list`.
+    /// Stores that a lane stopped, and why, for `lanes list`. A lane that stopped for the same reason before did so then.
     fn stopped(
         &self,
         lane: &LaneId,
@@ -274,6 +274,9 @@ pub trait Ledger: Send + Sync + 'static {
         stop: &Stop,
         at: DateTime<Utc>,
     ) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// Whether it is stored that a lane stopped, and nobody has said since how it goes on. Writes nothing.
+    fn is_stopped(&self, lane: &LaneId) -> impl Future<Output = Result<bool, FenceError>> + Send;
 
     /// Stores which lanes the source has.
     fn topology(&self, lanes: &[LaneId]) -> impl Future<Output = Result<(), FenceError>> + Send;

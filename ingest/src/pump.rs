@@ -118,6 +118,8 @@ pub struct Pump<L, C> {
     lanes: BTreeMap<LaneKey, Lane>,
     /// Lanes that the ledger is asked for; cancelled where the source has them no longer.
     asking: BTreeMap<LaneId, CancellationToken>,
+    /// Lanes that stopped here; cancelled once that is stored.
+    halted: BTreeMap<LaneId, CancellationToken>,
     granted: u64,
     backlog: VecDeque<Record>,
     filling: Filling,
@@ -175,6 +177,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             health,
             lanes: BTreeMap::new(),
             asking: BTreeMap::new(),
+            halted: BTreeMap::new(),
             granted: 0,
             backlog: VecDeque::new(),
             filling: Filling::default(),

@@ -17,6 +17,7 @@ mod known;
 mod rows;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ use booking::Work;
 use known::Known;
 use transaction::Broken;
 
+use super::acquire::{Move, Moved};
+use super::answer::{ANSWER, SILENCE, answer};
 use super::failure;
 use super::leases::{Lead, Leases};
 use super::session::Sessions;
@@ -45,9 +48,6 @@ use super::{FENCES, LEDGER, ROLLUPS, Store};
 const ATTEMPTS: usize = 8;
 /// The same where attempts are dear: together they took a tenth of what one may.
 const DEAR_ATTEMPTS: usize = 3;
-/// How long the answer to a question beside the transaction is waited for. A connection whose server is gone without a
-/// word stays silent for a quarter of an hour.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// The ledger that the worker writes to.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ pub struct MongoLedger {
     leases: Leases,
     sessions: Sessions,
     known: Arc<Mutex<Known>>,
+    /// Fences that we moved, and of which a majority has yet to tell.
+    moved: Arc<Mutex<BTreeMap<LaneId, Moved>>>,
 }
 
 impl MongoLedger {
@@ -69,7 +71,29 @@ impl MongoLedger {
             calendar,
             leases,
             known: Arc::default(),
+            moved: Arc::default(),
         }
+    }
+
+    /// Moves the fence of a lane, unless we did and it is not known yet what came of it.
+    async fn acquire_led(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
+        let before = self.moved().remove(lane);
+        let mut moved = match before {
+            Some(moved) => moved,
+            None => match self.store.move_fence(lane, &self.leases).await? {
+                Move::Done(moved) => moved,
+                Move::Held(held) => return Ok(held),
+            },
+        };
+        let acquired = self.store.load(lane, &mut moved, self.leases.life()).await;
+        if acquired.is_err() {
+            self.moved().insert(lane.clone(), moved);
+        }
+        acquired
+    }
+
+    fn moved(&self) -> MutexGuard<'_, BTreeMap<LaneId, Moved>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.
@@ -143,7 +167,7 @@ impl MongoLedger {
 
 /// What it means that nobody answers.
 fn silence() -> Fault {
-    Fault::wait("the database does not answer")
+    Fault::wait(SILENCE)
 }
 
 /// What is known of a commit after its fences were asked.
@@ -174,12 +198,11 @@ impl Ledger for MongoLedger {
     }
 
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
-        let led = match self.leases.lead(lane).await {
-            Ok(Lead::Ours(led)) => led,
-            Ok(Lead::Held { owner, left }) => return Ok(Acquired::Held { owner, ask_in: left }),
-            Err(error) => return Err(failure::fence(&error)),
+        let led = match answer(self.leases.lead(lane)).await? {
+            Lead::Ours(led) => led,
+            Lead::Held { owner, left } => return Ok(Acquired::Held { owner, ask_in: left }),
         };
-        let acquired = self.store.acquire(lane, &self.leases).await?;
+        let acquired = self.acquire_led(lane).await?;
         if matches!(acquired, Acquired::Granted(_)) {
             led.keep();
             // Whoever had it until now has written to its rows.
@@ -190,10 +213,7 @@ impl Ledger for MongoLedger {
 
     async fn release(&self, lane: &LaneId, epoch: i64) -> Result<(), FenceError> {
         match self.store.release(lane, epoch).await? {
-            true => {
-                let followed = self.leases.follow(lane).await;
-                followed.map_err(|error| failure::fence(&error))?;
-            }
+            true => answer(self.leases.follow(lane)).await?,
             // Not ours any more, and not ours to lead.
             false => self.leases.forget(lane),
         }
@@ -201,8 +221,7 @@ impl Ledger for MongoLedger {
     }
 
     async fn leave(&self) -> Result<(), FenceError> {
-        let left = self.leases.leave().await;
-        left.map_err(|error| failure::fence(&error))
+        answer(self.leases.leave()).await
     }
 
     async fn stopped(
@@ -213,6 +232,10 @@ impl Ledger for MongoLedger {
         at: Instant<Utc>,
     ) -> Result<(), FenceError> {
         self.store.stopped(lane, epoch, stop, at).await
+    }
+
+    async fn is_stopped(&self, lane: &LaneId) -> Result<bool, FenceError> {
+        self.store.is_stopped(lane).await
     }
 
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
@@ -229,11 +252,9 @@ impl Ledger for MongoLedger {
     }
 
     async fn drop_payloads(&self, lanes: &[LaneId], before: Instant<Utc>) -> Result<u64, FenceError> {
-        let dropped = self
-            .store
+        self.store
             .drop_payloads(lanes, DateTime::from_chrono(before))
-            .await;
-        dropped.map_err(|error| failure::fence(&error))
+            .await
     }
 
     async fn commit(

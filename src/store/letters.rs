@@ -20,11 +20,12 @@ use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replaye
 use mongodb::ClientSession;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use mongodb::error::{Error as DriverError, Result as DriverResult};
+use mongodb::error::Result as DriverResult;
 use rollup::period::{Calendar, Granularity};
 
 pub use payload::read;
 
+use super::answer::{WORK, answer};
 use super::schema::VERSION;
 use super::{DEAD_LETTERS, Store, failure};
 
@@ -292,7 +293,7 @@ impl Store {
     }
 
     /// Drops the payloads of open letters that were rejected before this. How many.
-    pub(super) async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime) -> DriverResult<u64> {
+    pub(super) async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime) -> Result<u64, FenceError> {
         let letters = self.collection(DEAD_LETTERS);
         let has_payload = doc! {"$ne": DROPPED};
         let mut dropped = 0;
@@ -300,15 +301,17 @@ impl Store {
             let old = doc! {
                 "lane": lane.as_str(), "state": "open", "rejectedAt": {"$lt": before}, "format": has_payload.clone(),
             };
-            let mut found = letters
+            let found = letters
                 .find(old)
                 .projection(doc! {"_id": 1})
                 .sort(doc! {"rejectedAt": 1})
                 .limit(DROPPED_AT_ONCE)
-                .await?;
+                .max_time(WORK);
+            let mut found = answer(found.into_future()).await?;
             let mut ids: Vec<Bson> = Vec::new();
-            while found.advance().await? {
-                ids.push(found.current().get_str("_id")?.into());
+            while answer(found.advance()).await? {
+                let id = found.current().get_str("_id");
+                ids.push(id.map_err(|error| failure::fence(&error.into()))?.into());
             }
             if ids.is_empty() {
                 continue;
@@ -316,7 +319,9 @@ impl Store {
             // One that was marked meanwhile is judged first.
             let which = doc! {"_id": {"$in": ids}, "state": "open"};
             let drop = doc! {"$set": {"format": DROPPED}, "$unset": {"payload": "", "headers": ""}};
-            dropped += letters.update_many(which, drop).await?.modified_count;
+            dropped += answer(letters.update_many(which, drop).into_future())
+                .await?
+                .modified_count;
         }
         Ok(dropped)
     }
@@ -347,18 +352,28 @@ impl Store {
     }
 
     /// The ids of the letters of a lane that are open, and what they say of them.
-    pub(super) async fn open_letters(&self, lane: &LaneId) -> DriverResult<Letters> {
-        let mut cursor = self
-            .collection(DEAD_LETTERS)
-            .find(doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventHash": {"$type": "binData"}})
-            .projection(doc! {"_id": 0, "eventHash": 1, "countedBefore": 1})
-            .await?;
+    pub(super) async fn open_letters(
+        &self,
+        lane: &LaneId,
+        session: &mut ClientSession,
+    ) -> Result<Letters, FenceError> {
+        let letters = self.collection(DEAD_LETTERS);
+        let open = doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventHash": {"$type": "binData"}};
+        let found = letters
+            .find(open)
+            .projection(doc! {"_id": 0, "eventHash": 1, "countedBefore": 1});
+        let mut cursor = answer(found.session(&mut *session).into_future()).await?;
         let mut letters = Letters::default();
-        while cursor.advance().await? {
+        while answer(cursor.advance(session)).await? {
             let stored = cursor.current();
-            let hash = EventHash::unpack(stored.get_binary("eventHash")?.bytes);
+            let hash = stored
+                .get_binary("eventHash")
+                .ok()
+                .and_then(|hash| EventHash::unpack(hash.bytes));
             let Some([hash]) = hash.as_deref() else {
-                return Err(DriverError::custom("a dead letter has a damaged `eventHash`"));
+                return Err(failure::damaged(format!(
+                    "a document of `{DEAD_LETTERS}` for `{lane}` has a damaged `eventHash`"
+                )));
             };
             let letter = match stored.get_bool("countedBefore") {
                 Ok(true) => Letter::Counted,
@@ -380,7 +395,6 @@ impl Store {
         max_letters: usize,
         max_bytes: usize,
     ) -> Result<Vec<Marked>, FenceError> {
-        let away = |error| failure::fence(&error);
         let of = |lane: &LaneId| doc! {"lane": lane.as_str(), "state": "replay"};
         // Each lane by itself: not every server finds an index for `$in`.
         let filter = match lanes {
@@ -388,15 +402,17 @@ impl Store {
             [lane] => of(lane),
             lanes => doc! {"$or": lanes.iter().map(of).collect::<Vec<_>>()},
         };
-        let mut cursor = self
-            .collection(DEAD_LETTERS)
+        let letters = self.collection(DEAD_LETTERS);
+        let found = letters
             .find(filter)
             .limit(i64::try_from(max_letters).unwrap_or(i64::MAX))
-            .await
-            .map_err(away)?;
+            .max_time(WORK);
+        let mut cursor = answer(found.into_future()).await?;
         let (mut marked, mut bytes) = (Vec::new(), 0);
-        while bytes < max_bytes && cursor.advance().await.map_err(away)? {
-            let stored = cursor.deserialize_current().map_err(away)?;
+        while bytes < max_bytes && answer(cursor.advance()).await? {
+            let stored = cursor
+                .deserialize_current()
+                .map_err(|error| failure::fence(&error))?;
             match read(&stored) {
                 Ok(letter) => {
                     bytes += letter.payload.size();
@@ -414,9 +430,9 @@ impl Store {
         tracing::error!(letter = id, error = why, "a dead letter cannot be judged again");
         let wait = doc! {"$set": {"state": "open", "replayError": why}, "$unset": {"replayRequestedAt": ""}};
         let letters = self.collection(DEAD_LETTERS);
-        let unmarked = letters
-            .update_one(doc! {"_id": id, "state": "replay"}, wait)
-            .await;
-        unmarked.map(drop).map_err(|error| failure::fence(&error))
+        let which = doc! {"_id": id, "state": "replay"};
+        answer(letters.update_one(which, wait).into_future())
+            .await
+            .map(drop)
     }
 }

@@ -25,7 +25,7 @@ use mongodb::ClientSession;
 use mongodb::change_stream::ChangeStream;
 
 use super::bytes::compare;
-use super::{Change, Interrupt, Operation, Polled, Reader, error, page};
+use super::{Change, Interrupt, Operation, Polled, Reader, page};
 use crate::clock::Clock;
 use crate::decode::Payload;
 use crate::lane::{DocumentKey, Position, Scan};
@@ -116,20 +116,13 @@ impl<C: Clock> Reader<'_, C> {
     }
 
     async fn read_chunk(&self) -> Result<Chunk, Interrupt> {
-        let away = |error: mongodb::error::Error| error::interrupt(&error);
         let no_time = || Interrupt::Away("the server gives no operation times: it is no replica set".into());
         let client = &self.events.client;
-        let mut session = client
-            .start_session()
-            .causal_consistency(true)
-            .await
-            .map_err(away)?;
-        client
-            .database("admin")
-            .run_command(doc! {"ping": 1})
-            .session(&mut session)
-            .await
-            .map_err(away)?;
+        let session = client.start_session().causal_consistency(true);
+        let mut session = self.answer(session.into_future()).await?;
+        let ping = client.database("admin");
+        let ping = ping.run_command(doc! {"ping": 1}).session(&mut session);
+        self.answer(ping.into_future()).await?;
         let before = session.operation_time().ok_or_else(no_time)?;
         let (documents, is_last) = self.read_page(&mut session, before).await?;
         let read_at_ms = self.clock.now().timestamp_millis();
@@ -149,7 +142,6 @@ impl<C: Clock> Reader<'_, C> {
         session: &mut ClientSession,
         since: Timestamp,
     ) -> Result<(Vec<(DocumentKey, RawDocumentBuf)>, bool), Interrupt> {
-        let away = |error: mongodb::error::Error| error::interrupt(&error);
         let bound = match &self.scan {
             Scan::UpTo(id) => Some(id),
             Scan::Pending | Scan::Done => None,
@@ -159,13 +151,12 @@ impl<C: Clock> Reader<'_, C> {
         for filter in page::above(bound) {
             let limit = i64::try_from(CHUNK_DOCUMENTS + 1 - documents.len()).unwrap_or(i64::MAX);
             let question = find(&self.events.collection, &filter, limit, since);
-            let mut cursor = database
+            let asked = database
                 .run_raw_cursor_command(question)
                 .batch_size(PAGE)
-                .session(&mut *session)
-                .await
-                .map_err(away)?;
-            while cursor.advance(session).await.map_err(away)? {
+                .session(&mut *session);
+            let mut cursor = self.answer(asked.into_future()).await?;
+            while self.answer(cursor.advance(session)).await? {
                 if documents.len() == CHUNK_DOCUMENTS || bytes > CHUNK_BYTES {
                     return Ok((documents, false));
                 }
@@ -194,7 +185,7 @@ impl<C: Clock> Reader<'_, C> {
             let change = match self.poll(stream).await? {
                 Polled::Change(change) => change,
                 // The poll began after the read: whatever the read saw was there to be polled.
-                Polled::Empty { token, .. } => {
+                Polled::Empty { token } => {
                     self.token = Some(token);
                     return Ok(Some(kept));
                 }

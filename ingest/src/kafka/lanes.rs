@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::track::{Done, Track};
 use crate::source::Grant;
 
-/// How often a stopped lane is looked at again: somebody may have said how to go on.
+/// How long until a lane that stopped is asked for again. It is given when somebody has said how it goes on.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// For how long a partition that has more may give nothing.
 const STILL: Duration = Duration::from_secs(15);

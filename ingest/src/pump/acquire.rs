@@ -20,6 +20,8 @@ use crate::source::{Grant, LaneKey};
 /// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
 /// order gives its lane back at once.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a lane that stopped is looked at: somebody may have said how it goes on.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How often at most.
 const SOON: Duration = Duration::from_millis(50);
 /// Dead letters that are judged again in one commit, at most, and their bytes.
@@ -43,15 +45,19 @@ pub(super) enum Side {
 impl<L: Ledger, C: Clock> Pump<L, C> {
     pub(super) fn acquire(&mut self, lane: LaneId, mut reply: oneshot::Sender<Grant>) {
         let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
+        let noted = self.halted.get(&lane).cloned();
         let unwanted = CancellationToken::new();
         if let Some(older) = self.asking.insert(lane.clone(), unwanted.clone()) {
             older.cancel();
         }
         self.side.push(Box::pin(async move {
-            let wanted = Wanted {
+            let mut wanted = Wanted {
                 reply: &mut reply,
                 unwanted: &unwanted,
             };
+            if let Some(noted) = noted {
+                until_resumed(ledger.as_ref(), &lane, &health, &mut wanted, noted).await;
+            }
             let granted = acquire(ledger.as_ref(), &lane, &health, wanted).await;
             Side::Acquired {
                 lane,
@@ -67,6 +73,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         if let Some(unwanted) = self.asking.remove(lane) {
             unwanted.cancel();
         }
+        // Whoever is given it next looks for himself.
+        self.halted.remove(lane);
     }
 
     pub(super) fn store_topology(&mut self, lanes: Vec<LaneId>) {
@@ -122,9 +130,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             let Some(stop) = lane.stop else { continue };
             // Now, and not whenever the note is written: the lane may be ours again by then.
             self.ledger.forget(&lane.id);
+            let noted = CancellationToken::new();
+            self.halted.insert(lane.id.clone(), noted.clone());
             let (ledger, health, at) = (Arc::clone(&self.ledger), self.health.clone(), self.clock.now());
             self.side.push(Box::pin(async move {
                 until_back(&health, || ledger.stopped(&lane.id, lane.epoch, &stop, at)).await;
+                noted.cancel();
                 Side::Noted
             }));
         }
@@ -275,6 +286,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             return self.give_back(id, epoch);
         }
         tracing::info!(lane = %id, epoch, seq, "the lane is ours");
+        self.halted.remove(&id);
         if let Some(older) = self.key_of(&id) {
             self.remove(older);
         }
@@ -323,6 +335,50 @@ impl Wanted<'_> {
         tokio::select! {
             () = self.reply.closed() => {}
             () = self.unwanted.cancelled() => {}
+        }
+    }
+}
+
+/// Waits until somebody has said how a lane goes on that stopped here; or until the source no longer wants it. Whoever
+/// took it again before would only stop again.
+async fn until_resumed<L: Ledger>(
+    ledger: &L,
+    lane: &LaneId,
+    health: &Health,
+    wanted: &mut Wanted<'_>,
+    noted: CancellationToken,
+) {
+    tokio::select! {
+        biased;
+        () = wanted.over() => return,
+        () = noted.cancelled() => {}
+    }
+    let (mut in_trouble, mut reminder) = (false, Reminder::default());
+    loop {
+        let looked = ledger.is_stopped(lane).await;
+        ledger.alive();
+        if let Err(error) = &looked {
+            in_trouble = true;
+            health.trouble(Concern::Lanes, Some(trouble(error)));
+        } else if std::mem::take(&mut in_trouble) {
+            health.trouble(Concern::Lanes, None);
+        }
+        let pause = match looked {
+            Ok(true) => LOOK_AGAIN,
+            Ok(false) => return,
+            Err(FenceError::Away(why)) => {
+                tracing::warn!(%lane, error = why, "the ledger is away; looking at the stopped lane again");
+                LOOK_AGAIN
+            }
+            Err(FenceError::Refused { reason, why }) => {
+                reminder.refused("a stopped lane cannot be looked at", reason, &why);
+                HOLD
+            }
+        };
+        tokio::select! {
+            biased;
+            () = wanted.over() => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

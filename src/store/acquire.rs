@@ -1,0 +1,207 @@
+//! How a lane becomes ours.
+//!
+//! ```text
+//! MOVE      raise the fence's epoch, on the primary alone      whoever had the lane writes nothing to it any more
+//! CONFIRM   read the fence                                     once a majority has the move, nobody goes back on it
+//! LOAD      read the dedupe window and the open letters
+//! ```
+//! All of them in one causally consistent session: each read is by majority, and of no time before the move. A
+//! fail-over may bring a primary that has yet to learn what a majority has: without the session it would show the
+//! window without the ids of the last commit, and their events would be counted again.
+//!
+//! A majority that is away, or far behind, is waited for in one answer after the other. The move is kept meanwhile: one
+//! that is made again and again would always be too new for it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use ingest::dedupe::{EventHash, Generation, Letter, Scope, Windows};
+use ingest::lane::LaneId;
+use ingest::lease::Life;
+use ingest::ledger::{Acquired, FenceError};
+use mongodb::ClientSession;
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error as DriverError;
+use mongodb::options::ReturnDocument;
+
+use super::answer::{WORK, answer, in_time};
+use super::convert::WindowName;
+use super::fences::read;
+use super::leases::Leases;
+use super::{DEDUPE, FENCES, Store, failure, letters};
+
+/// How long moving a fence waits for a transaction that keeps it.
+const MOVE: Duration = Duration::from_millis(500);
+/// How often moving a fence is tried again after a transaction was ended that kept it.
+const MOVES: usize = 3;
+/// When to ask again for a lane that a commit of a living worker keeps.
+const BUSY: Duration = Duration::from_secs(1);
+/// What says that a transaction keeps a fence: `MaxTimeMSExpired`, and from a server that does not wait `LockTimeout` or
+/// `WriteConflict`.
+const KEPT: [i32; 3] = [TIME_IS_UP, 24, 112];
+/// `MaxTimeMSExpired`.
+const TIME_IS_UP: i32 = 50;
+
+/// A fence that we moved, and the session that knows when.
+#[derive(Debug)]
+pub(super) struct Moved {
+    session: ClientSession,
+    epoch: i64,
+}
+
+/// What came of moving a fence.
+pub(super) enum Move {
+    Done(Moved),
+    Held(Acquired),
+}
+
+impl Store {
+    /// Raises the epoch of a lane. What stands in the way is ended by force only where the lease of its worker is over.
+    pub(super) async fn move_fence(&self, lane: &LaneId, leases: &Leases) -> Result<Move, FenceError> {
+        let started = self.client.start_session().causal_consistency(true);
+        let mut session = answer(started.into_future()).await?;
+        let mut holder = String::new();
+        for _ in 0..MOVES {
+            let blocked = match in_time(self.raise_epoch(lane, &mut session)).await? {
+                Ok(epoch) => return Ok(Move::Done(Moved { session, epoch })),
+                Err(error) => error,
+            };
+            match failure::code(&blocked) {
+                Some(code) if KEPT.contains(&code) => {}
+                // Two workers made the first fence at once.
+                Some(11000) => continue,
+                _ => return Err(failure::fence(&blocked)),
+            }
+            holder = self.owner_of(lane).await?;
+            // What we left open ourselves is ended by whoever gave it up.
+            let lives = match holder == self.owner {
+                true => Some(BUSY),
+                false => answer(leases.end_if_over(&holder)).await?,
+            };
+            if let Some(left) = lives {
+                let ask_in = left.min(BUSY);
+                return Ok(Move::Held(Acquired::Held {
+                    owner: holder,
+                    ask_in,
+                }));
+            }
+        }
+        Ok(Move::Held(Acquired::Held {
+            owner: holder,
+            ask_in: BUSY,
+        }))
+    }
+
+    /// Moves the epoch of a fence, which is made where there is none. Not yet by majority.
+    async fn raise_epoch(&self, lane: &LaneId, session: &mut ClientSession) -> mongodb::error::Result<i64> {
+        let take = doc! {
+            "$inc": {"epoch": 1_i64}, "$currentDate": {"updatedAt": true}, "$set": {"owner": &self.owner},
+            "$setOnInsert": first_fence(lane),
+        };
+        let moved = self
+            .fences_now()
+            .find_one_and_update(doc! {"_id": lane.as_str()}, take)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .max_time(MOVE)
+            .session(session)
+            .await?;
+        let moved = moved.ok_or_else(|| DriverError::custom("the server made no fence"))?;
+        Ok(moved.get_i64("epoch")?)
+    }
+
+    /// A fence that was moved is ours once a majority has it, unless somebody moved it on meanwhile. What its lane
+    /// remembers is loaded then.
+    pub(super) async fn load(
+        &self,
+        lane: &LaneId,
+        moved: &mut Moved,
+        life: &Life,
+    ) -> Result<Acquired, FenceError> {
+        let Moved { session, epoch } = moved;
+        let fences = self.collection(FENCES);
+        let question = fences.find_one(doc! {"_id": lane.as_str()}).max_time(WORK);
+        let stored = in_time(question.session(&mut *session).into_future()).await?;
+        let stored = stored.map_err(|error| match failure::code(&error) {
+            Some(TIME_IS_UP) => {
+                FenceError::Away("a majority of the replica set does not say that the lane is ours".into())
+            }
+            _ => failure::fence(&error),
+        })?;
+        let is_ours = |stored: &Document| {
+            stored.get_i64("epoch").is_ok_and(|stored| stored == *epoch)
+                && stored.get_str("owner").is_ok_and(|owner| owner == self.owner)
+        };
+        // The move may have been lost with the primary that made it.
+        let Some(stored) = stored.filter(is_ours) else {
+            let owner = self.owner_of(lane).await?;
+            return Ok(Acquired::Held { owner, ask_in: BUSY });
+        };
+        let fence = read(&stored)
+            .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
+        life.touch();
+        let windows = self.windows(lane, session, life).await?;
+        Ok(Acquired::Granted((fence, windows)))
+    }
+
+    /// The ids of the lane's windows, oldest commit first.
+    async fn windows(
+        &self,
+        lane: &LaneId,
+        session: &mut ClientSession,
+        life: &Life,
+    ) -> Result<Windows<Vec<Generation>>, FenceError> {
+        let dedupe = self.collection(DEDUPE);
+        let found = dedupe.find(doc! {"lane": lane.as_str()}).sort(doc! {"seq": 1});
+        let mut cursor = answer(found.session(&mut *session).into_future()).await?;
+        let mut open = self.open_letters(lane, session).await?;
+        let mut windows: Windows<Vec<Generation>> = Windows::default();
+        // Their event is counted: they were too many to be closed with it.
+        let mut overdue: HashSet<EventHash> = HashSet::new();
+        while answer(cursor.advance(session)).await? {
+            // There may be millions.
+            life.touch();
+            let stored = cursor.current();
+            let ids = stored
+                .get_binary("ids")
+                .ok()
+                .and_then(|ids| EventHash::unpack(ids.bytes));
+            let (Ok(window), Ok(newest), Some(ids)) =
+                (stored.get_str("window"), stored.get_datetime("newest"), ids)
+            else {
+                return Err(failure::damaged(format!(
+                    "a document of `{DEDUPE}` for `{lane}` is damaged"
+                )));
+            };
+            if !open.is_empty() && window == WindowName::Events.name() {
+                let is_overdue = |id: &&EventHash| open.get(*id) == Some(&Letter::Uncounted);
+                overdue.extend(ids.iter().filter(is_overdue));
+            }
+            let generation = Generation {
+                newest_ms: newest.timestamp_millis(),
+                ids,
+            };
+            match window == WindowName::Scanned.name() {
+                true => windows.scanned.push(generation),
+                false => windows.events.push(generation),
+            }
+        }
+        if !overdue.is_empty() {
+            let ids: Vec<EventHash> = overdue.iter().copied().collect();
+            let which = letters::open_under(lane, Scope::Lane, &ids);
+            let at = answer(self.server_time()).await?;
+            answer(self.supersede_all(which, at)).await?;
+            open.retain(|id, _| !overdue.contains(id));
+        }
+        windows.letters = open;
+        Ok(windows)
+    }
+}
+
+/// The fence of a lane that was never acquired, but for what acquiring it sets.
+fn first_fence(lane: &LaneId) -> Document {
+    doc! {
+        "seq": 0_i64, "scanning": lane.source() == "mongodb",
+        "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+    }
+}

@@ -1,0 +1,33 @@
+//! How long the database is waited for.
+//!
+//! A connection whose server is gone without a word stays silent for a quarter of an hour, and one that is held
+//! somewhere for ever. So whatever is asked beside transactions is given up after a while, and its connection with
+//! it: the driver closes one on which an answer is due still.
+
+use std::time::Duration;
+
+use ingest::ledger::FenceError;
+use mongodb::error::Result as DriverResult;
+
+use super::failure;
+
+/// How long the answer to a question is waited for.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// How long the server may work on one: then it says so itself, and nothing is left behind there.
+pub(super) const WORK: Duration = Duration::from_secs(8);
+/// What it means that nobody answers.
+pub(super) const SILENCE: &str = "the database does not answer";
+
+/// The answer to a question, whatever it is, if it comes in time.
+pub(super) async fn in_time<Q: Future>(question: Q) -> Result<Q::Output, FenceError> {
+    let answer = tokio::time::timeout(ANSWER, question).await;
+    answer.map_err(|_| FenceError::Away(SILENCE.into()))
+}
+
+/// The answer to a question, if it comes in time and is none of the errors.
+pub(super) async fn answer<Q, T>(question: Q) -> Result<T, FenceError>
+where
+    Q: Future<Output = DriverResult<T>>,
+{
+    in_time(question).await?.map_err(|error| failure::fence(&error))
+}
