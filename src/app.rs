@@ -162,11 +162,13 @@ impl App {
         }
         if let (Some(reader), Some(listener)) = (&self.reader, ports.api) {
             let settings = reader_settings(reader, identity);
-            let router = api::router(settings, store.clone(), Arc::new(now), &registry)
+            let questions = store.reader(api::QUESTIONS_AT_ONCE)?;
+            let router = api::router(settings, questions, Arc::new(now), &registry)
                 .map_err(|error| reader_failure(&error))?;
             tracing::info!(address = %address(&listener), "the reader listens");
             serve(&mut tasks, listener, router, connections.api, stop);
         }
+        let store = store.for_readiness()?;
         let readiness = move || {
             let (store, health) = (store.clone(), health.clone());
             async move { reasons(&store, health.as_ref()).await }
@@ -267,12 +269,9 @@ async fn start_worker(
         max_ids: worker.dedupe.max_ids,
         letter_keep: worker.letter_keep,
     };
-    let ledger = Arc::new(MongoLedger::new(
-        store.clone(),
-        *identity.grouping.calendar(),
-        leases.clone(),
-    ));
-    let pump = Pump::new(ledger, clock, settings, ingest_metrics, health);
+    let calendar = *identity.grouping.calendar();
+    let ledger = MongoLedger::open(store.clone(), calendar, leases.clone())?;
+    let pump = Pump::new(Arc::new(ledger), clock, settings, ingest_metrics, health);
     let stop = stop.clone();
     tasks.spawn(async move {
         // Ends with the loop.

@@ -1,5 +1,6 @@
 //! From a request to a response: the one way that every route goes.
 
+mod csv;
 mod format;
 
 use std::sync::Arc;
@@ -10,35 +11,30 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use rollup::period::Calendar;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use self::format::Format;
-use crate::access::Caller;
+use crate::access::{Caller, Grant};
 use crate::ask::{Ask, Moment};
-use crate::budget::{Budget, Taken, charged};
+use crate::budget::{Purse, Taken, charged};
 use crate::cache::{CacheKey, Weighed};
 use crate::limit::Name;
 use crate::parameter::Parameters;
 use crate::problem::Problem;
 use crate::question::{Days, filters};
 use crate::range::Preset;
-use crate::reader::{Freshness, Gap, Reader};
-use crate::route::{Common, Line, Route, Sheet};
+use crate::reader::{Freshness, Gap, Reader, Snapshot};
+use crate::route::{Common, Route};
 use crate::router::App;
-use crate::turns::{Turn, Turns};
 
 /// The instant up to which everything is in the answer, also where the body is left out.
 pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-/// Lines of CSV that are sent at once.
-const CSV_LINES: usize = 256;
 /// Longer answers are neither remembered nor copied: everybody who reads one reads the same text.
 pub(crate) const HELD_BYTES: usize = 1024 * 1024;
 
@@ -170,6 +166,9 @@ fn gaps(freshness: &Freshness, days: &Days, calendar: &Calendar) -> Vec<Gap> {
     gaps
 }
 
+/// A snapshot that the store keeps no longer is followed by a newer one so often at most.
+const NEWER_SNAPSHOTS: u32 = 2;
+
 /// Answers one request of an authenticated caller.
 pub(crate) async fn answer<Q: Route, R: Reader>(
     app: &App<R>,
@@ -193,62 +192,32 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
         excluded: app.settings.excluded_organizations.clone(),
     };
     let grant = common.grant.clone();
-    let route = Q::parse(&parameters, &mut common)?;
-    let freshness = app.gate.freshness().await?;
-    let fresh = Fresh::new(&freshness, now);
-    let open = app.gate.opener();
-    let ask = |moment| Ask {
-        moment,
-        freshness: Arc::clone(&freshness),
-        scope: common.scope(),
+    let question = Question {
+        app,
+        route: Q::parse(&parameters, &mut common)?,
+        common,
+        grant,
+        parameters,
+        name,
+        now,
         today,
-        zone: app.settings.calendar.zone_name(),
-        granularities: Arc::clone(&app.granularities),
-        row_limit: app.settings.limits.rows,
-        remembered: Arc::clone(&app.remembered),
     };
-    let mut response = match format {
-        Format::Csv => {
-            let turn = app.turns.take(&name).await;
-            let moment = Moment::now(open).await?;
-            let sheet = route.sheet(&common, ask(moment)).await?;
-            let turns = (Arc::clone(&app.turns), name);
-            csv(sheet, app.budget.clone(), turn, turns).await?
-        }
-        Format::Json => {
-            let gaps = gaps(&freshness, &common.days, &app.settings.calendar);
-            // Everything that an answer depends on: above all, who may see it.
-            let key = CacheKey::of(&(
-                Q::PATH,
-                &grant,
-                common.is_staff,
-                &parameters,
-                today,
-                freshness.mark,
-                &gaps,
-            ));
-            let made = app.answers.get_or_make(key, async {
-                let _turn = app.turns.take(&name).await;
-                let mut asked = ask(Moment::at(freshness.mark, open));
-                let mut answer = route.answer(&common, &asked).await;
-                if answer.is_err()
-                    && let Some(newer) = asked.moment.newer()
-                {
-                    asked = ask(newer);
-                    answer = route.answer(&common, &asked).await;
-                }
-                let rendered = render(&common, asked.zone, &answer?, gaps, &app.budget)?;
-                asked.finish().await?;
-                Ok::<_, Problem>(rendered)
-            });
-            json(made.await?, &fresh, headers, &app.budget)?
+    let mut newer = 0;
+    let (mut response, as_of) = loop {
+        let answered = match format {
+            Format::Csv => question.csv().await,
+            Format::Json => question.json(headers).await,
+        };
+        match answered {
+            Err(problem) if problem.is_gone() && newer < NEWER_SNAPSHOTS => newer += 1,
+            answered => break answered?,
         }
     };
     let headers = response.headers_mut();
-    if let Some(at) = fresh.data_as_of {
+    if let Some(Instant(at)) = as_of {
         headers.insert(
             AS_OF,
-            HeaderValue::try_from(at.text()).map_err(|error| Problem::internal(&error))?,
+            HeaderValue::try_from(Instant(at).text()).map_err(|error| Problem::internal(&error))?,
         );
     }
     headers.insert(
@@ -259,12 +228,84 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     Ok(response)
 }
 
+/// A question that may be asked: whoever asks may see the answer.
+struct Question<'a, Q, R: Reader> {
+    app: &'a App<R>,
+    route: Q,
+    common: Common,
+    /// As it was before the route narrowed it.
+    grant: Grant,
+    parameters: Parameters,
+    name: Name,
+    now: DateTime<Utc>,
+    today: NaiveDate,
+}
+
+/// A response, and the instant up to which everything is in it.
+type Answered = (Response, Option<Instant>);
+
+impl<Q: Route, R: Reader> Question<'_, Q, R> {
+    fn ask(&self, snapshot: R::Snapshot) -> Ask<R::Snapshot> {
+        let app = self.app;
+        Ask {
+            moment: Moment::of(snapshot),
+            scope: self.common.scope(),
+            today: self.today,
+            zone: app.settings.calendar.zone_name(),
+            granularities: Arc::clone(&app.granularities),
+            row_limit: app.settings.limits.rows,
+            remembered: Arc::clone(&app.remembered),
+        }
+    }
+
+    async fn csv(&self) -> Result<Answered, Problem> {
+        let app = self.app;
+        let turn = app.turns.take(&self.name).await;
+        let snapshot = app.gate.snapshot().await?;
+        let as_of = as_of(snapshot.freshness()).map(Instant);
+        let sheet = self.route.sheet(&self.common, self.ask(snapshot)).await?;
+        let caller = csv::Caller {
+            purse: app.budget.of(&self.name),
+            turns: Arc::clone(&app.turns),
+            name: self.name.clone(),
+            path: Q::PATH,
+        };
+        Ok((csv::response(sheet, turn, caller).await?, as_of))
+    }
+
+    async fn json(&self, headers: &HeaderMap) -> Result<Answered, Problem> {
+        let app = self.app;
+        let purse = app.budget.of(&self.name);
+        let snapshot = app.gate.snapshot().await?;
+        let fresh = Fresh::new(snapshot.freshness(), self.now);
+        let gaps = gaps(snapshot.freshness(), &self.common.days, &app.settings.calendar);
+        // Everything that an answer depends on: above all, who may see it.
+        let key = CacheKey::of(&(
+            Q::PATH,
+            &self.grant,
+            self.common.is_staff,
+            &self.parameters,
+            self.today,
+            snapshot.freshness().mark,
+            &gaps,
+        ));
+        let made = app.answers.get_or_make(key, async {
+            let _turn = app.turns.take(&self.name).await;
+            let ask = self.ask(snapshot);
+            let answer = self.route.answer(&self.common, &ask).await?;
+            render(&self.common, ask.zone, &answer, gaps, &purse)
+        });
+        let response = json(made.await?, &fresh, headers, &purse)?;
+        Ok((response, fresh.data_as_of))
+    }
+}
+
 fn render(
     common: &Common,
     zone: &'static str,
     answer: &impl Serialize,
     gaps: Vec<Gap>,
-    budget: &Budget,
+    purse: &Purse,
 ) -> Result<Rendered, Problem> {
     let head = Head {
         organization_id: common.organization(),
@@ -282,8 +323,8 @@ fn render(
             })
             .collect(),
     };
-    let (head, _) = members(&head, budget)?;
-    let (rest, mut taken) = members(answer, budget)?;
+    let (head, _) = members(&head, purse)?;
+    let (rest, mut taken) = members(answer, purse)?;
     if head.len() + rest.len() <= HELD_BYTES {
         // It is remembered, in room of its own. Whoever reads it is charged for a copy.
         taken.clear();
@@ -304,8 +345,8 @@ fn render(
 }
 
 /// The members of an object, without its braces, and what they take.
-fn members(object: &impl Serialize, budget: &Budget) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
-    let mut text = budget.text();
+fn members(object: &impl Serialize, purse: &Purse) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
+    let mut text = purse.text();
     text.json(object)?;
     let (mut bytes, taken) = text.parts();
     bytes.pop();
@@ -326,18 +367,18 @@ fn json(
     rendered: Arc<Rendered>,
     fresh: &Fresh,
     headers: &HeaderMap,
-    budget: &Budget,
+    purse: &Purse,
 ) -> Result<Response, Problem> {
     let etag = rendered.etag.clone();
     let mut response = if is_known(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let (fresh, _) = members(fresh, budget)?;
+        let (fresh, _) = members(fresh, purse)?;
         let mut text = [b"{", &rendered.head[..], b",", &fresh, b","].concat();
         let body = if rendered.weight() <= HELD_BYTES {
             text.extend_from_slice(&rendered.rest);
             text.push(b'}');
-            let taken = budget.take(text.len())?;
+            let taken = purse.take(text.len())?;
             Body::from(charged(text, taken))
         } else {
             let parts = [
@@ -365,59 +406,6 @@ pub(crate) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|tag| tag.trim() == "*" || opaque(tag) == own)
-}
-
-/// Streams a table as CSV. The first rows are made before the response begins, so that what fails at once
-/// is a proper error; what fails later breaks the response off, and is never a shorter table. Each block is
-/// made in a turn, and is paid for before it is sent.
-async fn csv(
-    sheet: Sheet,
-    budget: Budget,
-    turn: Turn,
-    (turns, name): (Arc<Turns>, Name),
-) -> Result<Response, Problem> {
-    let head = line_block(&[sheet.columns])?;
-    let mut blocks = sheet
-        .lines
-        .chunks(CSV_LINES)
-        .map(|lines| line_block(&lines.into_iter().collect::<Result<Vec<Line>, _>>()?))
-        .boxed();
-    let first = match blocks.next().await.transpose()? {
-        Some(block) => [head, block].concat(),
-        None => head,
-    };
-    drop(turn);
-    let taken = budget.take(first.len())?;
-    let more = stream::try_unfold(blocks, move |mut blocks| {
-        let (budget, turns, name) = (budget.clone(), Arc::clone(&turns), name.clone());
-        async move {
-            let turn = turns.take(&name).await;
-            let Some(block) = blocks.next().await.transpose()? else {
-                return Ok(None);
-            };
-            drop(turn);
-            let taken = budget.wait(block.len()).await?;
-            Ok(Some((charged(block, taken), blocks)))
-        }
-    });
-    let start = stream::iter([Ok(charged(first, taken))]);
-    let stream: BoxStream<'static, Result<Bytes, Problem>> = start.chain(more).boxed();
-    let stream = stream.map(|block| block.map_err(|_| std::io::Error::other("the answer broke off")));
-    Ok(([(header::CONTENT_TYPE, CSV)], Body::from_stream(stream)).into_response())
-}
-
-fn line_block<R: AsRef<[u8]>>(rows: &[Vec<R>]) -> Result<Vec<u8>, Problem> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(Vec::new());
-    for row in rows {
-        writer
-            .write_record(row)
-            .map_err(|error| Problem::internal(&error))?;
-    }
-    writer
-        .into_inner()
-        .map_err(|error| Problem::internal(error.error()))
 }
 
 #[cfg(test)]

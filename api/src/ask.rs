@@ -18,7 +18,7 @@ use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::moment::{Moment, Opener};
+pub(crate) use self::moment::Moment;
 use self::part::group_bytes;
 pub(crate) use self::part::{Part, Remembered};
 use crate::bucket::{cover, quickest};
@@ -29,7 +29,7 @@ use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Page, Position, Ranking, Sort, Standing};
 use crate::reader::{
-    Booked, Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
+    Booked, Dimension, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
 };
 use crate::slice::Names;
 
@@ -64,7 +64,6 @@ impl<'a> Sought<'a> {
 /// One question to one state of the ledger.
 pub(crate) struct Ask<S> {
     pub(crate) moment: Moment<S>,
-    pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
     /// The name of the ledger's time zone.
@@ -88,13 +87,8 @@ enum Source<'a> {
 
 impl<S: Snapshot> Ask<S> {
     /// The snapshot of this state.
-    pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
-        self.moment.snapshot().await
-    }
-
-    /// Ends the reading: only then the answer counts.
-    pub(crate) async fn finish(&self) -> Result<(), ReadError> {
-        self.moment.finish(&self.remembered.states).await
+    pub(crate) fn snapshot(&self) -> &S {
+        self.moment.snapshot()
     }
 
     /// The sums over a range.
@@ -143,7 +137,7 @@ impl<S: Snapshot> Ask<S> {
             }
             Source::Store => {}
         }
-        let mut stream = pin!(self.stream(range, sought, None).await?);
+        let mut stream = pin!(self.stream(range, sought, None));
         while let Some(group) = stream.try_next().await? {
             let bucket = group.period.and_then(bucket);
             take(&group.key, bucket, &group.counters.into())?;
@@ -226,17 +220,17 @@ impl<S: Snapshot> Ask<S> {
     }
 
     /// The groups straight from the store, over the whole range.
-    pub(crate) async fn stream(
+    pub(crate) fn stream(
         &self,
         range: Range,
         sought: &Sought<'_>,
         order: Option<Order>,
-    ) -> Result<impl Stream<Item = Result<Group, ReadError>> + Send + 'static, ReadError> {
+    ) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         let query = Query {
             order,
             ..self.query(range, sought)
         };
-        Ok(self.snapshot().await?.sums(query))
+        self.snapshot().sums(query)
     }
 
     /// Where the sums come from. Not worth to be remembered are the rows of one user: they are as quickly
@@ -287,7 +281,7 @@ impl<S: Snapshot> Ask<S> {
         let parts = &self.remembered.parts;
         let made = parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
-            let mut stream = pin!(self.snapshot().await?.sums(query));
+            let mut stream = pin!(self.snapshot().sums(query));
             while let Some(group) = stream.try_next().await? {
                 bytes += group_bytes(&group);
                 if bytes <= parts.largest() {

@@ -1,25 +1,23 @@
-//! One reading of the ledger's freshness for all who ask at the same time.
+//! One opening of a snapshot for all who ask at the same time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::ask::Opener;
-use crate::reader::{Freshness, ReadError, Reader};
+use crate::reader::{ReadError, Reader};
 
-/// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it
-/// with those who asked before it was begun.
-pub(crate) struct Gate<R> {
+/// Opens snapshots of the ledger. Whoever asks gets one whose opening was begun after it asked, and shares it with
+/// those who asked before it was begun.
+pub(crate) struct Gate<R: Reader> {
     reader: R,
     arrivals: AtomicU64,
-    last: Mutex<Option<Shared>>,
+    last: Mutex<Option<Shared<R::Snapshot>>>,
 }
 
-struct Shared {
+struct Shared<S> {
     /// Everybody who arrived before this number may use it.
     before: u64,
-    result: Result<Arc<Freshness>, ReadError>,
+    opened: Result<S, ReadError>,
 }
 
 impl<R: Reader> Gate<R> {
@@ -31,27 +29,18 @@ impl<R: Reader> Gate<R> {
         }
     }
 
-    /// Opens snapshots when they are needed.
-    pub(crate) fn opener(&self) -> Opener<R::Snapshot> {
-        let reader = self.reader.clone();
-        Arc::new(move || {
-            let reader = reader.clone();
-            Box::pin(async move { reader.snapshot().await })
-        })
-    }
-
-    pub(crate) async fn freshness(&self) -> Result<Arc<Freshness>, ReadError> {
+    pub(crate) async fn snapshot(&self) -> Result<R::Snapshot, ReadError> {
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if let Some(shared) = last.as_ref().filter(|shared| arrival < shared.before) {
-            return shared.result.clone();
+            return shared.opened.clone();
         }
         let before = self.arrivals.load(Ordering::SeqCst);
-        let result = self.reader.freshness().await.map(Arc::new);
+        let opened = self.reader.snapshot().await;
         *last = Some(Shared {
             before,
-            result: result.clone(),
+            opened: opened.clone(),
         });
-        result
+        opened
     }
 }

@@ -51,6 +51,6 @@ mod turns;
 
 pub use axum::Router;
 pub use clock::Clock;
-pub use router::{SettingsError, router};
+pub use router::{QUESTIONS_AT_ONCE, SettingsError, router};
 pub use serve::{listen, serve};
 pub use settings::{Access, Jwt, Key, Limits, Settings};

@@ -46,19 +46,6 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
         common: &Common,
         ask: Ask<S>,
     ) -> impl Future<Output = Result<Sheet, Problem>> + Send;
-
-    /// An answer that counts, for a table that is made from it.
-    fn finished<S: Snapshot>(
-        &self,
-        common: &Common,
-        ask: Ask<S>,
-    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send {
-        async move {
-            let answer = self.answer(common, &ask).await?;
-            ask.finish().await?;
-            Ok(answer)
-        }
-    }
 }
 
 /// What every question has in common.
@@ -118,15 +105,12 @@ impl Sheet {
         Self { columns, lines }
     }
 
-    /// A table that is still being read. It is whole only when the snapshot ends well.
-    pub(crate) fn read_from<S: Snapshot>(
+    /// A table that is still being read.
+    pub(crate) fn read(
         columns: Vec<&'static str>,
-        snapshot: S,
         lines: impl Stream<Item = Result<Line, Problem>> + Send + 'static,
     ) -> Self {
-        let end = stream::once(async move { snapshot.finish().await })
-            .filter_map(async |ended| ended.err().map(|error| Err(error.into())));
-        let lines = lines.chain(end).boxed();
+        let lines = lines.boxed();
         Self { columns, lines }
     }
 }

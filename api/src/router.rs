@@ -37,9 +37,8 @@ use crate::slice::Directory;
 use crate::totals::Currency;
 use crate::turns::Turns;
 
-/// Questions that are worked on at the same time; the others wait. Fewer than a store's connections, which
-/// a worker in the same process needs as well.
-const CONCURRENT_QUESTIONS: usize = 8;
+/// Questions that are worked on at the same time; the others wait. Each reads one thing after the other.
+pub const QUESTIONS_AT_ONCE: u32 = 8;
 /// A question has no body; a client that sends one all the same may send this much.
 const MAX_BODY_BYTES: u64 = 16 * 1024;
 /// What requests are counted under that no route takes.
@@ -107,7 +106,7 @@ impl<R: Reader> App<R> {
             verifier: Verifier::new(&settings.access)?,
             rate: Arc::new(RateLimit::new(&settings.limits)),
             shares: Shares::new(settings.limits.answers_at_once),
-            turns: Turns::new(CONCURRENT_QUESTIONS),
+            turns: Turns::new(QUESTIONS_AT_ONCE as usize),
             budget: Budget::new(settings.limits.bytes_under_way),
             metrics,
             settings,

@@ -97,7 +97,8 @@ async fn start(
         .await
         .map_err(failed)?;
     let leases = Leases::open(&store, worker.lease, Lanes::Assigned).map_err(failed)?;
-    let ledger = MongoLedger::new(store, *process.identity.grouping.calendar(), leases.clone());
+    let calendar = *process.identity.grouping.calendar();
+    let ledger = MongoLedger::open(store, calendar, leases.clone()).map_err(failed)?;
     let settings = pump::Settings {
         letter_keep: None,
         limits: worker.limits,

@@ -18,7 +18,7 @@ use mongodb::error::{
 
 use crate::ledger::Refusal;
 
-pub use table::{Line, TABLE, line};
+pub use table::{Line, TABLE, is_of_snapshot, line};
 pub use told::message;
 
 /// `DuplicateKey`.

@@ -13,7 +13,7 @@ use rollup::period::{Granularity, Period};
 use serde_json::Value;
 use testkit::traffic::{Generator, Item, Options};
 use usage_ledger::config::{self, Given};
-use usage_ledger::store::Store;
+use usage_ledger::store::{self, Store};
 
 use testkit::eventually;
 use testkit::world::{World, truth};
@@ -40,13 +40,14 @@ fn traffic(seed: u64) -> Vec<Item> {
         .collect()
 }
 
-async fn store(world: &World) -> Store {
+async fn reader(world: &World) -> store::reader::Reader {
     let given = Given::from([
         ("MONGODB_URI", world.uri.clone()),
         ("MONGODB_DATABASE", world.name.clone()),
     ]);
     let database = config::parse(&given).expect("settings");
-    Store::open(&database).await.expect("a store")
+    let store = Store::open(&database).await.expect("a store");
+    store.reader(1).expect("a reader")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.
@@ -92,7 +93,7 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
         .await;
     let items = traffic(11);
     let truth = truth(&items);
-    let store = store(&world).await;
+    let reader = reader(&world).await;
     let newest = Cell::new(0);
     let writing = async {
         for items in items.chunks(CHUNK) {
@@ -105,7 +106,7 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
     let reading = async {
         let total = i128::from(truth.totals.requests);
         while seen.last() != Some(&total) {
-            let snapshot = store.snapshot().await.expect("a snapshot");
+            let snapshot = reader.snapshot().await.expect("a snapshot");
             let sets = Set::ALL.map(Rows::Rollups).into_iter().chain([Rows::Ledger]);
             let mut all: Vec<(String, Sums)> = Vec::new();
             for rows in sets {
@@ -330,7 +331,7 @@ async fn the_store_groups_by_every_dimension() {
     event.insert("teamId", "$where");
     world.insert_one(event).await;
     world.wait_read(&mut worker, 1).await;
-    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let snapshot = reader(&world).await.snapshot().await.expect("a snapshot");
     let scope = || Scope::Organizations(vec!["acme".to_owned()]);
     let mut query = everything(Rows::Ledger, scope(), Granularity::Daily);
     query.group_by = vec![
@@ -385,7 +386,7 @@ async fn a_user_with_very_many_rows_has_the_same_sums() {
         });
         ledger.insert_many(rows).await.expect("inserts");
     }
-    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let snapshot = reader(&world).await.snapshot().await.expect("a snapshot");
     let scope = Scope::Organizations(vec!["acme".to_owned()]);
     let mut query = everything(Rows::Ledger, scope, Granularity::Daily);
     query.filters.insert(Dimension::User, vec!["u1".to_owned()]);

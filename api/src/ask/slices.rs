@@ -119,7 +119,7 @@ impl<S: Snapshot> Ask<S> {
         let made = parts.get_or_make(CacheKey::of(&("ahead", &missing)), async {
             let mut found: HashMap<Period, Rows> = HashMap::new();
             let mut bytes = 0;
-            let mut groups = pin!(self.snapshot().await?.sums(self.rows_of(set, span)));
+            let mut groups = pin!(self.snapshot().sums(self.rows_of(set, span)));
             while let Some(group) = groups.try_next().await? {
                 let Some(period) = group.period else { continue };
                 bytes += Rows::bytes_of(&group.key);
@@ -147,7 +147,7 @@ impl<S: Snapshot> Ask<S> {
         };
         let query = self.rows_of(set, span);
         let mut rows = Rows::default();
-        let mut groups = pin!(self.snapshot().await?.sums(query));
+        let mut groups = pin!(self.snapshot().sums(query));
         while let Some(group) = groups.try_next().await? {
             rows.push(group.key, &group.counters);
             if rows.bytes() > self.remembered.parts.largest() {

@@ -193,9 +193,8 @@ impl Route for Breakdown {
         let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
         let columns = key.chain(teams).chain(totals_columns()).collect();
         if self.with_teams {
-            let snapshot = ask.snapshot().await?.clone();
             let lines = self.clone().lines_with_teams(common.clone(), ask);
-            return Ok(Sheet::read_from(columns, snapshot, lines));
+            return Ok(Sheet::read(columns, lines));
         }
         self.lines(common, ask, columns).await
     }
@@ -239,7 +238,6 @@ impl Breakdown {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
         let sought = Sought::groups(&common.filters, self.by.dimensions());
         if let Some(part) = ask.ranked(range, &sought, sort).await? {
-            ask.finish().await?;
             let count = part.ranked().map_or(0, Standing::len);
             let group = move |at| part.ranked().map(|standing| standing.group(at));
             let lines = (0..count).filter_map(group);
@@ -249,18 +247,16 @@ impl Breakdown {
         // Not held in memory: the store ranks them, and they pass through.
         let lines = ask
             .stream(range, &sought, Some(Order(sort.counter())))
-            .await?
             .map_err(Problem::from)
             .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
             .and_then(move |group| {
                 let ranked = Ranked::new(sort, group.key, group.counters);
                 std::future::ready(line(&ranked, None, currency))
             });
-        Ok(Sheet::read_from(columns, ask.snapshot().await?.clone(), lines))
+        Ok(Sheet::read(columns, lines))
     }
 
-    /// Every group as a line of CSV with its teams, page by page from one snapshot: a snapshot cannot be
-    /// asked for teams while its groups still stream.
+    /// Every group as a line of CSV with its teams, page by page from one snapshot.
     fn lines_with_teams<S: Snapshot>(
         self,
         common: Common,

@@ -64,10 +64,8 @@ impl Route for Meta {
     }
 
     async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
-        let (bounds, sources) = tokio::try_join!(
-            async { Ok(ask.snapshot().await?.bounds(&ask.scope).await?) },
-            sources(common, ask),
-        )?;
+        let bounds = ask.snapshot().bounds(&ask.scope).await?;
+        let sources = sources(common, ask).await?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();
         Ok(MetaAnswer {
             dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
@@ -84,14 +82,15 @@ impl Route for Meta {
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
             // They name hosts and collections, which are nothing to organizations.
-            lanes: common
-                .is_staff
-                .then(|| ask.freshness.lanes.iter().map(|lane| lane.name.clone()).collect()),
+            lanes: common.is_staff.then(|| {
+                let lanes = &ask.snapshot().freshness().lanes;
+                lanes.iter().map(|lane| lane.name.clone()).collect()
+            }),
         })
     }
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.finished(common, ask).await?;
+        let answer = self.answer(common, &ask).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values

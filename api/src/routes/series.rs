@@ -149,7 +149,6 @@ impl Route for Series {
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
         let answer = self.made(common, &ask, None).await?;
-        ask.finish().await?;
         let key_columns = self.group_by.map_or(&[][..], By::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
@@ -195,7 +194,8 @@ impl Series {
         limit: Option<usize>,
     ) -> Result<SeriesAnswer, Problem> {
         let buckets = buckets_of(common, self.granularity, ask)?;
-        let (sums, groups) = tokio::try_join!(self.sums(common, ask), self.groups(common, ask))?;
+        let sums = self.sums(common, ask).await?;
+        let groups = self.groups(common, ask).await?;
         let cells = buckets.len() * groups.as_ref().map_or(0, Groups::shown);
         if let Some(limit) = limit.filter(|limit| cells > *limit) {
             let detail = format!(

@@ -97,7 +97,7 @@ impl Route for Summary {
     }
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, ask).await?))
+        Ok(sheet(common, &self.answer(common, &ask).await?))
     }
 }
 
@@ -124,19 +124,19 @@ impl Route for Me {
     }
 
     async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, ask).await?))
+        Ok(sheet(common, &self.answer(common, &ask).await?))
     }
 }
 
 async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (current, previous) = tokio::try_join!(current(common, ask), previous(common, ask, before))?;
     let Current {
         totals,
         active_users,
         agents,
-    } = current;
+    } = current(common, ask).await?;
+    let previous = previous(common, ask, before).await?;
     let totals = common.totals(&totals)?;
     let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
@@ -177,15 +177,10 @@ async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, 
     if are_of_few_users(&common.filters) {
         return of_users(common, ask, common.days.range).await;
     }
-    let (totals, active_users, agents) = tokio::try_join!(
-        ask.total(common.days.range, &common.filters),
-        active_users(common, ask),
-        agents(common, ask),
-    )?;
     Ok(Current {
-        totals,
-        active_users,
-        agents,
+        totals: ask.total(common.days.range, &common.filters).await?,
+        active_users: active_users(common, ask).await?,
+        agents: agents(common, ask).await?,
     })
 }
 

@@ -193,10 +193,9 @@ impl Route for Table {
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
         columns.extend(totals_columns());
-        let snapshot = ask.snapshot().await?.clone();
         let keys = self.ranked(common, &ask).await?;
         let lines = lines(self.clone(), common.clone(), ask, buckets, keys);
-        Ok(Sheet::read_from(columns, snapshot, lines))
+        Ok(Sheet::read(columns, lines))
     }
 }
 
