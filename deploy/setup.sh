@@ -189,8 +189,8 @@ need_node() {
 # Installs what the given functions name as missing, at once.
 need() {
     need_rust
-    local missing=() function
-    for function in "$@"; do mapfile -t -O "${#missing[@]}" missing < <("$function"); done
+    local function missing
+    mapfile -t missing < <(for function in "$@"; do "$function"; done | sort -u)
     need_packages "${missing[@]}"
 }
 
