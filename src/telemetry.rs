@@ -1,26 +1,44 @@
 //! Logs and the build's own metric.
 
+use std::env;
 use std::io::{IsTerminal, Write};
 
 use prometheus::{IntGaugeVec, Opts, Registry};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::inert::inert_lines;
 
 /// Logs to the standard error: text on a terminal, JSON elsewhere. `RUST_LOG` chooses what is logged.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log begins before the settings are read, and is no setting"
+)]
 pub(crate) fn init() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Inert(std::io::stderr()));
+    let chosen = chosen(&env::var("RUST_LOG").unwrap_or_default());
+    let wrong = chosen.as_ref().err().map(ToString::to_string);
+    let log = tracing_subscriber::fmt::layer().with_writer(|| Inert(std::io::stderr()));
+    let registry = tracing_subscriber::registry().with(chosen.unwrap_or_else(|_| usual()));
     if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
+        registry.with(log.with_target(false)).init();
     } else {
-        log.json().flatten_event(true).init();
+        registry.with(log.json().flatten_event(true)).init();
     }
+    if let Some(wrong) = wrong {
+        tracing::warn!("RUST_LOG is not understood ({wrong}), and does nothing");
+    }
+}
+
+/// What `RUST_LOG` chooses: a level, or `target=level` with commas between.
+fn chosen(text: &str) -> Result<Targets, ParseError> {
+    if text.trim().is_empty() {
+        return Ok(usual());
+    }
+    text.parse()
+}
+
+fn usual() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
 }
 
 /// Writes events of the log without the control and format characters that may be in their values. What colours a
@@ -56,6 +74,21 @@ pub(crate) fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_for_all_or_for_one_part() {
+        use tracing::Level;
+        let logs = |text: &str, target: &str, level: Level| {
+            let chosen = chosen(text).expect("a filter");
+            chosen.would_enable(target, &level)
+        };
+        assert!(logs("", "ingest", Level::INFO));
+        assert!(!logs("", "ingest", Level::DEBUG));
+        assert!(logs("debug", "ingest", Level::DEBUG));
+        assert!(logs("warn,ingest=debug", "ingest::batch", Level::DEBUG));
+        assert!(!logs("warn,ingest=debug", "api", Level::INFO));
+        assert!(chosen("ingest=loud").is_err());
+    }
 
     #[test]
     fn a_line_of_the_log_holds_no_characters_that_do_something() {

@@ -20,6 +20,7 @@ mod queries;
 mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
+mod readme;
 mod replicas;
 mod rows;
 mod silence;

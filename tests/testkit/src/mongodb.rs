@@ -1,8 +1,8 @@
 //! MongoDB to run against: the user's own, a `mongod`, or the embedded default SecantusDB.
 //!
-//! [`Mongo::start`] looks in that order and says what it took. A server that it starts is a single-node
-//! replica set on loopback with its data in a temporary folder; it ends with its [`Mongo`]. SecantusDB
-//! speaks MongoDB's wire protocol and is a separate program: it is run, never linked.
+//! [`Mongo::start`] looks in that order and says what it took; for a first look there is also SecantusDB's build in
+//! Python. A server that it starts is a single-node replica set on loopback with its data in a temporary folder; it ends
+//! with its [`Mongo`]. SecantusDB speaks MongoDB's wire protocol and is a separate program: it is run, never linked.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const STOP: Duration = Duration::from_secs(20);
 /// One attempt at talking to a server that is starting.
 const ATTEMPT: Duration = Duration::from_secs(3);
 const MISSING: &str = "no MongoDB found: set USAGE_LEDGER_MONGODB_URI to a replica set of yours, put `mongod` \
-                       on PATH (or its path into MONGOD), or run deploy/setup.sh, which installs SecantusDB";
+                       on PATH (or its path into MONGOD), or run `deploy/setup.sh mongodb`, which installs SecantusDB";
 
 /// Which server was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub enum Kind {
     Mongod,
     /// SecantusDB.
     Secantus,
+    /// SecantusDB's build in Python: installed in seconds where the other is compiled for minutes, and too slow
+    /// for anything but a look.
+    SecantusPython,
 }
 
 impl Kind {
@@ -56,6 +59,8 @@ impl Kind {
 pub struct Options {
     /// Take the user's own server where `USAGE_LEDGER_MONGODB_URI` names one.
     pub user_server: bool,
+    /// Take SecantusDB's build in Python where nothing better is there.
+    pub may_be_slow: bool,
     /// Require a log-in; this user (letters and digits) is made and may do everything.
     pub login: Option<(String, String)>,
     /// How much history change streams can look back on. SecantusDB counts entries; `mongod` knows sizes
@@ -71,6 +76,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             user_server: false,
+            may_be_slow: false,
             login: None,
             oplog_entries: 100_000_000,
             oplog_retention: Duration::from_secs(30 * 86_400),
@@ -106,7 +112,7 @@ impl Mongo {
         {
             return Self::users(uri).await;
         }
-        let (kind, program) = find()?;
+        let (kind, program) = find(options.may_be_slow)?;
         let mut failed = 0;
         loop {
             // Somebody else may take the port between our look and the server's bind.
@@ -138,7 +144,7 @@ impl Mongo {
         let port = net::free_port()?;
         let spec = match kind {
             Kind::Mongod => mongod(program, port, folder.path(), options).await?,
-            _ => secantus(program, port, folder.path(), options),
+            _ => secantus(kind, program, port, folder.path(), options),
         };
         let mut process = spec.clone().spawn_until(kind.says(), START).await?;
         let client = connect(&direct_uri(port)).await?;
@@ -157,10 +163,10 @@ impl Mongo {
             .map(|(user, password)| format!("{user}:{password}@"));
         let login = login.unwrap_or_default();
         let uri = format!("mongodb://{login}127.0.0.1:{port}/?replicaSet={set}");
-        let name = if kind == Kind::Mongod {
-            "mongod"
-        } else {
-            "SecantusDB, speaking MongoDB"
+        let name = match kind {
+            Kind::SecantusPython => "SecantusDB (its build in Python), speaking MongoDB",
+            Kind::Secantus => "SecantusDB, speaking MongoDB",
+            _ => "mongod",
         };
         let description = format!(
             "{name} {}, started from {}",
@@ -276,20 +282,22 @@ fn not_ours() -> Error {
 }
 
 /// The program to start, by the order in the module's description.
-fn find() -> Result<(Kind, PathBuf)> {
+fn find(may_be_slow: bool) -> Result<(Kind, PathBuf)> {
     let mongod = || tools::from_variable("MONGOD").or_else(|| tools::on_path("mongod"));
     let secantus = || {
         tools::from_variable("SECANTUSD")
             .or_else(|| tools::on_path("secantusd-rs"))
             .or_else(|| tools::from_folder("secantus/bin/secantusd-rs"))
     };
+    let python = || tools::from_folder("secantus-python/bin/secantusd-py").filter(|_| may_be_slow);
     mongod()
         .map(|program| (Kind::Mongod, program))
         .or_else(|| secantus().map(|program| (Kind::Secantus, program)))
+        .or_else(|| python().map(|program| (Kind::SecantusPython, program)))
         .ok_or_else(|| Error::Missing(MISSING.to_owned()))
 }
 
-fn secantus(program: &Path, port: u16, folder: &Path, options: &Options) -> Spec {
+fn secantus(kind: Kind, program: &Path, port: u16, folder: &Path, options: &Options) -> Spec {
     let mut spec = Spec::new("SecantusDB", program, folder.join("log"))
         .args([
             "--host",
@@ -299,8 +307,6 @@ fn secantus(program: &Path, port: u16, folder: &Path, options: &Options) -> Spec
             "--storage-path",
         ])
         .arg(folder.join("data"))
-        // A log file is allocated in full: the default would make each empty store 128 MB.
-        .args(["--log-file-max", "32MB", "--log-level", "WARNING"])
         // Without it a kill -9 loses acknowledged majority writes, which MongoDB does not.
         .arg("--sync-on-commit")
         .args(["--oplog-max-entries", &options.oplog_entries.to_string()])
@@ -308,6 +314,11 @@ fn secantus(program: &Path, port: u16, folder: &Path, options: &Options) -> Spec
             "--oplog-retention-seconds",
             &options.oplog_retention.as_secs().max(1).to_string(),
         ]);
+    if kind == Kind::Secantus {
+        // A log file is allocated in full: the default would make each empty store 128 MB. (The build in Python has
+        // no such option, and says that it listens only at its usual level.)
+        spec = spec.args(["--log-file-max", "32MB", "--log-level", "WARNING"]);
+    }
     if let Some(every) = options.heartbeat {
         spec = spec.args(["--noop-heartbeat-seconds", &every.as_secs().max(1).to_string()]);
     }

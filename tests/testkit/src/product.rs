@@ -56,7 +56,7 @@ pub fn program() -> Result<PathBuf> {
         return Ok(program);
     }
     let what = format!(
-        "no `usage-ledger` beside {}: run `cargo build --release`, or set USAGE_LEDGER_BIN",
+        "no `usage-ledger` beside {}: build it there with cargo, or set USAGE_LEDGER_BIN",
         here.display()
     );
     Err(Error::Missing(what))

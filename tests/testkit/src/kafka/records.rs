@@ -252,6 +252,21 @@ pub fn read(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<Partition
     Ok(read)
 }
 
+/// How many records were ever written to a topic, markers of transactions included.
+pub fn written(brokers: &str, topic: &str, partitions: i32) -> Result<u64> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let mut written = 0;
+    for partition in 0..partitions {
+        let (_, end) = consumer
+            .fetch_watermarks(topic, partition, REQUEST)
+            .map_err(failed)?;
+        written += u64::try_from(end).unwrap_or(0);
+    }
+    Ok(written)
+}
+
 fn nothing(topic: &str) -> Error {
     Error::Other(format!("`{topic}` cannot be read to its end"))
 }

@@ -1,5 +1,6 @@
 //! The demo: real servers, the real product, traffic whose right totals are known, and both side by side.
 
+mod own;
 mod run;
 mod screen;
 mod stand;
@@ -8,7 +9,7 @@ mod watch;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use testkit::feed::{self, FeedOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
@@ -20,11 +21,13 @@ use tokio::sync::watch as channel;
 /// deploy/setup.sh. End it with Ctrl-C: it stops sending, waits until the ledger has caught up, compares,
 /// and removes everything that it started. The exit code is 0 if all totals are equal.
 #[derive(Debug, Parser)]
-#[command(name = "demo", version)]
+#[command(name = "demo", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Requests per second
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    rate: u32,
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Requests per second [default: 200, or what the server keeps up with: 20 for SecantusDB's build in Python]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// End by itself after this time, such as 30s or 5m [default: run until Ctrl-C or the trace's end]
     #[arg(long, value_parser = feed::duration)]
     duration: Option<Duration>,
@@ -33,6 +36,12 @@ struct Arguments {
     source: Source,
     #[command(flatten)]
     feed: FeedOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends one event of your own to where a running demo reads events; the demo prints the line to use
+    Send(own::Event),
 }
 
 /// How events reach the ledger.
@@ -47,6 +56,15 @@ enum Source {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Send(event)) = &arguments.command {
+        return match event.send().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("demo send: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (stop, stopped) = channel::channel(false);
     let told = async {
         // The first asks for the comparison, the second for the end.

@@ -52,21 +52,16 @@ pub(crate) async fn run(arguments: &Arguments, mut stop: Receiver<bool>) -> Resu
 
 async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Receiver<bool>) -> Result<End> {
     let organizations = arguments.feed.organizations();
-    let screen = Screen::new(
-        stand.source(),
-        stand.server(),
-        stand.product.api(),
-        arguments.rate,
-    );
+    let rate = stand.rate(arguments.rate);
+    let mut screen = Screen::open(stand, rate)?;
     let truth = Arc::new(Mutex::new(Truth::default()));
     let sink = stand.sink().await?;
-    screen.open();
     let start = Instant::now();
     let mut sending = JoinSet::new();
     sending.spawn(send(
         feed,
         sink,
-        arguments.rate,
+        rate,
         arguments.duration,
         Arc::clone(&truth),
         stop,
@@ -85,23 +80,32 @@ async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Re
                 let days = known(&truth).clone();
                 match Answers::ask(&stand.product, &organizations, &days).await {
                     Ok(answers) => screen.draw(start.elapsed(), &known(&truth).clone(), &answers),
-                    Err(error) => eprintln!("demo: {error}"),
+                    Err(error) => screen.say(&format!("demo: {error}")),
                 }
             }
         }
     }
     let truth = known(&truth).clone();
     println!("\nstopped sending; waiting until the ledger has caught up …");
-    let (answers, differences) = caught_up(stand, &organizations, &truth).await?;
-    println!("\n{}", screen::table(&truth, &answers));
-    if differences.is_empty() {
+    let caught = caught_up(stand, &organizations, &truth).await?;
+    println!("\n{}", screen::table(&truth, &caught.answers));
+    let own = caught.arrived.saturating_sub(truth.read);
+    if caught.differences.is_empty() {
         println!("exact: every total of every organization equals the truth");
+        if own > 0 {
+            println!("events of your own: {own}, each of them counted, or kept as what it is");
+        }
         return Ok(End::Equal);
     }
     println!("NOT equal after {} s:", CATCH_UP.as_secs());
-    differences
-        .iter()
-        .for_each(|difference| println!("  {difference}"));
+    for difference in &caught.differences {
+        println!("  {difference}");
+    }
+    if own > 0 {
+        println!(
+            "({own} events are not the demo's own: where they name one of its organizations, they are the difference)"
+        );
+    }
     Ok(End::Different)
 }
 
@@ -140,23 +144,31 @@ async fn send(
     sink.close().await
 }
 
-/// Asks until everything is equal, or the deadline is over; returns the last answers.
-async fn caught_up(
-    stand: &mut Stand,
-    organizations: &[String],
-    truth: &Truth,
-) -> Result<(Answers, Vec<String>)> {
+/// The ledger when everything was equal, or the deadline over.
+struct Caught {
+    answers: Answers,
+    /// How many records the source was given.
+    arrived: u64,
+    differences: Vec<String>,
+}
+
+async fn caught_up(stand: &mut Stand, organizations: &[String], truth: &Truth) -> Result<Caught> {
     let start = Instant::now();
     loop {
         stand.product.process().check()?;
         let last = start.elapsed() >= CATCH_UP;
+        let arrived = stand.arrived().await?;
         match Answers::ask(&stand.product, organizations, truth).await {
             Err(error) if last => return Err(error),
             Err(_) => {}
             Ok(answers) => {
-                let differences = answers.differences(truth);
+                let differences = answers.differences(truth, arrived);
                 if differences.is_empty() || last {
-                    return Ok((answers, differences));
+                    return Ok(Caught {
+                        answers,
+                        arrived,
+                        differences,
+                    });
                 }
             }
         }

@@ -1,79 +1,82 @@
-//! What the demo shows: a table that is drawn again and again, or plain lines where there is no terminal.
+//! What the demo says: what it is and what to do, once; then a table that is drawn again and again, or plain lines where
+//! there is no terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use testkit::Result;
 use testkit::traffic::Truth;
 
+use crate::own;
+use crate::stand::Stand;
 use crate::watch::{Answers, Shown};
 
 /// More organizations than this are only summed.
 const ROWS: usize = 8;
 
-/// What does not change while the demo runs.
+const SLOW: &str = "            \
+    It is good for a look: it installs in seconds. Its build in Rust takes ten times the traffic and more\n            \
+    (`deploy/setup.sh mongodb`: 7 minutes of compiling, once).\n";
+
+/// Where the demo is told. What does not change is said once, and stays where it can be copied from.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    pub(crate) source: String,
-    pub(crate) server: String,
-    pub(crate) api: String,
-    pub(crate) rate: u32,
+    rate: u32,
     terminal: bool,
+    /// How many lines the last drawing has, if nothing was written below it.
+    drawn: usize,
 }
 
 impl Screen {
-    pub(crate) fn new(source: String, server: &str, api: &str, rate: u32) -> Self {
-        Self {
-            source,
-            server: server.to_owned(),
-            api: api.to_owned(),
+    /// Says what runs, where the page is, and what can be done.
+    pub(crate) fn open(stand: &Stand, rate: u32) -> Result<Self> {
+        let slow = if stand.is_slow() { SLOW } else { "" };
+        println!(
+            "\n\
+             usage page  {}/   it answers now\n            \
+                         Click an organization for its usage; there, an assistant, a model or a source shows only that.\n\
+             source      {}\n\
+             ledger      {}\n{slow}\
+             rate        {rate} requests/s\n\
+             your event  In another terminal; a moment later `mine` is in the table below, and on the page:\n\n\
+             {}\n\n\
+             stop        Ctrl-C: sending ends, every total is compared, and all that was started is removed.\n",
+            stand.product.api(),
+            stand.source(),
+            stand.server(),
+            stand.send_line()?
+        );
+        Ok(Self {
             rate,
             terminal: io::stdout().is_terminal(),
-        }
+            drawn: 0,
+        })
     }
 
-    /// Before the first drawing.
-    pub(crate) fn open(&self) {
-        if self.terminal {
-            print!("\x1b[2J");
-        } else {
-            println!("source     {}", self.source);
-            println!("ledger     {}", self.server);
-            println!("dashboard  {}/", self.api);
-            println!("rate       {} requests/s", self.rate);
-        }
+    /// Says something below what is drawn.
+    pub(crate) fn say(&mut self, text: &str) {
+        eprintln!("{text}");
+        self.drawn = 0;
     }
 
-    /// Draws one moment.
-    pub(crate) fn draw(&self, elapsed: Duration, truth: &Truth, answers: &Answers) {
-        if self.terminal {
-            let text = self.page(elapsed, truth, answers);
-            print!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
-            // A terminal that is gone is no reason to stop comparing.
-            drop(io::stdout().flush());
-        } else {
+    /// Draws one moment, over the one before.
+    pub(crate) fn draw(&mut self, elapsed: Duration, truth: &Truth, answers: &Answers) {
+        if !self.terminal {
             println!("{}", line(elapsed, truth, answers));
+            return;
         }
-    }
-
-    fn page(&self, elapsed: Duration, truth: &Truth, answers: &Answers) -> String {
-        let mut text = format!(
-            "usage-ledger demo, {} s, {} requests/s (Ctrl-C: stop, compare, clean up)\n\
-             source     {}\n\
-             ledger     {}\n\
-             dashboard  {}/\n\
-             summary    {}/v1/usage/summary?organizationId={}\n\n",
-            elapsed.as_secs(),
-            self.rate,
-            self.source,
-            self.server,
-            self.api,
-            self.api,
-            answers.totals.keys().next().map_or("", String::as_str),
-        );
+        let mut text = format!("{} s, {} requests/s\n\n", elapsed.as_secs(), self.rate);
         text.push_str(&table(truth, answers));
         let _infallible = write!(text, "\n{}\n", freshness(answers));
-        text
+        let up = match self.drawn {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A"),
+        };
+        print!("{up}{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+        // A terminal that is gone is no reason to stop comparing.
+        drop(io::stdout().flush());
+        self.drawn = text.lines().count();
     }
 }
 
@@ -97,6 +100,10 @@ pub(crate) fn table(truth: &Truth, answers: &Answers) -> String {
     let sent: Shown = all.iter().map(|(_, sent, _)| *sent).sum();
     let served: Shown = all.iter().map(|(_, _, served)| *served).sum();
     text.push_str(&pair("all", &sent, &served));
+    let own = Shown::served(&answers.own);
+    if own.requests > 0 {
+        text.push_str(&row(own::ORGANIZATION, "ledger", &own, "  yours"));
+    }
     let _infallible = writeln!(
         text,
         "\n{:<14}{:<8}{:>12}{:>12}{:>12}{:>12}{:>14}",
@@ -123,22 +130,27 @@ pub(crate) fn table(truth: &Truth, answers: &Answers) -> String {
 
 fn pair(name: &str, sent: &Shown, served: &Shown) -> String {
     let equal = if sent == served { "  =" } else { "" };
-    let row = |name: &str, what: &str, shown: &Shown, end: &str| {
-        let (requests, tokens) = (grouped(shown.requests), grouped(shown.tokens));
-        format!(
-            "{name:<14}{what:<8}{requests:>12}{tokens:>18}{:>22}{end}\n",
-            shown.amount()
-        )
-    };
     row(name, "sent", sent, "") + &row("", "ledger", served, equal)
+}
+
+fn row(name: &str, what: &str, shown: &Shown, end: &str) -> String {
+    let (requests, tokens) = (grouped(shown.requests), grouped(shown.tokens));
+    format!(
+        "{name:<14}{what:<8}{requests:>12}{tokens:>18}{:>22}{end}\n",
+        shown.amount()
+    )
 }
 
 fn line(elapsed: Duration, truth: &Truth, answers: &Answers) -> String {
     let served: Shown = answers.totals.values().map(Shown::served).sum();
     let sent = Shown::sent(&truth.totals);
     let equal = if sent == served { ", equal" } else { "" };
+    let own = match Shown::served(&answers.own).requests {
+        0 => String::new(),
+        own => format!("; {}: {own} requests", own::ORGANIZATION),
+    };
     format!(
-        "{:>4} s  sent {} requests, {} tokens, cost {}; ledger {} requests, {} tokens, cost {}{equal}; {}",
+        "{:>4} s  sent {} requests, {} tokens, cost {}; ledger {} requests, {} tokens, cost {}{equal}{own}; {}",
         elapsed.as_secs(),
         grouped(sent.requests),
         grouped(sent.tokens),

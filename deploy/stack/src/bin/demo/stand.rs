@@ -1,19 +1,25 @@
 //! What the demo stands on: MongoDB, Kafka if asked for, and the product.
 
+use std::env;
 use std::time::Duration;
 
-use testkit::kafka::{self, Broker};
+use ::mongodb::bson::Document;
+use testkit::kafka::{self, Broker, records};
 use testkit::mongodb::{self, Kind, Mongo};
 use testkit::product::{self, Product, Settings};
 use testkit::sink::Sink;
-use testkit::{Result, net, process};
+use testkit::{Error, Result, net, process};
 
-use crate::{Arguments, Source};
+use crate::{Arguments, Source, own};
 
 const COLLECTION: &str = "requestEvents";
 const PARTITIONS: u16 = 4;
 const READY: Duration = Duration::from_secs(90);
 const DRAIN: Duration = Duration::from_secs(30);
+/// Requests per second where nobody says how many.
+const RATE: u32 = 200;
+/// The same for SecantusDB's build in Python, which fell behind at 200.
+const SLOW_RATE: u32 = 20;
 
 /// Everything that runs. The product is declared first: it ends before what it needs.
 pub(crate) struct Stand {
@@ -32,9 +38,10 @@ impl Stand {
                 "note: no `setpriv` here; should this process be killed outright, its servers stay behind"
             );
         }
-        println!("starting MongoDB …");
+        println!("starting MongoDB (a few seconds) …");
         let options = mongodb::Options {
             user_server: true,
+            may_be_slow: true,
             ..mongodb::Options::default()
         };
         let mongo = Mongo::start(options).await?;
@@ -48,7 +55,7 @@ impl Stand {
             Source::ChangeStream => None,
             Source::Kafka => Some(broker(&format!("usage-ledger-demo-{stamp}")).await?),
         };
-        println!("starting usage-ledger …");
+        println!("starting usage-ledger (a second) …");
         let mut product = Product::start(settings(program, &mongo, &database, broker.as_ref())?)?;
         product.wait_ready(READY).await?;
         Ok(Self {
@@ -68,6 +75,49 @@ impl Stand {
                 Ok(Sink::Collection(database.collection(COLLECTION)))
             }
         }
+    }
+
+    /// How many records were ever given to the source: also those that others sent.
+    pub(crate) async fn arrived(&self) -> Result<u64> {
+        match &self.broker {
+            Some((broker, topic)) => records::written(broker.brokers(), topic, PARTITIONS.into()),
+            None => {
+                let database = self.mongo.client().await?.database(&self.database);
+                let events = database.collection::<Document>(COLLECTION);
+                Ok(events.count_documents(Document::new()).await?)
+            }
+        }
+    }
+
+    /// Requests per second: as many as wished for, else what the server keeps up with.
+    pub(crate) fn rate(&self, wish: Option<u32>) -> u32 {
+        wish.unwrap_or(if self.is_slow() { SLOW_RATE } else { RATE })
+    }
+
+    /// Whether the server is only good for a look.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.mongo.kind() == Kind::SecantusPython
+    }
+
+    /// A line for a shell that sends an event of one's own.
+    pub(crate) fn send_line(&self) -> Result<String> {
+        let program =
+            env::current_exe().map_err(|error| Error::Other(format!("find this program: {error}")))?;
+        let event = own::example(
+            if self.broker.is_some() { "eventId" } else { "_id" },
+            testkit::now(),
+        );
+        let target = match &self.broker {
+            Some((broker, topic)) => format!("--brokers {} --topic {topic}", broker.brokers()),
+            // The user's own address may hold a password: whoever has the variable set needs no more.
+            None if self.mongo.kind() == Kind::User => format!("--collection {}.{COLLECTION}", self.database),
+            None => format!(
+                "--uri '{}' --collection {}.{COLLECTION}",
+                self.mongo.uri(),
+                self.database
+            ),
+        };
+        Ok(format!("{} send {target} '{event}'", program.display()))
     }
 
     /// What the events come through, in words.

@@ -1,13 +1,11 @@
 //! Only the traffic: sends request-completed events somewhere, and says what their right totals are.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use testkit::feed::{self, Feed, FeedOptions};
-use testkit::kafka::Producer;
-use testkit::sink::Sink;
+use testkit::sink::{Sink, Target};
 use testkit::traffic::Truth;
 use testkit::{Error, Result};
 
@@ -26,22 +24,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, after_help = EXAMPLES)]
 struct Arguments {
-    /// The MongoDB to write to
-    #[arg(
-        long,
-        env = "USAGE_LEDGER_MONGODB_URI",
-        default_value = "mongodb://127.0.0.1:27017"
-    )]
-    uri: String,
-    /// The collection to insert into, as database.collection
-    #[arg(long, default_value = "usage.requestEvents")]
-    collection: String,
-    /// Kafka brokers to send to, instead of MongoDB; needs Java and the jars of deploy/setup.sh kafka
-    #[arg(long, value_name = "HOST:PORT,…")]
-    brokers: Option<String>,
-    /// The Kafka topic, which must be there
-    #[arg(long, default_value = "request-events", requires = "brokers")]
-    topic: String,
+    #[command(flatten)]
+    target: Target,
     /// Events per second [default: as fast as they are taken]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -78,7 +62,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<String> {
     let mut feed = arguments.feed.open(&arguments.prefix)?;
     let log = tempfile::NamedTempFile::new().map_err(|error| Error::Other(format!("make a log: {error}")))?;
-    let mut sink = sink(&arguments, log.path().to_owned()).await?;
+    let mut sink = arguments.target.open(log.path()).await?;
     let mut truth = Truth::default();
     tokio::select! {
         sent = send(&arguments, &mut feed, &mut sink, &mut truth) => sent?,
@@ -86,18 +70,6 @@ async fn run(arguments: Arguments) -> Result<String> {
     }
     sink.close().await?;
     serde_json::to_string_pretty(&truth).map_err(|error| Error::Other(error.to_string()))
-}
-
-async fn sink(arguments: &Arguments, log: PathBuf) -> Result<Sink> {
-    if let Some(brokers) = &arguments.brokers {
-        return Ok(Sink::Topic(Producer::connect(brokers, &arguments.topic, &log)?));
-    }
-    let (database, collection) = arguments
-        .collection
-        .split_once('.')
-        .ok_or_else(|| Error::Other("--collection: expected database.collection".to_owned()))?;
-    let client = mongodb::Client::with_uri_str(&arguments.uri).await?;
-    Ok(Sink::Collection(client.database(database).collection(collection)))
 }
 
 async fn send(arguments: &Arguments, feed: &mut Feed, sink: &mut Sink, truth: &mut Truth) -> Result<()> {
