@@ -170,12 +170,8 @@ impl Store {
             ));
         }
         let events = self.client.database(database);
-        let names = events
-            .list_collection_names()
-            .filter(doc! {"name": collection})
-            .await
-            .map_err(failure::unusable)?;
-        if !names.is_empty() {
+        let names = schema::names_of(&events, &[collection]).await;
+        if !names.map_err(failure::unusable)?.is_empty() {
             return may_follow(&events.collection(collection)).await;
         }
         if database != self.database.name() {
