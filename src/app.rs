@@ -139,12 +139,12 @@ impl App {
             ..
         } = &self.process;
         let store = when_it_passed(|| Store::open(database)).await?;
-        let change = if self.worker.is_some() {
-            Change::CreateIfEmpty
-        } else {
-            Change::Check
+        let source = self.worker.as_ref().map(|worker| &worker.source);
+        let change = match source {
+            Some(_) => Change::CreateIfEmpty,
+            None => Change::Check,
         };
-        when_it_passed(|| store.prepare(identity, change)).await?;
+        when_it_passed(|| store.prepare(identity, source, change)).await?;
         let connections = files::allow(Connections {
             api: self
                 .reader

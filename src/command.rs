@@ -16,7 +16,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Database, Identity, Process, Reader, SETTINGS, Worker};
+use crate::config::{Database, Identity, Process, Reader, SETTINGS, Source, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
 use crate::inert::inert_lines;
 use crate::telemetry;
@@ -53,7 +53,7 @@ enum Command {
     /// Answer readers
     Serve(Settings<(Process, Reader)>),
     /// Create the ledger's collections, validators and indexes, or complete them
-    Migrate(Settings<(Database, Identity)>),
+    Migrate(Settings<(Database, Identity, Source)>),
     /// Look at settings
     #[command(subcommand)]
     Config(Config),
@@ -103,8 +103,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             execute(app::run(process, None, Some(reader)))
         }
         Command::Migrate(settings) => {
-            let (database, identity) = settings.load()?;
-            execute(migrate::migrate(database, identity))
+            let (database, identity, source) = settings.load()?;
+            execute(migrate::migrate(database, identity, source))
         }
         Command::Config(Config::Check(settings)) => check::check(&settings),
         Command::Lanes(command) => lanes::dispatch(command),
@@ -184,7 +184,11 @@ mod tests {
                 &["--jwt-secret", "--time-zone"],
                 &["--kafka-topic", "--lease", "--start-at"],
             ),
-            (&["migrate"], &["--granularities"], &["--source", "--admin-addr"]),
+            (
+                &["migrate"],
+                &["--granularities", "--events-collection"],
+                &["--lease", "--admin-addr"],
+            ),
             (
                 &["lanes", "list"],
                 &["--mongodb-uri-file"],
@@ -218,7 +222,7 @@ mod tests {
         else {
             panic!("valid");
         };
-        let (database, _) = settings.load().expect("valid");
+        let (database, ..) = settings.load().expect("valid");
         assert_eq!(database.name, "books");
         assert!(parse(&["migrate", "--lease", "1s"]).is_err());
     }

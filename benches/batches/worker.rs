@@ -93,7 +93,7 @@ async fn start(
     };
     let store = Store::open(&process.database).await.map_err(failed)?;
     store
-        .prepare(&process.identity, Change::CreateIfEmpty)
+        .prepare(&process.identity, Some(&worker.source), Change::CreateIfEmpty)
         .await
         .map_err(failed)?;
     let leases = Leases::open(&store, worker.lease, Lanes::Assigned).map_err(failed)?;

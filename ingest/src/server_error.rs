@@ -28,7 +28,7 @@ pub const NAMESPACE_NOT_FOUND: i32 = 26;
 /// `NamespaceExists`.
 pub const NAMESPACE_EXISTS: i32 = 48;
 /// `Unauthorized`.
-const UNAUTHORIZED: i32 = 13;
+pub const UNAUTHORIZED: i32 = 13;
 /// `BadValue`: what it is about is in its message only.
 const BAD_VALUE: i32 = 2;
 

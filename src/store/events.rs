@@ -6,9 +6,6 @@ use mongodb::{Collection, Database};
 
 use super::{Error, Store, failure};
 
-/// `Unauthorized`.
-const UNAUTHORIZED: i32 = 13;
-
 impl Store {
     /// Makes sure that the events collection is there, and can be followed exactly. A missing one is created in the
     /// ledger's own database; in another one somebody mistyped its name, or a service has yet to be set up.
@@ -59,7 +56,7 @@ async fn look(events: &Database, collection: &str) -> Result<Found, DriverError>
     let question = doc! {"listCollections": 1, "filter": {"name": collection}};
     let whole = events.run_command(question.clone()).await;
     let answer = match whole {
-        Err(error) if failure::code(&error) == Some(UNAUTHORIZED) => {
+        Err(error) if failure::is_right_missing(&error) => {
             tracing::warn!(
                 database = events.name(),
                 collection,

@@ -5,7 +5,7 @@
 use std::borrow::Borrow;
 
 use ingest::ledger::{CommitError, FenceError, Refusal};
-use ingest::server_error::{Act, Answer, Fault, NAMESPACE_EXISTS, Place};
+use ingest::server_error::{Act, Answer, Fault, NAMESPACE_EXISTS, Place, UNAUTHORIZED};
 use mongodb::error::{Error, ErrorKind};
 
 pub(super) use ingest::server_error::message;
@@ -59,6 +59,11 @@ pub(super) fn code(error: &Error) -> Option<i32> {
     Answer::of(error).map(|answer| answer.code)
 }
 
+/// Whether the user may not do what was asked.
+pub(super) fn is_right_missing(error: &Error) -> bool {
+    code(error) == Some(UNAUTHORIZED)
+}
+
 /// Whether a collection or index that was to be created is there already.
 pub(super) fn exists_already(error: &Error) -> bool {
     code(error) == Some(NAMESPACE_EXISTS)
@@ -80,6 +85,9 @@ fn unreachable(error: &Error) -> String {
         | ErrorKind::Io(_)
         | ErrorKind::DnsResolve { .. } => {
             format!("MongoDB cannot be reached (USAGE_LEDGER_MONGODB_URI): {told}")
+        }
+        _ if is_refused && told.contains("requires authentication") => {
+            format!("MongoDB wants a user, and USAGE_LEDGER_MONGODB_URI names none: {told}")
         }
         _ if is_refused => {
             format!("the user of USAGE_LEDGER_MONGODB_URI lacks a right: {told}")

@@ -110,17 +110,17 @@ impl Store {
     async fn oldest_in_oplog(&self) -> Result<Timestamp, Error> {
         let oplog = self.client.database("local").collection::<Document>("oplog.rs");
         let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
+        let oldest = oldest.map_err(|error| match failure::is_right_missing(&error) {
+            true => Error::Unusable(format!(
+                "the oldest entry of `local.oplog.rs` may not be read (that takes `read` on `local`): {}; `--from now` \
+                 goes on without it",
+                failure::message(&error)
+            )),
+            false => failure::unusable(&error),
+        })?;
         oldest
-            .ok()
-            .flatten()
             .and_then(|entry| entry.get_timestamp("ts").ok())
-            .ok_or_else(|| {
-                Error::Unusable(
-                "the oldest entry of `local.oplog.rs` cannot be read (the user needs `read` on `local`); \
-                 `--from now` goes on without it"
-                    .into(),
-            )
-            })
+            .ok_or_else(|| Error::Unusable("`local.oplog.rs` has no entries".into()))
     }
 
     /// The token of the lane's change stream at a time, or as it is now.

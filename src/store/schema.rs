@@ -1,14 +1,20 @@
 //! What `migrate` creates, what every start checks, and what is refused.
 
-use ingest::lane::LaneId;
-use mongodb::IndexModel;
-use mongodb::bson::{Bson, Document, doc};
-use mongodb::options::IndexOptions;
-use rollup::counters::Counter;
-use rollup::fold::Set;
+mod difference;
+mod wanted;
 
-use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEASES, LEDGER, META, ROLLUPS, Store, failure};
-use crate::config::{Identity, Problem};
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+use ingest::lane::LaneId;
+use ingest::server_error::NAMESPACE_NOT_FOUND;
+use mongodb::Database;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
+use crate::config::{Identity, Problem, Source};
+use difference::{Difference, Present, Step, Validator, differences};
+use wanted::Wanted;
 
 /// The version of everything stored.
 pub const VERSION: i32 = 1;
@@ -37,112 +43,24 @@ pub enum Change {
     Check,
 }
 
-/// The indexes of a collection besides `_id`, each by its keys. Those of rows hold only fields that never change once
-/// a row is written, so that adding to a counter touches no index.
-///
-/// The rows of the ledger of an organization and a span of periods are neighbours by their `_id`. Rollups are not:
-/// the set stands behind the period there.
-fn indexes(collection: &str) -> Vec<Document> {
-    match collection {
-        // One person's own usage must not cost a scan of the organization's.
-        LEDGER => vec![doc! {"organizationId": 1, "granularity": 1, "userId": 1, "periodKey": 1}],
-        ROLLUPS => vec![
-            doc! {"organizationId": 1, "granularity": 1, "set": 1, "periodKey": 1},
-            // Of all organizations: everything, and what fits a filter.
-            doc! {"granularity": 1, "set": 1, "periodKey": 1, "value": 1},
-            of_providers(),
-        ],
-        DEDUPE => vec![
-            doc! {"lane": 1, "seq": 1},
-            doc! {"lane": 1, "window": 1, "newest": 1},
-        ],
-        // As they are listed: those of a state, the newest first.
-        DEAD_LETTERS => vec![
-            doc! {"state": 1, "rejectedAt": -1, "_id": 1},
-            doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1},
-            doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1},
-            doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1},
-            open_letters(),
-        ],
-        _ => vec![],
-    }
-}
-
-/// The index of the rollups of models by their provider: no other set has one.
-fn of_providers() -> Document {
-    doc! {"granularity": 1, "provider": 1, "periodKey": 1}
-}
-
-/// The index of the letters that are open.
-fn open_letters() -> Document {
-    doc! {"organizationId": 1, "day": 1, "reason": 1}
-}
-
-/// Which documents an index holds, where not all.
-fn held_by(index: &Document) -> Option<Document> {
-    if *index == of_providers() {
-        Some(doc! {"set": Set::Model.name()})
-    } else if *index == open_letters() {
-        Some(doc! {"open": {"$exists": true}})
-    } else {
-        None
-    }
-}
-
-/// The validator of a collection: nothing that is not a whole row gets in, whoever writes it.
-fn validator(collection: &str) -> Option<Document> {
-    let dimensions: &[&str] = match collection {
-        LEDGER => &[
-            "organizationId",
-            "granularity",
-            "periodKey",
-            "agentSlug",
-            "provider",
-            "model",
-            "userId",
-            "teamId",
-            "apiKeyId",
-            "source",
-            "kind",
-        ],
-        ROLLUPS => &["organizationId", "granularity", "periodKey", "set", "value"],
-        _ => return None,
-    };
-    let mut properties = doc! {"_id": {"bsonType": "string"}, "periodStart": {"bsonType": "date"}};
-    let mut required = vec![Bson::from("_id"), Bson::from("periodStart")];
-    for name in dimensions {
-        properties.insert(*name, doc! {"bsonType": "string"});
-        required.push((*name).into());
-    }
-    for counter in Counter::ALL {
-        properties.insert(counter.name(), doc! {"bsonType": "long"});
-        required.push(counter.name().into());
-    }
-    Some(doc! {"$jsonSchema": {"bsonType": "object", "required": required, "properties": properties}})
-}
-
-const COLLECTIONS: [&str; 8] = [
-    LEDGER,
-    ROLLUPS,
-    FENCES,
-    LEASES,
-    DEDUPE,
-    EVENT_IDS,
-    DEAD_LETTERS,
-    META,
-];
-
 impl Store {
     /// Brings the schema into the state that a command needs, and checks that this process and the ledger
-    /// agree on what the ledger is.
+    /// agree on what the ledger is. `source`: where its events come from, where that is known.
     ///
     /// # Errors
     /// When the schema is missing, older, newer or damaged, or a setting differs from what was fixed.
-    pub async fn prepare(&self, identity: &Identity, change: Change) -> Result<(), Error> {
+    pub async fn prepare(
+        &self,
+        identity: &Identity,
+        source: Option<&Source>,
+        change: Change,
+    ) -> Result<(), Error> {
         match (self.state().await.map_err(failure::unusable)?, change) {
-            (State::Empty, Change::Create | Change::CreateIfEmpty) | (State::Current, Change::Create) => {
-                self.create(identity).await.map_err(failure::unusable)?;
+            (State::Empty, Change::Create | Change::CreateIfEmpty) => {
+                self.create(source).await?;
+                self.describe(identity).await.map_err(failure::unusable)?;
             }
+            (State::Current, Change::Create) => self.create(source).await?,
             (State::Current, Change::CreateIfEmpty | Change::Check) => self.check_indexes().await?,
             (State::Empty, Change::Check) => {
                 return Err(Error::Unusable(format!(
@@ -185,32 +103,116 @@ impl Store {
         Ok(State::Empty)
     }
 
-    /// Creates what is missing. Safe to run twice, at once, and after an interruption: the description of the
-    /// ledger comes last.
-    async fn create(&self, identity: &Identity) -> mongodb::error::Result<()> {
-        let existing = self.database.list_collection_names().await?;
-        for collection in COLLECTIONS {
-            if !existing.iter().any(|name| name == collection) {
-                match self.database.create_collection(collection).await {
-                    Err(error) if !failure::exists_already(&error) => return Err(error),
-                    _ => tracing::info!(collection, "created"),
+    /// Makes everything as it should be, and says before what it is about to do. What is as it should be is not asked
+    /// for: the right to change it may not be there. Safe to run twice, at once, and after an interruption.
+    async fn create(&self, source: Option<&Source>) -> Result<(), Error> {
+        let wanted = wanted::database(self.database.name(), source);
+        let present = self.look(&wanted).await.map_err(failure::unusable)?;
+        let mut steps = Vec::new();
+        for wanted in &wanted {
+            for difference in differences(wanted, present.get(&wanted.name)) {
+                match difference {
+                    Difference::Step(step) => steps.push(step),
+                    other @ Difference::Options { .. } => return Err(Error::Unusable(other.told())),
                 }
             }
-            if let Some(validator) = validator(collection) {
-                self.database
-                    .run_command(doc! {"collMod": collection, "validator": validator})
-                    .await?;
+        }
+        for step in &steps {
+            tracing::info!("about to {step}");
+        }
+        for step in steps {
+            self.take(step).await.map_err(failure::unusable)?;
+        }
+        Ok(())
+    }
+
+    /// Does one step.
+    async fn take(&self, step: Step) -> mongodb::error::Result<()> {
+        match step {
+            Step::Collection {
+                collection,
+                validator,
+            } => {
+                let mut create = self.database.create_collection(collection);
+                if let Some(validator) = validator {
+                    create = create.validator(validator);
+                }
+                match create.await {
+                    // Another process was faster, and does the same.
+                    Err(error) if !failure::exists_already(&error) => Err(error),
+                    _ => Ok(()),
+                }
             }
-            let models = indexes(collection).into_iter().map(|keys| {
-                let options = IndexOptions::builder()
-                    .partial_filter_expression(held_by(&keys))
-                    .build();
-                IndexModel::builder().keys(keys).options(options).build()
-            });
-            for model in models {
-                self.collection(collection).create_index(model).await?;
+            Step::Validator {
+                collection,
+                validator,
+            } => {
+                let command = doc! {"collMod": collection, "validator": validator};
+                self.database.run_command(command).await.map(drop)
+            }
+            Step::Index { collection, index } => {
+                let indexed = self.collection(&collection);
+                indexed.create_index(index.model()).await.map(drop)
             }
         }
+    }
+
+    /// Those of the collections that are there, as they are.
+    async fn look(&self, wanted: &[Wanted]) -> mongodb::error::Result<BTreeMap<String, Present>> {
+        let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+        let validators = self.validators(&names).await?;
+        let mut present = BTreeMap::new();
+        for wanted in wanted {
+            let Some(validator) = validators.get(&wanted.name).cloned() else {
+                continue;
+            };
+            // None are asked for of what may be a view.
+            let indexes = match wanted.indexes.is_empty() {
+                true => Vec::new(),
+                false => self.indexes_of(&wanted.name).await?,
+            };
+            present.insert(wanted.name.clone(), Present { validator, indexes });
+        }
+        Ok(present)
+    }
+
+    /// The validators of those of the collections that are there. Who may not look at the options of a collection
+    /// may see its name still.
+    async fn validators(&self, names: &[&str]) -> mongodb::error::Result<BTreeMap<String, Validator>> {
+        let listed = self.database.list_collections().filter(named(names));
+        let listed = async { listed.await?.try_collect::<Vec<_>>().await };
+        match listed.await {
+            Ok(found) => Ok(found
+                .into_iter()
+                .map(|collection| (collection.name, Validator::Is(collection.options.validator)))
+                .collect()),
+            Err(error) if failure::is_right_missing(&error) => {
+                tracing::warn!(
+                    why = failure::message(&error),
+                    "validators are not compared, and are left as they are"
+                );
+                let found = names_of(&self.database, names).await?;
+                Ok(found.into_iter().map(|name| (name, Validator::Unknown)).collect())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The indexes of a collection, as the server tells them.
+    async fn indexes_of(&self, collection: &str) -> mongodb::error::Result<Vec<Document>> {
+        let mut cursor = self.collection(collection).list_indexes().await?;
+        let mut indexes = Vec::new();
+        while cursor.advance().await? {
+            indexes.push(cursor.deserialize_current()?);
+        }
+        indexes
+            .iter()
+            .map(|index| Ok(mongodb::bson::serialize_to_document(index)?))
+            .collect()
+    }
+
+    /// Writes what this ledger is: the last that makes it one.
+    async fn describe(&self, identity: &Identity) -> mongodb::error::Result<()> {
         let Identity { grouping, currency } = identity;
         let granularities: Vec<&str> = grouping
             .granularities()
@@ -233,22 +235,20 @@ impl Store {
         }
     }
 
+    /// Whether everything is there that this program reads and writes by. Asks for nothing but indexes, which whoever
+    /// may read may see.
     async fn check_indexes(&self) -> Result<(), Error> {
-        for collection in COLLECTIONS {
-            let mut missing = indexes(collection);
-            let mut cursor = self
-                .collection(collection)
-                .list_indexes()
-                .await
-                .map_err(|error| incomplete(collection, &error))?;
-            while cursor.advance().await.map_err(failure::unusable)? {
-                let index = cursor.deserialize_current().map_err(failure::unusable)?;
-                missing.retain(|keys| !same_keys(keys, &index.keys));
-            }
-            if let Some(keys) = missing.first() {
-                return Err(Error::Unusable(format!(
-                    "the index {keys} of `{collection}` is missing; run `usage-ledger migrate`"
-                )));
+        for wanted in wanted::ledger() {
+            let present = match self.indexes_of(&wanted.name).await {
+                Ok(indexes) => Some(Present {
+                    validator: Validator::Unknown,
+                    indexes,
+                }),
+                Err(error) if failure::code(&error) == Some(NAMESPACE_NOT_FOUND) => None,
+                Err(error) => return Err(failure::unusable(error)),
+            };
+            if let Some(difference) = differences(&wanted, present.as_ref()).first() {
+                return Err(Error::Unusable(difference.told()));
             }
         }
         Ok(())
@@ -354,38 +354,13 @@ fn integer(value: &Bson) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }
 
-/// Servers answer with int32 or double directions.
-fn same_keys(keys: &Document, other: &Document) -> bool {
-    keys.keys().eq(other.keys())
+/// Which of these collections are there, as far as this user may do anything with them.
+pub(super) async fn names_of(database: &Database, names: &[&str]) -> mongodb::error::Result<Vec<String>> {
+    let listed = database.list_collection_names().authorized_collections(true);
+    listed.filter(named(names)).await
 }
 
-fn incomplete(collection: &str, error: &mongodb::error::Error) -> Error {
-    match failure::code(error) {
-        Some(26) => Error::Unusable(format!(
-            "the collection `{collection}` is missing; run `usage-ledger migrate`"
-        )),
-        _ => failure::unusable(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_index_of_rows_holds_a_field_that_changes() {
-        let changing: Vec<&str> = Counter::ALL
-            .into_iter()
-            .map(Counter::name)
-            .chain(["updatedAt", "lastEventAt", "firstEventAt", "version"])
-            .collect();
-        for collection in [LEDGER, ROLLUPS] {
-            for keys in indexes(collection) {
-                assert!(
-                    keys.keys().all(|key| !changing.contains(&key.as_str())),
-                    "{collection} {keys}"
-                );
-            }
-        }
-    }
+/// The filter of the collections with these names.
+fn named(names: &[&str]) -> Document {
+    doc! {"name": {"$in": names}}
 }

@@ -22,6 +22,7 @@ mod reader_contract;
 mod reader_routes;
 mod readme;
 mod replicas;
+mod roles;
 mod rows;
 mod silence;
 mod slow_server;

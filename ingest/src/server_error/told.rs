@@ -45,6 +45,9 @@ impl Answer {
 
 /// A missing right, as "may not … on …".
 fn not_allowed(message: &str) -> String {
+    if message.contains("requires authentication") {
+        return format!("nobody is logged in: {message}");
+    }
     let told = refused_command(message).or_else(|| refused_action(message));
     told.unwrap_or_else(|| {
         // What follows is the whole command.
@@ -60,13 +63,36 @@ fn refused_command(message: &str) -> Option<String> {
     let rest = rest.trim_start_matches(['{', ' ']);
     let (command, rest) = rest.split_once(':')?;
     let command = command.trim().trim_matches('"');
-    let collection = rest
+    let named = match command {
+        // Its own value is a number.
+        "getMore" => rest.split_once("collection")?.1.trim_start_matches(['"', ':']),
+        _ => rest,
+    };
+    let collection = named
         .trim_start()
         .strip_prefix('"')
         .and_then(|rest| rest.split('"').next());
-    Some(match collection {
-        Some(collection) => format!("may not {command} on {database}.{collection}"),
-        None => format!("may not {command} on {database}"),
+    let place = match collection {
+        Some(collection) => format!("{database}.{collection}"),
+        None => database.to_owned(),
+    };
+    let right = right(command, rest)
+        .map(|right| format!(" (that takes {right})"))
+        .unwrap_or_default();
+    Some(format!("may not {command} on {place}{right}"))
+}
+
+/// The right that a command takes, as roles call it, where it is not called as the command is.
+fn right(command: &str, rest: &str) -> Option<&'static str> {
+    Some(match command {
+        "aggregate" if rest.contains("$changeStream") => "`find` and `changeStream`",
+        "aggregate" => "`find`",
+        "update" => "`update`, and `insert` where it upserts",
+        "findAndModify" => "`find` and `update`, and `insert` where it upserts",
+        "delete" => "`remove`",
+        "create" => "`createCollection`",
+        "createIndexes" => "`createIndex`",
+        _ => return None,
     })
 }
 
@@ -123,7 +149,27 @@ mod tests {
         for (said, told) in [
             (
                 r#"not authorized on usage to execute command { update: "usageLedger", updates: [ { q: {} } ] }"#,
-                "may not update on usage.usageLedger",
+                "may not update on usage.usageLedger (that takes `update`, and `insert` where it upserts)",
+            ),
+            (
+                r#"not authorized on app to execute command { "aggregate": "events", "pipeline": [{ "$changeStream": {} }] }"#,
+                "may not aggregate on app.events (that takes `find` and `changeStream`)",
+            ),
+            (
+                r#"not authorized on app to execute command { getMore: 77, collection: "events", batchSize: 1 }"#,
+                "may not getMore on app.events",
+            ),
+            (
+                r#"not authorized on usage to execute command { delete: "usageLeases", ordered: true }"#,
+                "may not delete on usage.usageLeases (that takes `remove`)",
+            ),
+            (
+                r#"not authorized on usage to execute command { listCollections: 1, cursor: {} }"#,
+                "may not listCollections on usage",
+            ),
+            (
+                r#"not authorized on usage to execute command { "collMod": "usageLedger", "validator": {} }"#,
+                "may not collMod on usage.usageLedger",
             ),
             (
                 r#"not authorized on admin to execute command { "killSessions": [{}], "$db": "admin" }"#,
@@ -134,8 +180,12 @@ mod tests {
                 "may not find on usage.usageMeta",
             ),
             (
-                "command find requires authentication",
-                "may not: command find requires authentication",
+                "Command find requires authentication",
+                "nobody is logged in: Command find requires authentication",
+            ),
+            (
+                "not authorized for something new",
+                "may not: not authorized for something new",
             ),
         ] {
             assert_eq!(not_allowed(said), told);

@@ -215,7 +215,7 @@ fn a_part_reads_no_setting_of_other_sections() {
         }
     }
     check::<Database>("database");
-    check::<(Database, Identity)>("migrate");
+    check::<(Database, Identity, Source)>("migrate");
     check::<(Database, Source)>("resume");
     check::<(Database, Rules)>("replay");
     check::<(Process, Worker)>("ingest");

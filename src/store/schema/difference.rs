@@ -1,0 +1,379 @@
+//! What is not as the program wants it: values in, a list of steps out.
+
+use std::fmt;
+
+use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::IndexOptions;
+
+use super::wanted::Wanted;
+
+/// The options that decide what an index holds, refuses and deletes, and whether a query may use it.
+const OPTIONS: [&str; 6] = [
+    "unique",
+    "sparse",
+    "hidden",
+    "partialFilterExpression",
+    "expireAfterSeconds",
+    "collation",
+];
+
+/// An index: its keys, and those of its options that matter.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Index {
+    /// The fields, each with its direction.
+    pub(super) keys: Document,
+    /// Of [`OPTIONS`] those that are set.
+    options: Document,
+}
+
+impl Index {
+    /// An index of all documents.
+    pub(super) fn of_all(keys: Document) -> Self {
+        Self {
+            keys,
+            options: Document::new(),
+        }
+    }
+
+    /// An index of the documents that fit a filter.
+    pub(super) fn of_some(keys: Document, filter: Document) -> Self {
+        Self {
+            keys,
+            options: doc! {"partialFilterExpression": filter},
+        }
+    }
+
+    /// As a server tells it.
+    fn told(stored: &Document) -> Self {
+        let set = |name: &&str| {
+            let value = stored.get(*name)?;
+            (*value != Bson::Boolean(false)).then(|| ((*name).to_owned(), value.clone()))
+        };
+        Self {
+            keys: stored.get_document("key").cloned().unwrap_or_default(),
+            options: OPTIONS.iter().filter_map(set).collect(),
+        }
+    }
+
+    /// As the driver creates it.
+    pub(super) fn model(&self) -> IndexModel {
+        let filter = self.options.get_document("partialFilterExpression").ok();
+        let options = IndexOptions::builder()
+            .partial_filter_expression(filter.cloned())
+            .build();
+        IndexModel::builder()
+            .keys(self.keys.clone())
+            .options(options)
+            .build()
+    }
+
+    fn has_same_keys(&self, other: &Self) -> bool {
+        let directions = |index: &Self| -> Vec<_> {
+            let of = |(name, direction): (&String, &Bson)| (name.clone(), plain(direction));
+            index.keys.iter().map(of).collect()
+        };
+        directions(self) == directions(other)
+    }
+}
+
+/// Servers answer with a direction in whatever number type it was given.
+fn plain(direction: &Bson) -> Bson {
+    #[expect(clippy::cast_possible_truncation, reason = "a direction is 1 or -1")]
+    match direction {
+        Bson::Int64(number) => Bson::Int32(*number as i32),
+        Bson::Double(number) => Bson::Int32(*number as i32),
+        other => other.clone(),
+    }
+}
+
+/// What is known of the validator of a collection.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Validator {
+    /// It has this one, or none.
+    Is(Option<Document>),
+    /// It was not looked at.
+    Unknown,
+}
+
+/// A collection as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Present {
+    /// Its validator.
+    pub(super) validator: Validator,
+    /// Its indexes, as a server tells them.
+    pub(super) indexes: Vec<Document>,
+}
+
+/// How something becomes as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    /// Make the collection, with its validator.
+    Collection {
+        collection: String,
+        validator: Option<Document>,
+    },
+    /// Give it another validator.
+    Validator { collection: String, validator: Document },
+    /// Make an index.
+    Index { collection: String, index: Index },
+}
+
+/// What is not as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Difference {
+    /// What a step mends.
+    Step(Step),
+    /// There is an index of the same keys that is another one. It may be somebody's: only a person may drop it.
+    Options {
+        collection: String,
+        name: String,
+        present: Index,
+        wanted: Index,
+    },
+}
+
+/// All differences of a collection, in the order in which they are mended.
+pub(super) fn differences(wanted: &Wanted, present: Option<&Present>) -> Vec<Difference> {
+    let collection = wanted.name.clone();
+    let (first, stored) = match present {
+        None => {
+            let validator = wanted.validator.clone();
+            (
+                Some(Step::Collection {
+                    collection,
+                    validator,
+                }),
+                [].as_slice(),
+            )
+        }
+        Some(present) => (
+            other_validator(wanted, &present.validator),
+            present.indexes.as_slice(),
+        ),
+    };
+    let indexes = wanted.indexes.iter();
+    first
+        .into_iter()
+        .map(Difference::Step)
+        .chain(indexes.filter_map(|index| other_index(&wanted.name, index, stored)))
+        .collect()
+}
+
+fn other_validator(wanted: &Wanted, present: &Validator) -> Option<Step> {
+    let (Some(validator), Validator::Is(is)) = (&wanted.validator, present) else {
+        return None;
+    };
+    (is.as_ref() != Some(validator)).then(|| Step::Validator {
+        collection: wanted.name.clone(),
+        validator: validator.clone(),
+    })
+}
+
+fn other_index(collection: &str, wanted: &Index, stored: &[Document]) -> Option<Difference> {
+    let same_keys = |stored: &Document| {
+        let index = Index::told(stored);
+        let name = stored.get_str("name").unwrap_or_default().to_owned();
+        index.has_same_keys(wanted).then_some((name, index))
+    };
+    let same_keys: Vec<(String, Index)> = stored.iter().filter_map(same_keys).collect();
+    if same_keys.iter().any(|(_, index)| index.options == wanted.options) {
+        return None;
+    }
+    let (collection, wanted) = (collection.to_owned(), wanted.clone());
+    Some(match same_keys.into_iter().next() {
+        None => Difference::Step(Step::Index {
+            collection,
+            index: wanted,
+        }),
+        Some((name, present)) => Difference::Options {
+            collection,
+            name,
+            present,
+            wanted,
+        },
+    })
+}
+
+impl Difference {
+    /// What is wrong, and what to do.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Difference::Step(Step::Collection { collection, .. }) => {
+                format!("the collection `{collection}` is missing; run `usage-ledger migrate`")
+            }
+            Difference::Step(Step::Validator { collection, .. }) => {
+                format!("`{collection}` has another validator; run `usage-ledger migrate`")
+            }
+            Difference::Step(Step::Index { collection, index }) => format!(
+                "the index {} of `{collection}` is missing; run `usage-ledger migrate`",
+                index.keys
+            ),
+            Difference::Options {
+                collection,
+                name,
+                present,
+                wanted,
+            } => format!(
+                "the index `{name}` of `{collection}` has the options {}, and needs {}; drop it, with \
+                 `db.{collection}.dropIndex(\"{name}\")` in the database of the ledger, and run `usage-ledger migrate`",
+                present.options, wanted.options
+            ),
+        }
+    }
+}
+
+/// What is about to be done, and the right that it takes.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Collection { collection, .. } => write!(f, "create `{collection}` (`createCollection`)"),
+            Step::Validator { collection, .. } => {
+                write!(f, "change the validator of `{collection}` (`collMod`)")
+            }
+            Step::Index { collection, index } => {
+                let keys = &index.keys;
+                write!(f, "create the index {keys} of `{collection}` (`createIndex`)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            name: "rows".into(),
+            validator: Some(doc! {"$jsonSchema": {"required": ["a", "b"]}}),
+            indexes: vec![
+                Index::of_all(doc! {"a": 1, "b": -1}),
+                Index::of_some(doc! {"c": 1}, doc! {"open": {"$exists": true}}),
+            ],
+        }
+    }
+
+    /// As wanted, but told as a server tells it.
+    fn present() -> Present {
+        Present {
+            validator: Validator::Is(wanted().validator),
+            indexes: vec![
+                doc! {"v": 2, "key": {"_id": 1}, "name": "_id_"},
+                doc! {"v": 2, "key": {"a": 1.0, "b": -1_i64}, "name": "a_1_b_-1", "unique": false},
+                doc! {"v": 2, "key": {"c": 1}, "name": "c", "partialFilterExpression": {"open": {"$exists": true}}},
+            ],
+        }
+    }
+
+    fn told(present: &Present) -> Vec<String> {
+        let differences = differences(&wanted(), Some(present));
+        differences.iter().map(Difference::told).collect()
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_no_difference() {
+        assert_eq!(differences(&wanted(), Some(&present())), []);
+        let more = Present {
+            indexes: [
+                vec![doc! {"key": {"a": 1, "b": -1}, "name": "another", "unique": true}],
+                present().indexes,
+                vec![doc! {"key": {"z": 1}, "name": "somebody's", "expireAfterSeconds": 60}],
+            ]
+            .concat(),
+            ..present()
+        };
+        assert_eq!(
+            differences(&wanted(), Some(&more)),
+            [],
+            "what others added is theirs"
+        );
+    }
+
+    #[test]
+    fn a_missing_collection_is_created_with_all_that_it_needs() {
+        let steps: Vec<Step> = differences(&wanted(), None)
+            .into_iter()
+            .map(|difference| match difference {
+                Difference::Step(step) => step,
+                other => panic!("no step: {other:?}"),
+            })
+            .collect();
+        let told: Vec<String> = steps.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "create `rows` (`createCollection`)",
+                r#"create the index { "a": 1, "b": -1 } of `rows` (`createIndex`)"#,
+                r#"create the index { "c": 1 } of `rows` (`createIndex`)"#,
+            ]
+        );
+        let first = Step::Collection {
+            collection: "rows".into(),
+            validator: wanted().validator,
+        };
+        assert_eq!(steps[0], first);
+    }
+
+    #[test]
+    fn a_validator_is_changed_only_where_it_is_known_to_be_another() {
+        let with = |validator| Present {
+            validator,
+            ..present()
+        };
+        let other = Some(doc! {"$jsonSchema": {"required": ["a"]}});
+        for validator in [Validator::Is(None), Validator::Is(other)] {
+            assert_eq!(
+                told(&with(validator)),
+                ["`rows` has another validator; run `usage-ledger migrate`"]
+            );
+        }
+        assert_eq!(told(&with(Validator::Unknown)), [""; 0]);
+    }
+
+    #[test]
+    fn an_index_is_its_keys_in_their_order_and_directions() {
+        for keys in [
+            doc! {"a": 1},
+            doc! {"b": -1, "a": 1},
+            doc! {"a": 1, "b": 1},
+            doc! {"a": 1, "b": "hashed"},
+        ] {
+            let mut present = present();
+            present.indexes[1] = doc! {"key": keys, "name": "other"};
+            assert_eq!(
+                told(&present),
+                [r#"the index { "a": 1, "b": -1 } of `rows` is missing; run `usage-ledger migrate`"#]
+            );
+        }
+    }
+
+    #[test]
+    fn an_index_with_other_options_is_named_with_what_to_do() {
+        for (option, value) in [
+            ("unique", Bson::Boolean(true)),
+            ("sparse", Bson::Boolean(true)),
+            ("hidden", Bson::Boolean(true)),
+            ("expireAfterSeconds", Bson::Int32(60)),
+            ("partialFilterExpression", Bson::Document(doc! {"a": 1})),
+            ("collation", Bson::Document(doc! {"locale": "de"})),
+        ] {
+            let mut present = present();
+            present.indexes[1].insert(option, value.clone());
+            let expected = format!(
+                "the index `a_1_b_-1` of `rows` has the options {}, and needs {{}}; drop it, with \
+                 `db.rows.dropIndex(\"a_1_b_-1\")` in the database of the ledger, and run `usage-ledger migrate`",
+                doc! {option: value}
+            );
+            assert_eq!(told(&present), [expected]);
+            let found = differences(&wanted(), Some(&present));
+            assert!(
+                matches!(found.as_slice(), [Difference::Options { .. }]),
+                "a person's to mend"
+            );
+        }
+        let mut present = present();
+        present.indexes[2].remove("partialFilterExpression");
+        assert!(told(&present)[0].contains("has the options {}, and needs { \"partialFilterExpression\""));
+    }
+}

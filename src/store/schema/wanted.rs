@@ -1,0 +1,152 @@
+//! The collections of a ledger, as this version of the program wants them.
+
+use mongodb::bson::{Bson, Document, doc};
+use rollup::counters::Counter;
+use rollup::fold::Set;
+
+use super::difference::Index;
+use crate::config::Source;
+use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEASES, LEDGER, META, ROLLUPS};
+
+const COLLECTIONS: [&str; 8] = [
+    LEDGER,
+    ROLLUPS,
+    FENCES,
+    LEASES,
+    DEDUPE,
+    EVENT_IDS,
+    DEAD_LETTERS,
+    META,
+];
+
+/// A collection as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    /// Its name.
+    pub(super) name: String,
+    /// What every document of it must be.
+    pub(super) validator: Option<Document>,
+    /// Its indexes besides `_id`.
+    pub(super) indexes: Vec<Index>,
+}
+
+/// The collections of every ledger.
+pub(super) fn ledger() -> Vec<Wanted> {
+    let wanted = |name: &&str| Wanted {
+        name: (*name).to_owned(),
+        validator: validator(name),
+        indexes: indexes(name),
+    };
+    COLLECTIONS.iter().map(wanted).collect()
+}
+
+/// The same, and the events where they are in the ledger's own database: whoever only works there need not have the
+/// right to create a collection.
+pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
+    let mut all = ledger();
+    if let Some(Source::ChangeStream { database, collection }) = source
+        && database == own
+    {
+        all.push(Wanted {
+            name: collection.clone(),
+            validator: None,
+            indexes: Vec::new(),
+        });
+    }
+    all
+}
+
+/// The indexes of a collection besides `_id`. Those of rows hold only fields that never change once a row is written,
+/// so that adding to a counter touches no index.
+///
+/// The rows of the ledger of an organization and a span of periods are neighbours by their `_id`. Rollups are not:
+/// the set stands behind the period there.
+fn indexes(collection: &str) -> Vec<Index> {
+    let all = Index::of_all;
+    match collection {
+        // One person's own usage must not cost a scan of the organization's.
+        LEDGER => vec![all(
+            doc! {"organizationId": 1, "granularity": 1, "userId": 1, "periodKey": 1},
+        )],
+        ROLLUPS => vec![
+            all(doc! {"organizationId": 1, "granularity": 1, "set": 1, "periodKey": 1}),
+            // Of all organizations: everything, and what fits a filter.
+            all(doc! {"granularity": 1, "set": 1, "periodKey": 1, "value": 1}),
+            // Of models by their provider: no other set has one.
+            Index::of_some(
+                doc! {"granularity": 1, "provider": 1, "periodKey": 1},
+                doc! {"set": Set::Model.name()},
+            ),
+        ],
+        DEDUPE => vec![
+            all(doc! {"lane": 1, "seq": 1}),
+            all(doc! {"lane": 1, "window": 1, "newest": 1}),
+        ],
+        // As they are listed: those of a state, the newest first.
+        DEAD_LETTERS => vec![
+            all(doc! {"state": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
+            Index::of_some(
+                doc! {"organizationId": 1, "day": 1, "reason": 1},
+                doc! {"open": {"$exists": true}},
+            ),
+        ],
+        _ => vec![],
+    }
+}
+
+/// The validator of a collection: nothing that is not a whole row gets in, whoever writes it.
+fn validator(collection: &str) -> Option<Document> {
+    let dimensions: &[&str] = match collection {
+        LEDGER => &[
+            "organizationId",
+            "granularity",
+            "periodKey",
+            "agentSlug",
+            "provider",
+            "model",
+            "userId",
+            "teamId",
+            "apiKeyId",
+            "source",
+            "kind",
+        ],
+        ROLLUPS => &["organizationId", "granularity", "periodKey", "set", "value"],
+        _ => return None,
+    };
+    let mut properties = doc! {"_id": {"bsonType": "string"}, "periodStart": {"bsonType": "date"}};
+    let mut required = vec![Bson::from("_id"), Bson::from("periodStart")];
+    for name in dimensions {
+        properties.insert(*name, doc! {"bsonType": "string"});
+        required.push((*name).into());
+    }
+    for counter in Counter::ALL {
+        properties.insert(counter.name(), doc! {"bsonType": "long"});
+        required.push(counter.name().into());
+    }
+    Some(doc! {"$jsonSchema": {"bsonType": "object", "required": required, "properties": properties}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_index_of_rows_holds_a_field_that_changes() {
+        let changing: Vec<&str> = Counter::ALL
+            .into_iter()
+            .map(Counter::name)
+            .chain(["updatedAt", "lastEventAt", "firstEventAt", "version"])
+            .collect();
+        for collection in [LEDGER, ROLLUPS] {
+            for index in indexes(collection) {
+                assert!(
+                    index.keys.keys().all(|key| !changing.contains(&key.as_str())),
+                    "{collection} {index:?}"
+                );
+            }
+        }
+    }
+}
