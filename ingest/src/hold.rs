@@ -25,7 +25,7 @@ impl Reminder {
             tracing::error!(
                 reason = reason.name(),
                 error = why,
-                "{what}: nothing is lost, and it is tried again every {HOLD:?}, but somebody has to act"
+                "{what}: nothing is lost, and it is tried again every {HOLD:?} at least, but somebody has to act"
             );
         }
     }

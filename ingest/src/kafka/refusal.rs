@@ -66,7 +66,7 @@ pub(super) fn of(code: RDKafkaErrorCode, why: &str, settings: &Settings) -> Opti
             "another worker has the same group.instance.id (USAGE_LEDGER_KAFKA_PROPERTIES): each needs one of its own"
                 .to_owned(),
         ),
-        Code::UnsupportedVersion | Code::UnsupportedFeature => (
+        Code::UnsupportedVersion | Code::UnsupportedFeature if settings.is_brokers_group() => (
             By::Group,
             Refusal::GroupRefused,
             "the broker does not know this protocol of groups: leave group.protocol out of USAGE_LEDGER_KAFKA_PROPERTIES, or \
