@@ -320,9 +320,6 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Signal::Away(why) => {
                 if let Some(why) = &why {
                     tracing::warn!(error = why, "the source is away; reading goes on when it is back");
-                } else {
-                    // What is in the way the next time is something else.
-                    self.reminders.source = Reminder::default();
                 }
                 self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
             }

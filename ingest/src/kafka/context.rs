@@ -87,6 +87,7 @@ impl Trouble {
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RebalanceInProgress
                 | RDKafkaErrorCode::Fatal,
             ) => tracing::debug!(%error, reason, "the Kafka client complains"),
             Some(code) if refusal::of(code, reason, settings).is_some() => {

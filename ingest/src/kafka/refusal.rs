@@ -66,7 +66,7 @@ pub(super) fn of(code: RDKafkaErrorCode, why: &str, settings: &Settings) -> Opti
             "another worker has the same group.instance.id (USAGE_LEDGER_KAFKA_PROPERTIES): each needs one of its own"
                 .to_owned(),
         ),
-        Code::UnsupportedVersion | Code::UnsupportedFeature => (
+        Code::UnsupportedVersion | Code::UnsupportedFeature if settings.is_brokers_group() => (
             By::Group,
             Refusal::GroupRefused,
             "the broker does not know this protocol of groups: leave group.protocol out of USAGE_LEDGER_KAFKA_PROPERTIES, or \
@@ -76,4 +76,85 @@ pub(super) fn of(code: RDKafkaErrorCode, why: &str, settings: &Settings) -> Opti
         _ => return None,
     };
     Some((by, Hindrance::Refused(reason, format!("{why}: {remedy}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_test_per_row_of_what_a_broker_refuses() {
+        use RDKafkaErrorCode as Code;
+        let settings = |properties: &[(&str, &str)]| {
+            let properties = properties
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()));
+            Settings::new("127.0.0.1:1", "events", "workers", properties.collect()).expect("accepted")
+        };
+        let (classic, newer) = (settings(&[]), settings(&[("group.protocol", "consumer")]));
+        let group = |reason| Some((By::Group, reason));
+        let table = [
+            (
+                Code::GroupAuthorizationFailed,
+                group(Refusal::NotAuthorized),
+                "`workers`",
+            ),
+            (
+                Code::TopicAuthorizationFailed,
+                Some((By::Topic, Refusal::NotAuthorized)),
+                "`events`",
+            ),
+            (
+                Code::InconsistentGroupProtocol,
+                group(Refusal::GroupRefused),
+                "USAGE_LEDGER_KAFKA_GROUP",
+            ),
+            (
+                Code::InvalidSessionTimeout,
+                group(Refusal::GroupRefused),
+                "group.max.session.timeout.ms",
+            ),
+            (
+                Code::GroupMaxSizeReached,
+                group(Refusal::GroupRefused),
+                "group.max.size",
+            ),
+            (Code::InvalidGroupId, group(Refusal::GroupRefused), "`workers`"),
+            (
+                Code::FencedInstanceId,
+                group(Refusal::GroupRefused),
+                "group.instance.id",
+            ),
+            (
+                Code::UnreleasedInstanceId,
+                group(Refusal::GroupRefused),
+                "group.instance.id",
+            ),
+            (
+                Code::UnsupportedAssignor,
+                group(Refusal::GroupRefused),
+                "group.remote.assignor",
+            ),
+            (Code::RebalanceInProgress, None, ""),
+            (Code::CoordinatorLoadInProgress, None, ""),
+            (Code::BrokerTransportFailure, None, ""),
+        ];
+        for (code, expected, told) in table {
+            for settings in [&classic, &newer] {
+                let found = of(code, "the broker's words", settings);
+                let is_expected = match (&found, expected) {
+                    (None, None) => true,
+                    (Some((by, Hindrance::Refused(reason, why))), Some(expected)) => {
+                        (*by, *reason) == expected
+                            && why.starts_with("the broker's words: ")
+                            && why.contains(told)
+                    }
+                    _ => false,
+                };
+                assert!(is_expected, "{code:?}: {found:?}");
+            }
+        }
+        assert_eq!(of(Code::UnsupportedVersion, "", &classic), None);
+        assert!(of(Code::UnsupportedVersion, "", &newer).is_some());
+    }
 }

@@ -28,11 +28,8 @@ impl Hindrance {
         }
     }
 
-    fn reason(&self) -> Option<Refusal> {
-        match self {
-            Hindrance::Away(_) => None,
-            Hindrance::Refused(reason, _) => Some(*reason),
-        }
+    const fn is_refusal(&self) -> bool {
+        matches!(self, Hindrance::Refused(..))
     }
 }
 
@@ -53,8 +50,8 @@ pub(super) struct Standing {
     pub(super) watch: Option<Hindrance>,
     /// Since when nothing was in the way.
     unrefused_since: Instant,
-    /// What the loop was told last: the reason, where it is a refusal, and when.
-    told: Option<(Option<Refusal>, Instant)>,
+    /// What the loop was told last, and when.
+    told: Option<(Hindrance, Instant)>,
 }
 
 impl Standing {
@@ -64,7 +61,7 @@ impl Standing {
             is_brokers_group,
             is_member: false,
             is_announced: false,
-            told: before.as_ref().map(|before| (before.reason(), now)),
+            told: before.clone().map(|before| (before, now)),
             group: before,
             topic: None,
             watch: None,
@@ -109,18 +106,24 @@ impl Standing {
             true => self.topic.clone(),
             false => self.group.clone(),
         };
-        let wrong = by_broker
+        // A refusal that the watch meets is one of this moment; the group's may be over, and shows only where it takes
+        // the member in.
+        let wrong = self
+            .watch
+            .clone()
+            .filter(Hindrance::is_refusal)
+            .or(by_broker)
             .or_else(|| self.watch.clone())
             .or_else(|| still.map(Hindrance::Away));
         match wrong {
             Some(wrong) => {
-                let reason = wrong.reason();
-                let is_said = |(told, at): (Option<Refusal>, Instant)| {
+                let is_said = |(told, at): &(Hindrance, Instant)| match &wrong {
+                    Hindrance::Away(_) => !told.is_refusal(),
                     // What somebody must mend is said again and again.
-                    told == reason && (reason.is_none() || now - at < HOLD)
+                    Hindrance::Refused(..) => *told == wrong && now - *at < HOLD,
                 };
-                if !self.told.is_some_and(is_said) {
-                    self.told = Some((reason, now));
+                if !self.told.as_ref().is_some_and(is_said) {
+                    self.told = Some((wrong.clone(), now));
                     news.push(wrong.signal());
                 }
             }

@@ -277,6 +277,9 @@ fn in_doubt_only_the_same_content_is_tried_again() {
             let (a, b) = (hand.grant(&kept.lane).await, hand.grant(&given_up.lane).await);
             hand.records(&b, &given_up, 0..3).await;
             hand.records(&a, &kept, 0..9).await;
+            while hand.ledger.read(|stored| stored.attempts) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             hand.revoke(&given_up.lane).await;
             committed(&a, 9).await;
             {

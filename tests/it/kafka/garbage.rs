@@ -76,6 +76,7 @@ fn values(rng: &mut StdRng) -> Vec<Garbage> {
         whole.replace("10}", "9223372036854775808}"),
         whole.replace("10}", "10,\"inputTokens\":11}"),
         whole.replace("garbage", "gar\\u0000bage"),
+        whole.replace("10}", "10,\"testMode\":true}"),
         deep("[", 100_000),
         deep("{\"a\":", 40_000),
         deep(" ", 250_000),

@@ -163,17 +163,16 @@ async fn strict(port: u16) -> Broker {
     Broker::start(options).await.expect("a broker")
 }
 
-/// Gives or takes away a right of `worker`: `change` is `--add` or `--remove`, `kind` is `--group` or `--topic`.
-async fn right(broker: &Broker, change: &str, operation: &str, kind: &str, name: &str) {
+/// Gives or takes away a right of `worker` on these, such as `--group NAME`; `change` is `--add` or `--remove`.
+async fn right(broker: &Broker, change: &str, operation: &str, on: &[&str]) {
     let mut arguments = vec![
         change,
         "--allow-principal",
         "User:worker",
         "--operation",
         operation,
-        kind,
-        name,
     ];
+    arguments.extend(on);
     if change == "--remove" {
         arguments.push("--force");
     }
@@ -181,33 +180,55 @@ async fn right(broker: &Broker, change: &str, operation: &str, kind: &str, name:
     changed.expect("a right");
 }
 
+/// A worker that logs in as `worker`, on this broker and its other port.
+fn worker(topic: &Topic, port: u16, more: &str) -> Product {
+    let brokers = net::loopback(port).to_string();
+    let properties = format!(
+        "{more},security.protocol=sasl_plaintext,sasl.mechanisms=PLAIN,sasl.username=worker,sasl.password=secret"
+    );
+    topic.worker(&[("KAFKA_BROKERS", &brokers), ("KAFKA_PROPERTIES", &properties)])
+}
+
+fn no_topic(name: &str) -> String {
+    format!("allow this user READ on the topic `{name}`")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_without_rights_says_so_and_reads_when_it_has_them() {
+    let (name, port) = ("refused-rights", net::free_port().expect("a port"));
+    let broker = strict(port).await;
+    let topic = Topic::on(&broker, World::new("kafka_refused-rights").await, name, 1).await;
+    let mut worker = worker(&topic, port, "client.id=worker");
+    refused(&worker, "not_authorized", &[&no_topic(name)]).await;
+    right(&broker, "--add", "Read", &["--topic", name, "--group", name]).await;
+    worker.wait_ready(PATIENCE).await.expect("reads");
+    read(&topic, 0..10).await;
+    worker.stop(LEAVE).await.expect("leaves");
+    assert!(!worker.said().contains("secret"));
+}
+
 /// One right after the other is given, and the last one is taken away again.
 async fn rights(name: &str, more: &str) {
     let port = net::free_port().expect("a port");
     let broker = strict(port).await;
     let topic = Topic::on(&broker, World::new(&format!("kafka_{name}")).await, name, 1).await;
-    let brokers = net::loopback(port).to_string();
-    let properties = format!(
-        "{more},security.protocol=sasl_plaintext,sasl.mechanisms=PLAIN,sasl.username=worker,sasl.password=secret"
-    );
-    let mut worker = topic.worker(&[("KAFKA_BROKERS", &brokers), ("KAFKA_PROPERTIES", &properties)]);
-    let no_topic = format!("allow this user READ on the topic `{name}`");
-    refused(&worker, "not_authorized", &[&no_topic]).await;
-    right(&broker, "--add", "Describe", "--topic", name).await;
+    let mut worker = worker(&topic, port, more);
+    refused(&worker, "not_authorized", &[&no_topic(name)]).await;
+    right(&broker, "--add", "Describe", &["--topic", name]).await;
     let no_group = format!("allow this user READ on the group `{name}`");
     refused(&worker, "not_authorized", &[&no_group]).await;
-    right(&broker, "--add", "Read", "--group", name).await;
+    right(&broker, "--add", "Read", &["--group", name]).await;
     // It is assigned now, and still may not read.
     eventually("it has the lane", || async { !topic.fence(0).await.is_empty() }).await;
     refused(&worker, "not_authorized", &[]).await;
-    right(&broker, "--add", "Read", "--topic", name).await;
+    right(&broker, "--add", "Read", &["--topic", name]).await;
     worker.wait_ready(PATIENCE).await.expect("reads");
     read(&topic, 0..10).await;
-    right(&broker, "--remove", "Read", "--topic", name).await;
+    right(&broker, "--remove", "Read", &["--topic", name]).await;
     topic.send(0, 10..20);
     refused(&worker, "not_authorized", &[]).await;
     assert_eq!(topic.sum("counted").await, 10);
-    right(&broker, "--add", "Read", "--topic", name).await;
+    right(&broker, "--add", "Read", &["--topic", name]).await;
     worker.wait_ready(PATIENCE).await.expect("reads");
     topic.wait_next(0, 20).await;
     assert_eq!(topic.sum("counted").await, 20);
@@ -216,8 +237,9 @@ async fn rights(name: &str, more: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "in make test-all: rights are given and taken one by one"]
 async fn rights_that_are_missing_are_said_one_by_one_and_taken_up_when_they_are_given() {
-    rights("refused-rights", "client.id=worker").await;
+    rights("refused-one-by-one", "client.id=worker").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
