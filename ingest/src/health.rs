@@ -128,6 +128,13 @@ impl Health {
         state.watermarks.values().copied().min().flatten()
     }
 
+    /// Whether this process waits for lanes that others have, and for nothing else.
+    pub(crate) fn is_standby(&self) -> bool {
+        let state = self.state();
+        let waits = |lane: &LaneHealth| *lane == LaneHealth::Standby;
+        !state.lanes.is_empty() && state.lanes.values().all(waits)
+    }
+
     /// Why the worker is not ready; empty where it is.
     #[must_use]
     pub fn reasons(&self, now: DateTime<Utc>) -> BTreeSet<&'static str> {
