@@ -6,6 +6,7 @@
 //! A stream that fails is opened again at the last position sent. One that can never go on (its history is
 //! gone, its collection was dropped) stops the lane; it never skips ahead.
 
+mod answer;
 mod bytes;
 mod change;
 mod error;
@@ -35,6 +36,7 @@ use crate::lane::{LaneId, Position, Scan};
 use crate::ledger::Refusal;
 use crate::source::{Grant, Record, Signal, Stop, StopReason, Voice};
 
+use answer::ANSWER;
 use change::{Change, Operation};
 use large::Ask;
 use standing::Standing;
@@ -45,11 +47,6 @@ const AWAIT: Duration = Duration::from_millis(500);
 const AWAIT_SCANNING: Duration = Duration::from_millis(10);
 /// Empty polls after which a stream that asks for less has seen all there is.
 const EMPTY_POLLS: usize = 1;
-/// How long the server's answer is waited for. Doubled each time in vain: a server that looks through a long history
-/// for what concerns this collection says nothing meanwhile.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The most.
-const LONG_ANSWER: Duration = Duration::from_secs(960);
 /// How long until a stream that failed is opened again, at most.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
@@ -169,7 +166,7 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
         let why = match reader.read().await {
             Interrupt::Away(why) => why,
             Interrupt::Silent => {
-                reader.patience = (reader.patience * 2).min(LONG_ANSWER);
+                reader.patience = answer::longer(reader.patience);
                 "the server does not answer".into()
             }
             Interrupt::TooLarge(why) if reader.ask_for_less() => {
@@ -288,50 +285,6 @@ impl<C: Clock> Reader<'_, C> {
                     self.idle(as_of_ms).await?;
                 }
             }
-        }
-    }
-
-    /// Asks how the primary stands now. Up to when everything was read by the poll before, which was empty.
-    async fn look(&mut self) -> Result<Option<i64>, Interrupt> {
-        let now = self.ask_standing().await?;
-        let Some(before) = self.standing.replace(now) else {
-            return Ok(None);
-        };
-        match self
-            .standing
-            .as_ref()
-            .is_some_and(|now| now.election == before.election)
-        {
-            true => Ok(Some(before.as_of_ms)),
-            // The stream may be of the former primary, and behind this one.
-            false => Err(Interrupt::Again),
-        }
-    }
-
-    async fn ask_standing(&mut self) -> Result<Standing, Interrupt> {
-        let asked_ms = self.clock.now().timestamp_millis();
-        let admin = self.events.client.database("admin");
-        let hello = admin.run_command(bson::doc! {"hello": 1}).into_future();
-        let hello = self.answer(hello).await?;
-        Standing::read(&hello, asked_ms).ok_or_else(|| {
-            Interrupt::Away("the server does not say what a majority has: it is no replica set".into())
-        })
-    }
-
-    /// The server's answer, if it comes in time and somebody waits for it still. Whoever gets an interrupt drops the
-    /// stream that was asked: its future was dropped half-way.
-    async fn answer<T>(
-        &self,
-        asked: impl Future<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, Interrupt> {
-        tokio::select! {
-            biased;
-            answer = tokio::time::timeout(self.patience, asked) => {
-                let answer = answer.map_err(|_| Interrupt::Silent)?;
-                answer.map_err(|error| error::interrupt(&error))
-            }
-            () = self.grant.lost.cancelled() => Err(Interrupt::Lost),
-            () = self.signals.closed() => Err(Interrupt::Closed),
         }
     }
 

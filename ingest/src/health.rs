@@ -91,8 +91,11 @@ impl Health {
         state.watermarks.remove(lane);
     }
 
+    /// What is known of a lane, and nothing is forgotten by knowing less; `None`: it begins again.
     pub(crate) fn watermark(&self, lane: &LaneId, watermark_ms: Option<i64>) {
-        self.state().watermarks.insert(lane.clone(), watermark_ms);
+        let mut state = self.state();
+        let known = state.watermarks.entry(lane.clone()).or_default();
+        *known = watermark_ms.map(|watermark_ms| known.map_or(watermark_ms, |known| known.max(watermark_ms)));
     }
 
     /// What is in the way of this; `None`: nothing is, any more.
@@ -129,6 +132,13 @@ impl Health {
     pub fn data_as_of_ms(&self) -> Option<i64> {
         let state = self.state();
         state.watermarks.values().copied().min().flatten()
+    }
+
+    /// Whether this process waits for lanes that others have, and for nothing else.
+    pub(crate) fn is_standby(&self) -> bool {
+        let state = self.state();
+        let waits = |lane: &LaneHealth| *lane == LaneHealth::Standby;
+        !state.lanes.is_empty() && state.lanes.values().all(waits)
     }
 
     /// Why the worker is not ready; empty where it is.
@@ -224,6 +234,7 @@ mod tests {
         assert_eq!(health.data_as_of_ms(), None);
         health.watermark(&LaneId::kafka("t", 0), Some(7));
         health.watermark(&LaneId::kafka("t", 1), Some(5));
+        health.watermark(&LaneId::kafka("t", 1), Some(4));
         assert_eq!(health.data_as_of_ms(), Some(5));
         health.watermark(&LaneId::kafka("t", 2), None);
         assert_eq!(health.data_as_of_ms(), None);

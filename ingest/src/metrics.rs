@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -248,6 +249,7 @@ impl Metrics {
 struct Freshness {
     health: Health,
     clock: Arc<dyn Clock>,
+    began: DateTime<Utc>,
     lag: Gauge,
     as_of: Gauge,
 }
@@ -256,7 +258,8 @@ impl Freshness {
     fn new(health: Health, clock: Arc<dyn Clock>) -> Result<Self, prometheus::Error> {
         let lag = Gauge::new(
             "usage_ledger_source_lag_seconds",
-            "Time since the instant up to which every event that reached the source is counted; NaN while unknown",
+            "Time since the instant up to which every event that reached the source is counted; while that is unknown, since \
+             the process began; not given by a standby",
         )?;
         let as_of = Gauge::new(
             "usage_ledger_data_as_of_timestamp_seconds",
@@ -264,6 +267,7 @@ impl Freshness {
         )?;
         Ok(Self {
             health,
+            began: clock.now(),
             clock,
             lag,
             as_of,
@@ -277,24 +281,35 @@ impl Collector for Freshness {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "milliseconds of this century are exact in a double"
-        )]
-        let seconds = |millis: i64| millis as f64 / 1000.0;
         let as_of = self.health.data_as_of_ms();
-        let now_ms = self.clock.now().timestamp_millis();
         self.as_of.set(as_of.map_or(0.0, seconds));
-        self.lag
-            .set(as_of.map_or(f64::NAN, |as_of| seconds((now_ms - as_of).max(0))));
-        [self.lag.collect(), self.as_of.collect()].concat()
+        let mut families = self.as_of.collect();
+        // Another process knows how fresh the lanes are that this one waits for.
+        if as_of.is_some() || !self.health.is_standby() {
+            let since = as_of.unwrap_or_else(|| self.began.timestamp_millis());
+            let now_ms = self.clock.now().timestamp_millis();
+            self.lag.set(seconds((now_ms - since).max(0)));
+            families.extend(self.lag.collect());
+        }
+        families
     }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of this century are exact in a double"
+)]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
-    use chrono::{DateTime, Utc};
+    use crate::health::LaneHealth;
+    use crate::lane::LaneId;
 
     /// Lesson C6: no label value comes from an event.
     #[test]
@@ -335,5 +350,36 @@ mod tests {
                 .enumerate()
                 .all(|(at, outcome)| *outcome as usize == at)
         );
+    }
+
+    /// While it was NaN no alert on it ever fired.
+    #[test]
+    fn a_lag_that_is_unknown_grows_from_the_begin_of_the_process() {
+        let (registry, health) = (Registry::new(), Health::default());
+        let now_ms = Arc::new(AtomicI64::new(1_000_000));
+        let time = Arc::clone(&now_ms);
+        let clock: Arc<dyn Clock> = Arc::new(move || {
+            DateTime::from_timestamp_millis(time.load(Ordering::SeqCst)).expect("an instant")
+        });
+        Metrics::register(&registry, health.clone(), clock).expect("registers");
+        let lag = |at_ms: i64| {
+            now_ms.store(at_ms, Ordering::SeqCst);
+            let families = registry.gather();
+            let lag = families
+                .iter()
+                .find(|family| family.name() == "usage_ledger_source_lag_seconds")?;
+            Some(lag.get_metric()[0].get_gauge().get_value())
+        };
+        assert_eq!(lag(1_000_000), Some(0.0));
+        let lane = LaneId::change_stream("usage", "requestEvents");
+        health.lane(&lane, LaneHealth::Acquiring);
+        assert_eq!(lag(1_030_500), Some(30.5));
+        health.lane(&lane, LaneHealth::Standby);
+        assert_eq!(lag(1_040_000), None, "a standby has none");
+        health.lane(&lane, LaneHealth::Running);
+        health.watermark(&lane, Some(1_039_000));
+        assert_eq!(lag(1_040_000), Some(1.0));
+        health.watermark(&lane, None);
+        assert_eq!(lag(1_040_000), Some(40.0), "unknown again");
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use testkit::mongodb::{Mongo, Options};
+use testkit::process;
 use testkit::proxy::{Command, Proxy};
 use testkit::world::{World, event, run};
 
@@ -178,6 +179,38 @@ async fn wrong_credentials_are_one_sentence_and_1() {
     let mut right = world.ready(&[]).await;
     world.insert_one(event("acme")).await;
     world.wait_read(&mut right, 1).await;
+}
+
+/// What cannot be followed exactly is refused, whatever the user may know of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_view_a_time_series_and_a_collation_are_refused_by_name() {
+    let (_mongo, world, proxy) = behind_proxy("unfit").await;
+    let collation = doc! {"locale": "en", "strength": 2};
+    for options in [
+        doc! {"create": "plain"},
+        doc! {"create": "collated", "collation": collation},
+        doc! {"create": "viewed", "viewOn": "plain", "pipeline": []},
+        doc! {"create": "series", "timeseries": {"timeField": "completedAt"}},
+    ] {
+        world.database.run_command(options).await.expect("creates");
+    }
+    let refused = async |name: &str, why: &str| {
+        let (code, told) = run(&["run"], world.variables(&[("EVENTS_COLLECTION", name)])).await;
+        assert_eq!(code, 1, "{told}");
+        let told_of = format!("`{}.{name}` (USAGE_LEDGER_EVENTS_COLLECTION) {why}", world.name);
+        assert!(told.contains(&told_of), "{told}");
+    };
+    refused("collated", "has the collation `en`").await;
+    refused("viewed", "is a view").await;
+    refused("series", "is a time-series collection").await;
+    // Whoever may not list collections knows at least the names and kinds of those that he may read.
+    let whole = |command: &Document| !command.contains_key("nameOnly");
+    let refusal = Command::named("listCollections").matching(whole);
+    proxy.when(refusal).reply_error(13, "Unauthorized");
+    refused("viewed", "is a view").await;
+    let mut worker = world.ready(&[("EVENTS_COLLECTION", "plain")]).await;
+    let log = process::log_after(worker.process().log(), 0);
+    assert!(log.contains("has a collation cannot be told"), "{log}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod changes;
 mod cli;
+mod consistency;
 mod dashboard;
 mod dead_letters;
 mod errors;

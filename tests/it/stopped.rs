@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
+use testkit::proxy::Command;
 
 use testkit::eventually;
 use testkit::world::{World, admin, event, run};
@@ -126,4 +127,64 @@ async fn a_dropped_collection_stops_the_lane_and_loses_nothing() {
         .await
         .expect("reads");
     assert_eq!(gaps, None, "nothing is missing");
+}
+
+/// A lane that only a person can mend stays as it is, and since when: it is looked at, and taken again only when it was
+/// resumed, or by a worker that begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stopped_lane_is_left_alone_until_it_is_resumed() {
+    let mongo = testkit::shared::mongo().await;
+    let proxy = mongo.proxy().await.expect("a proxy");
+    let mut world = World::on(&mongo, "left_alone").await;
+    world.uri = mongo.proxied_uri(&proxy);
+    let mut worker = world.ready(&[]).await;
+    world.insert_one(event("acme")).await;
+    world.wait_read(&mut worker, 1).await;
+    world.collection("requestEvents").drop().await.expect("drops");
+    let stopped = async |epoch: i64| {
+        eventually("the stop is stored", || async {
+            let fence = world.fence().await.expect("a fence");
+            fence.contains_key("stopped") && fence.get_i64("epoch").ok() == Some(epoch)
+        })
+        .await;
+        let fence = world.fence().await.expect("a fence");
+        let stopped = fence.get_document("stopped").expect("it stopped");
+        let since = *stopped.get_datetime("at").expect("an instant");
+        (since, fence)
+    };
+    let (since, fence) = stopped(1).await;
+    let looks = |command: &Document| {
+        let filter = command.get_document("filter");
+        filter.is_ok_and(|filter| filter.contains_key("stopped"))
+    };
+    let look = Command::named("find").collection("usageFences").matching(looks);
+    let looks = proxy.when(look).arm();
+    looks.wait_fired(3).await;
+    assert_eq!(stopped(1).await, (since, fence), "nothing was written");
+    wait_reason(&worker, "invalidated").await;
+    // A new worker looks for itself, once.
+    worker.stop(Duration::from_secs(20)).await.expect("drains");
+    let mut worker = world.start("run", &[]);
+    wait_reason(&worker, "invalidated").await;
+    let so_far = looks.fired();
+    looks.wait_fired(so_far + 2).await;
+    assert_eq!(stopped(2).await.0, since, "since then");
+    world.insert_one(event("acme")).await;
+    let lane = format!("mongodb/{}.requestEvents", world.name);
+    let resume = [
+        "lanes",
+        "resume",
+        "--lane",
+        &lane,
+        "--from",
+        "earliest",
+        "--accept-gap",
+    ];
+    let (code, told) = run(&resume, world.variables(&[])).await;
+    assert_eq!(code, 0, "{told}");
+    world.wait_read(&mut worker, 2).await;
+    worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
+    let fence = world.fence().await.expect("a fence");
+    assert!(!fence.contains_key("stopped"), "{fence}");
+    assert_eq!(fence.get_i64("epoch").ok(), Some(4), "resumed, and taken once");
 }

@@ -5,7 +5,10 @@
 //! that a majority has, before each poll; where the poll is empty, everything of the latter was read.
 
 use bson::oid::ObjectId;
-use bson::{Document, Timestamp};
+use bson::{Document, Timestamp, doc};
+
+use super::{Interrupt, Reader};
+use crate::clock::Clock;
 
 /// What a primary says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,9 +61,38 @@ impl Writes {
     }
 }
 
+impl<C: Clock> Reader<'_, C> {
+    /// Asks how the primary stands now. Up to when everything was read by the poll before, which was empty.
+    pub(super) async fn look(&mut self) -> Result<Option<i64>, Interrupt> {
+        let now = self.ask_standing().await?;
+        let Some(before) = self.standing.replace(now) else {
+            return Ok(None);
+        };
+        match self
+            .standing
+            .as_ref()
+            .is_some_and(|now| now.election == before.election)
+        {
+            true => Ok(Some(before.as_of_ms)),
+            // The stream may be of the former primary, and behind this one.
+            false => Err(Interrupt::Again),
+        }
+    }
+
+    pub(super) async fn ask_standing(&mut self) -> Result<Standing, Interrupt> {
+        let asked_ms = self.clock.now().timestamp_millis();
+        let admin = self.events.client.database("admin");
+        let hello = admin.run_command(doc! {"hello": 1}).into_future();
+        let hello = self.answer(hello).await?;
+        Standing::read(&hello, asked_ms).ok_or_else(|| {
+            Interrupt::Away("the server does not say what a majority has: it is no replica set".into())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use bson::{DateTime, doc};
+    use bson::DateTime;
 
     use super::*;
 

@@ -1,4 +1,6 @@
-//! How an error is told: code, name and message, in one line, without what the driver and the server quote.
+//! How an error is told: code, name, message and labels, in one line, without what the driver and the server quote.
+
+use std::collections::BTreeSet;
 
 use mongodb::error::{Error, ErrorKind};
 
@@ -10,8 +12,13 @@ const MAX_CHARS: usize = 400;
 /// The error in a line. Never the server's raw answer, nor a quoted command.
 #[must_use]
 pub fn message(error: &Error) -> String {
+    let labels: BTreeSet<&str> = error.labels().iter().map(String::as_str).collect();
+    let labels = match labels.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", Vec::from_iter(labels).join(", ")),
+    };
     if let Some(answer) = Answer::of(error) {
-        return answer.told();
+        return answer.told() + &labels;
     }
     let text = match error.kind.as_ref() {
         ErrorKind::Authentication { message, .. }
@@ -24,7 +31,7 @@ pub fn message(error: &Error) -> String {
         }
         other => other.to_string(),
     };
-    short(&without_answers(&text))
+    short(&without_answers(&text)) + &labels
 }
 
 impl Answer {

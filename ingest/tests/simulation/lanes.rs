@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ingest::fake::{Fate, Fault, Plan, Told, Turn};
+use ingest::lane::Position;
 use ingest::ledger::Refusal;
-use ingest::source::{Signal, Stop, StopReason};
+use ingest::source::{Grant, Signal, Stop, StopReason};
 use tokio::time::{sleep, timeout};
 
 use crate::hand::{Hand, committed, soon, usages};
@@ -253,6 +254,55 @@ fn a_stopped_lane_is_let_go_of_while_others_are_busy() {
         );
         hand.drain().await;
         check_all(&hand.ledger, &[stopped, busy]);
+    });
+}
+
+/// A lane that stopped is not taken again until somebody has said how it goes on, or it is assigned anew.
+#[test]
+fn a_stopped_lane_is_left_alone_until_it_is_resumed() {
+    run(async {
+        let mut hand = Hand::start(settings());
+        let log = Log::plain("stopped", usages("s", 4));
+        let epoch = |hand: &Hand| hand.ledger.read(|stored| stored.fences[&log.lane].epoch);
+        let halt = async |grant: &Grant| {
+            hand.send(Signal::Stopped {
+                lane: log.lane.clone(),
+                stop: stop(),
+            })
+            .await;
+            soon(grant.lost.cancelled()).await;
+        };
+        let grant = hand.grant(&log.lane).await;
+        hand.records(&grant, &log, 0..2).await;
+        halt(&grant).await;
+        // The ledger is away when it is to be noted, and back later.
+        hand.ledger.set_away(true);
+        let mut asked = hand.ask(&log.lane).await;
+        sleep(Duration::from_secs(60)).await;
+        hand.ledger.set_away(false);
+        sleep(Duration::from_secs(3_600)).await;
+        assert!(
+            asked.try_recv().is_err() && epoch(&hand) == 1,
+            "it is only looked at"
+        );
+        hand.ledger.resume(&log.lane, Some(Position::Offset(2)));
+        let grant = soon(asked).await.expect("granted");
+        assert_eq!(epoch(&hand), 3, "resumed, and taken");
+        hand.records(&grant, &log, 2..3).await;
+        committed(&grant, 3).await;
+        halt(&grant).await;
+        let asked = hand.ask(&log.lane).await;
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(epoch(&hand), 3);
+        // Given to somebody else and back: whoever has it looks for himself.
+        drop(asked);
+        hand.revoke(&log.lane).await;
+        let grant = hand.grant(&log.lane).await;
+        assert_eq!(epoch(&hand), 4);
+        hand.records(&grant, &log, 3..4).await;
+        committed(&grant, 4).await;
+        hand.drain().await;
+        check_all(&hand.ledger, &[log]);
     });
 }
 
