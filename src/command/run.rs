@@ -131,7 +131,7 @@ async fn start(
         worker(config, &store, health.clone(), &registry, &mut tasks, stop).await?;
     }
     if let Some(listener) = api {
-        let reader = store.reader(api::QUESTIONS_AT_ONCE)?;
+        let reader = when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE)).await?;
         let router = api::router(reader_settings(config), reader, Arc::new(now), &registry)
             .map_err(|error| reader_failure(&error))?;
         tracing::info!(address = %address(&listener), "the reader listens");

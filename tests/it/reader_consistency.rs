@@ -48,7 +48,7 @@ async fn reader(world: &World) -> store::reader::Reader {
     ]);
     let config = Config::parse(&given, true).expect("settings");
     let store = Store::open(&config).await.expect("a store");
-    store.reader(1).expect("a reader")
+    store.reader(1).await.expect("a reader")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.
