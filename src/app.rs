@@ -162,7 +162,7 @@ impl App {
         }
         if let (Some(reader), Some(listener)) = (&self.reader, ports.api) {
             let settings = reader_settings(reader, identity);
-            let questions = store.reader(api::QUESTIONS_AT_ONCE)?;
+            let questions = when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE)).await?;
             let router = api::router(settings, questions, Arc::new(now), &registry)
                 .map_err(|error| reader_failure(&error))?;
             tracing::info!(address = %address(&listener), "the reader listens");

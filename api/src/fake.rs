@@ -370,6 +370,10 @@ impl Snapshot for Frozen {
         &self.freshness
     }
 
+    fn for_others(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         let mut groups = self.groups(&query);
         let late = match (self.late_failure, &mut groups, query.order) {

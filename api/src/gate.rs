@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::reader::{ReadError, Reader};
+use crate::reader::{ReadError, Reader, Snapshot};
 
 /// Opens snapshots of the ledger. Whoever asks gets one whose opening was begun after it asked, and shares it with
 /// those who asked before it was begun.
@@ -37,10 +37,11 @@ impl<R: Reader> Gate<R> {
         }
         let before = self.arrivals.load(Ordering::SeqCst);
         let opened = self.reader.snapshot().await;
-        *last = Some(Shared {
-            before,
-            opened: opened.clone(),
-        });
+        let shared = match &opened {
+            Ok(snapshot) => snapshot.for_others().map(Ok),
+            Err(error) => Some(Err(error.clone())),
+        };
+        *last = shared.map(|opened| Shared { before, opened });
         opened
     }
 }

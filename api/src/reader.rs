@@ -25,12 +25,15 @@ pub trait Reader: Clone + Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot, ReadError>> + Send;
 }
 
-/// The ledger at one instant, as it was committed for good. Clones are of the same instant, and reads may run side by
-/// side. It takes nothing of the store while nothing is read, and is to be had for as long as the store keeps it: then
-/// reads fail with [`ReadError::Gone`].
+/// The ledger at one instant, as it was committed for good. It is to be had for as long as the store keeps it: then
+/// reads fail with [`ReadError::Gone`]. Clones are the same snapshot. Its reads may have to wait for each other: a stream
+/// of sums is read to its end, or dropped, before anything else is awaited.
 pub trait Snapshot: Clone + Send + Sync + 'static {
     /// How fresh it is, and a mark of all that it holds.
     fn freshness(&self) -> &Freshness;
+
+    /// The same instant for another question. `None`: whoever asks opens a snapshot of its own.
+    fn for_others(&self) -> Option<Self>;
 
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;

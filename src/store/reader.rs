@@ -5,6 +5,7 @@
 //! `minSnapshotHistoryWindowInSeconds` says otherwise). Sums of 64-bit counters that outgrow 64 bits come back as
 //! floating point: they are refused, never shown.
 
+mod instant;
 mod pipeline;
 mod reading;
 mod row;
@@ -16,17 +17,18 @@ use std::time::Duration;
 use api::reader::{
     Booked, Freshness, Gap, Group, Lane, Mark, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
 };
-use chrono::{DateTime as Instant, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
 use ingest::server_error::is_of_snapshot;
-use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReadConcern;
-use mongodb::{ClientSession, Collection};
 use rollup::fold::Set;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
+use self::instant::Instant;
 use super::failure::{self, Told};
 use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store};
 
@@ -42,13 +44,15 @@ const BATCH: u32 = 10_000;
 #[derive(Debug, Clone)]
 pub struct Reader {
     store: Store,
+    /// Whether the server keeps instants that are over.
+    keeps: bool,
 }
 
 /// The ledger at one instant.
 #[derive(Clone)]
 pub struct Snapshot {
     store: Store,
-    at: Timestamp,
+    instant: Instant,
     freshness: Arc<Freshness>,
 }
 
@@ -56,14 +60,21 @@ impl Store {
     /// The reader of this ledger, for at most so many questions at the same time; more of them wait.
     ///
     /// # Errors
-    /// When there can be no second client.
-    pub fn reader(&self, questions: u32) -> Result<Reader, Error> {
+    /// When there can be no second client, or the server does not say whether it keeps snapshots.
+    pub async fn reader(&self, questions: u32) -> Result<Reader, Error> {
         // One more, for how fresh the ledger is: everybody waits for that.
         let store = self.apart(questions + 1, |options| {
             // Of a snapshot session the driver keeps whatever level is set.
             options.read_concern = Some(ReadConcern::snapshot());
         })?;
-        Ok(Reader { store })
+        let keeps = instant::are_kept(&store).await?;
+        if !keeps {
+            tracing::warn!(
+                "this server does not keep snapshots: each answer is read in a transaction, and breaks off where it \
+                 takes longer than the server lets those live"
+            );
+        }
+        Ok(Reader { store, keeps })
     }
 }
 
@@ -71,8 +82,7 @@ impl api::reader::Reader for Reader {
     type Snapshot = Snapshot;
 
     async fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        let session = self.store.client.start_session().snapshot(true).await;
-        let mut session = session.map_err(|error| failed(&error))?;
+        let mut session = instant::begin(&self.store, self.keeps).await?;
         let fences = self.store.collection(FENCES);
         let find = fences.find(doc! {}).max_time(READ_TIME).session(&mut session);
         let mut cursor = find.await.map_err(|error| failed(&error))?;
@@ -89,12 +99,9 @@ impl api::reader::Reader for Reader {
             .await
             .map_err(|error| failed(&error))?
             .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))?;
-        let at = session
-            .snapshot_time()
-            .ok_or_else(|| ReadError::Malformed("the server does not say which instant it read".into()))?;
         Ok(Snapshot {
             store: self.store.clone(),
-            at,
+            instant: Instant::of(session, self.keeps)?,
             freshness: Arc::new(freshness(&meta, &fences)),
         })
     }
@@ -111,6 +118,10 @@ impl Port for Snapshot {
         &self.freshness
     }
 
+    fn for_others(&self) -> Option<Self> {
+        self.instant.is_kept().then(|| self.clone())
+    }
+
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         reading::groups(self.clone(), query)
     }
@@ -123,13 +134,13 @@ impl Port for Snapshot {
             &[span],
             &Document::new(),
         );
-        let mut session = self.session().await?;
+        let mut session = self.instant.session(&self.store).await?;
         let rollups = self.store.rows(ROLLUPS);
         let find = rollups
             .find(filter)
             .max_time(READ_TIME)
             .batch_size(BATCH)
-            .session(&mut session);
+            .session(&mut *session);
         let mut cursor = find.await.map_err(|error| failed(&error))?;
         let mut found = Vec::new();
         while cursor
@@ -155,18 +166,11 @@ impl Port for Snapshot {
 }
 
 impl Snapshot {
-    /// A session that reads this instant.
-    async fn session(&self) -> Result<ClientSession, ReadError> {
-        let session = self.store.client.start_session();
-        let session = session.snapshot(true).snapshot_time(self.at).await;
-        session.map_err(|error| failed(&error))
-    }
-
     /// The first day with rows, in this direction.
     async fn edge(&self, scope: &Scope, direction: i32) -> Result<Option<NaiveDate>, ReadError> {
         let mut filter = pipeline::owner(scope);
         filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Set::Organization.name()});
-        let mut session = self.session().await?;
+        let mut session = self.instant.session(&self.store).await?;
         let row = self
             .store
             .collection(ROLLUPS)
@@ -174,7 +178,7 @@ impl Snapshot {
             .sort(doc! {"periodKey": direction})
             .projection(doc! {"_id": 0, "periodKey": 1})
             .max_time(READ_TIME)
-            .session(&mut session)
+            .session(&mut *session)
             .await
             .map_err(|error| failed(&error))?;
         row.map(|row| {
@@ -218,7 +222,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
 
 /// A lane without a fence was never read.
 fn lane(name: &str, fence: Option<&Document>) -> Lane {
-    let instant = |of: &Document, name: &str| -> Option<Instant<Utc>> {
+    let instant = |of: &Document, name: &str| -> Option<DateTime<Utc>> {
         of.get_datetime(name).ok().map(|at| at.to_chrono())
     };
     let gaps = fence
@@ -270,7 +274,7 @@ mod tests {
         let meta = doc! {"lanes": ["kafka/t/0", "kafka/t/1"]};
         let known = freshness(&meta, &[fence("kafka/t/0", 3), fence("kafka/gone/0", 9)]);
         assert_eq!(known.lanes.len(), 2, "an old source's fence is no lane");
-        assert_eq!(known.lanes[0].watermark, Instant::from_timestamp_millis(5_000));
+        assert_eq!(known.lanes[0].watermark, DateTime::from_timestamp_millis(5_000));
         assert_eq!(known.lanes[0].gaps.len(), 1);
         assert_eq!((known.lanes[1].watermark, known.lanes[1].scanning), (None, false));
     }

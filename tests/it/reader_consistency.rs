@@ -47,7 +47,7 @@ async fn reader(world: &World) -> store::reader::Reader {
     ]);
     let database = config::parse(&given).expect("settings");
     let store = Store::open(&database).await.expect("a store");
-    store.reader(1).expect("a reader")
+    store.reader(1).await.expect("a reader")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.

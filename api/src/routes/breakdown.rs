@@ -256,7 +256,8 @@ impl Breakdown {
         Ok(Sheet::read(columns, lines))
     }
 
-    /// Every group as a line of CSV with its teams, page by page from one snapshot.
+    /// Every group as a line of CSV with its teams, page by page: a snapshot is not asked for teams while its groups
+    /// still stream.
     fn lines_with_teams<S: Snapshot>(
         self,
         common: Common,

@@ -8,11 +8,12 @@ use std::vec::IntoIter;
 
 use api::reader::{Group, Key, Query, ReadError, Rows};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use mongodb::SessionCursor;
 use mongodb::bson::{Document, RawDocumentBuf};
-use mongodb::{ClientSession, SessionCursor};
 use rollup::counters::Sums;
 use rollup::period::Period;
 
+use super::instant::Session;
 use super::pipeline::{self, Plan};
 use super::{BATCH, GROUPS_TIME, LEDGER, ROLLUPS, Snapshot, failed, row};
 
@@ -42,7 +43,7 @@ pub(super) fn groups(
 /// A query that is being read.
 struct Reading {
     snapshot: Snapshot,
-    session: ClientSession,
+    session: Session,
     cursor: Option<SessionCursor<RawDocumentBuf>>,
     /// What is still to be found, one after the other.
     filters: IntoIter<Document>,
@@ -62,7 +63,7 @@ impl Reading {
             Plan::Sums(stages) => (Vec::new(), Some(stages)),
         };
         Ok(Self {
-            session: snapshot.session().await?,
+            session: snapshot.instant.session(&snapshot.store).await?,
             snapshot,
             cursor: None,
             filters: filters.into_iter(),
@@ -87,12 +88,12 @@ impl Reading {
                 .batch_size(BATCH)
                 .max_time(GROUPS_TIME);
             aggregate
-                .session(&mut self.session)
+                .session(&mut *self.session)
                 .with_type::<RawDocumentBuf>()
                 .await
         } else if let Some(filter) = self.filters.next() {
             let find = collection.find(filter).batch_size(BATCH).max_time(GROUPS_TIME);
-            find.session(&mut self.session).await
+            find.session(&mut *self.session).await
         } else {
             return Ok(false);
         };
