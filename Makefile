@@ -48,11 +48,11 @@ $(PAGE)/dist/index.html: $(PAGE)/node_modules/.package-lock.json $(PAGE_SOURCES)
 
 # Not optimized: that is built in less than half the time, and 200 requests/s are little work.
 demo:
-	@echo "1 of 4: what is missing of system packages, Node and a MongoDB (2 minutes at first, else nothing) …"
-	@$(MAKE) --no-print-directory setup
-	@echo "2 of 4: the usage page (half a minute at first, else nothing) …"
-	@$(MAKE) --no-print-directory $(PAGE)/dist/index.html
-	@echo "3 of 4: builds the program (4 minutes on 2 cores at first, else seconds) …"
+	@echo "1 of 4: what is missing of system packages, Node and a MongoDB (a minute at first, else nothing) …"
+	@$(MAKE) -s setup
+	@echo "2 of 4: the usage page (a quarter of a minute at first, else nothing) …"
+	@$(MAKE) -s $(PAGE)/dist/index.html
+	@echo "3 of 4: builds the program (3 minutes on 2 idle cores at first, else seconds) …"
 	@cargo build --locked -p usage-ledger -p stack --bin usage-ledger --bin demo
 	@echo "4 of 4: starts (5 s; with Kafka 15 s) …"
 	@$(TARGET)/debug/demo --source $(SOURCE) $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(DEMO)

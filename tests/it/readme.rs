@@ -124,7 +124,14 @@ impl Place {
             std::iter::once(self.path("bin"))
                 .chain(std::env::split_paths(&std::env::var_os("PATH").expect("a PATH"))),
         );
-        let run = Command::new(program)
+        let mut command = Command::new(program);
+        // What the caller has set for itself is not what the README says.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("USAGE_LEDGER_") {
+                command.env_remove(name);
+            }
+        }
+        let run = command
             .args(arguments)
             .current_dir(self.folder.path())
             .env("PATH", path.expect("a PATH"))

@@ -147,7 +147,7 @@ fn line(elapsed: Duration, truth: &Truth, answers: &Answers) -> String {
     let equal = if sent == served { ", equal" } else { "" };
     let own = match Shown::served(&answers.own).requests {
         0 => String::new(),
-        own => format!("; {}: {own} requests", own::ORGANIZATION),
+        own => format!("; of `{}` {own}", own::ORGANIZATION),
     };
     format!(
         "{:>4} s  sent {} requests, {} tokens, cost {}; ledger {} requests, {} tokens, cost {}{equal}{own}; {}",
