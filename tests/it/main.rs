@@ -21,6 +21,7 @@ mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
 mod replicas;
+mod roles;
 mod rows;
 mod silence;
 mod slow_server;
