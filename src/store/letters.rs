@@ -3,10 +3,11 @@
 //! | `state` | what it means | what follows |
 //! |---|---|---|
 //! | `open` | it waits | a counted event with its id closes it; a person may mark it |
+//! | `lost` | it waits, and its payload was not kept, or not for so long | a counted event with its id closes it |
 //! | `replay` | a person wants it judged again | the owner of its lane does, in its next commit |
 //! | `closed` | `closedBy` an `event` with its id, or by a `replay` that ended as `outcome` | nothing, ever |
 //!
-//! `open` (the lane) is there only while the letter is: the index of what is open holds no others.
+//! `open` (the lane) is there only while the letter waits: the index of what is open holds no others.
 
 mod payload;
 
@@ -48,12 +49,14 @@ pub(super) fn keep(
         .completed_at_ms
         .and_then(Instant::from_timestamp_millis);
     let day = completed_at.map(|at| calendar.period_of(Granularity::Daily, at).to_string());
+    let payload = payload::write(&letter.payload, letter.keep);
+    let is_kept = payload.get_str("format").is_ok_and(|format| format != CUT);
     let mut fields = doc! {
         "lane": lane.fence.lane.as_str(),
         "place": &place,
         "reason": letter.reject.reason.code(),
         "field": letter.reject.field,
-        "state": "open",
+        "state": if is_kept { "open" } else { LOST },
         "open": lane.fence.lane.as_str(),
         "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
         "eventHash": letter.event_id.as_ref().map(|id| stored_hash(id.hash)),
@@ -64,7 +67,7 @@ pub(super) fn keep(
         "rejectedAt": at,
         "schemaVersion": VERSION,
     };
-    fields.extend(payload::write(&letter.payload, letter.keep));
+    fields.extend(payload);
     doc! {"q": {"_id": id(&lane.fence.lane, &place)}, "u": {"$setOnInsert": fields}, "upsert": true}
 }
 
@@ -82,8 +85,10 @@ pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Docume
     doc! {"q": {"_id": id(lane, &letter.place), "state": "replay"}, "u": update}
 }
 
-/// The states of letters that are open.
-const OPEN: [&str; 2] = ["open", "replay"];
+/// The states of letters that wait for something.
+const OPEN: [&str; 3] = ["open", "replay", LOST];
+/// The state of letters that can never be judged.
+const LOST: &str = "lost";
 
 /// The letters that counted events with these ids close.
 pub(super) fn open_under(lane: &LaneId, scope: Scope, ids: &[EventHash]) -> Document {
@@ -137,7 +142,19 @@ fn id(lane: &LaneId, place: &str) -> String {
 }
 
 /// The states of letters.
-pub const STATES: [&str; 3] = ["open", "replay", "closed"];
+pub const STATES: [&str; 4] = ["open", LOST, "replay", "closed"];
+
+/// The states that a person means by one of them, or by none: what is lost is open, too.
+fn meant(state: Option<&str>) -> &[&str] {
+    match state {
+        None => &STATES,
+        Some("open") => &STATES[..2],
+        Some(state) => STATES
+            .iter()
+            .find(|known| **known == state)
+            .map_or(&[], std::slice::from_ref),
+    }
+}
 
 /// Which letters a person means. What is not said does not matter.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -157,7 +174,7 @@ pub struct Which {
 }
 
 impl Which {
-    fn filter(&self, state: Option<&str>) -> Document {
+    fn filter(&self, states: &[&str]) -> Document {
         let mut filter = Document::new();
         if !self.ids.is_empty() {
             let ids: Vec<Bson> = self.ids.iter().map(Bson::from).collect();
@@ -173,10 +190,8 @@ impl Which {
             filter.insert("eventHash", stored_hash(EventHash::of(event_id)));
         }
         // Named one by one, so that those of each are found by an index in the order of their time.
-        filter.insert(
-            "state",
-            state.map_or_else(|| doc! {"$in": STATES.as_slice()}.into(), Bson::from),
-        );
+        let states: Vec<Bson> = states.iter().copied().map(Bson::from).collect();
+        filter.insert("state", among(&states));
         let mut rejected = Document::new();
         rejected.extend(self.since.map(|since| ("$gte".to_owned(), Bson::from(since))));
         rejected.extend(self.until.map(|until| ("$lt".to_owned(), Bson::from(until))));
@@ -265,7 +280,7 @@ impl Store {
     /// When they cannot be counted.
     pub async fn count_letters(&self, which: &Which, state: Option<&str>) -> Result<u64, super::Error> {
         let letters = self.collection(DEAD_LETTERS);
-        let counted = letters.count_documents(which.filter(state)).await;
+        let counted = letters.count_documents(which.filter(meant(state))).await;
         counted.map_err(failure::unusable)
     }
 
@@ -282,7 +297,7 @@ impl Store {
     ) -> Result<(), E> {
         let letters = self.collection(DEAD_LETTERS);
         let found = letters
-            .find(which.filter(state))
+            .find(which.filter(meant(state)))
             .sort(doc! {"rejectedAt": -1, "_id": 1})
             .limit(limit.map_or(0, i64::from));
         let mut cursor = found.await.map_err(failure::unusable)?;
@@ -295,12 +310,9 @@ impl Store {
     /// Drops the payloads of open letters that were rejected before this. How many.
     pub(super) async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime) -> Result<u64, FenceError> {
         let letters = self.collection(DEAD_LETTERS);
-        let has_payload = doc! {"$ne": DROPPED};
         let mut dropped = 0;
         for lane in lanes {
-            let old = doc! {
-                "lane": lane.as_str(), "state": "open", "rejectedAt": {"$lt": before}, "format": has_payload.clone(),
-            };
+            let old = doc! {"lane": lane.as_str(), "state": "open", "rejectedAt": {"$lt": before}};
             let found = letters
                 .find(old)
                 .projection(doc! {"_id": 1})
@@ -318,7 +330,8 @@ impl Store {
             }
             // One that was marked meanwhile is judged first.
             let which = doc! {"_id": {"$in": ids}, "state": "open"};
-            let drop = doc! {"$set": {"format": DROPPED}, "$unset": {"payload": "", "headers": ""}};
+            let drop =
+                doc! {"$set": {"state": LOST, "format": DROPPED}, "$unset": {"payload": "", "headers": ""}};
             dropped += answer(letters.update_many(which, drop).into_future())
                 .await?
                 .modified_count;
@@ -331,10 +344,8 @@ impl Store {
     /// # Errors
     /// When they cannot be counted.
     pub async fn count_lost_letters(&self, which: &Which) -> Result<u64, super::Error> {
-        let mut filter = which.filter(Some("open"));
-        filter.insert("format", doc! {"$in": [CUT, DROPPED]});
         let letters = self.collection(DEAD_LETTERS);
-        let counted = letters.count_documents(filter).await;
+        let counted = letters.count_documents(which.filter(&[LOST])).await;
         counted.map_err(failure::unusable)
     }
 
@@ -343,11 +354,11 @@ impl Store {
     /// # Errors
     /// When that cannot be written.
     pub async fn mark_letters(&self, which: &Which) -> Result<u64, super::Error> {
-        let mut filter = which.filter(Some("open"));
-        // What was not kept can never be judged.
-        filter.insert("format", doc! {"$nin": [CUT, DROPPED]});
         let mark = doc! {"$set": {"state": "replay"}, "$currentDate": {"replayRequestedAt": true}};
-        let marked = self.collection(DEAD_LETTERS).update_many(filter, mark).await;
+        let marked = self
+            .collection(DEAD_LETTERS)
+            .update_many(which.filter(&["open"]), mark)
+            .await;
         Ok(marked.map_err(failure::unusable)?.modified_count)
     }
 

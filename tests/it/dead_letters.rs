@@ -275,7 +275,7 @@ async fn payloads_are_dropped_when_letters_close_and_by_age() {
         world.letters_where(kept.clone()).await == 0
     })
     .await;
-    assert_eq!(world.letters_where(doc! {"state": "open"}).await, 2);
+    assert_eq!(world.letters_where(doc! {"state": "lost"}).await, 2);
     let (code, told) = world.letters_command(&["replay", "--all"]).await;
     assert!(
         code == 0 && told.contains("0 marked") && told.contains("2 cannot be judged"),
@@ -289,6 +289,6 @@ async fn payloads_are_dropped_when_letters_close_and_by_age() {
     // The letter is still known by its id, and closed by its event.
     world.insert_one(old("b")).await;
     world.wait_tally([5, 2, 0, 0, 3]).await;
-    assert_eq!(world.letters_where(doc! {"state": "open"}).await, 1);
+    assert_eq!(world.letters_where(doc! {"state": "lost"}).await, 1);
     stop(worker).await;
 }

@@ -106,6 +106,22 @@ fn log(product: &mut Product) -> String {
     process::log_after(product.process().log(), 0)
 }
 
+/// The lane stops, goes on by this user's order, and an event more arrives.
+async fn stop_and_resume(guarded: &Guarded, world: &World) {
+    let events = guarded.root.collection("requestEvents");
+    events.drop().await.expect("drops");
+    eventually("the stop is stored", || async {
+        let fence = guarded.root.fence().await;
+        fence.is_some_and(|fence| fence.contains_key("stopped"))
+    })
+    .await;
+    let lane = format!("mongodb/{}.requestEvents", world.name);
+    let resume = ["lanes", "resume", "--accept-gap", "--from", "earliest", "--lane"];
+    let (code, told) = run(&[&resume[..], &[&lane]].concat(), world.variables(&[])).await;
+    assert_eq!(code, 0, "{told}");
+    guarded.root.insert_one(event("acme")).await;
+}
+
 /// Worker, reader and migration, each with its role document and nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn each_shipped_role_is_enough_for_its_part() {
@@ -150,6 +166,8 @@ async fn each_shipped_role_is_enough_for_its_part() {
     let (code, told) = run(&["lanes", "list"], reader.variables(&[])).await;
     assert!(code == 0 && told.contains("running"), "{told}");
 
+    stop_and_resume(&guarded, &world).await;
+    guarded.root.wait_read(&mut worker, truth.read + 1).await;
     worker.stop(DRAIN).await.expect("drains");
     let leases = guarded.root.collection("usageLeases");
     let ours = doc! {"session": {"$exists": true}};
@@ -240,6 +258,40 @@ async fn migrate_says_what_it_does_and_which_right_that_takes() {
         .insert_one(incomplete)
         .await
         .expect_err("the validator is back");
+}
+
+/// Whoever may not see the options of collections may complete a ledger still: what they hide is left as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn migrate_does_without_what_it_may_not_see() {
+    let guarded = Guarded::new("hidden").await;
+    let hidden = |privilege: &Bson| {
+        let mut privilege = privilege.as_document().expect("a privilege").clone();
+        let actions = privilege.get_array_mut("actions").expect("actions");
+        actions.retain(|action| action.as_str() != Some("listCollections"));
+        privilege
+    };
+    let mut role = guarded.role("migration");
+    let privileges: Vec<Document> = role
+        .get_array("privileges")
+        .expect("privileges")
+        .iter()
+        .map(hidden)
+        .collect();
+    role.insert("privileges", privileges);
+    guarded.admin(role).await;
+    let world = guarded
+        .user("migration", vec!["usageLedgerMigration".into()])
+        .await;
+    for is_first in [true, false] {
+        let (code, told) = migrate(&world).await;
+        assert_eq!(code, 0, "{told}");
+        assert_eq!(told.contains("about to"), is_first, "{told}");
+        assert!(
+            told.contains("13 Unauthorized: may not listCollections on"),
+            "{told}"
+        );
+    }
+    guarded.root.ready(&[]).await;
 }
 
 /// An index of the same keys that holds, refuses or deletes something else is no index of ours.
