@@ -214,11 +214,9 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
         }
     };
     let headers = response.headers_mut();
-    if let Some(Instant(at)) = as_of {
-        headers.insert(
-            AS_OF,
-            HeaderValue::try_from(Instant(at).text()).map_err(|error| Problem::internal(&error))?,
-        );
+    if let Some(at) = as_of {
+        let at = HeaderValue::try_from(at.text()).map_err(|error| Problem::internal(&error))?;
+        headers.insert(AS_OF, at);
     }
     headers.insert(
         header::CACHE_CONTROL,
