@@ -310,7 +310,7 @@ impl Store {
     }
 
     /// Where another source has fed this ledger, its past must not be counted again: the first start of a
-    /// new one needs to be told where to begin.
+    /// new one needs to be told where to begin. Also notes the source.
     ///
     /// # Errors
     /// When `USAGE_LEDGER_START_AT` is needed and not set.
@@ -346,7 +346,12 @@ impl Store {
                 ),
             }));
         }
-        Ok(())
+        // Whoever may not write is told so at the start.
+        self.collection(META)
+            .update_one(doc! {"_id": "ledger"}, doc! {"$set": {"source": kind}})
+            .await
+            .map(drop)
+            .map_err(failure::unusable)
     }
 }
 
