@@ -77,6 +77,8 @@ fn items(seed: u64, count: usize) -> Vec<Item> {
         prefix: format!("roles-{seed}"),
         identity: Identity::EventId,
         invalid: 0.05,
+        // Not every id is remembered here.
+        duplicates: 0.0,
         ..Mix::default()
     });
     let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
@@ -133,8 +135,12 @@ async fn each_shipped_role_is_enough_for_its_part() {
         "{told}"
     );
     let world = guarded.shipped("worker").await;
-    // With ids of the whole ledger it writes the most.
-    let settings = [("DEDUPE_SCOPE", "ledger"), ("BATCH_MAX_EVENTS", "50")];
+    // With ids of the whole ledger, of which it forgets some, it writes the most.
+    let settings = [
+        ("DEDUPE_SCOPE", "ledger"),
+        ("DEDUPE_MAX_IDS", "100"),
+        ("BATCH_MAX_EVENTS", "50"),
+    ];
     let mut worker = ready(&world, "ingest", &settings).await;
     let mut all = items(1, 300);
     guarded.root.insert(&all).await;
