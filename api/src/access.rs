@@ -1,7 +1,7 @@
 //! Who may read what. Decided here, on the server, for every question (lesson C10).
 
 mod jwks;
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,6 @@ use serde::Deserialize;
 
 use crate::by::is_sentinel;
 use crate::problem::{Kind, Problem};
-
-pub(crate) use token::Verifier;
 
 /// What somebody is in an organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

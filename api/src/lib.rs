@@ -49,8 +49,9 @@ mod tests;
 mod totals;
 mod turns;
 
+pub use access::token::check_access;
 pub use axum::Router;
 pub use clock::Clock;
-pub use router::{SettingsError, router};
+pub use router::router;
 pub use serve::{listen, serve};
-pub use settings::{Access, Jwt, Key, Limits, Settings};
+pub use settings::{Access, Jwt, Key, Limits, Settings, SettingsError};

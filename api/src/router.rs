@@ -14,7 +14,8 @@ use prometheus::Registry;
 use rollup::period::Granularity;
 use tower_http::compression::CompressionLayer;
 
-use crate::access::{Caller, Verifier};
+use crate::access::Caller;
+use crate::access::token::Verifier;
 use crate::answer::{HELD_BYTES, Rendered, answer};
 use crate::ask::Remembered;
 use crate::budget::Budget;
@@ -31,7 +32,7 @@ use crate::problem::{Kind, Problem};
 use crate::reader::Reader;
 use crate::route::Route;
 use crate::routes::{breakdown, meta, series, summary, table};
-use crate::settings::{Access, Settings};
+use crate::settings::{Access, Settings, SettingsError};
 use crate::share::Shares;
 use crate::slice::Directory;
 use crate::totals::Currency;
@@ -44,23 +45,6 @@ const CONCURRENT_QUESTIONS: usize = 8;
 const MAX_BODY_BYTES: u64 = 16 * 1024;
 /// What requests are counted under that no route takes.
 const NO_ROUTE: &str = "none";
-
-/// What is wrong with the settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The key that tokens are checked with is unusable.
-    #[error("{0}")]
-    Key(String),
-    /// The currency is not a code of ISO 4217.
-    #[error("expected a currency such as `USD`, got `{0}`")]
-    Currency(String),
-    /// The description of the routes cannot be written.
-    #[error("the description of the routes cannot be written")]
-    Description(#[from] serde_json::Error),
-    /// A metric is registered twice.
-    #[error("the metrics of the reader cannot be registered")]
-    Metrics(#[from] prometheus::Error),
-}
 
 /// What handlers share.
 pub(crate) struct App<R: Reader> {

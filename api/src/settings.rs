@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use rollup::period::{Calendar, Granularity};
 
-use crate::access::Verifier;
-use crate::router::SettingsError;
-
 /// The settings of the public routes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -47,16 +44,6 @@ pub enum Access {
     Off,
     /// Bearer tokens.
     Jwt(Jwt),
-}
-
-impl Access {
-    /// Checks that tokens can be checked with this, without starting anything.
-    ///
-    /// # Errors
-    /// When the key is unusable.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        Verifier::new(self).map(drop)
-    }
 }
 
 /// How a bearer token is checked.
@@ -150,4 +137,21 @@ impl Default for Limits {
             cache_bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The key that tokens are checked with is unusable.
+    #[error("{0}")]
+    Key(String),
+    /// The currency is not a code of ISO 4217.
+    #[error("expected a currency such as `USD`, got `{0}`")]
+    Currency(String),
+    /// The description of the routes cannot be written.
+    #[error("the description of the routes cannot be written")]
+    Description(#[from] serde_json::Error),
+    /// A metric is registered twice.
+    #[error("the metrics of the reader cannot be registered")]
+    Metrics(#[from] prometheus::Error),
 }

@@ -33,7 +33,10 @@ pub fn configuration(bytes: &[u8]) {
         let shown = match &parsed {
             Ok(config) => {
                 if let Some(access) = &config.access {
-                    assert_eq!(access.check().map_err(|error| error.to_string()), Ok(()));
+                    assert_eq!(
+                        api::check_access(access).map_err(|error| error.to_string()),
+                        Ok(())
+                    );
                 }
                 format!("{config:?}")
             }

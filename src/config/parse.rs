@@ -394,7 +394,7 @@ impl Parser<'_> {
                 "expected one with a key set: its issuer signs tokens for other services too",
             );
         }
-        if let Err(error) = api::Access::Jwt(jwt.clone()).check() {
+        if let Err(error) = api::check_access(&api::Access::Jwt(jwt.clone())) {
             self.problem(name, error.to_string());
         }
         Some(jwt)

@@ -10,8 +10,7 @@ use serde::Deserialize;
 use super::jwks::Jwks;
 use super::{Caller, Person, Role};
 use crate::problem::{Kind, Problem};
-use crate::router::SettingsError;
-use crate::settings::{Access, Jwt, Key};
+use crate::settings::{Access, Jwt, Key, SettingsError};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -45,6 +44,14 @@ pub(crate) struct Tokens {
 enum Keys {
     Fixed(Algorithm, DecodingKey),
     Set(Jwks),
+}
+
+/// Checks that tokens can be checked with these settings, without starting anything.
+///
+/// # Errors
+/// When the key is unusable.
+pub fn check_access(access: &Access) -> Result<(), SettingsError> {
+    Verifier::new(access).map(drop)
 }
 
 impl Verifier {

@@ -10,7 +10,8 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
 use super::{NOW_SECONDS, base64};
-use crate::access::{Caller, Person, Role, Verifier};
+use crate::access::token::Verifier;
+use crate::access::{Caller, Person, Role};
 use crate::settings::{Access, Jwt, Key};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
