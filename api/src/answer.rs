@@ -22,6 +22,7 @@ use crate::access::Caller;
 use crate::ask::{Ask, Moment};
 use crate::budget::{Budget, Taken, charged};
 use crate::cache::{CacheKey, Weighed};
+use crate::etag::is_known;
 use crate::limit::Name;
 use crate::parameter::Parameters;
 use crate::problem::Problem;
@@ -351,20 +352,6 @@ fn json(
     };
     response.headers_mut().insert(header::ETAG, etag);
     Ok(response)
-}
-
-/// Whether the caller has this answer already. Tags are compared weakly.
-pub(crate) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let Ok(own) = etag.to_str().map(opaque) else {
-        return false;
-    };
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == "*" || opaque(tag) == own)
 }
 
 /// Streams a table as CSV. The first rows are made before the response begins, so that what fails at once

@@ -25,6 +25,7 @@ mod by;
 mod cache;
 mod cursor;
 mod dashboard;
+mod etag;
 #[cfg(test)]
 mod fake;
 mod gate;
