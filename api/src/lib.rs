@@ -25,6 +25,7 @@ mod by;
 mod cache;
 mod cursor;
 mod dashboard;
+mod envelope;
 mod etag;
 #[cfg(test)]
 mod fake;
@@ -40,6 +41,7 @@ mod problem;
 mod question;
 mod range;
 mod ranking;
+mod render;
 mod route;
 mod router;
 mod routes;

@@ -10,7 +10,7 @@ use utoipa::openapi::{
     RefOr, Required, ResponseBuilder, Schema, header::HeaderBuilder,
 };
 
-use crate::answer::{Fresh, Head};
+use crate::envelope::{Fresh, Head};
 use crate::parameter::{Form, MAX_VALUES, Parameter};
 use crate::problem;
 use crate::route::Route;

@@ -16,7 +16,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::access::Caller;
 use crate::access::token::Verifier;
-use crate::answer::{HELD_BYTES, Rendered, answer};
+use crate::answer::answer;
 use crate::ask::Remembered;
 use crate::budget::Budget;
 use crate::cache::Cache;
@@ -30,6 +30,7 @@ use crate::openapi::{self, Described};
 use crate::pages;
 use crate::problem::{Kind, Problem};
 use crate::reader::Reader;
+use crate::render::{HELD_BYTES, Rendered};
 use crate::route::Route;
 use crate::routes::{breakdown, meta, series, summary, table};
 use crate::settings::{Access, Settings, SettingsError};
