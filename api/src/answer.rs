@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream};
 
 use self::format::Format;
 use crate::access::Caller;
+use crate::application::App;
 use crate::ask::{Ask, Moment};
 use crate::budget::{Budget, charged};
 use crate::cache::CacheKey;
@@ -23,7 +24,6 @@ use crate::question::{Days, filters};
 use crate::reader::Reader;
 use crate::render::{json, render};
 use crate::route::{Common, Line, Route, Sheet};
-use crate::router::App;
 use crate::turns::{Turn, Turns};
 
 /// The instant up to which everything is in the answer, also where the body is left out.

@@ -18,6 +18,7 @@ mod slice;
 
 mod access;
 mod answer;
+mod application;
 mod ask;
 mod bucket;
 mod budget;
