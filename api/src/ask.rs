@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use futures_util::{Stream, TryStreamExt};
 use rollup::counters::{Counter, Sums};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -79,7 +79,7 @@ enum Source<'a> {
     /// What was booked for one organization as a whole.
     Whole(&'a str),
     /// The remembered rows of one marginal of one organization.
-    Marginal(&'a str, Set),
+    Marginal(&'a str, Marginal),
     /// Remembered groups of one organization.
     Groups(&'a str),
     /// The store: the rows of several organizations, and rows that are as quickly read as looked up.
@@ -131,8 +131,8 @@ impl<S: Snapshot> Ask<S> {
                     .iter()
                     .try_for_each(|(bucket, sums)| take(&key, *bucket, sums));
             }
-            Source::Marginal(organization, set) => {
-                if let Some(slices) = self.slices(organization, set, range, sought).await? {
+            Source::Marginal(organization, marginal) => {
+                if let Some(slices) = self.slices(organization, marginal, range, sought).await? {
                     return slices.each(sought, take);
                 }
             }
@@ -178,8 +178,8 @@ impl<S: Snapshot> Ask<S> {
         sought: &Sought<'_>,
         sort: Sort,
     ) -> Result<Option<Arc<Part>>, Problem> {
-        let (organization, set) = match self.source(sought) {
-            Source::Marginal(organization, set) => (organization, Some(set)),
+        let (organization, marginal) = match self.source(sought) {
+            Source::Marginal(organization, marginal) => (organization, Some(marginal)),
             Source::Groups(organization) => (organization, None),
             Source::Whole(_) | Source::Store => return Ok(None),
         };
@@ -187,8 +187,8 @@ impl<S: Snapshot> Ask<S> {
         let mark = self.mark(organization, &query.cover).await?;
         let key = CacheKey::of(&("ranked", sort, query, mark, self.remembered.directory.edition()));
         let made = self.remembered.rankings.get_or_make(key, async {
-            if let Some(set) = set {
-                let slices = self.slices(organization, set, range, sought).await?;
+            if let Some(marginal) = marginal {
+                let slices = self.slices(organization, marginal, range, sought).await?;
                 return Ok::<_, Problem>(match slices {
                     Some(slices) => Part::Ranked(slices.ranked(sought, sort)?.into()),
                     None => Part::TooLarge,
@@ -217,8 +217,8 @@ impl<S: Snapshot> Ask<S> {
     /// other counters.
     pub(crate) async fn active(&self, range: Range, sought: &Sought<'_>) -> Result<Option<u64>, Problem> {
         match self.source(sought) {
-            Source::Marginal(organization, set) if sought.filters.is_empty() => {
-                let slices = self.slices(organization, set, range, sought).await?;
+            Source::Marginal(organization, marginal) if sought.filters.is_empty() => {
+                let slices = self.slices(organization, marginal, range, sought).await?;
                 Ok(slices.and_then(|slices| slices.active()))
             }
             _ => Ok(None),
@@ -254,12 +254,12 @@ impl<S: Snapshot> Ask<S> {
         let dimensions = sought.filters.keys().chain(sought.group_by).copied();
         let once = !sought.is_worth_remembering;
         match rows_for(dimensions) {
-            Rows::Rollups(Set::Organization) => Source::Whole(organization),
-            Rows::Rollups(Set::User) if once && sought.filters.contains_key(&Dimension::User) => {
+            Rows::Rollups(Marginal::Organization) => Source::Whole(organization),
+            Rows::Rollups(Marginal::User) if once && sought.filters.contains_key(&Dimension::User) => {
                 Source::Store
             }
             Rows::Ledger if once && are_of_few_users(sought.filters) => Source::Store,
-            Rows::Rollups(set) => Source::Marginal(organization, set),
+            Rows::Rollups(marginal) => Source::Marginal(organization, marginal),
             Rows::Ledger => Source::Groups(organization),
         }
     }

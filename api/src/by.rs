@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use rollup::event::{NONE, UNATTRIBUTED, UNKNOWN};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -112,22 +112,22 @@ impl FromStr for By {
 
 /// The smallest collection that can answer a question about these dimensions.
 pub(crate) fn rows_for(dimensions: impl IntoIterator<Item = Dimension>) -> Rows {
-    let mut set = Set::Organization;
+    let mut marginal = Marginal::Organization;
     for dimension in dimensions {
         let needed = match dimension {
             Dimension::Organization => continue,
-            Dimension::Agent => Set::Agent,
-            Dimension::Model | Dimension::Provider => Set::Model,
-            Dimension::User => Set::User,
-            Dimension::Source => Set::Source,
+            Dimension::Agent => Marginal::Agent,
+            Dimension::Model | Dimension::Provider => Marginal::Model,
+            Dimension::User => Marginal::User,
+            Dimension::Source => Marginal::Source,
             Dimension::Team | Dimension::ApiKey | Dimension::Kind => return Rows::Ledger,
         };
-        if set != Set::Organization && set != needed {
+        if marginal != Marginal::Organization && marginal != needed {
             return Rows::Ledger;
         }
-        set = needed;
+        marginal = needed;
     }
-    Rows::Rollups(set)
+    Rows::Rollups(marginal)
 }
 
 /// One group of an answer: its key under the names of its dimensions, and its totals.
@@ -206,13 +206,13 @@ mod tests {
     fn marginals_answer_what_they_hold_and_the_ledger_the_rest() {
         use Dimension::{Agent, ApiKey, Kind, Model, Organization, Provider, Source, User};
         for (dimensions, rows) in [
-            (&[][..], Rows::Rollups(Set::Organization)),
-            (&[Organization], Rows::Rollups(Set::Organization)),
-            (&[Organization, Agent], Rows::Rollups(Set::Agent)),
-            (&[Provider], Rows::Rollups(Set::Model)),
-            (&[Model, Provider, Model], Rows::Rollups(Set::Model)),
-            (&[User, User], Rows::Rollups(Set::User)),
-            (&[Source], Rows::Rollups(Set::Source)),
+            (&[][..], Rows::Rollups(Marginal::Organization)),
+            (&[Organization], Rows::Rollups(Marginal::Organization)),
+            (&[Organization, Agent], Rows::Rollups(Marginal::Agent)),
+            (&[Provider], Rows::Rollups(Marginal::Model)),
+            (&[Model, Provider, Model], Rows::Rollups(Marginal::Model)),
+            (&[User, User], Rows::Rollups(Marginal::User)),
+            (&[Source], Rows::Rollups(Marginal::Source)),
             (&[Agent, Model], Rows::Ledger),
             (&[User, Source], Rows::Ledger),
             (&[Kind], Rows::Ledger),

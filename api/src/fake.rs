@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters, Sums};
 use rollup::event::{Dimensions, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
-use rollup::fold::{Delta, Fold, Grouping, Set};
+use rollup::fold::{Delta, Fold, Grouping, Marginal};
 use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -276,14 +276,14 @@ impl Frozen {
                     (&*d.organization, row.period, parts.into(), &row.booked.sums)
                 })
                 .collect(),
-            Rows::Rollups(set) => self
+            Rows::Rollups(marginal) => self
                 .rows
                 .rollups
                 .values()
-                .filter(|row| row.set == set)
+                .filter(|row| row.marginal == marginal)
                 .map(|row| {
                     let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
-                    if let Some(dimension) = Dimension::of(set) {
+                    if let Some(dimension) = Dimension::of(marginal) {
                         parts.insert(dimension, &row.value);
                     }
                     if let Some(provider) = &row.provider {
@@ -403,7 +403,7 @@ impl Snapshot for Frozen {
             return Err(failure.clone());
         }
         let mut found = Vec::new();
-        for (owner, period, _, sums) in self.rows(Rows::Rollups(Set::Organization)) {
+        for (owner, period, _, sums) in self.rows(Rows::Rollups(Marginal::Organization)) {
             if owner != organization || period < span.first || span.last < period {
                 continue;
             }
@@ -423,7 +423,7 @@ impl Snapshot for Frozen {
     }
 
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {
-        let rows = self.rows(Rows::Rollups(Set::Organization));
+        let rows = self.rows(Rows::Rollups(Marginal::Organization));
         let days = rows
             .iter()
             .filter(|row| in_scope(scope, row.0) && row.1.granularity() == Granularity::Daily)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::Period;
 
 /// Opens snapshots of a ledger.
@@ -147,7 +147,7 @@ pub enum Rows {
     /// `usageLedger`: rows with every dimension.
     Ledger,
     /// `usageRollups`: rows of one marginal.
-    Rollups(Set),
+    Rollups(Marginal),
 }
 
 /// Whose rows.
@@ -194,13 +194,13 @@ pub enum Dimension {
 impl Dimension {
     /// The dimension whose values a marginal's rows carry.
     #[must_use]
-    pub const fn of(set: Set) -> Option<Self> {
-        match set {
-            Set::Organization => None,
-            Set::Agent => Some(Dimension::Agent),
-            Set::Model => Some(Dimension::Model),
-            Set::User => Some(Dimension::User),
-            Set::Source => Some(Dimension::Source),
+    pub const fn of(marginal: Marginal) -> Option<Self> {
+        match marginal {
+            Marginal::Organization => None,
+            Marginal::Agent => Some(Dimension::Agent),
+            Marginal::Model => Some(Dimension::Model),
+            Marginal::User => Some(Dimension::User),
+            Marginal::Source => Some(Dimension::Source),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use rollup::counters::{Counter, Counters, Sums};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 
 use crate::by::is_sentinel;
 use crate::reader::Key;
@@ -93,7 +93,7 @@ pub(crate) struct Directory {
 /// The names of one edition.
 #[derive(Default)]
 struct Held {
-    names: HashMap<(String, Set), Arc<Names>>,
+    names: HashMap<(String, Marginal), Arc<Names>>,
     /// About how many bytes all of them take.
     bytes: Arc<AtomicUsize>,
     /// Moves on when everything is forgotten: numbers of before mean nothing any more.
@@ -118,7 +118,7 @@ impl Directory {
     }
 
     /// The names of a marginal.
-    pub(crate) fn names(&self, organization: &str, set: Set) -> Found {
+    pub(crate) fn names(&self, organization: &str, marginal: Marginal) -> Found {
         let mut held = self.held();
         let is_new_edition = held.bytes.load(Ordering::Relaxed) > self.capacity;
         if is_new_edition {
@@ -132,13 +132,15 @@ impl Directory {
             bytes,
             edition,
         } = &mut *held;
-        let own = names.entry((organization.to_owned(), set)).or_insert_with(|| {
-            bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
-            Arc::new(Names {
-                known: RwLock::default(),
-                all: Arc::clone(bytes),
-            })
-        });
+        let own = names
+            .entry((organization.to_owned(), marginal))
+            .or_insert_with(|| {
+                bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
+                Arc::new(Names {
+                    known: RwLock::default(),
+                    all: Arc::clone(bytes),
+                })
+            });
         Found {
             names: self.holds(own).then(|| (Arc::clone(own), *edition)),
             is_new_edition,
@@ -414,7 +416,7 @@ mod tests {
         let mut editions = 0;
         for number in 0..1_000 {
             let organization = format!("organization-{number}");
-            editions += usize::from(directory.names(&organization, Set::User).is_new_edition);
+            editions += usize::from(directory.names(&organization, Marginal::User).is_new_edition);
             let held = directory.held();
             assert!(held.names.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
         }
@@ -425,14 +427,14 @@ mod tests {
     #[test]
     fn a_full_directory_starts_anew_and_what_is_held_of_before_stays_whole() {
         let directory = Directory::new(2_000);
-        let (old, edition) = directory.names("acme", Set::User).names.expect("few");
+        let (old, edition) = directory.names("acme", Marginal::User).names.expect("few");
         let numbers = old.numbers((0..9).map(|user| key(&format!("u{user}"))).collect());
         assert!(
-            directory.names("acme", Set::User).names.is_none(),
+            directory.names("acme", Marginal::User).names.is_none(),
             "more than half of the room"
         );
         old.numbers((9..20).map(|user| key(&format!("u{user}"))).collect());
-        let found = directory.names("acme", Set::User);
+        let found = directory.names("acme", Marginal::User);
         assert!(found.is_new_edition);
         let (new, next) = found.names.expect("none yet");
         assert_ne!(edition, next);

@@ -19,7 +19,7 @@ use crate::period::{Calendar, Granularity, Period};
 
 /// A marginal of an organization's usage that is kept as rollups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Set {
+pub enum Marginal {
     /// The organization as a whole.
     Organization,
     /// Per agent.
@@ -32,30 +32,36 @@ pub enum Set {
     Source,
 }
 
-impl Set {
-    /// Every set.
-    pub const ALL: [Set; 5] = [Set::Organization, Set::Agent, Set::Model, Set::User, Set::Source];
+impl Marginal {
+    /// Every marginal.
+    pub const ALL: [Marginal; 5] = [
+        Marginal::Organization,
+        Marginal::Agent,
+        Marginal::Model,
+        Marginal::User,
+        Marginal::Source,
+    ];
 
-    /// The name under which the set is stored.
+    /// The name under which the marginal is stored, in the field `set`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Set::Organization => "organization",
-            Set::Agent => "agent",
-            Set::Model => "model",
-            Set::User => "user",
-            Set::Source => "source",
+            Marginal::Organization => "organization",
+            Marginal::Agent => "agent",
+            Marginal::Model => "model",
+            Marginal::User => "user",
+            Marginal::Source => "source",
         }
     }
 
-    /// The value of this set for a row, and the provider where it belongs to the value.
+    /// The value of this marginal for a row, and the provider where it belongs to the value.
     fn of<S>(self, dimensions: &Dimensions<S>) -> (&S, Option<&S>) {
         match self {
-            Set::Organization => (&dimensions.organization, None),
-            Set::Agent => (&dimensions.agent, None),
-            Set::Model => (&dimensions.model, Some(&dimensions.provider)),
-            Set::User => (&dimensions.user, None),
-            Set::Source => (&dimensions.source, None),
+            Marginal::Organization => (&dimensions.organization, None),
+            Marginal::Agent => (&dimensions.agent, None),
+            Marginal::Model => (&dimensions.model, Some(&dimensions.provider)),
+            Marginal::User => (&dimensions.user, None),
+            Marginal::Source => (&dimensions.source, None),
         }
     }
 }
@@ -147,10 +153,10 @@ pub struct RollupRow {
     /// Whose usage.
     pub organization: Box<str>,
     /// Which marginal.
-    pub set: Set,
+    pub marginal: Marginal,
     /// The agent, model, user, source or organization.
     pub value: Box<str>,
-    /// The provider, where the set is [`Set::Model`].
+    /// The provider, where the marginal is [`Marginal::Model`].
     pub provider: Option<Box<str>>,
     /// What is added.
     pub booked: Booked,
@@ -189,14 +195,20 @@ impl Delta {
             });
     }
 
-    fn add_rollup(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, set: Set, booked: &Booked) {
-        let (value, provider) = set.of(dimensions);
+    fn add_rollup(
+        &mut self,
+        period: Period,
+        dimensions: &Dimensions<Box<str>>,
+        marginal: Marginal,
+        booked: &Booked,
+    ) {
+        let (value, provider) = marginal.of(dimensions);
         let provider = provider.map(|provider| &**provider);
         self.rollups
             .entry(key::rollup(
                 &dimensions.organization,
                 period,
-                set,
+                marginal,
                 value,
                 provider,
             ))
@@ -204,7 +216,7 @@ impl Delta {
             .or_insert_with(|| RollupRow {
                 period,
                 organization: dimensions.organization.clone(),
-                set,
+                marginal,
                 value: value.clone(),
                 provider: provider.map(Into::into),
                 booked: *booked,
@@ -286,9 +298,9 @@ impl Fold {
                 let dimensions = event
                     .dimensions
                     .map(|text: &Cow<'_, str>| Box::from(text.as_ref()));
-                for set in Set::ALL {
-                    let (value, provider) = set.of(&dimensions);
-                    let rollup = (period, &dimensions.organization, set, value, provider);
+                for marginal in Marginal::ALL {
+                    let (value, provider) = marginal.of(&dimensions);
+                    let rollup = (period, &dimensions.organization, marginal, value, provider);
                     self.rollups.insert(hasher.hash_one(rollup));
                 }
                 rows.push(LedgerRow {
@@ -308,14 +320,14 @@ impl Fold {
         (self.rows.len() + self.rollups.len()) * self.grouping.granularities.len()
     }
 
-    /// Adds this fold to what a commit adds: every granularity, and every rollup set of each.
+    /// Adds this fold to what a commit adds: every granularity, and every marginal of each.
     pub fn close_into(&self, delta: &mut Delta) {
         for row in &self.rows {
             for &granularity in &self.grouping.granularities {
                 let period = row.period.widened(granularity);
                 delta.add_row(period, &row.dimensions, &row.booked);
-                for set in Set::ALL {
-                    delta.add_rollup(period, &row.dimensions, set, &row.booked);
+                for marginal in Marginal::ALL {
+                    delta.add_rollup(period, &row.dimensions, marginal, &row.booked);
                 }
             }
         }

@@ -21,7 +21,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -124,7 +124,7 @@ impl Port for Snapshot {
     async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
         let filter = pipeline::rows_in(
-            Rows::Rollups(Set::Organization),
+            Rows::Rollups(Marginal::Organization),
             &scope,
             &[span],
             &Document::new(),
@@ -164,7 +164,7 @@ impl Snapshot {
     /// The first day with rows, in this direction.
     async fn edge(&self, scope: &Scope, direction: i32) -> Result<Option<NaiveDate>, ReadError> {
         let mut filter = pipeline::owner(scope);
-        filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Set::Organization.name()});
+        filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Marginal::Organization.name()});
         let mut session = self.session.lock().await;
         let row = self
             .store

@@ -5,7 +5,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 use rollup::counters::Counter;
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 
 use super::{DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, LEASES, LEDGER, META, ROLLUPS, Store, failure};
 use crate::config::{Config, Identity, Problem};
@@ -41,7 +41,7 @@ pub enum Change {
 /// a row is written, so that adding to a counter touches no index.
 ///
 /// The rows of the ledger of an organization and a span of periods are neighbours by their `_id`. Rollups are not:
-/// the set stands behind the period there.
+/// the marginal (`set`) stands behind the period there.
 fn indexes(collection: &str) -> Vec<Document> {
     match collection {
         // One person's own usage must not cost a scan of the organization's.
@@ -68,7 +68,7 @@ fn indexes(collection: &str) -> Vec<Document> {
     }
 }
 
-/// The index of the rollups of models by their provider: no other set has one.
+/// The index of the rollups of models by their provider: no other marginal has one.
 fn of_providers() -> Document {
     doc! {"granularity": 1, "provider": 1, "periodKey": 1}
 }
@@ -81,7 +81,7 @@ fn open_letters() -> Document {
 /// Which documents an index holds, where not all.
 fn held_by(index: &Document) -> Option<Document> {
     if *index == of_providers() {
-        Some(doc! {"set": Set::Model.name()})
+        Some(doc! {"set": Marginal::Model.name()})
     } else if *index == open_letters() {
         Some(doc! {"open": {"$exists": true}})
     } else {

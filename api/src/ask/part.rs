@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
 use crate::ranking::Standing;
@@ -42,11 +42,11 @@ pub(crate) struct Remembered {
 
 impl Remembered {
     /// The names of a marginal, and the edition that its numbers belong to. `None`: there are too many.
-    pub(super) fn names(&self, organization: &str, set: Set) -> Option<(Arc<Names>, usize)> {
+    pub(super) fn names(&self, organization: &str, marginal: Marginal) -> Option<(Arc<Names>, usize)> {
         let Found {
             names,
             is_new_edition,
-        } = self.directory.names(organization, set);
+        } = self.directory.names(organization, marginal);
         if is_new_edition {
             // They would hold the names of earlier editions, which nobody asks for any more.
             self.rankings.clear();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use rollup::counters::{Counter, Overflow, Sums};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::Period;
 
 use super::part::Part;
@@ -21,20 +21,20 @@ use crate::slice::{Merged, Names, Numbers, Rows};
 
 /// The rows of the periods that cover a range.
 pub(crate) struct Slices {
-    set: Set,
+    marginal: Marginal,
     names: Arc<Names>,
     /// The periods and their rows, oldest first.
     parts: Vec<(Period, Arc<Part>)>,
 }
 
 /// The dimensions of a marginal's keys.
-fn dimensions(set: Set) -> &'static [Dimension] {
-    match set {
-        Set::Organization => &[],
-        Set::Agent => &[Dimension::Agent],
-        Set::Model => &[Dimension::Model, Dimension::Provider],
-        Set::User => &[Dimension::User],
-        Set::Source => &[Dimension::Source],
+fn dimensions(marginal: Marginal) -> &'static [Dimension] {
+    match marginal {
+        Marginal::Organization => &[],
+        Marginal::Agent => &[Dimension::Agent],
+        Marginal::Model => &[Dimension::Model, Dimension::Provider],
+        Marginal::User => &[Dimension::User],
+        Marginal::Source => &[Dimension::Source],
     }
 }
 
@@ -43,7 +43,7 @@ impl<S: Snapshot> Ask<S> {
     pub(super) async fn slices(
         &self,
         organization: &str,
-        set: Set,
+        marginal: Marginal,
         range: Range,
         sought: &Sought<'_>,
     ) -> Result<Option<Slices>, Problem> {
@@ -52,20 +52,20 @@ impl<S: Snapshot> Ask<S> {
         if booked.is_empty() {
             // Whatever name somebody asks for: nothing is kept of it.
             return Ok(Some(Slices {
-                set,
+                marginal,
                 names: Arc::default(),
                 parts: Vec::new(),
             }));
         }
-        let Some((names, edition)) = self.remembered.names(organization, set) else {
+        let Some((names, edition)) = self.remembered.names(organization, marginal) else {
             return Ok(None);
         };
-        let key = |of: &Booked| CacheKey::of(&("slice", organization, set, of.period, of.mark, edition));
+        let key = |of: &Booked| CacheKey::of(&("slice", organization, marginal, of.period, of.mark, edition));
         let periods: Vec<(Period, CacheKey)> = booked.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
-        if set != Set::User {
+        if marginal != Marginal::User {
             for span in &cover {
-                self.read_ahead(set, *span, &periods, &names).await?;
+                self.read_ahead(marginal, *span, &periods, &names).await?;
             }
         }
         let (mut parts, mut rows, mut bytes) = (Vec::new(), 0, 0);
@@ -73,7 +73,7 @@ impl<S: Snapshot> Ask<S> {
             let made = self
                 .remembered
                 .parts
-                .get_or_make(key, self.slice(set, period, &names));
+                .get_or_make(key, self.slice(marginal, period, &names));
             let part = Box::pin(made).await?;
             let Some(slice) = part.slice() else {
                 return Ok(None);
@@ -93,13 +93,17 @@ impl<S: Snapshot> Ask<S> {
             }
             parts.push((period, part));
         }
-        Ok(Some(Slices { set, names, parts }))
+        Ok(Some(Slices {
+            marginal,
+            names,
+            parts,
+        }))
     }
 
     /// Reads the periods of a span that are not remembered, where there are several, with one question.
     async fn read_ahead(
         &self,
-        set: Set,
+        marginal: Marginal,
         span: Span,
         periods: &[(Period, CacheKey)],
         names: &Names,
@@ -119,7 +123,7 @@ impl<S: Snapshot> Ask<S> {
         let made = parts.get_or_make(CacheKey::of(&("ahead", &missing)), async {
             let mut found: HashMap<Period, Rows> = HashMap::new();
             let mut bytes = 0;
-            let mut groups = pin!(self.snapshot().await?.sums(self.rows_of(set, span)));
+            let mut groups = pin!(self.snapshot().await?.sums(self.rows_of(marginal, span)));
             while let Some(group) = groups.try_next().await? {
                 let Some(period) = group.period else { continue };
                 bytes += Rows::bytes_of(&group.key);
@@ -140,12 +144,12 @@ impl<S: Snapshot> Ask<S> {
     }
 
     /// Reads the rows of one period.
-    async fn slice(&self, set: Set, period: Period, names: &Names) -> Result<Part, Problem> {
+    async fn slice(&self, marginal: Marginal, period: Period, names: &Names) -> Result<Part, Problem> {
         let span = Span {
             first: period,
             last: period,
         };
-        let query = self.rows_of(set, span);
+        let query = self.rows_of(marginal, span);
         let mut rows = Rows::default();
         let mut groups = pin!(self.snapshot().await?.sums(query));
         while let Some(group) = groups.try_next().await? {
@@ -163,13 +167,13 @@ impl<S: Snapshot> Ask<S> {
         })
     }
 
-    fn rows_of(&self, set: Set, span: Span) -> Query {
+    fn rows_of(&self, marginal: Marginal, span: Span) -> Query {
         Query {
-            rows: crate::reader::Rows::Rollups(set),
+            rows: crate::reader::Rows::Rollups(marginal),
             scope: self.scope.clone(),
             cover: vec![span],
             filters: Filters::new(),
-            group_by: dimensions(set).to_vec(),
+            group_by: dimensions(marginal).to_vec(),
             by_period: true,
             keys: None,
             counters: Counter::ALL.to_vec(),
@@ -188,7 +192,7 @@ impl Slices {
     ) -> Result<(), Problem> {
         let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
         let same = |one: &(Period, _), other: &(Period, _)| bucket(one.0) == bucket(other.0);
-        let own = dimensions(self.set);
+        let own = dimensions(self.marginal);
         let wanted = Wanted::of(own, sought);
         let known = self.names.known();
         for parts in self.parts.chunk_by(same) {
@@ -220,7 +224,7 @@ impl Slices {
 
     /// Every group with usage that is sought, ranked. The groups are by what the rows are by.
     pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<Standing, Overflow> {
-        let wanted = Wanted::of(dimensions(self.set), sought);
+        let wanted = Wanted::of(dimensions(self.marginal), sought);
         let mut groups = Vec::new();
         let known = self.names.known();
         for (number, sums) in merged(&self.parts, sought).iter() {

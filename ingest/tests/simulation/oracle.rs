@@ -99,7 +99,7 @@ impl Rows {
                 &row.organization,
                 granularity,
                 &period,
-                row.set.name(),
+                row.marginal.name(),
                 &row.value,
             ]);
             key.extend(row.provider.as_deref().map(str::to_owned));

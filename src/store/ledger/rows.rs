@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use mongodb::bson::raw::{CStr, CString, cstr};
 use mongodb::bson::{DateTime, RawDocumentBuf};
 use rollup::counters::{Counter, Counters, Overflow};
-use rollup::fold::{Booked, LedgerRow, RollupRow, Set};
+use rollup::fold::{Booked, LedgerRow, Marginal, RollupRow};
 use rollup::period::{Calendar, Period};
 
 use crate::store::schema::VERSION;
@@ -22,8 +22,8 @@ static COUNTERS: LazyLock<[CString; Counter::ALL.len()]> = LazyLock::new(|| {
 pub(super) trait Row: Sync {
     fn period(&self) -> Period;
     fn organization(&self) -> &str;
-    /// The set of a rollup.
-    fn set(&self) -> Option<Set>;
+    /// The marginal of a rollup.
+    fn marginal(&self) -> Option<Marginal>;
     fn booked(&self) -> &Booked;
     /// Appends what the row is about, besides its organization and period.
     fn describe(&self, document: &mut RawDocumentBuf);
@@ -40,7 +40,7 @@ impl Row for LedgerRow {
         &self.dimensions.organization
     }
 
-    fn set(&self) -> Option<Set> {
+    fn marginal(&self) -> Option<Marginal> {
         None
     }
 
@@ -78,8 +78,8 @@ impl Row for RollupRow {
         &self.organization
     }
 
-    fn set(&self) -> Option<Set> {
-        Some(self.set)
+    fn marginal(&self) -> Option<Marginal> {
+        Some(self.marginal)
     }
 
     fn booked(&self) -> &Booked {
@@ -87,7 +87,7 @@ impl Row for RollupRow {
     }
 
     fn describe(&self, document: &mut RawDocumentBuf) {
-        document.append(cstr!("set"), self.set.name());
+        document.append(cstr!("set"), self.marginal.name());
         document.append(cstr!("value"), &*self.value);
         if let Some(provider) = &self.provider {
             document.append(cstr!("provider"), &**provider);
@@ -253,7 +253,7 @@ mod tests {
         RollupRow {
             period: period(),
             organization: "acme".into(),
-            set: Set::Model,
+            marginal: Marginal::Model,
             value: "large".into(),
             provider: Some("openai".into()),
             booked: booked(counters),
