@@ -115,9 +115,9 @@ impl Grouping {
     }
 }
 
-/// What was booked to one row: sums, and the first and last completion (ms).
+/// The change of one row: sums, and the first and last completion (ms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Booked {
+pub struct RowDelta {
     /// Exact sums.
     pub sums: Sums,
     /// The earliest completion, in milliseconds.
@@ -126,8 +126,8 @@ pub struct Booked {
     pub last_event_ms: i64,
 }
 
-impl Booked {
-    fn merge(&mut self, other: &Booked) {
+impl RowDelta {
+    fn merge(&mut self, other: &RowDelta) {
         self.sums.merge(&other.sums);
         self.first_event_ms = self.first_event_ms.min(other.first_event_ms);
         self.last_event_ms = self.last_event_ms.max(other.last_event_ms);
@@ -142,7 +142,7 @@ pub struct LedgerRow {
     /// Who used what.
     pub dimensions: Dimensions<Box<str>>,
     /// What is added.
-    pub booked: Booked,
+    pub booked: RowDelta,
 }
 
 /// A rollup to be added to.
@@ -159,7 +159,7 @@ pub struct RollupRow {
     /// The provider, where the marginal is [`Marginal::Model`].
     pub provider: Option<Box<str>>,
     /// What is added.
-    pub booked: Booked,
+    pub booked: RowDelta,
 }
 
 /// Everything that one commit adds to the stored rows, by `_id` and in its order.
@@ -184,7 +184,7 @@ impl Delta {
             .try_for_each(|booked| booked.sums.narrow().map(drop))
     }
 
-    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &Booked) {
+    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &RowDelta) {
         self.ledger
             .entry(key::ledger(period, dimensions))
             .and_modify(|row| row.booked.merge(booked))
@@ -200,7 +200,7 @@ impl Delta {
         period: Period,
         dimensions: &Dimensions<Box<str>>,
         marginal: Marginal,
-        booked: &Booked,
+        booked: &RowDelta,
     ) {
         let (value, provider) = marginal.of(dimensions);
         let provider = provider.map(|provider| &**provider);
@@ -279,7 +279,7 @@ impl Fold {
         let at_ms = event.completed_at_ms;
         let instant = DateTime::from_timestamp_millis(at_ms).ok_or(OutsideCalendar(at_ms))?;
         let period = self.grouping.calendar.period_of(self.grouping.finest(), instant);
-        let booked = Booked {
+        let booked = RowDelta {
             sums: event.counters.into(),
             first_event_ms: at_ms,
             last_event_ms: at_ms,

@@ -269,7 +269,7 @@ fn groups<'a, 'r, R: Row>(rows: &'r Rows<'a, R>) -> impl Iterator<Item = &'r Row
 mod tests {
     use proptest::prelude::*;
     use rollup::counters::Sums;
-    use rollup::fold::Booked;
+    use rollup::fold::RowDelta;
     use rollup::key;
     use rollup::period::Granularity;
 
@@ -294,7 +294,7 @@ mod tests {
                 marginal: Marginal::User,
                 value: value.as_str().into(),
                 provider: None,
-                booked: Booked {
+                booked: RowDelta {
                     sums: Sums::default(),
                     first_event_ms: 0,
                     last_event_ms: 0,

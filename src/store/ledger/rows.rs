@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use mongodb::bson::raw::{CStr, CString, cstr};
 use mongodb::bson::{DateTime, RawDocumentBuf};
 use rollup::counters::{Counter, Counters, Overflow};
-use rollup::fold::{Booked, LedgerRow, Marginal, RollupRow};
+use rollup::fold::{LedgerRow, Marginal, RollupRow, RowDelta};
 use rollup::period::{Calendar, Period};
 
 use crate::store::schema::VERSION;
@@ -24,7 +24,7 @@ pub(super) trait Row: Sync {
     fn organization(&self) -> &str;
     /// The marginal of a rollup.
     fn marginal(&self) -> Option<Marginal>;
-    fn booked(&self) -> &Booked;
+    fn booked(&self) -> &RowDelta;
     /// Appends what the row is about, besides its organization and period.
     fn describe(&self, document: &mut RawDocumentBuf);
     /// Whether the row holds when its first and last event completed.
@@ -44,7 +44,7 @@ impl Row for LedgerRow {
         None
     }
 
-    fn booked(&self) -> &Booked {
+    fn booked(&self) -> &RowDelta {
         &self.booked
     }
 
@@ -82,7 +82,7 @@ impl Row for RollupRow {
         Some(self.marginal)
     }
 
-    fn booked(&self) -> &Booked {
+    fn booked(&self) -> &RowDelta {
         &self.booked
     }
 
@@ -214,12 +214,12 @@ mod tests {
 
     use super::*;
 
-    fn booked(counters: [i64; Counter::ALL.len()]) -> Booked {
+    fn booked(counters: [i64; Counter::ALL.len()]) -> RowDelta {
         let mut all = Counters::default();
         for (counter, value) in Counter::ALL.into_iter().zip(counters) {
             all[counter] = value;
         }
-        Booked {
+        RowDelta {
             sums: Sums::from(all),
             first_event_ms: 1_000,
             last_event_ms: 2_000,
