@@ -29,7 +29,8 @@ use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Page, Position, Ranking, Sort, Standing};
 use crate::reader::{
-    Booked, Dimension, Freshness, Group, Key, Mark, Order, Query, ReadError, Rows, Scope, Snapshot, Span,
+    Dimension, Freshness, Group, Key, Mark, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot,
+    Span,
 };
 use crate::slice::Names;
 
@@ -76,7 +77,7 @@ pub(crate) struct Ask<S> {
 
 /// Where sums come from.
 enum Source<'a> {
-    /// What was booked for one organization as a whole.
+    /// The totals of one organization.
     Whole(&'a str),
     /// The remembered rows of one marginal of one organization.
     Marginal(&'a str, Marginal),
@@ -121,10 +122,10 @@ impl<S: Snapshot> Ask<S> {
             Source::Whole(organization) => {
                 let query = self.query(range, sought);
                 let mut sums = BTreeMap::<_, Sums>::new();
-                for booked in self.booked(organization, &query.cover).await? {
-                    sums.entry(bucket(booked.period))
+                for totals in self.period_totals(organization, &query.cover).await? {
+                    sums.entry(bucket(totals.period))
                         .or_default()
-                        .add(&booked.counters);
+                        .add(&totals.counters);
                 }
                 let key: Key = Box::default();
                 return sums
@@ -307,18 +308,22 @@ impl<S: Snapshot> Ask<S> {
         made.await
     }
 
-    /// What was booked for an organization in these periods.
-    async fn booked(&self, organization: &str, cover: &[Span]) -> Result<Vec<Booked>, ReadError> {
+    /// The totals of an organization in these periods.
+    async fn period_totals(
+        &self,
+        organization: &str,
+        cover: &[Span],
+    ) -> Result<Vec<PeriodTotals>, ReadError> {
         self.moment
-            .booked(organization, cover, &self.remembered.states)
+            .period_totals(organization, cover, &self.remembered.states)
             .await
     }
 
     /// The mark of an organization's rows in these periods.
     async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
         let mut digest = Sha256::new();
-        for booked in self.booked(organization, cover).await? {
-            digest.update(booked.mark.0);
+        for totals in self.period_totals(organization, cover).await? {
+            digest.update(totals.mark.0);
         }
         Ok(Mark(digest.finalize().into()))
     }

@@ -13,8 +13,8 @@ use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Booked, Dimension, Freshness, Group, Key, Lane, Mark, Query, ReadError, Reader, Rows, Scope, Snapshot,
-    Span,
+    Dimension, Freshness, Group, Key, Lane, Mark, PeriodTotals, Query, ReadError, Reader, Rows, Scope,
+    Snapshot, Span,
 };
 
 /// The fake ledger.
@@ -30,7 +30,7 @@ struct State {
     late_failure: Option<LateFailure>,
     readings: u64,
     queries: Arc<Mutex<Vec<Query>>>,
-    /// The spans of which it was asked what was booked.
+    /// The spans whose totals were asked for.
     reads: Arc<Mutex<Vec<Span>>>,
     /// How many snapshots were opened.
     snapshots: u64,
@@ -194,7 +194,7 @@ impl FakeReader {
         self.state(|state| state.readings)
     }
 
-    /// Of which spans it was asked since the last time what was booked.
+    /// The spans whose totals were asked for since the last time.
     pub(crate) fn take_reads(&self) -> Vec<Span> {
         let reads = self.state(|state| Arc::clone(&state.reads));
         std::mem::take(&mut reads.lock().unwrap_or_else(PoisonError::into_inner))
@@ -398,7 +398,7 @@ impl Snapshot for Frozen {
         self.failure.clone().map_or(Ok(self.mark), Err)
     }
 
-    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
+    async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -409,7 +409,7 @@ impl Snapshot for Frozen {
             }
             let counters = sums.narrow().map_err(|error| ReadError::Overflow(error.0))?;
             let commit = self.touched.get(&(owner.to_owned(), period));
-            found.push(Booked {
+            found.push(PeriodTotals {
                 period,
                 counters,
                 mark: Mark(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),

@@ -44,13 +44,13 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
     /// The mark of the whole ledger as this snapshot holds it, to be compared with [`Freshness::mark`].
     fn mark(&self) -> impl Future<Output = Result<Mark, ReadError>> + Send;
 
-    /// What was booked for an organization in each of these periods, in any order. A period without rows has
+    /// The totals of an organization in each of these periods, in any order. A period without rows has
     /// no item.
-    fn booked(
+    fn period_totals(
         &self,
         organization: &str,
         span: Span,
-    ) -> impl Future<Output = Result<Vec<Booked>, ReadError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PeriodTotals>, ReadError>> + Send;
 
     /// The oldest and the newest day with rows.
     fn bounds(
@@ -104,9 +104,9 @@ impl Debug for Mark {
     }
 }
 
-/// Everything that was ever booked for an organization in one period.
+/// The totals of an organization in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Booked {
+pub struct PeriodTotals {
     /// The period.
     pub period: Period,
     /// The sums.

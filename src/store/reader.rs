@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::reader::{
-    Booked, Freshness, Gap, Group, Lane, Mark, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
+    Freshness, Gap, Group, Lane, Mark, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
 };
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
@@ -121,7 +121,7 @@ impl Port for Snapshot {
         Ok(freshness(&described(meta)?, &fences).mark)
     }
 
-    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
+    async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
         let filter = pipeline::rows_in(
             Rows::Rollups(Marginal::Organization),
@@ -146,7 +146,7 @@ impl Port for Snapshot {
             let row = cursor.current();
             let group = row::group(row, &[], true)?;
             let period = group.period.ok_or_else(|| row::malformed("a period"))?;
-            found.push(Booked {
+            found.push(PeriodTotals {
                 period,
                 counters: group.counters,
                 mark: Mark(Sha256::digest(row.as_bytes()).into()),

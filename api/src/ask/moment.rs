@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::part::Known;
 use crate::cache::{Cache, CacheKey};
-use crate::reader::{Booked, Mark, ReadError, Snapshot, Span};
+use crate::reader::{Mark, PeriodTotals, ReadError, Snapshot, Span};
 
 /// Of a span with more periods than this each is not remembered by itself: it may be millennia without usage.
 const MOST_REMEMBERED: usize = 1_100;
@@ -28,8 +28,8 @@ pub(crate) struct Moment<S> {
     snapshot: OnceCell<S>,
     /// A snapshot that turned out to be of another state.
     newer: OnceLock<(S, Mark)>,
-    /// What was read of it about whole periods. `None`: nothing was booked.
-    read: Mutex<HashMap<(String, Period), Option<Booked>>>,
+    /// The totals of periods that were read of it. `None`: the period has no rows.
+    read: Mutex<HashMap<(String, Period), Option<PeriodTotals>>>,
 }
 
 impl<S: Snapshot> Moment<S> {
@@ -82,18 +82,18 @@ impl<S: Snapshot> Moment<S> {
         opened.await
     }
 
-    /// What was booked for an organization in these periods, oldest first. Periods without rows are left out.
-    pub(crate) async fn booked(
+    /// The totals of an organization in these periods, oldest first. Periods without rows are left out.
+    pub(crate) async fn period_totals(
         &self,
         organization: &str,
         cover: &[Span],
         states: &Cache<Known>,
-    ) -> Result<Vec<Booked>, ReadError> {
+    ) -> Result<Vec<PeriodTotals>, ReadError> {
         let mut found = Vec::new();
         let mut read = self.read.lock().await;
         for span in cover {
             if span.periods().nth(MOST_REMEMBERED).is_some() {
-                let mut rows = self.snapshot().await?.booked(organization, *span).await?;
+                let mut rows = self.snapshot().await?.period_totals(organization, *span).await?;
                 rows.sort_unstable_by_key(|row| row.period);
                 found.extend(rows);
                 continue;
@@ -101,20 +101,21 @@ impl<S: Snapshot> Moment<S> {
             let mut known = Vec::new();
             for period in span.periods() {
                 let place = (organization.to_owned(), period);
-                let booked = match read.get(&place) {
-                    Some(booked) => Some(*booked),
+                let totals = match read.get(&place) {
+                    Some(totals) => Some(*totals),
                     None => states.get(self.key(&place)).map(|known| known.0),
                 };
-                let Some(booked) = booked else { break };
-                known.push((place, booked));
+                let Some(totals) = totals else { break };
+                known.push((place, totals));
             }
             if known.len() < span.periods().count() {
-                let rows = self.snapshot().await?.booked(organization, *span).await?;
-                let rows: HashMap<Period, Booked> = rows.into_iter().map(|row| (row.period, row)).collect();
+                let rows = self.snapshot().await?.period_totals(organization, *span).await?;
+                let rows: HashMap<Period, PeriodTotals> =
+                    rows.into_iter().map(|row| (row.period, row)).collect();
                 let place = |period| ((organization.to_owned(), period), rows.get(&period).copied());
                 known = span.periods().map(place).collect();
             }
-            found.extend(known.iter().filter_map(|(_, booked)| *booked));
+            found.extend(known.iter().filter_map(|(_, totals)| *totals));
             read.extend(known);
         }
         Ok(found)
@@ -127,9 +128,9 @@ impl<S: Snapshot> Moment<S> {
             return Ok(());
         };
         snapshot.clone().finish().await?;
-        for (place, booked) in self.read.lock().await.drain() {
+        for (place, totals) in self.read.lock().await.drain() {
             let key = self.key(&place);
-            states.put(key, Known(booked));
+            states.put(key, Known(totals));
         }
         Ok(())
     }

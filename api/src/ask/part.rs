@@ -6,7 +6,7 @@ use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
 use crate::ranking::Standing;
-use crate::reader::{Booked, Group, Key};
+use crate::reader::{Group, Key, PeriodTotals};
 use crate::slice::{Directory, Found, Names, Slice};
 
 /// Remembered parts of answers, by everything they depend on.
@@ -26,13 +26,13 @@ pub(crate) enum Part {
     TooLarge,
 }
 
-/// What was booked for an organization in a period, if anything.
-pub(crate) struct Known(pub(crate) Option<Booked>);
+/// The totals of an organization in a period, if there are any.
+pub(crate) struct Known(pub(crate) Option<PeriodTotals>);
 
 /// What a reader remembers. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
 /// push out rows that stay.
 pub(crate) struct Remembered {
-    /// What was booked, by the state of the ledger.
+    /// The totals of periods, by the state of the ledger.
     pub(crate) states: Cache<Known>,
     pub(crate) parts: Parts,
     /// Rankings: each is as large as several slices, and quickly made from them.

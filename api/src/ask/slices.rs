@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Sort, Standing};
-use crate::reader::{Booked, Dimension, Key, Query, ReadError, Snapshot, Span};
+use crate::reader::{Dimension, Key, PeriodTotals, Query, ReadError, Snapshot, Span};
 use crate::slice::{Merged, Names, Numbers, Rows};
 
 /// The rows of the periods that cover a range.
@@ -48,8 +48,8 @@ impl<S: Snapshot> Ask<S> {
         sought: &Sought<'_>,
     ) -> Result<Option<Slices>, Problem> {
         let cover = self.query(range, sought).cover;
-        let booked = self.booked(organization, &cover).await?;
-        if booked.is_empty() {
+        let totals = self.period_totals(organization, &cover).await?;
+        if totals.is_empty() {
             // Whatever name somebody asks for: nothing is kept of it.
             return Ok(Some(Slices {
                 marginal,
@@ -60,8 +60,9 @@ impl<S: Snapshot> Ask<S> {
         let Some((names, edition)) = self.remembered.names(organization, marginal) else {
             return Ok(None);
         };
-        let key = |of: &Booked| CacheKey::of(&("slice", organization, marginal, of.period, of.mark, edition));
-        let periods: Vec<(Period, CacheKey)> = booked.iter().map(|of| (of.period, key(of))).collect();
+        let key =
+            |of: &PeriodTotals| CacheKey::of(&("slice", organization, marginal, of.period, of.mark, edition));
+        let periods: Vec<(Period, CacheKey)> = totals.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
         if marginal != Marginal::User {
             for span in &cover {

@@ -102,7 +102,7 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
             "{route} {query}"
         );
     }
-    // What was booked as a whole is read without any of it, and whole months are read as months.
+    // The totals of an organization are read without any of it, and whole months are read as months.
     world.reader.take_reads();
     world
         .ask("series", "from=2026-01-01&to=2026-06-30&granularity=monthly")
