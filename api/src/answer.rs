@@ -87,12 +87,12 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
                 common.is_staff,
                 &parameters,
                 today,
-                freshness.mark,
+                freshness.version,
                 &gaps,
             ));
             let made = app.answers.get_or_make(key, async {
                 let _turn = app.turns.take(&name).await;
-                let mut asked = ask(Moment::at(freshness.mark, open));
+                let mut asked = ask(Moment::at(freshness.version, open));
                 let mut answer = route.answer(&common, &asked).await;
                 if answer.is_err()
                     && let Some(newer) = asked.moment.newer()

@@ -1,6 +1,6 @@
 //! Asking one state of the ledger: from a question about days to sums per group.
 //!
-//! Rows are remembered under the mark of their period: an event that arrives late changes the mark, and with it
+//! Rows are remembered under the version of their period: an event that arrives late changes the version, and with it
 //! the answer.
 
 mod moment;
@@ -29,8 +29,8 @@ use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Page, Position, Ranking, Sort, Standing};
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Mark, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot,
-    Span,
+    Dimension, Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot, Span,
+    Version,
 };
 use crate::slice::Names;
 
@@ -185,8 +185,14 @@ impl<S: Snapshot> Ask<S> {
             Source::Whole(_) | Source::Store => return Ok(None),
         };
         let query = self.query(range, sought);
-        let mark = self.mark(organization, &query.cover).await?;
-        let key = CacheKey::of(&("ranked", sort, query, mark, self.remembered.directory.edition()));
+        let version = self.version(organization, &query.cover).await?;
+        let key = CacheKey::of(&(
+            "ranked",
+            sort,
+            query,
+            version,
+            self.remembered.directory.edition(),
+        ));
         let made = self.remembered.rankings.get_or_make(key, async {
             if let Some(marginal) = marginal {
                 let slices = self.slices(organization, marginal, range, sought).await?;
@@ -283,8 +289,8 @@ impl<S: Snapshot> Ask<S> {
     }
 
     async fn part(&self, organization: &str, query: Query) -> Result<Arc<Part>, Problem> {
-        let mark = self.mark(organization, &query.cover).await?;
-        let key = CacheKey::of(&(&query, mark));
+        let version = self.version(organization, &query.cover).await?;
+        let key = CacheKey::of(&(&query, version));
         let parts = &self.remembered.parts;
         let made = parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
@@ -319,13 +325,13 @@ impl<S: Snapshot> Ask<S> {
             .await
     }
 
-    /// The mark of an organization's rows in these periods.
-    async fn mark(&self, organization: &str, cover: &[Span]) -> Result<Mark, ReadError> {
+    /// The version of an organization's rows in these periods.
+    async fn version(&self, organization: &str, cover: &[Span]) -> Result<Version, ReadError> {
         let mut digest = Sha256::new();
         for totals in self.period_totals(organization, cover).await? {
-            digest.update(totals.mark.0);
+            digest.update(totals.version.0);
         }
-        Ok(Mark(digest.finalize().into()))
+        Ok(Version(digest.finalize().into()))
     }
 
     fn query(&self, range: Range, sought: &Sought<'_>) -> Query {

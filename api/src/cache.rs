@@ -1,7 +1,7 @@
 //! Remembered answers, bounded in bytes.
 //!
-//! A key names everything that an answer depends on, the mark of the rows among it. So nothing here is
-//! ever invalidated: when a row changes, whichever process changed it, the mark changes, the old entry is
+//! A key names everything that an answer depends on, the version of the rows among it. So nothing here is
+//! ever invalidated: when a row changes, whichever process changed it, the version changes, the old entry is
 //! not asked for again, and makes room when room is needed.
 
 use std::fmt::{self, Debug, Write};

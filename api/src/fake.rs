@@ -13,8 +13,8 @@ use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Lane, Mark, PeriodTotals, Query, ReadError, Reader, Rows, Scope,
-    Snapshot, Span,
+    Dimension, Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Rows, Scope, Snapshot,
+    Span, Version,
 };
 
 /// The fake ledger.
@@ -64,7 +64,7 @@ pub(crate) struct Frozen {
     queries: Arc<Mutex<Vec<Query>>>,
     reads: Arc<Mutex<Vec<Span>>>,
     touched: BTreeMap<(String, Period), u64>,
-    mark: Mark,
+    version: Version,
 }
 
 /// A finished request.
@@ -208,8 +208,8 @@ impl FakeReader {
 }
 
 impl State {
-    fn mark(&self) -> Mark {
-        Mark(Sha256::digest(self.commits.to_be_bytes()).into())
+    fn version(&self) -> Version {
+        Version(Sha256::digest(self.commits.to_be_bytes()).into())
     }
 }
 
@@ -224,7 +224,7 @@ impl Reader for FakeReader {
                 Some(error @ ReadError::Unavailable(_)) => Err(error.clone()),
                 _ => Ok(Freshness {
                     lanes: state.lanes.clone(),
-                    mark: state.mark(),
+                    version: state.version(),
                 }),
             }
         })
@@ -245,7 +245,7 @@ impl Reader for FakeReader {
             queries: Arc::clone(&state.queries),
             reads: Arc::clone(&state.reads),
             touched: state.touched.clone(),
-            mark: state.mark(),
+            version: state.version(),
         }))
     }
 }
@@ -394,8 +394,8 @@ impl Snapshot for Frozen {
         futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))
     }
 
-    async fn mark(&self) -> Result<Mark, ReadError> {
-        self.failure.clone().map_or(Ok(self.mark), Err)
+    async fn version(&self) -> Result<Version, ReadError> {
+        self.failure.clone().map_or(Ok(self.version), Err)
     }
 
     async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
@@ -412,7 +412,7 @@ impl Snapshot for Frozen {
             found.push(PeriodTotals {
                 period,
                 counters,
-                mark: Mark(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),
+                version: Version(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),
             });
         }
         self.reads

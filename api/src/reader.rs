@@ -41,8 +41,8 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;
 
-    /// The mark of the whole ledger as this snapshot holds it, to be compared with [`Freshness::mark`].
-    fn mark(&self) -> impl Future<Output = Result<Mark, ReadError>> + Send;
+    /// The version of the whole ledger as this snapshot holds it, to be compared with [`Freshness::version`].
+    fn version(&self) -> impl Future<Output = Result<Version, ReadError>> + Send;
 
     /// The totals of an organization in each of these periods, in any order. A period without rows has
     /// no item.
@@ -64,8 +64,8 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
 pub struct Freshness {
     /// The lanes that the source has, whether or not anything was ever read from them.
     pub lanes: Vec<Lane>,
-    /// A mark of the whole ledger: two snapshots with equal marks hold equal rows.
-    pub mark: Mark,
+    /// A version of the whole ledger: two snapshots with equal versions hold equal rows.
+    pub version: Version,
 }
 
 /// One lane of the source.
@@ -90,12 +90,12 @@ pub struct Gap {
     pub to: DateTime<Utc>,
 }
 
-/// Stands for a state of rows: equal marks, equal rows.
+/// Stands for a state of rows: equal versions, equal rows.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Mark(pub [u8; 32]);
+pub struct Version(pub [u8; 32]);
 
-impl Debug for Mark {
-    /// In hexadecimal digits, written at once: keys of what is remembered are made of marks.
+impl Debug for Version {
+    /// In hexadecimal digits, written at once: keys of what is remembered are made of versions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self
             .0
@@ -111,9 +111,9 @@ pub struct PeriodTotals {
     pub period: Period,
     /// The sums.
     pub counters: Counters,
-    /// A mark of all rows of the organization in this period, of whatever marginal: two snapshots with equal
-    /// marks hold equal rows there.
-    pub mark: Mark,
+    /// A version of all rows of the organization in this period, of whatever marginal: two snapshots with equal
+    /// versions hold equal rows there.
+    pub version: Version,
 }
 
 /// Which rows are summed, and how they are grouped.

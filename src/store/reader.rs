@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::reader::{
-    Freshness, Gap, Group, Lane, Mark, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
+    Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot as Port, Span, Version,
 };
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
@@ -101,7 +101,7 @@ impl Port for Snapshot {
         reading::groups(self.clone(), query)
     }
 
-    async fn mark(&self) -> Result<Mark, ReadError> {
+    async fn version(&self) -> Result<Version, ReadError> {
         let mut session = self.session.lock().await;
         let fences = self.store.collection(FENCES);
         let find = fences.find(doc! {}).max_time(READ_TIME).session(&mut *session);
@@ -118,7 +118,7 @@ impl Port for Snapshot {
             .max_time(READ_TIME)
             .session(&mut *session)
             .await;
-        Ok(freshness(&described(meta)?, &fences).mark)
+        Ok(freshness(&described(meta)?, &fences).version)
     }
 
     async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
@@ -149,7 +149,7 @@ impl Port for Snapshot {
             found.push(PeriodTotals {
                 period,
                 counters: group.counters,
-                mark: Mark(Sha256::digest(row.as_bytes()).into()),
+                version: Version(Sha256::digest(row.as_bytes()).into()),
             });
         }
         Ok(found)
@@ -193,7 +193,7 @@ fn described(meta: mongodb::error::Result<Option<Document>>) -> Result<Document,
 /// What the fences say of the lanes that the source has.
 ///
 /// Rows change only where a record was read, a dead letter was counted, or an operator's command moved the
-/// revision: a mark of these numbers is a mark of all rows.
+/// revision: a version of these numbers is a version of all rows.
 fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     let mut digest = Sha256::new();
     digest.update(format!("{:?}", meta.get("revision")));
@@ -216,7 +216,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     }
     Freshness {
         lanes,
-        mark: Mark(digest.finalize().into()),
+        version: Version(digest.finalize().into()),
     }
 }
 
@@ -276,22 +276,22 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_moves_with_what_was_read_and_not_with_idle_commits() {
+    fn the_version_moves_with_what_was_read_and_not_with_idle_commits() {
         let meta = doc! {"lanes": ["a"]};
-        let mark = |meta: &Document, fence: Document| freshness(meta, &[fence]).mark;
-        let before = mark(&meta, fence("a", 3));
+        let version = |meta: &Document, fence: Document| freshness(meta, &[fence]).version;
+        let before = version(&meta, fence("a", 3));
         let mut idle = fence("a", 3);
         idle.insert("seq", 99);
         idle.insert("watermark", BsonTime::from_millis(9_000));
-        assert_eq!(mark(&meta, idle), before);
-        assert_ne!(mark(&meta, fence("a", 4)), before);
-        assert_ne!(mark(&meta, fence("b", 3)), before);
+        assert_eq!(version(&meta, idle), before);
+        assert_ne!(version(&meta, fence("a", 4)), before);
+        assert_ne!(version(&meta, fence("b", 3)), before);
         // A dead letter that was judged again was read long ago.
         let mut replayed = fence("a", 3);
         replayed.insert("counted", 1);
-        assert_ne!(mark(&meta, replayed), before);
+        assert_ne!(version(&meta, replayed), before);
         assert_ne!(
-            mark(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
+            version(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
             before
         );
     }

@@ -1,6 +1,6 @@
 //! The state of the ledger that an answer is about.
 //!
-//! Its mark is known from the start. What is remembered of a state with this mark needs no reading. The
+//! Its version is known from the start. What is remembered of a state with this version needs no reading. The
 //! snapshot is opened only when something must be read; when the ledger has moved on by then, nothing that was
 //! remembered of the older state may be put beside it: the answer begins again, from what the snapshot holds.
 
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::part::Known;
 use crate::cache::{Cache, CacheKey};
-use crate::reader::{Mark, PeriodTotals, ReadError, Snapshot, Span};
+use crate::reader::{PeriodTotals, ReadError, Snapshot, Span, Version};
 
 /// Of a span with more periods than this each is not remembered by itself: it may be millennia without usage.
 const MOST_REMEMBERED: usize = 1_100;
@@ -23,20 +23,20 @@ pub(crate) type Opener<S> = Arc<dyn Fn() -> BoxFuture<'static, Result<S, ReadErr
 
 /// One state of the ledger.
 pub(crate) struct Moment<S> {
-    mark: Mark,
+    version: Version,
     open: Opener<S>,
     snapshot: OnceCell<S>,
     /// A snapshot that turned out to be of another state.
-    newer: OnceLock<(S, Mark)>,
+    newer: OnceLock<(S, Version)>,
     /// The totals of periods that were read of it. `None`: the period has no rows.
     read: Mutex<HashMap<(String, Period), Option<PeriodTotals>>>,
 }
 
 impl<S: Snapshot> Moment<S> {
-    /// The state with this mark, of which nothing has to be read yet.
-    pub(crate) fn at(mark: Mark, open: Opener<S>) -> Self {
+    /// The state with this version, of which nothing has to be read yet.
+    pub(crate) fn at(version: Version, open: Opener<S>) -> Self {
         Self {
-            mark,
+            version,
             open,
             snapshot: OnceCell::new(),
             newer: OnceLock::new(),
@@ -47,21 +47,21 @@ impl<S: Snapshot> Moment<S> {
     /// The state of now.
     pub(crate) async fn now(open: Opener<S>) -> Result<Self, ReadError> {
         let snapshot = open().await?;
-        let mark = snapshot.mark().await?;
-        Ok(Self::of(snapshot, mark, open))
+        let version = snapshot.version().await?;
+        Ok(Self::of(snapshot, version, open))
     }
 
-    fn of(snapshot: S, mark: Mark, open: Opener<S>) -> Self {
+    fn of(snapshot: S, version: Version, open: Opener<S>) -> Self {
         Self {
             snapshot: OnceCell::new_with(Some(snapshot)),
-            ..Self::at(mark, open)
+            ..Self::at(version, open)
         }
     }
 
     /// The state that was met in place of this one, where an answer failed for it.
     pub(crate) fn newer(&self) -> Option<Self> {
-        let (snapshot, mark) = self.newer.get()?;
-        Some(Self::of(snapshot.clone(), *mark, Arc::clone(&self.open)))
+        let (snapshot, version) = self.newer.get()?;
+        Some(Self::of(snapshot.clone(), *version, Arc::clone(&self.open)))
     }
 
     /// The snapshot of this state.
@@ -71,12 +71,12 @@ impl<S: Snapshot> Moment<S> {
     pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
         let opened = self.snapshot.get_or_try_init(async || {
             let snapshot = (self.open)().await?;
-            let mark = snapshot.mark().await?;
-            if mark == self.mark {
+            let version = snapshot.version().await?;
+            if version == self.version {
                 return Ok(snapshot);
             }
             // Only the first is of use: whoever failed for it fails the whole answer.
-            self.newer.get_or_init(|| (snapshot, mark));
+            self.newer.get_or_init(|| (snapshot, version));
             Err(ReadError::Moved)
         });
         opened.await
@@ -136,6 +136,6 @@ impl<S: Snapshot> Moment<S> {
     }
 
     fn key(&self, place: &(String, Period)) -> CacheKey {
-        CacheKey::of(&("booked", self.mark, place))
+        CacheKey::of(&("booked", self.version, place))
     }
 }

@@ -60,8 +60,9 @@ impl<S: Snapshot> Ask<S> {
         let Some((names, edition)) = self.remembered.names(organization, marginal) else {
             return Ok(None);
         };
-        let key =
-            |of: &PeriodTotals| CacheKey::of(&("slice", organization, marginal, of.period, of.mark, edition));
+        let key = |of: &PeriodTotals| {
+            CacheKey::of(&("slice", organization, marginal, of.period, of.version, edition))
+        };
         let periods: Vec<(Period, CacheKey)> = totals.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
         if marginal != Marginal::User {
