@@ -11,13 +11,13 @@ use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::key_interner::Directory;
 use crate::limit::RateLimit;
 use crate::metrics::Metrics;
 use crate::reader::Reader;
 use crate::render::{HELD_BYTES, Rendered};
 use crate::settings::{Settings, SettingsError};
 use crate::share::Shares;
-use crate::slice::Directory;
 use crate::totals::Currency;
 use crate::turns::Turns;
 

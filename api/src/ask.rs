@@ -24,6 +24,7 @@ pub(crate) use self::part::{Part, Remembered};
 use crate::bucket::{cover, quickest};
 use crate::by::{are_of_few_users, rows_for};
 use crate::cache::CacheKey;
+use crate::key_interner::Names;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
@@ -32,7 +33,6 @@ use crate::reader::{
     Dimension, Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot, Span,
     Version,
 };
-use crate::slice::Names;
 
 /// What is sought in a range.
 #[derive(Debug, Clone)]

@@ -33,6 +33,7 @@ mod fake;
 mod gate;
 mod held;
 mod host;
+mod key_interner;
 mod limit;
 mod metrics;
 mod openapi;

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 
+use crate::key_interner::Names;
 use crate::reader::Key;
-use crate::slice::{Names, Slice};
+use crate::slice::Slice;
 
 /// What groups are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
+use crate::key_interner::{Directory, Found, Names};
 use crate::ranking::Standing;
 use crate::reader::{Group, Key, PeriodTotals};
-use crate::slice::{Directory, Found, Names, Slice};
+use crate::slice::Slice;
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;

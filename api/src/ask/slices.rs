@@ -12,12 +12,13 @@ use rollup::period::Period;
 use super::part::Part;
 use super::{Ask, Sought};
 use crate::cache::CacheKey;
+use crate::key_interner::Names;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Sort, Standing};
 use crate::reader::{Dimension, Key, PeriodTotals, Query, ReadError, Snapshot, Span};
-use crate::slice::{Merged, Names, Numbers, Rows};
+use crate::slice::{Merged, Numbers, Rows};
 
 /// The rows of the periods that cover a range.
 pub(crate) struct Slices {
