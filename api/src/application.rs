@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::gate::Gate;
-use crate::key_interner::Directory;
+use crate::key_interner::KeyInterners;
 use crate::limit::RateLimit;
 use crate::metrics::Metrics;
 use crate::reader::Reader;
@@ -66,7 +66,7 @@ impl<R: Reader> App<R> {
                 states: Cache::new(bytes / 16, metrics.parts.clone()),
                 parts: Cache::new(bytes / 16 * 7, metrics.parts.clone()),
                 rankings: Cache::new(bytes / 8, metrics.parts.clone()),
-                directory: Directory::new(bytes / 4),
+                interners: KeyInterners::new(bytes / 4),
             }),
             verifier: Verifier::new(&settings.access)?,
             rate: Arc::new(RateLimit::new(&settings.limits)),

@@ -24,7 +24,7 @@ pub(crate) use self::part::{Part, Remembered};
 use crate::bucket::{cover, quickest};
 use crate::by::{are_of_few_users, rows_for};
 use crate::cache::CacheKey;
-use crate::key_interner::Names;
+use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
@@ -191,7 +191,7 @@ impl<S: Snapshot> Ask<S> {
             sort,
             query,
             version,
-            self.remembered.directory.edition(),
+            self.remembered.interners.edition(),
         ));
         let made = self.remembered.rankings.get_or_make(key, async {
             if let Some(marginal) = marginal {
@@ -204,17 +204,17 @@ impl<S: Snapshot> Ask<S> {
             let Some(parts) = self.parts(organization, range, sought).await? else {
                 return Ok(Part::TooLarge);
             };
-            let (mut keys, mut counters) = (Vec::new(), Vec::new());
+            let (mut found, mut counters) = (Vec::new(), Vec::new());
             each_of(&parts, sought, |key, _, sums| {
                 if !sums.is_zero() {
-                    keys.push(key.clone());
+                    found.push(key.clone());
                     counters.push(sums.narrow()?);
                 }
                 Ok(())
             })?;
-            let names = Arc::<Names>::default();
-            let groups: Vec<_> = names.numbers(keys).into_iter().zip(counters).collect();
-            Ok(Part::Ranked(Standing::of(sort, names, &groups).into()))
+            let keys = Arc::<KeyInterner>::default();
+            let groups: Vec<_> = keys.numbers(found).into_iter().zip(counters).collect();
+            Ok(Part::Ranked(Standing::of(sort, keys, &groups).into()))
         });
         let made = Box::pin(made).await?;
         Ok(made.ranked().is_some().then_some(made))

@@ -15,17 +15,17 @@ const KEY_BYTES: usize = 160;
 /// The bytes of an interner without keys.
 const ENTRY_BYTES: usize = 256;
 
-/// Keys of groups by number. A key keeps its number for as long as these names are held.
+/// Keys of groups by number. A key keeps its number for as long as its interner is held.
 #[derive(Default)]
-pub(crate) struct Names {
-    known: RwLock<Known>,
-    /// The bytes of these and of all other names that are held with them.
+pub(crate) struct KeyInterner {
+    interned: RwLock<Interned>,
+    /// The bytes of this and of all other interners that are held with it.
     all: Arc<AtomicUsize>,
 }
 
 /// The keys that have a number.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct Interned {
     numbers: HashMap<Key, u32>,
     keys: Vec<Key>,
     /// The numbers of keys that stand for something that no event named.
@@ -33,7 +33,7 @@ pub(crate) struct Known {
     bytes: usize,
 }
 
-impl Known {
+impl Interned {
     /// The numbers of keys that stand for something that no event named.
     pub(crate) fn unnamed(&self) -> &[u32] {
         &self.unnamed
@@ -48,7 +48,7 @@ impl Known {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
-        let number = u32::try_from(self.keys.len()).expect("fewer names than fit in memory");
+        let number = u32::try_from(self.keys.len()).expect("fewer keys than fit in memory");
         self.bytes += KEY_BYTES + 2 * key.iter().map(|part| part.len()).sum::<usize>();
         if key.iter().any(|part| is_sentinel(part)) {
             self.unnamed.push(number);
@@ -59,53 +59,53 @@ impl Known {
     }
 }
 
-impl Names {
-    /// Everything that has a number by now.
-    pub(crate) fn known(&self) -> RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+impl KeyInterner {
+    /// All keys that have a number by now.
+    pub(crate) fn interned(&self) -> RwLockReadGuard<'_, Interned> {
+        self.interned.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers of these keys; those without one get the next ones.
     pub(crate) fn numbers(&self, keys: Vec<Key>) -> Vec<u32> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = known.bytes;
-        let numbers = keys.into_iter().map(|key| known.number(key)).collect();
-        self.all.fetch_add(known.bytes - before, Ordering::Relaxed);
+        let mut interned = self.interned.write().unwrap_or_else(PoisonError::into_inner);
+        let before = interned.bytes;
+        let numbers = keys.into_iter().map(|key| interned.number(key)).collect();
+        self.all.fetch_add(interned.bytes - before, Ordering::Relaxed);
         numbers
     }
 
     /// About how many bytes they take.
     pub(crate) fn bytes(&self) -> usize {
-        self.known().bytes
+        self.interned().bytes
     }
 }
 
-/// The names of every organization's marginals.
-pub(crate) struct Directory {
-    held: Mutex<Held>,
+/// One interner for each marginal of each organization.
+pub(crate) struct KeyInterners {
+    held: Mutex<Inner>,
     capacity: usize,
 }
 
-/// The names of one edition.
+/// The interners of one edition.
 #[derive(Default)]
-struct Held {
-    names: HashMap<(String, Marginal), Arc<Names>>,
+struct Inner {
+    interners: HashMap<(String, Marginal), Arc<KeyInterner>>,
     /// About how many bytes all of them take.
     bytes: Arc<AtomicUsize>,
     /// Moves on when everything is forgotten: numbers of before mean nothing any more.
     edition: usize,
 }
 
-/// The names that were asked for.
+/// The interner that was asked for.
 pub(crate) struct Found {
-    /// With the edition that their numbers belong to. `None`: there are too many.
-    pub(crate) names: Option<(Arc<Names>, usize)>,
+    /// With the edition that its numbers belong to. `None`: it has too many keys.
+    pub(crate) interner: Option<(Arc<KeyInterner>, usize)>,
     /// Whether everything of before was forgotten.
     pub(crate) is_new_edition: bool,
 }
 
-impl Directory {
-    /// A directory of so many bytes. When it is full, it starts anew.
+impl KeyInterners {
+    /// Interners of so many bytes. When these are full, all start anew.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             held: Mutex::default(),
@@ -113,39 +113,39 @@ impl Directory {
         }
     }
 
-    /// The names of a marginal.
-    pub(crate) fn names(&self, organization: &str, marginal: Marginal) -> Found {
+    /// The interner of a marginal.
+    pub(crate) fn of(&self, organization: &str, marginal: Marginal) -> Found {
         let mut held = self.held();
         let is_new_edition = held.bytes.load(Ordering::Relaxed) > self.capacity;
         if is_new_edition {
-            *held = Held {
+            *held = Inner {
                 edition: held.edition + 1,
-                ..Held::default()
+                ..Inner::default()
             };
         }
-        let Held {
-            names,
+        let Inner {
+            interners,
             bytes,
             edition,
         } = &mut *held;
-        let own = names
+        let own = interners
             .entry((organization.to_owned(), marginal))
             .or_insert_with(|| {
                 bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
-                Arc::new(Names {
-                    known: RwLock::default(),
+                Arc::new(KeyInterner {
+                    interned: RwLock::default(),
                     all: Arc::clone(bytes),
                 })
             });
         Found {
-            names: self.holds(own).then(|| (Arc::clone(own), *edition)),
+            interner: self.holds(own).then(|| (Arc::clone(own), *edition)),
             is_new_edition,
         }
     }
 
-    /// Whether these are few enough to be held.
-    pub(crate) fn holds(&self, names: &Names) -> bool {
-        names.bytes() <= self.capacity / 2
+    /// Whether an interner is small enough to be held.
+    pub(crate) fn holds(&self, interner: &KeyInterner) -> bool {
+        interner.bytes() <= self.capacity / 2
     }
 
     /// The edition that numbers belong to now.
@@ -153,7 +153,7 @@ impl Directory {
         self.held().edition
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Inner> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,34 +167,34 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_also_where_organizations_have_none() {
-        let directory = Directory::new(10_000);
+    fn keys_are_bounded_also_where_organizations_have_none() {
+        let interners = KeyInterners::new(10_000);
         let mut editions = 0;
         for number in 0..1_000 {
             let organization = format!("organization-{number}");
-            editions += usize::from(directory.names(&organization, Marginal::User).is_new_edition);
-            let held = directory.held();
-            assert!(held.names.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
+            editions += usize::from(interners.of(&organization, Marginal::User).is_new_edition);
+            let held = interners.held();
+            assert!(held.interners.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
         }
         assert!(editions > 10, "{editions}");
-        assert_eq!(directory.edition(), editions);
+        assert_eq!(interners.edition(), editions);
     }
 
     #[test]
-    fn a_full_directory_starts_anew_and_what_is_held_of_before_stays_whole() {
-        let directory = Directory::new(2_000);
-        let (old, edition) = directory.names("acme", Marginal::User).names.expect("few");
+    fn full_interners_start_anew_and_what_is_held_of_before_stays_whole() {
+        let interners = KeyInterners::new(2_000);
+        let (old, edition) = interners.of("acme", Marginal::User).interner.expect("few");
         let numbers = old.numbers((0..9).map(|user| key(&format!("u{user}"))).collect());
         assert!(
-            directory.names("acme", Marginal::User).names.is_none(),
+            interners.of("acme", Marginal::User).interner.is_none(),
             "more than half of the room"
         );
         old.numbers((9..20).map(|user| key(&format!("u{user}"))).collect());
-        let found = directory.names("acme", Marginal::User);
+        let found = interners.of("acme", Marginal::User);
         assert!(found.is_new_edition);
-        let (new, next) = found.names.expect("none yet");
+        let (new, next) = found.interner.expect("none yet");
         assert_ne!(edition, next);
         assert_eq!(new.numbers(vec![key("u5")]), [0]);
-        assert_eq!(*old.known().key(numbers[5]), key("u5"));
+        assert_eq!(*old.interned().key(numbers[5]), key("u5"));
     }
 }

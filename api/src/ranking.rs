@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 
-use crate::key_interner::Names;
+use crate::key_interner::KeyInterner;
 use crate::reader::Key;
 use crate::slice::Slice;
 
@@ -140,17 +140,17 @@ pub(crate) struct Page {
 /// All groups with usage in their order, in as few bytes as they need.
 pub(crate) struct Standing {
     sort: Sort,
-    names: Arc<Names>,
-    /// Whether nobody else holds the names.
-    has_own_names: bool,
+    keys: Arc<KeyInterner>,
+    /// Whether nobody else holds the keys.
+    has_own_keys: bool,
     rows: Slice,
     totals: Sums,
 }
 
 impl Standing {
     /// Ranks groups, each under its number.
-    pub(crate) fn of(sort: Sort, names: Arc<Names>, groups: &[(u32, Counters)]) -> Self {
-        let known = names.known();
+    pub(crate) fn of(sort: Sort, keys: Arc<KeyInterner>, groups: &[(u32, Counters)]) -> Self {
+        let interned = keys.interned();
         let place = |at: usize| {
             let (number, counters) = &groups[at];
             (
@@ -162,10 +162,10 @@ impl Standing {
         };
         let mut places: Vec<_> = (0..groups.len()).map(place).collect();
         places.sort_unstable_by(|one, other| {
-            let place = |of: &(i64, i64, u32, usize)| (of.0, of.1, known.key(of.2));
+            let place = |of: &(i64, i64, u32, usize)| (of.0, of.1, interned.key(of.2));
             order(place(one), place(other))
         });
-        drop(known);
+        drop(interned);
         let mut totals = Sums::default();
         groups.iter().for_each(|(_, counters)| totals.add(counters));
         let column = |counter| places.iter().map(|place| groups[place.3].1[counter]).collect();
@@ -175,8 +175,8 @@ impl Standing {
                 places.iter().map(|place| place.2).collect(),
                 Counter::ALL.map(column),
             ),
-            has_own_names: Arc::strong_count(&names) == 1,
-            names,
+            has_own_keys: Arc::strong_count(&keys) == 1,
+            keys,
             totals,
         }
     }
@@ -188,13 +188,13 @@ impl Standing {
 
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let names = if self.has_own_names { self.names.bytes() } else { 0 };
-        self.rows.bytes() + names
+        let keys = if self.has_own_keys { self.keys.bytes() } else { 0 };
+        self.rows.bytes() + keys
     }
 
     /// A group by its place.
     pub(crate) fn group(&self, at: usize) -> Ranked {
-        let key = self.names.known().key(self.rows.number(at)).clone();
+        let key = self.keys.interned().key(self.rows.number(at)).clone();
         Ranked::new(self.sort, key, self.rows.counters(at))
     }
 
@@ -222,13 +222,13 @@ impl Standing {
 
     /// The place of the first group after a position.
     fn place_after(&self, after: &Position) -> usize {
-        let known = self.names.known();
+        let interned = self.keys.interned();
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
             let metric = self.rows.counter(middle, self.sort.counter());
             let tokens = self.rows.counter(middle, Counter::TotalTokens);
-            let place = (metric, tokens, known.key(self.rows.number(middle)));
+            let place = (metric, tokens, interned.key(self.rows.number(middle)));
             if order(place, after.borrowed()).is_le() {
                 low = middle + 1;
             } else {
@@ -353,10 +353,10 @@ mod tests {
                 .map(|(name, (cost, tokens))| Ranked::new(sort, key(name), sums(*cost, *tokens).narrow().expect("fits")))
                 .collect();
             expected.sort();
-            let names = Arc::<Names>::default();
-            let numbers = names.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
+            let keys = Arc::<KeyInterner>::default();
+            let numbers = keys.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
             let numbered: Vec<_> = numbers.into_iter().zip(expected.iter().rev().map(|ranked| ranked.counters)).collect();
-            let standing = Standing::of(sort, names, &numbered);
+            let standing = Standing::of(sort, keys, &numbered);
             prop_assert_eq!((0..standing.len()).map(|at| standing.group(at)).collect::<Vec<_>>(), expected.clone());
             let mut seen: Vec<Ranked> = Vec::new();
             let mut after = None;

@@ -1,10 +1,10 @@
 //! Rows of one marginal, column by column, in as few bytes as their values need.
 //!
-//! The key of each row is a number of a [`Names`]: no text is looked at while rows are added up.
+//! The key of each row is a number of a [`KeyInterner`]: no text is looked at while rows are added up.
 
 use rollup::counters::{Counter, Counters, Sums};
 
-use crate::key_interner::Names;
+use crate::key_interner::KeyInterner;
 use crate::reader::Key;
 
 const COUNTERS: usize = Counter::ALL.len();
@@ -197,8 +197,8 @@ impl Rows {
     }
 
     /// The rows in their final form.
-    pub(crate) fn finish(self, names: &Names) -> Slice {
-        Slice::of(names.numbers(self.keys), self.columns)
+    pub(crate) fn finish(self, keys: &KeyInterner) -> Slice {
+        Slice::of(keys.numbers(self.keys), self.columns)
     }
 }
 

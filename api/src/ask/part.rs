@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
-use crate::key_interner::{Directory, Found, Names};
+use crate::key_interner::{Found, KeyInterner, KeyInterners};
 use crate::ranking::Standing;
 use crate::reader::{Group, Key, PeriodTotals};
 use crate::slice::Slice;
@@ -38,21 +38,25 @@ pub(crate) struct Remembered {
     pub(crate) parts: Parts,
     /// Rankings: each is as large as several slices, and quickly made from them.
     pub(crate) rankings: Parts,
-    pub(crate) directory: Directory,
+    pub(crate) interners: KeyInterners,
 }
 
 impl Remembered {
-    /// The names of a marginal, and the edition that its numbers belong to. `None`: there are too many.
-    pub(super) fn names(&self, organization: &str, marginal: Marginal) -> Option<(Arc<Names>, usize)> {
+    /// The interner of a marginal, and the edition that its numbers belong to. `None`: it has too many keys.
+    pub(super) fn interner(
+        &self,
+        organization: &str,
+        marginal: Marginal,
+    ) -> Option<(Arc<KeyInterner>, usize)> {
         let Found {
-            names,
+            interner,
             is_new_edition,
-        } = self.directory.names(organization, marginal);
+        } = self.interners.of(organization, marginal);
         if is_new_edition {
-            // They would hold the names of earlier editions, which nobody asks for any more.
+            // They would hold the keys of earlier editions, which nobody asks for any more.
             self.rankings.clear();
         }
-        names
+        interner
     }
 }
 

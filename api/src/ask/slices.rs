@@ -12,7 +12,7 @@ use rollup::period::Period;
 use super::part::Part;
 use super::{Ask, Sought};
 use crate::cache::CacheKey;
-use crate::key_interner::Names;
+use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
@@ -23,7 +23,7 @@ use crate::slice::{Merged, Numbers, Rows};
 /// The rows of the periods that cover a range.
 pub(crate) struct Slices {
     marginal: Marginal,
-    names: Arc<Names>,
+    keys: Arc<KeyInterner>,
     /// The periods and their rows, oldest first.
     parts: Vec<(Period, Arc<Part>)>,
 }
@@ -54,11 +54,11 @@ impl<S: Snapshot> Ask<S> {
             // Whatever name somebody asks for: nothing is kept of it.
             return Ok(Some(Slices {
                 marginal,
-                names: Arc::default(),
+                keys: Arc::default(),
                 parts: Vec::new(),
             }));
         }
-        let Some((names, edition)) = self.remembered.names(organization, marginal) else {
+        let Some((keys, edition)) = self.remembered.interner(organization, marginal) else {
             return Ok(None);
         };
         let key = |of: &PeriodTotals| {
@@ -68,7 +68,7 @@ impl<S: Snapshot> Ask<S> {
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
         if marginal != Marginal::User {
             for span in &cover {
-                self.read_ahead(marginal, *span, &periods, &names).await?;
+                self.read_ahead(marginal, *span, &periods, &keys).await?;
             }
         }
         let (mut parts, mut rows, mut bytes) = (Vec::new(), 0, 0);
@@ -76,7 +76,7 @@ impl<S: Snapshot> Ask<S> {
             let made = self
                 .remembered
                 .parts
-                .get_or_make(key, self.slice(marginal, period, &names));
+                .get_or_make(key, self.slice(marginal, period, &keys));
             let part = Box::pin(made).await?;
             let Some(slice) = part.slice() else {
                 return Ok(None);
@@ -98,7 +98,7 @@ impl<S: Snapshot> Ask<S> {
         }
         Ok(Some(Slices {
             marginal,
-            names,
+            keys,
             parts,
         }))
     }
@@ -109,7 +109,7 @@ impl<S: Snapshot> Ask<S> {
         marginal: Marginal,
         span: Span,
         periods: &[(Period, CacheKey)],
-        names: &Names,
+        keys: &KeyInterner,
     ) -> Result<(), Problem> {
         let parts = &self.remembered.parts;
         let is_missing = |(period, key): &&(Period, CacheKey)| {
@@ -136,8 +136,8 @@ impl<S: Snapshot> Ask<S> {
                 found.entry(period).or_default().push(group.key, &group.counters);
             }
             for (period, key) in &missing {
-                let slice = found.remove(period).unwrap_or_default().finish(names);
-                if self.remembered.directory.holds(names) {
+                let slice = found.remove(period).unwrap_or_default().finish(keys);
+                if self.remembered.interners.holds(keys) {
                     parts.put(*key, Part::Slice(slice.into()));
                 }
             }
@@ -147,7 +147,7 @@ impl<S: Snapshot> Ask<S> {
     }
 
     /// Reads the rows of one period.
-    async fn slice(&self, marginal: Marginal, period: Period, names: &Names) -> Result<Part, Problem> {
+    async fn slice(&self, marginal: Marginal, period: Period, keys: &KeyInterner) -> Result<Part, Problem> {
         let span = Span {
             first: period,
             last: period,
@@ -161,8 +161,8 @@ impl<S: Snapshot> Ask<S> {
                 return Ok(Part::TooLarge);
             }
         }
-        let slice = rows.finish(names);
-        let fits = self.remembered.directory.holds(names);
+        let slice = rows.finish(keys);
+        let fits = self.remembered.interners.holds(keys);
         Ok(if fits {
             Part::Slice(slice.into())
         } else {
@@ -197,13 +197,13 @@ impl Slices {
         let same = |one: &(Period, _), other: &(Period, _)| bucket(one.0) == bucket(other.0);
         let own = dimensions(self.marginal);
         let wanted = Wanted::of(own, sought);
-        let known = self.names.known();
+        let interned = self.keys.interned();
         for parts in self.parts.chunk_by(same) {
             let bucket = bucket(parts[0].0);
             let merged = merged(parts, sought);
             let mut rows = merged
                 .iter()
-                .map(|(number, sums)| (known.key(number), sums))
+                .map(|(number, sums)| (interned.key(number), sums))
                 .filter(|(key, _)| wanted.has_row(key));
             if sought.group_by == own {
                 rows.filter(|(key, _)| wanted.has_group(key))
@@ -229,15 +229,15 @@ impl Slices {
     pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<Standing, Overflow> {
         let wanted = Wanted::of(dimensions(self.marginal), sought);
         let mut groups = Vec::new();
-        let known = self.names.known();
+        let interned = self.keys.interned();
         for (number, sums) in merged(&self.parts, sought).iter() {
-            let key = known.key(number);
+            let key = interned.key(number);
             if !sums.is_zero() && wanted.has_row(key) && wanted.has_group(key) {
                 groups.push((number, sums.narrow()?));
             }
         }
-        drop(known);
-        Ok(Standing::of(sort, Arc::clone(&self.names), &groups))
+        drop(interned);
+        Ok(Standing::of(sort, Arc::clone(&self.keys), &groups))
     }
 
     /// How many keys have requests, what no event named left out. `None`: requests were taken back, so that it
@@ -247,8 +247,11 @@ impl Slices {
         for slice in self.parts.iter().filter_map(|(_, part)| part.slice()) {
             active.extend(slice.active()?);
         }
-        let known = self.names.known();
-        let unnamed = known.unnamed().iter().filter(|number| active.contains(**number));
+        let interned = self.keys.interned();
+        let unnamed = interned
+            .unnamed()
+            .iter()
+            .filter(|number| active.contains(**number));
         Some((active.len() - unnamed.count()) as u64)
     }
 }
