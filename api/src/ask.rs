@@ -3,9 +3,9 @@
 //! Rows are remembered under the version of their period: an event that arrives late changes the version, and with it
 //! the answer.
 
+mod marginal_rows;
 mod moment;
 mod part;
-mod slices;
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -133,8 +133,9 @@ impl<S: Snapshot> Ask<S> {
                     .try_for_each(|(bucket, sums)| take(&key, *bucket, sums));
             }
             Source::Marginal(organization, marginal) => {
-                if let Some(slices) = self.slices(organization, marginal, range, sought).await? {
-                    return slices.each(sought, take);
+                if let Some(marginal_rows) = self.marginal_rows(organization, marginal, range, sought).await?
+                {
+                    return marginal_rows.each(sought, take);
                 }
             }
             Source::Groups(organization) => {
@@ -195,9 +196,9 @@ impl<S: Snapshot> Ask<S> {
         ));
         let made = self.remembered.rankings.get_or_make(key, async {
             if let Some(marginal) = marginal {
-                let slices = self.slices(organization, marginal, range, sought).await?;
-                return Ok::<_, Problem>(match slices {
-                    Some(slices) => Part::Ranked(slices.ranked(sought, sort)?.into()),
+                let marginal_rows = self.marginal_rows(organization, marginal, range, sought).await?;
+                return Ok::<_, Problem>(match marginal_rows {
+                    Some(marginal_rows) => Part::Ranked(marginal_rows.ranked(sought, sort)?.into()),
                     None => Part::TooLarge,
                 });
             }
@@ -225,8 +226,8 @@ impl<S: Snapshot> Ask<S> {
     pub(crate) async fn active(&self, range: Range, sought: &Sought<'_>) -> Result<Option<u64>, Problem> {
         match self.source(sought) {
             Source::Marginal(organization, marginal) if sought.filters.is_empty() => {
-                let slices = self.slices(organization, marginal, range, sought).await?;
-                Ok(slices.and_then(|slices| slices.active()))
+                let marginal_rows = self.marginal_rows(organization, marginal, range, sought).await?;
+                Ok(marginal_rows.and_then(|marginal_rows| marginal_rows.active()))
             }
             _ => Ok(None),
         }

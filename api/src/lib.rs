@@ -14,7 +14,6 @@ pub mod clock;
 pub mod fuzz;
 pub mod reader;
 pub mod settings;
-mod slice;
 
 mod access;
 mod answer;
@@ -39,6 +38,7 @@ mod metrics;
 mod openapi;
 mod pages;
 mod parameter;
+mod period_columns;
 mod problem;
 mod question;
 mod range;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 
 use crate::key_interner::KeyInterner;
+use crate::period_columns::PeriodColumns;
 use crate::reader::Key;
-use crate::slice::Slice;
 
 /// What groups are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -143,7 +143,7 @@ pub(crate) struct Standing {
     keys: Arc<KeyInterner>,
     /// Whether nobody else holds the keys.
     has_own_keys: bool,
-    rows: Slice,
+    rows: PeriodColumns,
     totals: Sums,
 }
 
@@ -171,7 +171,7 @@ impl Standing {
         let column = |counter| places.iter().map(|place| groups[place.3].1[counter]).collect();
         Self {
             sort,
-            rows: Slice::of(
+            rows: PeriodColumns::of(
                 places.iter().map(|place| place.2).collect(),
                 Counter::ALL.map(column),
             ),

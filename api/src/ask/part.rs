@@ -6,9 +6,9 @@ use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
 use crate::key_interner::{Found, KeyInterner, KeyInterners};
+use crate::period_columns::PeriodColumns;
 use crate::ranking::Standing;
 use crate::reader::{Group, Key, PeriodTotals};
-use crate::slice::Slice;
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;
@@ -16,8 +16,8 @@ pub(crate) type Parts = Cache<Part>;
 /// A part of answers.
 pub(crate) enum Part {
     /// Every row of a marginal in a period.
-    Slice(Box<Slice>),
-    /// The slices of several periods were read at once, and are remembered one by one.
+    PeriodColumns(Box<PeriodColumns>),
+    /// The columns of several periods were read at once, and are remembered one by one.
     Ahead,
     /// Every group of a part of a range.
     Groups(Vec<Group>),
@@ -36,7 +36,7 @@ pub(crate) struct Remembered {
     /// The totals of periods, by the state of the ledger.
     pub(crate) states: Cache<Known>,
     pub(crate) parts: Parts,
-    /// Rankings: each is as large as several slices, and quickly made from them.
+    /// Rankings: each is as large as the columns of several periods, and quickly made from them.
     pub(crate) rankings: Parts,
     pub(crate) interners: KeyInterners,
 }
@@ -62,9 +62,9 @@ impl Remembered {
 
 impl Part {
     /// The rows, as far as they are held.
-    pub(crate) fn slice(&self) -> Option<&Slice> {
+    pub(crate) fn period_columns(&self) -> Option<&PeriodColumns> {
         match self {
-            Part::Slice(slice) => Some(slice),
+            Part::PeriodColumns(columns) => Some(columns),
             _ => None,
         }
     }
@@ -90,7 +90,7 @@ impl Weighed for Part {
     fn weight(&self) -> usize {
         let held = match self {
             Part::Ahead | Part::TooLarge => 0,
-            Part::Slice(slice) => size_of::<Slice>() + slice.bytes(),
+            Part::PeriodColumns(columns) => size_of::<PeriodColumns>() + columns.bytes(),
             Part::Groups(groups) => groups.iter().map(group_bytes).sum(),
             Part::Ranked(standing) => size_of::<Standing>() + standing.bytes(),
         };

@@ -98,15 +98,15 @@ impl Numbers {
     }
 }
 
-/// Rows with a number each, in the order in which they were taken.
-pub(crate) struct Slice {
+/// The rows of a period, or of a ranking: each with a number, in the order in which they were taken.
+pub(crate) struct PeriodColumns {
     numbers: Box<[u32]>,
     columns: [Option<Column>; COUNTERS],
     /// The numbers with requests, where no row has less than none.
     active: Option<Numbers>,
 }
 
-impl Slice {
+impl PeriodColumns {
     /// Takes rows.
     pub(crate) fn of(numbers: Vec<u32>, columns: [Vec<i64>; COUNTERS]) -> Self {
         let requests = &columns[Counter::Requests as usize];
@@ -197,12 +197,12 @@ impl Rows {
     }
 
     /// The rows in their final form.
-    pub(crate) fn finish(self, keys: &KeyInterner) -> Slice {
-        Slice::of(keys.numbers(self.keys), self.columns)
+    pub(crate) fn finish(self, keys: &KeyInterner) -> PeriodColumns {
+        PeriodColumns::of(keys.numbers(self.keys), self.columns)
     }
 }
 
-/// The sums of slices of the same names.
+/// The sums of the columns of several periods, of one interner.
 pub(crate) struct Merged {
     /// Which numbers have a row.
     seen: Vec<bool>,
@@ -211,23 +211,26 @@ pub(crate) struct Merged {
 }
 
 impl Merged {
-    /// Adds slices up, each number by itself.
-    pub(crate) fn of<'a>(slices: impl Iterator<Item = &'a Slice> + Clone, counters: &[Counter]) -> Self {
-        let highest = slices.clone().flat_map(|slice| slice.numbers.iter().max());
+    /// Adds periods up, each number by itself.
+    pub(crate) fn of<'a>(
+        periods: impl Iterator<Item = &'a PeriodColumns> + Clone,
+        counters: &[Counter],
+    ) -> Self {
+        let highest = periods.clone().flat_map(|period| period.numbers.iter().max());
         let count = highest.max().map_or(0, |highest| *highest as usize + 1);
         let mut merged = Self {
             seen: vec![false; count],
             columns: Default::default(),
         };
-        for slice in slices {
-            for number in &slice.numbers {
+        for period in periods {
+            for number in &period.numbers {
                 merged.seen[*number as usize] = true;
             }
             for counter in counters {
-                if let Some(column) = &slice.columns[*counter as usize] {
+                if let Some(column) = &period.columns[*counter as usize] {
                     let sums = &mut merged.columns[*counter as usize];
                     sums.resize(count, 0);
-                    column.add_to(sums, &slice.numbers);
+                    column.add_to(sums, &period.numbers);
                 }
             }
         }

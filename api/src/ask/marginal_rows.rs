@@ -13,15 +13,15 @@ use super::part::Part;
 use super::{Ask, Sought};
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
+use crate::period_columns::{Merged, Numbers, Rows};
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Sort, Standing};
 use crate::reader::{Dimension, Key, PeriodTotals, Query, ReadError, Snapshot, Span};
-use crate::slice::{Merged, Numbers, Rows};
 
 /// The rows of the periods that cover a range.
-pub(crate) struct Slices {
+pub(crate) struct MarginalRows {
     marginal: Marginal,
     keys: Arc<KeyInterner>,
     /// The periods and their rows, oldest first.
@@ -41,18 +41,18 @@ fn dimensions(marginal: Marginal) -> &'static [Dimension] {
 
 impl<S: Snapshot> Ask<S> {
     /// The rows of a marginal over a range. `None`: they do not fit in memory together.
-    pub(super) async fn slices(
+    pub(super) async fn marginal_rows(
         &self,
         organization: &str,
         marginal: Marginal,
         range: Range,
         sought: &Sought<'_>,
-    ) -> Result<Option<Slices>, Problem> {
+    ) -> Result<Option<MarginalRows>, Problem> {
         let cover = self.query(range, sought).cover;
         let totals = self.period_totals(organization, &cover).await?;
         if totals.is_empty() {
             // Whatever name somebody asks for: nothing is kept of it.
-            return Ok(Some(Slices {
+            return Ok(Some(MarginalRows {
                 marginal,
                 keys: Arc::default(),
                 parts: Vec::new(),
@@ -62,7 +62,7 @@ impl<S: Snapshot> Ask<S> {
             return Ok(None);
         };
         let key = |of: &PeriodTotals| {
-            CacheKey::of(&("slice", organization, marginal, of.period, of.version, edition))
+            CacheKey::of(&("columns", organization, marginal, of.period, of.version, edition))
         };
         let periods: Vec<(Period, CacheKey)> = totals.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
@@ -76,13 +76,13 @@ impl<S: Snapshot> Ask<S> {
             let made = self
                 .remembered
                 .parts
-                .get_or_make(key, self.slice(marginal, period, &keys));
+                .get_or_make(key, self.period_columns(marginal, period, &keys));
             let part = Box::pin(made).await?;
-            let Some(slice) = part.slice() else {
+            let Some(columns) = part.period_columns() else {
                 return Ok(None);
             };
-            rows += slice.len() as u64;
-            bytes += slice.bytes();
+            rows += columns.len() as u64;
+            bytes += columns.bytes();
             if rows > self.row_limit {
                 let are_all_sought = sought.filters.is_empty() && sought.keys.is_none();
                 if are_all_sought {
@@ -96,7 +96,7 @@ impl<S: Snapshot> Ask<S> {
             }
             parts.push((period, part));
         }
-        Ok(Some(Slices {
+        Ok(Some(MarginalRows {
             marginal,
             keys,
             parts,
@@ -136,9 +136,9 @@ impl<S: Snapshot> Ask<S> {
                 found.entry(period).or_default().push(group.key, &group.counters);
             }
             for (period, key) in &missing {
-                let slice = found.remove(period).unwrap_or_default().finish(keys);
+                let columns = found.remove(period).unwrap_or_default().finish(keys);
                 if self.remembered.interners.holds(keys) {
-                    parts.put(*key, Part::Slice(slice.into()));
+                    parts.put(*key, Part::PeriodColumns(columns.into()));
                 }
             }
             Ok(Part::Ahead)
@@ -147,7 +147,12 @@ impl<S: Snapshot> Ask<S> {
     }
 
     /// Reads the rows of one period.
-    async fn slice(&self, marginal: Marginal, period: Period, keys: &KeyInterner) -> Result<Part, Problem> {
+    async fn period_columns(
+        &self,
+        marginal: Marginal,
+        period: Period,
+        keys: &KeyInterner,
+    ) -> Result<Part, Problem> {
         let span = Span {
             first: period,
             last: period,
@@ -161,10 +166,10 @@ impl<S: Snapshot> Ask<S> {
                 return Ok(Part::TooLarge);
             }
         }
-        let slice = rows.finish(keys);
+        let columns = rows.finish(keys);
         let fits = self.remembered.interners.holds(keys);
         Ok(if fits {
-            Part::Slice(slice.into())
+            Part::PeriodColumns(columns.into())
         } else {
             Part::TooLarge
         })
@@ -186,7 +191,7 @@ impl<S: Snapshot> Ask<S> {
     }
 }
 
-impl Slices {
+impl MarginalRows {
     /// Hands over every group that is sought, once for each bucket.
     pub(super) fn each(
         &self,
@@ -244,8 +249,8 @@ impl Slices {
     /// takes sums to tell.
     pub(super) fn active(&self) -> Option<u64> {
         let mut active = Numbers::default();
-        for slice in self.parts.iter().filter_map(|(_, part)| part.slice()) {
-            active.extend(slice.active()?);
+        for columns in self.parts.iter().filter_map(|(_, part)| part.period_columns()) {
+            active.extend(columns.active()?);
         }
         let interned = self.keys.interned();
         let unnamed = interned
@@ -257,8 +262,8 @@ impl Slices {
 }
 
 fn merged(parts: &[(Period, Arc<Part>)], sought: &Sought<'_>) -> Merged {
-    let slices = parts.iter().filter_map(|(_, part)| part.slice());
-    Merged::of(slices, sought.counters)
+    let columns = parts.iter().filter_map(|(_, part)| part.period_columns());
+    Merged::of(columns, sought.counters)
 }
 
 /// Which rows and which groups are sought.
