@@ -28,7 +28,7 @@ use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
-use crate::ranking::{Page, Position, Ranking, Sort, Standing};
+use crate::ranking::{Page, Position, RankedGroups, Sort, TopGroups};
 use crate::reader::{
     Dimension, Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot, Span,
     Version,
@@ -163,14 +163,14 @@ impl<S: Snapshot> Ask<S> {
         limit: usize,
     ) -> Result<Page, Problem> {
         if let Some(part) = self.ranked(range, sought, sort).await?
-            && let Some(standing) = part.ranked()
+            && let Some(ranked) = part.ranked()
         {
-            return Ok(standing.page(after.as_ref(), limit));
+            return Ok(ranked.page(after.as_ref(), limit));
         }
-        let mut ranking = Ranking::new(sort, after, limit);
-        self.each(range, sought, |key, _, sums| Ok(ranking.take(key, sums)?))
+        let mut top = TopGroups::new(sort, after, limit);
+        self.each(range, sought, |key, _, sums| Ok(top.take(key, sums)?))
             .await?;
-        Ok(ranking.finish())
+        Ok(top.finish())
     }
 
     /// All groups with usage, ranked. `None`: they do not fit in memory, or are as quickly read as looked up.
@@ -215,7 +215,7 @@ impl<S: Snapshot> Ask<S> {
             })?;
             let keys = Arc::<KeyInterner>::default();
             let groups: Vec<_> = keys.numbers(found).into_iter().zip(counters).collect();
-            Ok(Part::Ranked(Standing::of(sort, keys, &groups).into()))
+            Ok(Part::Ranked(RankedGroups::of(sort, keys, &groups).into()))
         });
         let made = Box::pin(made).await?;
         Ok(made.ranked().is_some().then_some(made))

@@ -115,7 +115,7 @@ impl Ord for Ranked {
 
 /// Takes groups in any order and keeps one page of them, in memory for one page.
 #[derive(Debug)]
-pub(crate) struct Ranking {
+pub(crate) struct TopGroups {
     sort: Sort,
     after: Option<Position>,
     limit: usize,
@@ -138,7 +138,7 @@ pub(crate) struct Page {
 }
 
 /// All groups with usage in their order, in as few bytes as they need.
-pub(crate) struct Standing {
+pub(crate) struct RankedGroups {
     sort: Sort,
     keys: Arc<KeyInterner>,
     /// Whether nobody else holds the keys.
@@ -147,7 +147,7 @@ pub(crate) struct Standing {
     totals: Sums,
 }
 
-impl Standing {
+impl RankedGroups {
     /// Ranks groups, each under its number.
     pub(crate) fn of(sort: Sort, keys: Arc<KeyInterner>, groups: &[(u32, Counters)]) -> Self {
         let interned = keys.interned();
@@ -239,7 +239,7 @@ impl Standing {
     }
 }
 
-impl Ranking {
+impl TopGroups {
     /// The page of at most `limit` groups that starts after a position.
     pub(crate) fn new(sort: Sort, after: Option<Position>, limit: usize) -> Self {
         Self {
@@ -328,7 +328,7 @@ mod tests {
     /// Lesson L9: sort by tokens hid image and audio cost.
     #[test]
     fn l9_the_default_order_is_cost_then_tokens_then_name() {
-        let mut ranking = Ranking::new(Sort::default(), None, 10);
+        let mut top = TopGroups::new(Sort::default(), None, 10);
         for (name, cost, tokens) in [
             ("b", 5, 1),
             ("a", 5, 1),
@@ -336,9 +336,9 @@ mod tests {
             ("chatty", 1, 1_000),
             ("c", 5, 2),
         ] {
-            ranking.take(&key(name), &sums(cost, tokens)).expect("fits");
+            top.take(&key(name), &sums(cost, tokens)).expect("fits");
         }
-        assert_eq!(names(&ranking.finish()), ["images", "c", "a", "b", "chatty"]);
+        assert_eq!(names(&top.finish()), ["images", "c", "a", "b", "chatty"]);
     }
 
     proptest! {
@@ -356,17 +356,17 @@ mod tests {
             let keys = Arc::<KeyInterner>::default();
             let numbers = keys.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
             let numbered: Vec<_> = numbers.into_iter().zip(expected.iter().rev().map(|ranked| ranked.counters)).collect();
-            let standing = Standing::of(sort, keys, &numbered);
-            prop_assert_eq!((0..standing.len()).map(|at| standing.group(at)).collect::<Vec<_>>(), expected.clone());
+            let ranked = RankedGroups::of(sort, keys, &numbered);
+            prop_assert_eq!((0..ranked.len()).map(|at| ranked.group(at)).collect::<Vec<_>>(), expected.clone());
             let mut seen: Vec<Ranked> = Vec::new();
             let mut after = None;
             loop {
-                let mut ranking = Ranking::new(sort, after.clone(), limit);
+                let mut top = TopGroups::new(sort, after.clone(), limit);
                 for (name, (cost, tokens)) in &groups {
-                    ranking.take(&key(name), &sums(*cost, *tokens)).expect("fits");
+                    top.take(&key(name), &sums(*cost, *tokens)).expect("fits");
                 }
-                let page = ranking.finish();
-                prop_assert_eq!(&page, &standing.page(after.as_ref(), limit));
+                let page = top.finish();
+                prop_assert_eq!(&page, &ranked.page(after.as_ref(), limit));
                 let whole = page.totals;
                 seen.extend(page.rows);
                 // Lesson C9: what is on this page, before it and after it is the whole, on every page.

@@ -17,7 +17,7 @@ use crate::period_columns::{Merged, Numbers, Rows};
 use crate::problem::Problem;
 use crate::question::Filters;
 use crate::range::Range;
-use crate::ranking::{Sort, Standing};
+use crate::ranking::{RankedGroups, Sort};
 use crate::reader::{Dimension, Key, PeriodTotals, Query, ReadError, Snapshot, Span};
 
 /// The rows of the periods that cover a range.
@@ -231,7 +231,7 @@ impl MarginalRows {
     }
 
     /// Every group with usage that is sought, ranked. The groups are by what the rows are by.
-    pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<Standing, Overflow> {
+    pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<RankedGroups, Overflow> {
         let wanted = Wanted::of(dimensions(self.marginal), sought);
         let mut groups = Vec::new();
         let interned = self.keys.interned();
@@ -242,7 +242,7 @@ impl MarginalRows {
             }
         }
         drop(interned);
-        Ok(Standing::of(sort, Arc::clone(&self.keys), &groups))
+        Ok(RankedGroups::of(sort, Arc::clone(&self.keys), &groups))
     }
 
     /// How many keys have requests, what no event named left out. `None`: requests were taken back, so that it

@@ -7,7 +7,7 @@ use rollup::fold::Marginal;
 use crate::cache::{Cache, Weighed};
 use crate::key_interner::{Found, KeyInterner, KeyInterners};
 use crate::period_columns::PeriodColumns;
-use crate::ranking::Standing;
+use crate::ranking::RankedGroups;
 use crate::reader::{Group, Key, PeriodTotals};
 
 /// Remembered parts of answers, by everything they depend on.
@@ -22,7 +22,7 @@ pub(crate) enum Part {
     /// Every group of a part of a range.
     Groups(Vec<Group>),
     /// Every group with usage of a whole range, ranked.
-    Ranked(Box<Standing>),
+    Ranked(Box<RankedGroups>),
     /// More rows or groups than are kept in memory.
     TooLarge,
 }
@@ -78,9 +78,9 @@ impl Part {
     }
 
     /// The ranked groups, as far as they are held.
-    pub(crate) fn ranked(&self) -> Option<&Standing> {
+    pub(crate) fn ranked(&self) -> Option<&RankedGroups> {
         match self {
-            Part::Ranked(standing) => Some(standing),
+            Part::Ranked(ranked) => Some(ranked),
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ impl Weighed for Part {
             Part::Ahead | Part::TooLarge => 0,
             Part::PeriodColumns(columns) => size_of::<PeriodColumns>() + columns.bytes(),
             Part::Groups(groups) => groups.iter().map(group_bytes).sum(),
-            Part::Ranked(standing) => size_of::<Standing>() + standing.bytes(),
+            Part::Ranked(ranked) => size_of::<RankedGroups>() + ranked.bytes(),
         };
         size_of::<Self>() + held
     }

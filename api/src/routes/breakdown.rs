@@ -18,7 +18,7 @@ use crate::cursor::{self, Fingerprint};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
 use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
-use crate::ranking::{Page, Position, Ranked, Sort, Standing};
+use crate::ranking::{Page, Position, Ranked, RankedGroups, Sort};
 use crate::reader::{Order, Snapshot};
 use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
 use crate::totals::{Currency, Totals};
@@ -240,8 +240,8 @@ impl Breakdown {
         let sought = Sought::groups(&common.filters, self.by.dimensions());
         if let Some(part) = ask.ranked(range, &sought, sort).await? {
             ask.finish().await?;
-            let count = part.ranked().map_or(0, Standing::len);
-            let group = move |at| part.ranked().map(|standing| standing.group(at));
+            let count = part.ranked().map_or(0, RankedGroups::len);
+            let group = move |at| part.ranked().map(|ranked| ranked.group(at));
             let lines = (0..count).filter_map(group);
             let lines = stream::iter(lines.map(move |ranked| line(&ranked, None, currency))).boxed();
             return Ok(Sheet { columns, lines });
