@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use self::format::Format;
 use crate::access::Caller;
 use crate::application::App;
-use crate::ask::{Ask, Moment};
+use crate::ask::{Ask, View};
 use crate::budget::{Budget, charged};
 use crate::cache::CacheKey;
 use crate::envelope::{Fresh, Head, gaps};
@@ -60,8 +60,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let freshness = app.gate.freshness().await?;
     let fresh = Fresh::new(&freshness, now);
     let open = app.gate.opener();
-    let ask = |moment| Ask {
-        moment,
+    let ask = |view| Ask {
+        view,
         freshness: Arc::clone(&freshness),
         scope: common.scope(),
         today,
@@ -73,8 +73,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let mut response = match format {
         Format::Csv => {
             let turn = app.turns.take(&name).await;
-            let moment = Moment::now(open).await?;
-            let sheet = route.sheet(&common, ask(moment)).await?;
+            let view = View::now(open).await?;
+            let sheet = route.sheet(&common, ask(view)).await?;
             let turns = (Arc::clone(&app.turns), name);
             csv(sheet, app.budget.clone(), turn, turns).await?
         }
@@ -92,10 +92,10 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
             ));
             let made = app.answers.get_or_make(key, async {
                 let _turn = app.turns.take(&name).await;
-                let mut asked = ask(Moment::at(freshness.version, open));
+                let mut asked = ask(View::at(freshness.version, open));
                 let mut answer = route.answer(&common, &asked).await;
                 if answer.is_err()
-                    && let Some(newer) = asked.moment.newer()
+                    && let Some(newer) = asked.view.newer()
                 {
                     asked = ask(newer);
                     answer = route.answer(&common, &asked).await;

@@ -4,8 +4,8 @@
 //! the answer.
 
 mod marginal_rows;
-mod moment;
 mod part;
+mod view;
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -18,9 +18,9 @@ use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::moment::{Moment, Opener};
 use self::part::group_bytes;
 pub(crate) use self::part::{Part, Remembered};
+pub(crate) use self::view::{Opener, View};
 use crate::bucket::{cover, quickest};
 use crate::by::{are_of_few_users, rows_for};
 use crate::cache::CacheKey;
@@ -64,7 +64,7 @@ impl<'a> Sought<'a> {
 
 /// One question to one state of the ledger.
 pub(crate) struct Ask<S> {
-    pub(crate) moment: Moment<S>,
+    pub(crate) view: View<S>,
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
@@ -90,12 +90,12 @@ enum Source<'a> {
 impl<S: Snapshot> Ask<S> {
     /// The snapshot of this state.
     pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
-        self.moment.snapshot().await
+        self.view.snapshot().await
     }
 
     /// Ends the reading: only then the answer counts.
     pub(crate) async fn finish(&self) -> Result<(), ReadError> {
-        self.moment.finish(&self.remembered.states).await
+        self.view.finish(&self.remembered.states).await
     }
 
     /// The sums over a range.
@@ -321,7 +321,7 @@ impl<S: Snapshot> Ask<S> {
         organization: &str,
         cover: &[Span],
     ) -> Result<Vec<PeriodTotals>, ReadError> {
-        self.moment
+        self.view
             .period_totals(organization, cover, &self.remembered.states)
             .await
     }

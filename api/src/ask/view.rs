@@ -22,7 +22,7 @@ const MOST_REMEMBERED: usize = 1_100;
 pub(crate) type Opener<S> = Arc<dyn Fn() -> BoxFuture<'static, Result<S, ReadError>> + Send + Sync>;
 
 /// One state of the ledger.
-pub(crate) struct Moment<S> {
+pub(crate) struct View<S> {
     version: Version,
     open: Opener<S>,
     snapshot: OnceCell<S>,
@@ -32,7 +32,7 @@ pub(crate) struct Moment<S> {
     read: Mutex<HashMap<(String, Period), Option<PeriodTotals>>>,
 }
 
-impl<S: Snapshot> Moment<S> {
+impl<S: Snapshot> View<S> {
     /// The state with this version, of which nothing has to be read yet.
     pub(crate) fn at(version: Version, open: Opener<S>) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl<S: Snapshot> Moment<S> {
     /// The snapshot of this state.
     ///
     /// # Errors
-    /// Also when the ledger is in another state by now: see [`Moment::newer`].
+    /// Also when the ledger is in another state by now: see [`View::newer`].
     pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
         let opened = self.snapshot.get_or_try_init(async || {
             let snapshot = (self.open)().await?;
