@@ -13,13 +13,13 @@ use futures_util::stream::{self, BoxStream};
 use self::format::Format;
 use crate::access::Caller;
 use crate::application::App;
-use crate::ask::{Ask, View};
 use crate::budget::{Budget, charged};
 use crate::cache::CacheKey;
 use crate::envelope::{Fresh, Head, gaps};
 use crate::limit::Name;
 use crate::parameter::Parameters;
 use crate::problem::Problem;
+use crate::query::{QueryContext, View};
 use crate::question::{Days, filters};
 use crate::reader::Reader;
 use crate::render::{json, render};
@@ -60,7 +60,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let freshness = app.gate.freshness().await?;
     let fresh = Fresh::new(&freshness, now);
     let open = app.gate.opener();
-    let ask = |view| Ask {
+    let context = |view| QueryContext {
         view,
         freshness: Arc::clone(&freshness),
         scope: common.scope(),
@@ -74,7 +74,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
         Format::Csv => {
             let turn = app.turns.take(&name).await;
             let view = View::now(open).await?;
-            let sheet = route.sheet(&common, ask(view)).await?;
+            let sheet = route.sheet(&common, context(view)).await?;
             let turns = (Arc::clone(&app.turns), name);
             csv(sheet, app.budget.clone(), turn, turns).await?
         }
@@ -92,12 +92,12 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
             ));
             let made = app.answers.get_or_make(key, async {
                 let _turn = app.turns.take(&name).await;
-                let mut asked = ask(View::at(freshness.version, open));
+                let mut asked = context(View::at(freshness.version, open));
                 let mut answer = route.answer(&common, &asked).await;
                 if answer.is_err()
                     && let Some(newer) = asked.view.newer()
                 {
-                    asked = ask(newer);
+                    asked = context(newer);
                     answer = route.answer(&common, &asked).await;
                 }
                 let head = Head::new(common.organization(), &common.days, asked.zone, &gaps);

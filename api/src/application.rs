@@ -6,7 +6,6 @@ use prometheus::Registry;
 use rollup::period::Granularity;
 
 use crate::access::token::Verifier;
-use crate::ask::Remembered;
 use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -14,6 +13,7 @@ use crate::gate::Gate;
 use crate::key_interner::KeyInterners;
 use crate::limit::RateLimit;
 use crate::metrics::Metrics;
+use crate::query::Remembered;
 use crate::reader::Reader;
 use crate::render::{HELD_BYTES, Rendered};
 use crate::settings::{Settings, SettingsError};

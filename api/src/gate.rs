@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::ask::Opener;
+use crate::query::Opener;
 use crate::reader::{Freshness, ReadError, Reader};
 
 /// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it

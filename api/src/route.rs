@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 pub(crate) use self::cell::text_cell;
 use crate::access::{Grant, Rule};
-use crate::ask::Ask;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
+use crate::query::QueryContext;
 use crate::question::{Days, Filters};
 use crate::reader::{Key, Scope, Snapshot};
 use crate::settings::Limits;
@@ -37,25 +37,25 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     fn answer<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
     ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
 
     /// The whole answer as a table.
     fn sheet<S: Snapshot>(
         &self,
         common: &Common,
-        ask: Ask<S>,
+        context: QueryContext<S>,
     ) -> impl Future<Output = Result<Sheet, Problem>> + Send;
 
     /// An answer that counts, for a table that is made from it.
     fn finished<S: Snapshot>(
         &self,
         common: &Common,
-        ask: Ask<S>,
+        context: QueryContext<S>,
     ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send {
         async move {
-            let answer = self.answer(common, &ask).await?;
-            ask.finish().await?;
+            let answer = self.answer(common, &context).await?;
+            context.finish().await?;
             Ok(answer)
         }
     }

@@ -8,10 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Rule;
-use crate::ask::{Ask, Sought};
 use crate::by::By;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
+use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERED, Filters, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
@@ -63,35 +63,44 @@ impl Route for Meta {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<MetaAnswer, Problem> {
         let (bounds, sources) = tokio::try_join!(
-            async { Ok(ask.snapshot().await?.bounds(&ask.scope).await?) },
-            sources(common, ask),
+            async { Ok(context.snapshot().await?.bounds(&context.scope).await?) },
+            sources(common, context),
         )?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();
         Ok(MetaAnswer {
             dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
             metrics: Counter::ALL.into_iter().map(shown_name).collect(),
-            granularities: ask
+            granularities: context
                 .granularities
                 .iter()
                 .map(|granularity| granularity.name())
                 .collect(),
             presets: Preset::NAMES.to_vec(),
-            time_zone: ask.zone.to_owned(),
+            time_zone: context.zone.to_owned(),
             currency: common.currency.as_str().to_owned(),
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
             // They name hosts and collections, which are nothing to organizations.
-            lanes: common
-                .is_staff
-                .then(|| ask.freshness.lanes.iter().map(|lane| lane.name.clone()).collect()),
+            lanes: common.is_staff.then(|| {
+                context
+                    .freshness
+                    .lanes
+                    .iter()
+                    .map(|lane| lane.name.clone())
+                    .collect()
+            }),
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.finished(common, ask).await?;
+    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+        let answer = self.finished(common, context).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values
@@ -116,17 +125,21 @@ impl Route for Meta {
     }
 }
 
-async fn sources<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<BTreeSet<String>, Problem> {
+async fn sources<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+) -> Result<BTreeSet<String>, Problem> {
     let filters = Filters::new();
-    let sought = Sought {
+    let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..Sought::groups(&filters, By::Source.dimensions())
+        ..GroupQuery::groups(&filters, By::Source.dimensions())
     };
     let mut sources = BTreeSet::new();
-    ask.each(common.days.range, &sought, |key, _, _| {
-        sources.extend(key.iter().map(ToString::to_string));
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, _| {
+            sources.extend(key.iter().map(ToString::to_string));
+            Ok(())
+        })
+        .await?;
     Ok(sources)
 }

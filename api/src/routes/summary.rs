@@ -9,10 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
-use crate::ask::{Ask, Sought};
 use crate::by::{By, are_of_few_users, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
+use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
 use crate::reader::{Dimension, Key, Snapshot};
@@ -92,12 +92,16 @@ impl Route for Summary {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(common, ask).await
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<SummaryAnswer, Problem> {
+        summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, ask).await?))
+    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+        Ok(sheet(common, &self.finished(common, context).await?))
     }
 }
 
@@ -119,19 +123,23 @@ impl Route for Me {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(common, ask).await
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<SummaryAnswer, Problem> {
+        summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, ask).await?))
+    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+        Ok(sheet(common, &self.finished(common, context).await?))
     }
 }
 
-async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
+async fn summary<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (current, previous) = tokio::try_join!(current(common, ask), previous(common, ask, before))?;
+    let (current, previous) = tokio::try_join!(current(common, context), previous(common, context, before))?;
     let Current {
         totals,
         active_users,
@@ -173,14 +181,14 @@ struct Current {
     agents: Agents,
 }
 
-async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, Problem> {
+async fn current<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Current, Problem> {
     if are_of_few_users(&common.filters) {
-        return of_users(common, ask, common.days.range).await;
+        return of_users(common, context, common.days.range).await;
     }
     let (totals, active_users, agents) = tokio::try_join!(
-        ask.total(common.days.range, &common.filters),
-        active_users(common, ask),
-        agents(common, ask),
+        context.total(common.days.range, &common.filters),
+        active_users(common, context),
+        agents(common, context),
     )?;
     Ok(Current {
         totals,
@@ -190,27 +198,36 @@ async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, 
 }
 
 /// Where the range is read from rows of some users, so is the span before.
-async fn previous<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
+async fn previous<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+    range: Range,
+) -> Result<Sums, Problem> {
     if are_of_few_users(&common.filters) {
-        return Ok(of_users(common, ask, range).await?.totals);
+        return Ok(of_users(common, context, range).await?.totals);
     }
-    ask.total(range, &common.filters).await
+    context.total(range, &common.filters).await
 }
 
 /// The agents of some users are found in rows that tell all the rest as well: they are read once.
-async fn of_users<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Current, Problem> {
+async fn of_users<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+    range: Range,
+) -> Result<Current, Problem> {
     let by = [Dimension::User, Dimension::Agent];
-    let sought = Sought::groups(&common.filters, &by);
+    let group_query = GroupQuery::groups(&common.filters, &by);
     let mut totals = Sums::default();
     let mut values = by.map(|_| HashMap::<Key, Sums>::new());
-    ask.each(range, &sought, |key, _, sums| {
-        totals.merge(sums);
-        for (values, part) in values.iter_mut().zip(key) {
-            values.entry(Box::new([part.clone()])).or_default().merge(sums);
-        }
-        Ok(())
-    })
-    .await?;
+    context
+        .each(range, &group_query, |key, _, sums| {
+            totals.merge(sums);
+            for (values, part) in values.iter_mut().zip(key) {
+                values.entry(Box::new([part.clone()])).or_default().merge(sums);
+            }
+            Ok(())
+        })
+        .await?;
     let [users, agents] = values;
     let active = |values: &HashMap<Key, Sums>| {
         let active = values.iter().filter(|(key, sums)| is_active(key, sums));
@@ -228,20 +245,21 @@ async fn of_users<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> R
 }
 
 /// How many named users had requests.
-async fn active_users<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<u64, Problem> {
-    let sought = Sought {
+async fn active_users<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<u64, Problem> {
+    let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..Sought::groups(&common.filters, By::User.dimensions())
+        ..GroupQuery::groups(&common.filters, By::User.dimensions())
     };
-    if let Some(count) = ask.active(common.days.range, &sought).await? {
+    if let Some(count) = context.active(common.days.range, &group_query).await? {
         return Ok(count);
     }
     let mut count = 0;
-    ask.each(common.days.range, &sought, |key, _, sums| {
-        count += u64::from(is_active(key, sums));
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, sums| {
+            count += u64::from(is_active(key, sums));
+            Ok(())
+        })
+        .await?;
     Ok(count)
 }
 
@@ -254,17 +272,18 @@ struct Agents {
     unattributed: Sums,
 }
 
-async fn agents<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Agents, Problem> {
-    let sought = Sought::groups(&common.filters, By::Agent.dimensions());
+async fn agents<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Agents, Problem> {
+    let group_query = GroupQuery::groups(&common.filters, By::Agent.dimensions());
     let mut agents = Agents::default();
-    ask.each(common.days.range, &sought, |key, _, sums| {
-        agents.active += u64::from(is_active(key, sums));
-        if key.iter().any(|part| **part == *UNATTRIBUTED) {
-            agents.unattributed.merge(sums);
-        }
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, sums| {
+            agents.active += u64::from(is_active(key, sums));
+            if key.iter().any(|part| **part == *UNATTRIBUTED) {
+                agents.unattributed.merge(sums);
+            }
+            Ok(())
+        })
+        .await?;
     Ok(agents)
 }
 

@@ -36,7 +36,7 @@ use crate::reader::{
 
 /// What is sought in a range.
 #[derive(Debug, Clone)]
-pub(crate) struct Sought<'a> {
+pub(crate) struct GroupQuery<'a> {
     pub(crate) filters: &'a Filters,
     pub(crate) group_by: &'a [Dimension],
     /// Sums per bucket of this length.
@@ -48,7 +48,7 @@ pub(crate) struct Sought<'a> {
     pub(crate) is_worth_remembering: bool,
 }
 
-impl<'a> Sought<'a> {
+impl<'a> GroupQuery<'a> {
     /// Every counter of every group.
     pub(crate) fn groups(filters: &'a Filters, group_by: &'a [Dimension]) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl<'a> Sought<'a> {
 }
 
 /// One question to one state of the ledger.
-pub(crate) struct Ask<S> {
+pub(crate) struct QueryContext<S> {
     pub(crate) view: View<S>,
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
@@ -87,7 +87,7 @@ enum Source<'a> {
     Store,
 }
 
-impl<S: Snapshot> Ask<S> {
+impl<S: Snapshot> QueryContext<S> {
     /// The snapshot of this state.
     pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
         self.view.snapshot().await
@@ -101,8 +101,8 @@ impl<S: Snapshot> Ask<S> {
     /// The sums over a range.
     pub(crate) async fn total(&self, range: Range, filters: &Filters) -> Result<Sums, Problem> {
         let mut total = Sums::default();
-        let sought = Sought::groups(filters, &[]);
-        self.each(range, &sought, |_, _, sums| {
+        let group_query = GroupQuery::groups(filters, &[]);
+        self.each(range, &group_query, |_, _, sums| {
             total.merge(sums);
             Ok(())
         })
@@ -114,13 +114,13 @@ impl<S: Snapshot> Ask<S> {
     pub(crate) async fn each(
         &self,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem> + Send,
     ) -> Result<(), Problem> {
-        let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
-        match self.source(sought) {
+        let bucket = |period: Period| group_query.bucket.map(|bucket| period.widened(bucket));
+        match self.source(group_query) {
             Source::Whole(organization) => {
-                let query = self.query(range, sought);
+                let query = self.query(range, group_query);
                 let mut sums = BTreeMap::<_, Sums>::new();
                 for totals in self.period_totals(organization, &query.cover).await? {
                     sums.entry(bucket(totals.period))
@@ -133,19 +133,21 @@ impl<S: Snapshot> Ask<S> {
                     .try_for_each(|(bucket, sums)| take(&key, *bucket, sums));
             }
             Source::Marginal(organization, marginal) => {
-                if let Some(marginal_rows) = self.marginal_rows(organization, marginal, range, sought).await?
+                if let Some(marginal_rows) = self
+                    .marginal_rows(organization, marginal, range, group_query)
+                    .await?
                 {
-                    return marginal_rows.each(sought, take);
+                    return marginal_rows.each(group_query, take);
                 }
             }
             Source::Groups(organization) => {
-                if let Some(parts) = self.parts(organization, range, sought).await? {
-                    return each_of(&parts, sought, take);
+                if let Some(parts) = self.parts(organization, range, group_query).await? {
+                    return each_of(&parts, group_query, take);
                 }
             }
             Source::Store => {}
         }
-        let mut stream = pin!(self.stream(range, sought, None).await?);
+        let mut stream = pin!(self.stream(range, group_query, None).await?);
         while let Some(group) = stream.try_next().await? {
             let bucket = group.period.and_then(bucket);
             take(&group.key, bucket, &group.counters.into())?;
@@ -157,18 +159,18 @@ impl<S: Snapshot> Ask<S> {
     pub(crate) async fn page(
         &self,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         sort: Sort,
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page, Problem> {
-        if let Some(part) = self.ranked(range, sought, sort).await?
+        if let Some(part) = self.ranked(range, group_query, sort).await?
             && let Some(ranked) = part.ranked()
         {
             return Ok(ranked.page(after.as_ref(), limit));
         }
         let mut top = TopGroups::new(sort, after, limit);
-        self.each(range, sought, |key, _, sums| Ok(top.take(key, sums)?))
+        self.each(range, group_query, |key, _, sums| Ok(top.take(key, sums)?))
             .await?;
         Ok(top.finish())
     }
@@ -177,15 +179,15 @@ impl<S: Snapshot> Ask<S> {
     pub(crate) async fn ranked(
         &self,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         sort: Sort,
     ) -> Result<Option<Arc<Part>>, Problem> {
-        let (organization, marginal) = match self.source(sought) {
+        let (organization, marginal) = match self.source(group_query) {
             Source::Marginal(organization, marginal) => (organization, Some(marginal)),
             Source::Groups(organization) => (organization, None),
             Source::Whole(_) | Source::Store => return Ok(None),
         };
-        let query = self.query(range, sought);
+        let query = self.query(range, group_query);
         let version = self.version(organization, &query.cover).await?;
         let key = CacheKey::of(&(
             "ranked",
@@ -196,17 +198,19 @@ impl<S: Snapshot> Ask<S> {
         ));
         let made = self.remembered.rankings.get_or_make(key, async {
             if let Some(marginal) = marginal {
-                let marginal_rows = self.marginal_rows(organization, marginal, range, sought).await?;
+                let marginal_rows = self
+                    .marginal_rows(organization, marginal, range, group_query)
+                    .await?;
                 return Ok::<_, Problem>(match marginal_rows {
-                    Some(marginal_rows) => Part::Ranked(marginal_rows.ranked(sought, sort)?.into()),
+                    Some(marginal_rows) => Part::Ranked(marginal_rows.ranked(group_query, sort)?.into()),
                     None => Part::TooLarge,
                 });
             }
-            let Some(parts) = self.parts(organization, range, sought).await? else {
+            let Some(parts) = self.parts(organization, range, group_query).await? else {
                 return Ok(Part::TooLarge);
             };
             let (mut found, mut counters) = (Vec::new(), Vec::new());
-            each_of(&parts, sought, |key, _, sums| {
+            each_of(&parts, group_query, |key, _, sums| {
                 if !sums.is_zero() {
                     found.push(key.clone());
                     counters.push(sums.narrow()?);
@@ -223,10 +227,16 @@ impl<S: Snapshot> Ask<S> {
 
     /// How many of these have requests, what no event named left out. `None`: it is not told apart from the
     /// other counters.
-    pub(crate) async fn active(&self, range: Range, sought: &Sought<'_>) -> Result<Option<u64>, Problem> {
-        match self.source(sought) {
-            Source::Marginal(organization, marginal) if sought.filters.is_empty() => {
-                let marginal_rows = self.marginal_rows(organization, marginal, range, sought).await?;
+    pub(crate) async fn active(
+        &self,
+        range: Range,
+        group_query: &GroupQuery<'_>,
+    ) -> Result<Option<u64>, Problem> {
+        match self.source(group_query) {
+            Source::Marginal(organization, marginal) if group_query.filters.is_empty() => {
+                let marginal_rows = self
+                    .marginal_rows(organization, marginal, range, group_query)
+                    .await?;
                 Ok(marginal_rows.and_then(|marginal_rows| marginal_rows.active()))
             }
             _ => Ok(None),
@@ -237,36 +247,36 @@ impl<S: Snapshot> Ask<S> {
     pub(crate) async fn stream(
         &self,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         order: Option<Order>,
     ) -> Result<impl Stream<Item = Result<Group, ReadError>> + Send + 'static, ReadError> {
         let query = Query {
             order,
-            ..self.query(range, sought)
+            ..self.query(range, group_query)
         };
         Ok(self.snapshot().await?.sums(query))
     }
 
     /// Where the sums come from. Not worth to be remembered are the rows of one user: they are as quickly
     /// read.
-    fn source(&self, sought: &Sought<'_>) -> Source<'_> {
+    fn source(&self, group_query: &GroupQuery<'_>) -> Source<'_> {
         let Scope::Organizations(organizations) = &self.scope else {
             return Source::Store;
         };
         let [organization] = organizations.as_slice() else {
             return Source::Store;
         };
-        if sought.group_by.contains(&Dimension::Organization) {
+        if group_query.group_by.contains(&Dimension::Organization) {
             return Source::Store;
         }
-        let dimensions = sought.filters.keys().chain(sought.group_by).copied();
-        let once = !sought.is_worth_remembering;
+        let dimensions = group_query.filters.keys().chain(group_query.group_by).copied();
+        let once = !group_query.is_worth_remembering;
         match rows_for(dimensions) {
             Rows::Rollups(Marginal::Organization) => Source::Whole(organization),
-            Rows::Rollups(Marginal::User) if once && sought.filters.contains_key(&Dimension::User) => {
+            Rows::Rollups(Marginal::User) if once && group_query.filters.contains_key(&Dimension::User) => {
                 Source::Store
             }
-            Rows::Ledger if once && are_of_few_users(sought.filters) => Source::Store,
+            Rows::Ledger if once && are_of_few_users(group_query.filters) => Source::Store,
             Rows::Rollups(marginal) => Source::Marginal(organization, marginal),
             Rows::Ledger => Source::Groups(organization),
         }
@@ -278,12 +288,12 @@ impl<S: Snapshot> Ask<S> {
         &self,
         organization: &str,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
     ) -> Result<Option<Vec<Arc<Part>>>, Problem> {
         let (past, current) = range.split(self.today);
         let mut parts = Vec::new();
         for range in past.into_iter().chain(current) {
-            parts.push(Box::pin(self.part(organization, self.query(range, sought))).await?);
+            parts.push(Box::pin(self.part(organization, self.query(range, group_query))).await?);
         }
         let fits = parts.iter().all(|part| matches!(**part, Part::Groups(_)));
         Ok(fits.then_some(parts))
@@ -335,21 +345,21 @@ impl<S: Snapshot> Ask<S> {
         Ok(Version(digest.finalize().into()))
     }
 
-    fn query(&self, range: Range, sought: &Sought<'_>) -> Query {
-        let dimensions = sought.filters.keys().chain(sought.group_by).copied();
+    fn query(&self, range: Range, group_query: &GroupQuery<'_>) -> Query {
+        let dimensions = group_query.filters.keys().chain(group_query.group_by).copied();
         let rows = rows_for(dimensions);
         // One user has few rows in a period of any length.
-        let are_few = rows == Rows::Ledger && are_of_few_users(sought.filters);
+        let are_few = rows == Rows::Ledger && are_of_few_users(group_query.filters);
         let cover = if are_few { quickest } else { cover };
         Query {
             rows,
             scope: self.scope.clone(),
-            cover: cover(range, &self.granularities, sought.bucket),
-            filters: sought.filters.clone(),
-            group_by: sought.group_by.to_vec(),
-            by_period: sought.bucket.is_some(),
-            keys: sought.keys.clone(),
-            counters: sought.counters.to_vec(),
+            cover: cover(range, &self.granularities, group_query.bucket),
+            filters: group_query.filters.clone(),
+            group_by: group_query.group_by.to_vec(),
+            by_period: group_query.bucket.is_some(),
+            keys: group_query.keys.clone(),
+            counters: group_query.counters.to_vec(),
             order: None,
             row_limit: self.row_limit,
         }
@@ -359,12 +369,12 @@ impl<S: Snapshot> Ask<S> {
 /// Hands over every group of the parts of a range: once, or where sums are per bucket in pieces that add up.
 fn each_of(
     parts: &[Arc<Part>],
-    sought: &Sought<'_>,
+    group_query: &GroupQuery<'_>,
     mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let bucket = |group: &Group| Some(group.period?.widened(sought.bucket?));
+    let bucket = |group: &Group| Some(group.period?.widened(group_query.bucket?));
     let mut groups = parts.iter().flat_map(|part| part.groups());
-    if sought.bucket.is_some() || parts.len() == 1 {
+    if group_query.bucket.is_some() || parts.len() == 1 {
         return groups.try_for_each(|group| take(&group.key, bucket(group), &group.counters.into()));
     }
     let mut merged: HashMap<&Key, Sums> = HashMap::new();

@@ -10,7 +10,7 @@ use rollup::fold::Marginal;
 use rollup::period::Period;
 
 use super::part::Part;
-use super::{Ask, Sought};
+use super::{GroupQuery, QueryContext};
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
 use crate::period_columns::{Merged, Numbers, Rows};
@@ -39,16 +39,16 @@ fn dimensions(marginal: Marginal) -> &'static [Dimension] {
     }
 }
 
-impl<S: Snapshot> Ask<S> {
+impl<S: Snapshot> QueryContext<S> {
     /// The rows of a marginal over a range. `None`: they do not fit in memory together.
     pub(super) async fn marginal_rows(
         &self,
         organization: &str,
         marginal: Marginal,
         range: Range,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
     ) -> Result<Option<MarginalRows>, Problem> {
-        let cover = self.query(range, sought).cover;
+        let cover = self.query(range, group_query).cover;
         let totals = self.period_totals(organization, &cover).await?;
         if totals.is_empty() {
             // Whatever name somebody asks for: nothing is kept of it.
@@ -84,7 +84,7 @@ impl<S: Snapshot> Ask<S> {
             rows += columns.len() as u64;
             bytes += columns.bytes();
             if rows > self.row_limit {
-                let are_all_sought = sought.filters.is_empty() && sought.keys.is_none();
+                let are_all_sought = group_query.filters.is_empty() && group_query.keys.is_none();
                 if are_all_sought {
                     return Err(ReadError::TooManyRows(self.row_limit).into());
                 }
@@ -195,22 +195,22 @@ impl MarginalRows {
     /// Hands over every group that is sought, once for each bucket.
     pub(super) fn each(
         &self,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
+        let bucket = |period: Period| group_query.bucket.map(|bucket| period.widened(bucket));
         let same = |one: &(Period, _), other: &(Period, _)| bucket(one.0) == bucket(other.0);
         let own = dimensions(self.marginal);
-        let wanted = Wanted::of(own, sought);
+        let wanted = Wanted::of(own, group_query);
         let interned = self.keys.interned();
         for parts in self.parts.chunk_by(same) {
             let bucket = bucket(parts[0].0);
-            let merged = merged(parts, sought);
+            let merged = merged(parts, group_query);
             let mut rows = merged
                 .iter()
                 .map(|(number, sums)| (interned.key(number), sums))
                 .filter(|(key, _)| wanted.has_row(key));
-            if sought.group_by == own {
+            if group_query.group_by == own {
                 rows.filter(|(key, _)| wanted.has_group(key))
                     .try_for_each(|(key, sums)| take(key, bucket, &sums))?;
                 continue;
@@ -219,7 +219,11 @@ impl MarginalRows {
             let mut groups: HashMap<Key, Sums> = HashMap::new();
             for (key, sums) in rows.by_ref() {
                 let place = |dimension| own.iter().position(|own| own == dimension);
-                let key = sought.group_by.iter().filter_map(place).map(|at| key[at].clone());
+                let key = group_query
+                    .group_by
+                    .iter()
+                    .filter_map(place)
+                    .map(|at| key[at].clone());
                 groups.entry(key.collect()).or_default().merge(&sums);
             }
             groups
@@ -231,11 +235,11 @@ impl MarginalRows {
     }
 
     /// Every group with usage that is sought, ranked. The groups are by what the rows are by.
-    pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<RankedGroups, Overflow> {
-        let wanted = Wanted::of(dimensions(self.marginal), sought);
+    pub(super) fn ranked(&self, group_query: &GroupQuery<'_>, sort: Sort) -> Result<RankedGroups, Overflow> {
+        let wanted = Wanted::of(dimensions(self.marginal), group_query);
         let mut groups = Vec::new();
         let interned = self.keys.interned();
-        for (number, sums) in merged(&self.parts, sought).iter() {
+        for (number, sums) in merged(&self.parts, group_query).iter() {
             let key = interned.key(number);
             if !sums.is_zero() && wanted.has_row(key) && wanted.has_group(key) {
                 groups.push((number, sums.narrow()?));
@@ -261,9 +265,9 @@ impl MarginalRows {
     }
 }
 
-fn merged(parts: &[(Period, Arc<Part>)], sought: &Sought<'_>) -> Merged {
+fn merged(parts: &[(Period, Arc<Part>)], group_query: &GroupQuery<'_>) -> Merged {
     let columns = parts.iter().filter_map(|(_, part)| part.period_columns());
-    Merged::of(columns, sought.counters)
+    Merged::of(columns, group_query.counters)
 }
 
 /// Which rows and which groups are sought.
@@ -274,13 +278,13 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(own: &[Dimension], sought: &'a Sought<'_>) -> Self {
-        let values = own.iter().map(|dimension| sought.filters.get(dimension));
+    fn of(own: &[Dimension], group_query: &'a GroupQuery<'_>) -> Self {
+        let values = own.iter().map(|dimension| group_query.filters.get(dimension));
         Self {
             values: values
                 .map(|values| Some(values?.iter().map(String::as_str).collect()))
                 .collect(),
-            keys: sought.keys.as_ref().map(|keys| keys.iter().collect()),
+            keys: group_query.keys.as_ref().map(|keys| keys.iter().collect()),
         }
     }
 
