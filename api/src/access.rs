@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::by::is_sentinel;
+use crate::group_by::is_sentinel;
 use crate::problem::{Kind, Problem};
 
 /// What somebody is in an organization.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use rollup::fold::Marginal;
 
-use crate::by::is_sentinel;
+use crate::group_by::is_sentinel;
 use crate::reader::Key;
 
 /// The bytes of a key besides its text: two copies with their parts, and a place in the table.

@@ -20,7 +20,6 @@ mod answer;
 mod application;
 mod bucket;
 mod budget;
-mod by;
 mod cache;
 mod cursor;
 mod dashboard;
@@ -29,6 +28,7 @@ mod etag;
 #[cfg(test)]
 mod fake;
 mod gate;
+mod group_by;
 mod held;
 mod host;
 mod key_interner;

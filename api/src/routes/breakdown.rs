@@ -12,8 +12,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use self::teams::Teams;
 use crate::access::Rule;
-use crate::by::{By, Row, keyed_object};
 use crate::cursor::{self, Fingerprint};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
@@ -29,7 +29,7 @@ const MAX_LIMIT: u32 = 1_000;
 /// Rows whose teams are read at once for CSV.
 const CSV_PAGE: usize = 10_000;
 
-const BY: Parameter = Parameter::required("by", Form::Choice(&By::BREAKDOWN), "What the rows are.");
+const BY: Parameter = Parameter::required("by", Form::Choice(&GroupBy::BREAKDOWN), "What the rows are.");
 const SORT: Parameter = Parameter::optional(
     "sort",
     Form::Choice(&Sort::NAMES),
@@ -57,7 +57,7 @@ const INCLUDE: Parameter = Parameter::optional(
 /// Ranked rows.
 #[derive(Clone)]
 pub(crate) struct Breakdown {
-    by: By,
+    by: GroupBy,
     sort: Sort,
     with_teams: bool,
     limit: Option<u32>,
@@ -114,11 +114,11 @@ impl Route for Breakdown {
     }
 
     fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem> {
-        let by: By = parameters
+        let by: GroupBy = parameters
             .typed(BY.name)?
             .ok_or_else(|| Problem::parameter(BY.name, "this parameter is required"))?;
         let with_teams = parameters.one(INCLUDE.name).is_some();
-        if with_teams && by != By::User {
+        if with_teams && by != GroupBy::User {
             return Err(Problem::parameter(
                 INCLUDE.name,
                 "only users have teams: expected it together with `by=user`",

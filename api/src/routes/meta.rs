@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Rule;
-use crate::by::By;
+use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
@@ -132,7 +132,7 @@ async fn sources<S: Snapshot>(
     let filters = Filters::new();
     let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..GroupQuery::groups(&filters, By::Source.dimensions())
+        ..GroupQuery::groups(&filters, GroupBy::Source.dimensions())
     };
     let mut sources = BTreeSet::new();
     context

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::access::Rule;
 use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
-use crate::by::{By, Row, keyed_object};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
@@ -28,14 +28,14 @@ const GROUPS: usize = 20;
 
 const GROUP_BY: Parameter = Parameter::optional(
     "groupBy",
-    Form::Choice(&By::SERIES),
+    Form::Choice(&GroupBy::SERIES),
     "Also the 20 largest groups by cost over the range, and what is left as `other`.",
 );
 
 /// Usage over time.
 pub(crate) struct Series {
     granularity: Granularity,
-    group_by: Option<By>,
+    group_by: Option<GroupBy>,
 }
 
 /// Usage over time.
@@ -154,7 +154,7 @@ impl Route for Series {
     async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
         let answer = self.made(common, &context, None).await?;
         context.finish().await?;
-        let key_columns = self.group_by.map_or(&[][..], By::dimensions);
+        let key_columns = self.group_by.map_or(&[][..], GroupBy::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
         columns.extend(self.group_by.map(|_| "other"));
@@ -232,7 +232,7 @@ impl Series {
 
 /// The largest groups of a series, and their sums per bucket.
 struct Groups {
-    by: By,
+    by: GroupBy,
     largest: Vec<Key>,
     has_other: bool,
     sums: HashMap<(Key, Period), Sums>,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
-use crate::by::{By, are_of_few_users, is_sentinel};
+use crate::group_by::{GroupBy, are_of_few_users, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
@@ -248,7 +248,7 @@ async fn of_users<S: Snapshot>(
 async fn active_users<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<u64, Problem> {
     let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..GroupQuery::groups(&common.filters, By::User.dimensions())
+        ..GroupQuery::groups(&common.filters, GroupBy::User.dimensions())
     };
     if let Some(count) = context.active(common.days.range, &group_query).await? {
         return Ok(count);
@@ -273,7 +273,7 @@ struct Agents {
 }
 
 async fn agents<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Agents, Problem> {
-    let group_query = GroupQuery::groups(&common.filters, By::Agent.dimensions());
+    let group_query = GroupQuery::groups(&common.filters, GroupBy::Agent.dimensions());
     let mut agents = Agents::default();
     context
         .each(common.days.range, &group_query, |key, _, sums| {

@@ -17,7 +17,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
 use crate::bucket::Bucket;
-use crate::by::{By, Row, keyed_object, rows_for};
+use crate::group_by::{GroupBy, Row, keyed_object, rows_for};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
@@ -64,10 +64,10 @@ impl TableScope {
         }
     }
 
-    const fn by(self) -> By {
+    const fn by(self) -> GroupBy {
         match self {
-            TableScope::Platform => By::Organization,
-            TableScope::Organization | TableScope::Agent => By::Agent,
+            TableScope::Platform => GroupBy::Organization,
+            TableScope::Organization | TableScope::Agent => GroupBy::Agent,
         }
     }
 }

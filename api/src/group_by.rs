@@ -45,7 +45,7 @@ pub(crate) fn are_of_few_users(filters: &Filters) -> bool {
 
 /// What rows are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum By {
+pub(crate) enum GroupBy {
     Agent,
     Model,
     User,
@@ -56,7 +56,7 @@ pub(crate) enum By {
     Organization,
 }
 
-impl By {
+impl GroupBy {
     /// What a breakdown may be by.
     pub(crate) const BREAKDOWN: [&'static str; 7] =
         ["agent", "model", "user", "team", "apiKey", "source", "kind"];
@@ -65,44 +65,44 @@ impl By {
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            By::Agent => "agent",
-            By::Model => "model",
-            By::User => "user",
-            By::Team => "team",
-            By::ApiKey => "apiKey",
-            By::Source => "source",
-            By::Kind => "kind",
-            By::Organization => "organization",
+            GroupBy::Agent => "agent",
+            GroupBy::Model => "model",
+            GroupBy::User => "user",
+            GroupBy::Team => "team",
+            GroupBy::ApiKey => "apiKey",
+            GroupBy::Source => "source",
+            GroupBy::Kind => "kind",
+            GroupBy::Organization => "organization",
         }
     }
 
     /// The dimensions of the key. The first decides the order of names.
     pub(crate) const fn dimensions(self) -> &'static [Dimension] {
         match self {
-            By::Agent => &[Dimension::Agent],
-            By::Model => &[Dimension::Model, Dimension::Provider],
-            By::User => &[Dimension::User],
-            By::Team => &[Dimension::Team],
-            By::ApiKey => &[Dimension::ApiKey],
-            By::Source => &[Dimension::Source],
-            By::Kind => &[Dimension::Kind],
-            By::Organization => &[Dimension::Organization],
+            GroupBy::Agent => &[Dimension::Agent],
+            GroupBy::Model => &[Dimension::Model, Dimension::Provider],
+            GroupBy::User => &[Dimension::User],
+            GroupBy::Team => &[Dimension::Team],
+            GroupBy::ApiKey => &[Dimension::ApiKey],
+            GroupBy::Source => &[Dimension::Source],
+            GroupBy::Kind => &[Dimension::Kind],
+            GroupBy::Organization => &[Dimension::Organization],
         }
     }
 }
 
-impl FromStr for By {
+impl FromStr for GroupBy {
     type Err = ();
     fn from_str(name: &str) -> Result<Self, ()> {
         [
-            By::Agent,
-            By::Model,
-            By::User,
-            By::Team,
-            By::ApiKey,
-            By::Source,
-            By::Kind,
-            By::Organization,
+            GroupBy::Agent,
+            GroupBy::Model,
+            GroupBy::User,
+            GroupBy::Team,
+            GroupBy::ApiKey,
+            GroupBy::Source,
+            GroupBy::Kind,
+            GroupBy::Organization,
         ]
         .into_iter()
         .find(|by| by.name() == name)
@@ -133,14 +133,18 @@ pub(crate) fn rows_for(dimensions: impl IntoIterator<Item = Dimension>) -> Rows 
 /// One group of an answer: its key under the names of its dimensions, and its totals.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    pub(crate) by: By,
+    pub(crate) by: GroupBy,
     pub(crate) key: Key,
     pub(crate) totals: Totals,
 }
 
 impl Row {
     /// Adds the key's parts to a map under the names of their dimensions.
-    pub(crate) fn serialize_key<M: SerializeMap>(by: By, key: &Key, map: &mut M) -> Result<(), M::Error> {
+    pub(crate) fn serialize_key<M: SerializeMap>(
+        by: GroupBy,
+        key: &Key,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
         for (dimension, value) in by.dimensions().iter().zip(key).rev() {
             map.serialize_entry(dimension.name(), value)?;
         }
