@@ -57,9 +57,9 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     };
     let grant = common.grant.clone();
     let route = Q::parse(&parameters, &mut common)?;
-    let freshness = app.gate.freshness().await?;
+    let freshness = app.freshness.read().await?;
     let fresh = Fresh::new(&freshness, now);
-    let open = app.gate.opener();
+    let open = app.freshness.opener();
     let context = |view| QueryContext {
         view,
         freshness: Arc::clone(&freshness),

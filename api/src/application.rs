@@ -9,7 +9,7 @@ use crate::access::token::Verifier;
 use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::gate::Gate;
+use crate::freshness::SharedFreshness;
 use crate::key_interner::KeyInterners;
 use crate::limit::RateLimit;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ pub(crate) struct App<R: Reader> {
     pub(crate) currency: Currency,
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) gate: Gate<R>,
+    pub(crate) freshness: SharedFreshness<R>,
     pub(crate) answers: Cache<Rendered>,
     pub(crate) remembered: Arc<Remembered>,
     pub(crate) turns: Arc<Turns>,
@@ -60,7 +60,7 @@ impl<R: Reader> App<R> {
             currency,
             granularities: settings.granularities.clone().into(),
             clock,
-            gate: Gate::new(reader),
+            freshness: SharedFreshness::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {
                 states: Cache::new(bytes / 16, metrics.parts.clone()),

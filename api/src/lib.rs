@@ -27,7 +27,7 @@ mod envelope;
 mod etag;
 #[cfg(test)]
 mod fake;
-mod gate;
+mod freshness;
 mod group_by;
 mod held;
 mod host;

@@ -10,7 +10,7 @@ use crate::reader::{Freshness, ReadError, Reader};
 
 /// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it
 /// with those who asked before it was begun.
-pub(crate) struct Gate<R> {
+pub(crate) struct SharedFreshness<R> {
     reader: R,
     arrivals: AtomicU64,
     last: Mutex<Option<Shared>>,
@@ -22,7 +22,7 @@ struct Shared {
     result: Result<Arc<Freshness>, ReadError>,
 }
 
-impl<R: Reader> Gate<R> {
+impl<R: Reader> SharedFreshness<R> {
     pub(crate) fn new(reader: R) -> Self {
         Self {
             reader,
@@ -40,7 +40,8 @@ impl<R: Reader> Gate<R> {
         })
     }
 
-    pub(crate) async fn freshness(&self) -> Result<Arc<Freshness>, ReadError> {
+    /// The freshness of the ledger, read after this was called.
+    pub(crate) async fn read(&self) -> Result<Arc<Freshness>, ReadError> {
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if let Some(shared) = last.as_ref().filter(|shared| arrival < shared.before) {
