@@ -15,6 +15,7 @@ use crate::access::Caller;
 use crate::application::App;
 use crate::budget::{Budget, charged};
 use crate::cache::CacheKey;
+use crate::csv_table::{CsvTable, Line};
 use crate::envelope::{Fresh, Head, gaps};
 use crate::limit::Name;
 use crate::parameter::Parameters;
@@ -23,7 +24,7 @@ use crate::query::{QueryContext, View};
 use crate::question::{Days, filters};
 use crate::reader::Reader;
 use crate::render::{json, render};
-use crate::route::{Common, Line, Route, Sheet};
+use crate::route::{Common, Route};
 use crate::turns::{Turn, Turns};
 
 /// The instant up to which everything is in the answer, also where the body is left out.
@@ -74,9 +75,9 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
         Format::Csv => {
             let turn = app.turns.take(&name).await;
             let view = View::now(open).await?;
-            let sheet = route.sheet(&common, context(view)).await?;
+            let csv_table = route.csv_table(&common, context(view)).await?;
             let turns = (Arc::clone(&app.turns), name);
-            csv(sheet, app.budget.clone(), turn, turns).await?
+            csv(csv_table, app.budget.clone(), turn, turns).await?
         }
         Format::Json => {
             let gaps = gaps(&freshness, &common.days, &app.settings.calendar);
@@ -127,13 +128,13 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
 /// is a proper error; what fails later breaks the response off, and is never a shorter table. Each block is
 /// made in a turn, and is paid for before it is sent.
 async fn csv(
-    sheet: Sheet,
+    csv_table: CsvTable,
     budget: Budget,
     turn: Turn,
     (turns, name): (Arc<Turns>, Name),
 ) -> Result<Response, Problem> {
-    let head = line_block(&[sheet.columns])?;
-    let mut blocks = sheet
+    let head = line_block(&[csv_table.columns])?;
+    let mut blocks = csv_table
         .lines
         .chunks(CSV_LINES)
         .map(|lines| line_block(&lines.into_iter().collect::<Result<Vec<Line>, _>>()?))

@@ -21,6 +21,7 @@ mod application;
 mod bucket;
 mod budget;
 mod cache;
+mod csv_table;
 mod cursor;
 mod dashboard;
 mod envelope;

@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use self::teams::Teams;
 use crate::access::Rule;
+use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
 use crate::cursor::{self, Fingerprint};
 use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
@@ -20,7 +21,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
 use crate::ranking::{Page, Position, Ranked, RankedGroups, Sort};
 use crate::reader::{Order, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::{Currency, Totals};
 
 /// Rows of a page, unless it is said how many.
@@ -184,7 +185,11 @@ impl Route for Breakdown {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
         for (parameter, given) in [(LIMIT, self.limit.is_some()), (CURSOR, self.after.is_some())] {
             if given {
                 return Err(Problem::parameter(
@@ -199,7 +204,7 @@ impl Route for Breakdown {
         if self.with_teams {
             let snapshot = context.snapshot().await?.clone();
             let lines = self.clone().lines_with_teams(common.clone(), context);
-            return Ok(Sheet::read_from(columns, snapshot, lines));
+            return Ok(CsvTable::read_from(columns, snapshot, lines));
         }
         self.lines(common, context, columns).await
     }
@@ -240,7 +245,7 @@ impl Breakdown {
         common: &Common,
         context: QueryContext<S>,
         columns: Vec<&'static str>,
-    ) -> Result<Sheet, Problem> {
+    ) -> Result<CsvTable, Problem> {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
         let group_query = GroupQuery::groups(&common.filters, self.by.dimensions());
         if let Some(part) = context.ranked(range, &group_query, sort).await? {
@@ -249,7 +254,7 @@ impl Breakdown {
             let group = move |at| part.ranked().map(|ranked| ranked.group(at));
             let lines = (0..count).filter_map(group);
             let lines = stream::iter(lines.map(move |ranked| line(&ranked, None, currency))).boxed();
-            return Ok(Sheet { columns, lines });
+            return Ok(CsvTable { columns, lines });
         }
         // Not held in memory: the store ranks them, and they pass through.
         let lines = context
@@ -261,7 +266,7 @@ impl Breakdown {
                 let ranked = Ranked::new(sort, group.key, group.counters);
                 std::future::ready(line(&ranked, None, currency))
             });
-        Ok(Sheet::read_from(
+        Ok(CsvTable::read_from(
             columns,
             context.snapshot().await?.clone(),
             lines,

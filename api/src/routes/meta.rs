@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Rule;
+use crate::csv_table::{CsvTable, text_cell};
 use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
@@ -15,7 +16,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERED, Filters, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
-use crate::route::{Common, Route, Sheet, text_cell};
+use crate::route::{Common, Route};
 use crate::totals::shown_name;
 
 /// What there is to ask for.
@@ -99,7 +100,11 @@ impl Route for Meta {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
         let answer = self.finished(common, context).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
@@ -121,7 +126,7 @@ impl Route for Meta {
             list("source", answer.sources),
             list("lane", answer.lanes.unwrap_or_default()),
         ];
-        Ok(Sheet::of(vec!["name", "value"], rows.into_iter().flatten()))
+        Ok(CsvTable::of(vec!["name", "value"], rows.into_iter().flatten()))
     }
 }
 

@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::access::Rule;
 use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
+use crate::csv_table::{CsvTable, key_cells, totals_cells, totals_columns};
 use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
@@ -20,7 +21,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
 use crate::ranking::Sort;
 use crate::reader::{Key, Snapshot};
-use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::Totals;
 
 /// How many groups are shown by name.
@@ -151,7 +152,11 @@ impl Route for Series {
         self.made(common, context, Some(common.limits.cells)).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
         let answer = self.made(common, &context, None).await?;
         context.finish().await?;
         let key_columns = self.group_by.map_or(&[][..], GroupBy::dimensions);
@@ -186,7 +191,7 @@ impl Route for Series {
                     .collect(),
             }
         });
-        Ok(Sheet::of(columns, rows))
+        Ok(CsvTable::of(columns, rows))
     }
 }
 

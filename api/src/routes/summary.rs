@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
+use crate::csv_table::{CsvTable, Line, cost_cell, text_cell, totals_cells, totals_columns};
 use crate::group_by::{GroupBy, are_of_few_users, is_sentinel};
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
@@ -16,7 +17,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
 use crate::reader::{Dimension, Key, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, cost_cell, text_cell, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::{Money, Totals};
 
 /// Totals of an organization.
@@ -100,8 +101,12 @@ impl Route for Summary {
         summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, context).await?))
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        Ok(csv_table(common, &self.finished(common, context).await?))
     }
 }
 
@@ -131,8 +136,12 @@ impl Route for Me {
         summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.finished(common, context).await?))
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        Ok(csv_table(common, &self.finished(common, context).await?))
     }
 }
 
@@ -292,7 +301,7 @@ fn is_active(key: &Key, sums: &Sums) -> bool {
 }
 
 /// A line for each span. What is only known of the current one is an empty cell in the other.
-fn sheet(common: &Common, answer: &SummaryAnswer) -> Sheet {
+fn csv_table(common: &Common, answer: &SummaryAnswer) -> CsvTable {
     let own = [
         "activeUsers",
         "activeAgents",
@@ -321,5 +330,5 @@ fn sheet(common: &Common, answer: &SummaryAnswer) -> Sheet {
         line("current", range.from, range.to, own, &answer.totals),
         line("previous", from, to, Default::default(), &before.totals),
     ];
-    Sheet::of(columns.chain(totals_columns()).collect(), lines)
+    CsvTable::of(columns.chain(totals_columns()).collect(), lines)
 }

@@ -17,6 +17,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
 use crate::bucket::Bucket;
+use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
 use crate::group_by::{GroupBy, Row, keyed_object, rows_for};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
@@ -24,7 +25,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{AGENT, DAYS, FILTERS, Filters, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Position, Ranked, Sort};
 use crate::reader::{Dimension, Key, Rows, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::Totals;
 
 /// About how many cells of CSV are read at once.
@@ -192,7 +193,11 @@ impl Route for Table {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, context: QueryContext<S>) -> Result<Sheet, Problem> {
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
         let buckets = buckets_of(common, self.granularity, &context)?;
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
@@ -200,7 +205,7 @@ impl Route for Table {
         let snapshot = context.snapshot().await?.clone();
         let keys = self.ranked(common, &context).await?;
         let lines = lines(self.clone(), common.clone(), context, buckets, keys);
-        Ok(Sheet::read_from(columns, snapshot, lines))
+        Ok(CsvTable::read_from(columns, snapshot, lines))
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use rollup::event::NONE;
 
+use crate::csv_table::text_cell;
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
 use crate::ranking::Ranked;
 use crate::reader::{Dimension, Key, Snapshot};
-use crate::route::{Common, text_cell};
+use crate::route::Common;
 
 /// How many teams of one user are named.
 pub(super) const NAMED: usize = 5;
