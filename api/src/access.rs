@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::group_by::is_sentinel;
 use crate::problem::{Kind, Problem};
+use crate::rows::is_sentinel;
 
 /// What somebody is in an organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -134,14 +134,6 @@ fn whole_periods(range: Range, granularity: Granularity, bucket: Option<Granular
         .collect()
 }
 
-impl Span {
-    /// Its periods, oldest first.
-    pub fn periods(self) -> impl Iterator<Item = Period> {
-        std::iter::successors(Some(self.first), |period| Some(period.next()))
-            .take_while(move |period| *period <= self.last)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,9 +13,9 @@ use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Rows, Scope, Snapshot,
-    Span, Version,
+    Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Scope, Snapshot, Span, Version,
 };
+use crate::rows::{Dimension, Rows, dimensions};
 
 /// The fake ledger.
 #[derive(Clone, Default)]
@@ -283,7 +283,7 @@ impl Frozen {
                 .filter(|row| row.marginal == marginal)
                 .map(|row| {
                     let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
-                    if let Some(dimension) = Dimension::of(marginal) {
+                    if let Some(dimension) = dimensions(marginal).first().copied() {
                         parts.insert(dimension, &row.value);
                     }
                     if let Some(provider) = &row.provider {

@@ -2,46 +2,15 @@
 
 use std::str::FromStr;
 
-use rollup::event::{NONE, UNATTRIBUTED, UNKNOWN};
-use rollup::fold::Marginal;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::question::Filters;
-use crate::reader::{Dimension, Key, Rows};
+use crate::reader::Key;
+use crate::rows::Dimension;
 use crate::totals::Totals;
-
-impl Dimension {
-    /// The name of the dimension in rows, questions and answers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Dimension::Organization => "organizationId",
-            Dimension::Agent => "agentSlug",
-            Dimension::Provider => "provider",
-            Dimension::Model => "model",
-            Dimension::User => "userId",
-            Dimension::Team => "teamId",
-            Dimension::ApiKey => "apiKeyId",
-            Dimension::Source => "source",
-            Dimension::Kind => "kind",
-        }
-    }
-}
-
-/// Whether a value stands for something that no event named.
-pub(crate) fn is_sentinel(value: &str) -> bool {
-    [UNATTRIBUTED, UNKNOWN, NONE].contains(&value)
-}
-
-/// Whether only rows of named users are asked for: these are few. What came without a user may be most of all.
-pub(crate) fn are_of_few_users(filters: &Filters) -> bool {
-    let users = filters.get(&Dimension::User);
-    users.is_some_and(|users| !users.iter().any(|user| is_sentinel(user)))
-}
 
 /// What rows are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,26 +77,6 @@ impl FromStr for GroupBy {
         .find(|by| by.name() == name)
         .ok_or(())
     }
-}
-
-/// The smallest collection that can answer a question about these dimensions.
-pub(crate) fn rows_for(dimensions: impl IntoIterator<Item = Dimension>) -> Rows {
-    let mut marginal = Marginal::Organization;
-    for dimension in dimensions {
-        let needed = match dimension {
-            Dimension::Organization => continue,
-            Dimension::Agent => Marginal::Agent,
-            Dimension::Model | Dimension::Provider => Marginal::Model,
-            Dimension::User => Marginal::User,
-            Dimension::Source => Marginal::Source,
-            Dimension::Team | Dimension::ApiKey | Dimension::Kind => return Rows::Ledger,
-        };
-        if marginal != Marginal::Organization && marginal != needed {
-            return Rows::Ledger;
-        }
-        marginal = needed;
-    }
-    Rows::Rollups(marginal)
 }
 
 /// One group of an answer: its key under the names of its dimensions, and its totals.
@@ -199,30 +148,5 @@ impl ToSchema for Row {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((Totals::name().into_owned(), Totals::schema()));
         Totals::schemas(schemas);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marginals_answer_what_they_hold_and_the_ledger_the_rest() {
-        use Dimension::{Agent, ApiKey, Kind, Model, Organization, Provider, Source, User};
-        for (dimensions, rows) in [
-            (&[][..], Rows::Rollups(Marginal::Organization)),
-            (&[Organization], Rows::Rollups(Marginal::Organization)),
-            (&[Organization, Agent], Rows::Rollups(Marginal::Agent)),
-            (&[Provider], Rows::Rollups(Marginal::Model)),
-            (&[Model, Provider, Model], Rows::Rollups(Marginal::Model)),
-            (&[User, User], Rows::Rollups(Marginal::User)),
-            (&[Source], Rows::Rollups(Marginal::Source)),
-            (&[Agent, Model], Rows::Ledger),
-            (&[User, Source], Rows::Ledger),
-            (&[Kind], Rows::Ledger),
-            (&[ApiKey], Rows::Ledger),
-        ] {
-            assert_eq!(rows_for(dimensions.iter().copied()), rows, "{dimensions:?}");
-        }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use rollup::fold::Marginal;
 
-use crate::group_by::is_sentinel;
 use crate::reader::Key;
+use crate::rows::is_sentinel;
 
 /// The bytes of a key besides its text: two copies with their parts, and a place in the table.
 const KEY_BYTES: usize = 160;

@@ -13,6 +13,7 @@ pub mod clock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod reader;
+pub mod rows;
 pub mod settings;
 
 mod access;

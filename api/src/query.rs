@@ -23,16 +23,14 @@ pub(crate) use self::part::{Part, Remembered};
 pub(crate) use self::view::{Opener, View};
 use crate::bucket::{cover, quickest};
 use crate::cache::CacheKey;
-use crate::group_by::{are_of_few_users, rows_for};
 use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
-use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{Page, Position, RankedGroups, Sort, TopGroups};
 use crate::reader::{
-    Dimension, Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot, Span,
-    Version,
+    Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Scope, Snapshot, Span, Version,
 };
+use crate::rows::{Answering, Dimension, Filters, Rows, answering};
 
 /// What is sought in a range.
 #[derive(Debug, Clone)]
@@ -269,14 +267,14 @@ impl<S: Snapshot> QueryContext<S> {
         if group_query.group_by.contains(&Dimension::Organization) {
             return Source::Store;
         }
-        let dimensions = group_query.filters.keys().chain(group_query.group_by).copied();
+        let Answering { rows, are_few } = answering(group_query.filters, group_query.group_by);
         let once = !group_query.is_worth_remembering;
-        match rows_for(dimensions) {
+        match rows {
             Rows::Rollups(Marginal::Organization) => Source::Whole(organization),
             Rows::Rollups(Marginal::User) if once && group_query.filters.contains_key(&Dimension::User) => {
                 Source::Store
             }
-            Rows::Ledger if once && are_of_few_users(group_query.filters) => Source::Store,
+            Rows::Ledger if once && are_few => Source::Store,
             Rows::Rollups(marginal) => Source::Marginal(organization, marginal),
             Rows::Ledger => Source::Groups(organization),
         }
@@ -346,10 +344,7 @@ impl<S: Snapshot> QueryContext<S> {
     }
 
     fn query(&self, range: Range, group_query: &GroupQuery<'_>) -> Query {
-        let dimensions = group_query.filters.keys().chain(group_query.group_by).copied();
-        let rows = rows_for(dimensions);
-        // One user has few rows in a period of any length.
-        let are_few = rows == Rows::Ledger && are_of_few_users(group_query.filters);
+        let Answering { rows, are_few } = answering(group_query.filters, group_query.group_by);
         let cover = if are_few { quickest } else { cover };
         Query {
             rows,

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters};
-use rollup::fold::Marginal;
 use rollup::period::Period;
+
+use crate::rows::{Dimension, Rows, dimensions};
 
 /// Opens snapshots of a ledger.
 pub trait Reader: Clone + Send + Sync + 'static {
@@ -141,13 +142,21 @@ pub struct Query {
     pub row_limit: u64,
 }
 
-/// Where the rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rows {
-    /// `usageLedger`: rows with every dimension.
-    Ledger,
-    /// `usageRollups`: rows of one marginal.
-    Rollups(Marginal),
+impl Query {
+    /// Whether each row is a group by itself: those of one marginal and one organization are, where periods are kept
+    /// apart and the groups are by all that the marginal is by.
+    #[must_use]
+    pub fn rows_are_groups(&self) -> bool {
+        let (Rows::Rollups(marginal), Scope::Organizations(organizations)) = (self.rows, &self.scope) else {
+            return false;
+        };
+        let is_one_period = matches!(self.cover.as_slice(), [span] if span.first == span.last);
+        let mut own = dimensions(marginal).iter();
+        organizations.len() == 1
+            && (self.by_period || is_one_period)
+            && self.keys.is_none()
+            && own.all(|dimension| self.group_by.contains(dimension))
+    }
 }
 
 /// Whose rows.
@@ -168,40 +177,11 @@ pub struct Span {
     pub last: Period,
 }
 
-/// What a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dimension {
-    /// Whose usage.
-    Organization,
-    /// The assistant.
-    Agent,
-    /// Who serves the model.
-    Provider,
-    /// The model.
-    Model,
-    /// The person.
-    User,
-    /// The person's team.
-    Team,
-    /// The API key.
-    ApiKey,
-    /// The emitting service.
-    Source,
-    /// What the request was.
-    Kind,
-}
-
-impl Dimension {
-    /// The dimension whose values a marginal's rows carry.
-    #[must_use]
-    pub const fn of(marginal: Marginal) -> Option<Self> {
-        match marginal {
-            Marginal::Organization => None,
-            Marginal::Agent => Some(Dimension::Agent),
-            Marginal::Model => Some(Dimension::Model),
-            Marginal::User => Some(Dimension::User),
-            Marginal::Source => Some(Dimension::Source),
-        }
+impl Span {
+    /// Its periods, oldest first.
+    pub fn periods(self) -> impl Iterator<Item = Period> {
+        std::iter::successors(Some(self.first), |period| Some(period.next()))
+            .take_while(move |period| *period <= self.last)
     }
 }
 

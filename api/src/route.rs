@@ -11,8 +11,9 @@ use crate::csv_table::CsvTable;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::QueryContext;
-use crate::question::{Days, Filters};
+use crate::question::Days;
 use crate::reader::{Scope, Snapshot};
+use crate::rows::Filters;
 use crate::settings::Limits;
 use crate::totals::{Currency, Totals};
 

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::reader::{
-    Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Rows, Scope, Snapshot as Port, Span, Version,
+    Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Scope, Snapshot as Port, Span, Version,
 };
+use api::rows::Rows;
 use chrono::{DateTime as Instant, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::reader::{Dimension, Query, ReadError, Reader, Rows, Scope, Snapshot, Span};
+use api::reader::{Query, ReadError, Reader, Scope, Snapshot, Span};
+use api::rows::{Dimension, Rows};
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use rollup::counters::{Counter, Sums};

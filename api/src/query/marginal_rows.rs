@@ -15,10 +15,10 @@ use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
 use crate::period_columns::{Merged, Numbers, Rows};
 use crate::problem::Problem;
-use crate::question::Filters;
 use crate::range::Range;
 use crate::ranking::{RankedGroups, Sort};
-use crate::reader::{Dimension, Key, PeriodTotals, Query, ReadError, Snapshot, Span};
+use crate::reader::{Key, PeriodTotals, Query, ReadError, Snapshot, Span};
+use crate::rows::{self, Dimension, Filters, dimensions};
 
 /// The rows of the periods that cover a range.
 pub(crate) struct MarginalRows {
@@ -26,17 +26,6 @@ pub(crate) struct MarginalRows {
     keys: Arc<KeyInterner>,
     /// The periods and their rows, oldest first.
     parts: Vec<(Period, Arc<Part>)>,
-}
-
-/// The dimensions of a marginal's keys.
-fn dimensions(marginal: Marginal) -> &'static [Dimension] {
-    match marginal {
-        Marginal::Organization => &[],
-        Marginal::Agent => &[Dimension::Agent],
-        Marginal::Model => &[Dimension::Model, Dimension::Provider],
-        Marginal::User => &[Dimension::User],
-        Marginal::Source => &[Dimension::Source],
-    }
 }
 
 impl<S: Snapshot> QueryContext<S> {
@@ -177,7 +166,7 @@ impl<S: Snapshot> QueryContext<S> {
 
     fn rows_of(&self, marginal: Marginal, span: Span) -> Query {
         Query {
-            rows: crate::reader::Rows::Rollups(marginal),
+            rows: rows::Rows::Rollups(marginal),
             scope: self.scope.clone(),
             cover: vec![span],
             filters: Filters::new(),

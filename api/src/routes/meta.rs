@@ -13,10 +13,11 @@ use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERED, Filters, OPTIONAL_ORGANIZATION};
+use crate::question::{DAYS, FILTERED, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
 use crate::route::{Common, Route};
+use crate::rows::Filters;
 use crate::totals::shown_name;
 
 /// What there is to ask for.

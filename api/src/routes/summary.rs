@@ -10,15 +10,19 @@ use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
 use crate::csv_table::{CsvTable, Line, cost_cell, text_cell, totals_cells, totals_columns};
-use crate::group_by::{GroupBy, are_of_few_users, is_sentinel};
+use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
-use crate::reader::{Dimension, Key, Snapshot};
+use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route};
+use crate::rows::{Dimension, answering, is_sentinel};
 use crate::totals::{Money, Totals};
+
+/// What the rows of some users are grouped by.
+const OF_USERS: [Dimension; 2] = [Dimension::User, Dimension::Agent];
 
 /// Totals of an organization.
 pub(crate) struct Summary;
@@ -191,7 +195,7 @@ struct Current {
 }
 
 async fn current<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Current, Problem> {
-    if are_of_few_users(&common.filters) {
+    if answering(&common.filters, &OF_USERS).are_few {
         return of_users(common, context, common.days.range).await;
     }
     let (totals, active_users, agents) = tokio::try_join!(
@@ -212,7 +216,7 @@ async fn previous<S: Snapshot>(
     context: &QueryContext<S>,
     range: Range,
 ) -> Result<Sums, Problem> {
-    if are_of_few_users(&common.filters) {
+    if answering(&common.filters, &OF_USERS).are_few {
         return Ok(of_users(common, context, range).await?.totals);
     }
     context.total(range, &common.filters).await
@@ -224,10 +228,9 @@ async fn of_users<S: Snapshot>(
     context: &QueryContext<S>,
     range: Range,
 ) -> Result<Current, Problem> {
-    let by = [Dimension::User, Dimension::Agent];
-    let group_query = GroupQuery::groups(&common.filters, &by);
+    let group_query = GroupQuery::groups(&common.filters, &OF_USERS);
     let mut totals = Sums::default();
-    let mut values = by.map(|_| HashMap::<Key, Sums>::new());
+    let mut values = OF_USERS.map(|_| HashMap::<Key, Sums>::new());
     context
         .each(range, &group_query, |key, _, sums| {
             totals.merge(sums);

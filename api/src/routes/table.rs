@@ -18,14 +18,15 @@ use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
 use crate::bucket::Bucket;
 use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
-use crate::group_by::{GroupBy, Row, keyed_object, rows_for};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{AGENT, DAYS, FILTERS, Filters, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
+use crate::question::{AGENT, DAYS, FILTERS, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Position, Ranked, Sort};
-use crate::reader::{Dimension, Key, Rows, Snapshot};
+use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route};
+use crate::rows::{Dimension, Filters, Rows};
 use crate::totals::Totals;
 
 /// About how many cells of CSV are read at once.
@@ -321,7 +322,7 @@ fn lines<S: Snapshot>(
 
 /// Refuses what would have to be read from the rows of every organization, one by one.
 fn check_platform(filters: &Filters) -> Result<(), Problem> {
-    let is_rolled_up = |dimensions: &[Dimension]| rows_for(dimensions.iter().copied()) != Rows::Ledger;
+    let is_rolled_up = |dimensions: &[Dimension]| Rows::with(dimensions.iter().copied()) != Rows::Ledger;
     let dimensions: Vec<Dimension> = filters.keys().copied().collect();
     if is_rolled_up(&dimensions) {
         return Ok(());

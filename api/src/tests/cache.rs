@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::World;
 use crate::fake::used;
-use crate::reader::{Dimension, Rows};
+use crate::rows::{Dimension, Rows};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::{SECRET, World, person};
 use crate::fake::used;
-use crate::reader::Dimension;
+use crate::rows::Dimension;
 use crate::{Access, Jwt, Key};
 
 const NOW: &str = "2026-09-28T12:00:00Z";

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use api::reader::{Dimension, Key, Query, Rows, Scope, Span};
+use api::reader::{Key, Query, Scope, Span};
+use api::rows::{Dimension, Rows, dimensions};
 use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
 use rollup::fold::Marginal;
@@ -45,24 +46,10 @@ pub(super) fn plan(query: &Query) -> Plan {
     if let Some(ids) = ids(query) {
         return Plan::Few(vec![doc! {"_id": {"$in": ids}}]);
     }
-    if are_groups(query) {
+    if query.rows_are_groups() {
         return Plan::Rows(by_span(query, &query.scope, &others(query)).collect());
     }
     users(query).map_or_else(|| Plan::Sums(of(query)), Plan::Few)
-}
-
-/// Whether each row of one marginal is a group.
-fn are_groups(query: &Query) -> bool {
-    let (Rows::Rollups(marginal), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
-        return false;
-    };
-    let one_period = matches!(query.cover.as_slice(), [span] if span.first == span.last);
-    let own = Dimension::of(marginal).into_iter();
-    let mut own = own.chain((marginal == Marginal::Model).then_some(Dimension::Provider));
-    organizations.len() == 1
-        && (query.by_period || one_period)
-        && query.keys.is_none()
-        && own.all(|dimension| query.group_by.contains(&dimension))
 }
 
 /// The rows of the users that a query is about: one question for each of them, which every server answers from an
@@ -283,7 +270,7 @@ fn values(marginal: Marginal, query: &Query) -> Option<Vec<(&str, Option<&str>)>
         // Keys and filters at once are rare: then rows are scanned.
         let at = |dimension| query.group_by.iter().position(|grouped| *grouped == dimension);
         let provider = at(Dimension::Provider);
-        let value = at(Dimension::of(marginal)?)?;
+        let value = at(*dimensions(marginal).first()?)?;
         let whole = query.filters.is_empty() && (marginal == Marginal::Model) == provider.is_some();
         return whole.then(|| {
             keys.iter()
@@ -301,16 +288,18 @@ fn values(marginal: Marginal, query: &Query) -> Option<Vec<(&str, Option<&str>)>
                     .collect(),
             )
         }
-        Marginal::Agent | Marginal::User | Marginal::Source => {
-            Some(of(Dimension::of(marginal)?)?.map(|value| (value, None)).collect())
-        }
+        Marginal::Agent | Marginal::User | Marginal::Source => Some(
+            of(*dimensions(marginal).first()?)?
+                .map(|value| (value, None))
+                .collect(),
+        ),
     }
 }
 
 /// The field that holds a dimension.
 fn field(rows: Rows, named: Dimension) -> &'static str {
     match rows {
-        Rows::Rollups(marginal) if Dimension::of(marginal) == Some(named) => "value",
+        Rows::Rollups(marginal) if dimensions(marginal).first() == Some(&named) => "value",
         Rows::Rollups(_) | Rows::Ledger => named.name(),
     }
 }

@@ -8,8 +8,9 @@ use crate::csv_table::text_cell;
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
 use crate::ranking::Ranked;
-use crate::reader::{Dimension, Key, Snapshot};
+use crate::reader::{Key, Snapshot};
 use crate::route::Common;
+use crate::rows::Dimension;
 
 /// How many teams of one user are named.
 pub(super) const NAMED: usize = 5;
