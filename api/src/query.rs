@@ -3,75 +3,32 @@
 //! Rows are remembered under the version of their period: an event that arrives late changes the version, and with it
 //! the answer.
 
+mod context;
+mod groups;
 mod marginal_rows;
 mod part;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use chrono::NaiveDate;
-use futures_util::{Stream, TryStreamExt};
-use rollup::counters::{Counter, Sums};
+use futures_util::TryStreamExt;
+use rollup::counters::Sums;
 use rollup::fold::Marginal;
-use rollup::period::{Granularity, Period};
-use sha2::{Digest, Sha256};
+use rollup::period::Period;
 
-use self::part::group_bytes;
+pub(crate) use self::context::{GroupQuery, QueryContext};
+use self::groups::each_of;
 pub(crate) use self::part::{Part, Remembered};
 pub(crate) use self::view::{Opener, View};
-use crate::bucket::{cover, quickest};
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
 use crate::range::Range;
 use crate::ranking::{Page, Position, RankedGroups, Sort, TopGroups};
-use crate::reader::{
-    Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Scope, Snapshot, Span, Version,
-};
+use crate::reader::{Key, Scope, Snapshot};
 use crate::rows::{Answering, Dimension, Filters, Rows, answering};
-
-/// What is sought in a range.
-#[derive(Debug, Clone)]
-pub(crate) struct GroupQuery<'a> {
-    pub(crate) filters: &'a Filters,
-    pub(crate) group_by: &'a [Dimension],
-    /// Sums per bucket of this length.
-    pub(crate) bucket: Option<Granularity>,
-    /// Only these groups.
-    pub(crate) keys: Option<Vec<Key>>,
-    pub(crate) counters: &'a [Counter],
-    /// Whether other questions are about the same few rows.
-    pub(crate) is_worth_remembering: bool,
-}
-
-impl<'a> GroupQuery<'a> {
-    /// Every counter of every group.
-    pub(crate) fn groups(filters: &'a Filters, group_by: &'a [Dimension]) -> Self {
-        Self {
-            filters,
-            group_by,
-            bucket: None,
-            keys: None,
-            counters: &Counter::ALL,
-            is_worth_remembering: false,
-        }
-    }
-}
-
-/// One question to one state of the ledger.
-pub(crate) struct QueryContext<S> {
-    pub(crate) view: View<S>,
-    pub(crate) freshness: Arc<Freshness>,
-    pub(crate) scope: Scope,
-    pub(crate) today: NaiveDate,
-    /// The name of the ledger's time zone.
-    pub(crate) zone: &'static str,
-    pub(crate) granularities: Arc<[Granularity]>,
-    pub(crate) row_limit: u64,
-    pub(crate) remembered: Arc<Remembered>,
-}
 
 /// Where sums come from.
 enum Source<'a> {
@@ -86,16 +43,6 @@ enum Source<'a> {
 }
 
 impl<S: Snapshot> QueryContext<S> {
-    /// The snapshot of this state.
-    pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
-        self.view.snapshot().await
-    }
-
-    /// Ends the reading: only then the answer counts.
-    pub(crate) async fn finish(&self) -> Result<(), ReadError> {
-        self.view.finish(&self.remembered.states).await
-    }
-
     /// The sums over a range.
     pub(crate) async fn total(&self, range: Range, filters: &Filters) -> Result<Sums, Problem> {
         let mut total = Sums::default();
@@ -241,20 +188,6 @@ impl<S: Snapshot> QueryContext<S> {
         }
     }
 
-    /// The groups straight from the store, over the whole range.
-    pub(crate) async fn stream(
-        &self,
-        range: Range,
-        group_query: &GroupQuery<'_>,
-        order: Option<Order>,
-    ) -> Result<impl Stream<Item = Result<Group, ReadError>> + Send + 'static, ReadError> {
-        let query = Query {
-            order,
-            ..self.query(range, group_query)
-        };
-        Ok(self.snapshot().await?.sums(query))
-    }
-
     /// Where the sums come from. Not worth to be remembered are the rows of one user: they are as quickly
     /// read.
     fn source(&self, group_query: &GroupQuery<'_>) -> Source<'_> {
@@ -279,104 +212,4 @@ impl<S: Snapshot> QueryContext<S> {
             Rows::Ledger => Source::Groups(organization),
         }
     }
-
-    /// The parts of a range, remembered ones among them: the days before today, which rarely change, and those
-    /// from today on. `None`: they do not fit in memory.
-    async fn parts(
-        &self,
-        organization: &str,
-        range: Range,
-        group_query: &GroupQuery<'_>,
-    ) -> Result<Option<Vec<Arc<Part>>>, Problem> {
-        let (past, current) = range.split(self.today);
-        let mut parts = Vec::new();
-        for range in past.into_iter().chain(current) {
-            parts.push(Box::pin(self.part(organization, self.query(range, group_query))).await?);
-        }
-        let fits = parts.iter().all(|part| matches!(**part, Part::Groups(_)));
-        Ok(fits.then_some(parts))
-    }
-
-    async fn part(&self, organization: &str, query: Query) -> Result<Arc<Part>, Problem> {
-        let version = self.version(organization, &query.cover).await?;
-        let key = CacheKey::of(&(&query, version));
-        let parts = &self.remembered.parts;
-        let made = parts.get_or_make(key, async {
-            let (mut groups, mut bytes) = (Vec::new(), 0);
-            let mut stream = pin!(self.snapshot().await?.sums(query));
-            while let Some(group) = stream.try_next().await? {
-                bytes += group_bytes(&group);
-                if bytes <= parts.largest() {
-                    groups.push(group);
-                } else {
-                    // Read on all the same: whether there are too many rows shows at the end.
-                    groups = Vec::new();
-                }
-            }
-            let fits = bytes <= parts.largest();
-            Ok(if fits {
-                Part::Groups(groups)
-            } else {
-                Part::TooLarge
-            })
-        });
-        made.await
-    }
-
-    /// The totals of an organization in these periods.
-    async fn period_totals(
-        &self,
-        organization: &str,
-        cover: &[Span],
-    ) -> Result<Vec<PeriodTotals>, ReadError> {
-        self.view
-            .period_totals(organization, cover, &self.remembered.states)
-            .await
-    }
-
-    /// The version of an organization's rows in these periods.
-    async fn version(&self, organization: &str, cover: &[Span]) -> Result<Version, ReadError> {
-        let mut digest = Sha256::new();
-        for totals in self.period_totals(organization, cover).await? {
-            digest.update(totals.version.0);
-        }
-        Ok(Version(digest.finalize().into()))
-    }
-
-    fn query(&self, range: Range, group_query: &GroupQuery<'_>) -> Query {
-        let Answering { rows, are_few } = answering(group_query.filters, group_query.group_by);
-        let cover = if are_few { quickest } else { cover };
-        Query {
-            rows,
-            scope: self.scope.clone(),
-            cover: cover(range, &self.granularities, group_query.bucket),
-            filters: group_query.filters.clone(),
-            group_by: group_query.group_by.to_vec(),
-            by_period: group_query.bucket.is_some(),
-            keys: group_query.keys.clone(),
-            counters: group_query.counters.to_vec(),
-            order: None,
-            row_limit: self.row_limit,
-        }
-    }
-}
-
-/// Hands over every group of the parts of a range: once, or where sums are per bucket in pieces that add up.
-fn each_of(
-    parts: &[Arc<Part>],
-    group_query: &GroupQuery<'_>,
-    mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    let bucket = |group: &Group| Some(group.period?.widened(group_query.bucket?));
-    let mut groups = parts.iter().flat_map(|part| part.groups());
-    if group_query.bucket.is_some() || parts.len() == 1 {
-        return groups.try_for_each(|group| take(&group.key, bucket(group), &group.counters.into()));
-    }
-    let mut merged: HashMap<&Key, Sums> = HashMap::new();
-    for group in groups {
-        merged.entry(&group.key).or_default().add(&group.counters);
-    }
-    merged
-        .into_iter()
-        .try_for_each(|(key, sums)| take(key, None, &sums))
 }

@@ -9,8 +9,8 @@ use rollup::counters::{Counter, Overflow, Sums};
 use rollup::fold::Marginal;
 use rollup::period::Period;
 
+use super::context::{GroupQuery, QueryContext};
 use super::part::Part;
-use super::{GroupQuery, QueryContext};
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
 use crate::period_columns::{Merged, Numbers, Rows};
