@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use prometheus::Registry;
 use rollup::period::Granularity;
 
 use crate::access::token::Verifier;
 use crate::budget::Budget;
 use crate::cache::Cache;
-use crate::clock::Clock;
 use crate::freshness::SharedFreshness;
 use crate::key_interner::KeyInterners;
 use crate::limit::RateLimit;
@@ -25,12 +25,15 @@ use crate::turns::Turns;
 /// a worker in the same process needs as well.
 const CONCURRENT_QUESTIONS: usize = 8;
 
+/// Tells the time: nothing here asks the machine.
+pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
 /// What handlers share.
 pub(crate) struct App<R: Reader> {
     pub(crate) settings: Settings,
     pub(crate) currency: Currency,
     pub(crate) granularities: Arc<[Granularity]>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) now: Now,
     pub(crate) freshness: SharedFreshness<R>,
     pub(crate) answers: Cache<Rendered>,
     pub(crate) remembered: Arc<Remembered>,
@@ -47,7 +50,7 @@ impl<R: Reader> App<R> {
     pub(crate) fn new(
         settings: Settings,
         reader: R,
-        clock: Arc<dyn Clock>,
+        now: Now,
         registry: &Registry,
     ) -> Result<Self, SettingsError> {
         let metrics = Metrics::new(registry)?;
@@ -59,7 +62,7 @@ impl<R: Reader> App<R> {
         Ok(Self {
             currency,
             granularities: settings.granularities.clone().into(),
-            clock,
+            now,
             freshness: SharedFreshness::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {

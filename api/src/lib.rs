@@ -9,7 +9,6 @@
 //! a zero. Nothing here asks the machine what time it is.
 
 pub mod admin;
-pub mod clock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod reader;
@@ -57,8 +56,8 @@ mod totals;
 mod turns;
 
 pub use access::token::check_access;
+pub use application::Now;
 pub use axum::Router;
-pub use clock::Clock;
 pub use router::router;
 pub use serve::{listen, serve};
 pub use settings::{Access, Jwt, Key, Limits, Settings, SettingsError};

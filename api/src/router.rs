@@ -15,8 +15,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::access::Caller;
 use crate::answer::answer;
-use crate::application::App;
-use crate::clock::Clock;
+use crate::application::{App, Now};
 use crate::held::Held;
 use crate::host::of_this_machine;
 use crate::limit::Name;
@@ -73,10 +72,10 @@ pub(crate) fn entries<R: Reader>() -> Vec<Entry<R>> {
 pub fn router<R: Reader>(
     settings: Settings,
     reader: R,
-    clock: Arc<dyn Clock>,
+    now: Now,
     registry: &Registry,
 ) -> Result<Router, SettingsError> {
-    let app = Arc::new(App::new(settings, reader, clock, registry)?);
+    let app = Arc::new(App::new(settings, reader, now, registry)?);
     let entries = entries::<R>();
     let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
@@ -123,7 +122,7 @@ async fn admit<R: Reader>(State(app): State<Arc<App<R>>>, mut request: Request, 
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let caller = match app.verifier.caller(request.headers(), app.clock.now()).await {
+    let caller = match app.verifier.caller(request.headers(), (app.now)()).await {
         Ok(caller) => caller,
         // Who guesses tokens is counted under the address that the guesses come from.
         Err(problem) => {
