@@ -1,5 +1,6 @@
-import { GRANULARITIES, granularityOf, METRICS } from "../address/address";
+import { granularityOf, METRICS } from "../address/address";
 import { useAddress } from "../address/useAddress";
+import { GRANULARITIES } from "../format/granularity";
 import { visible } from "../format/text";
 import { useLocale } from "../i18n/locale";
 import { Choice } from "../parts/Choice";
