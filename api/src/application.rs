@@ -28,7 +28,7 @@ const CONCURRENT_QUESTIONS: usize = 8;
 /// Tells the time: nothing here asks the machine.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// What handlers share.
+/// The state that handlers share.
 pub(crate) struct App<R: Reader> {
     pub(crate) settings: Settings,
     pub(crate) currency: Currency,

@@ -9,7 +9,7 @@ use crate::reader::Span;
 /// The most buckets of one answer.
 pub(crate) const MAX_BUCKETS: usize = 1_100;
 
-/// What it costs to ask for a span at all, in rows of one.
+/// The cost of a further span, in rows.
 const SPAN_COST: usize = 20;
 
 /// A period, cut to the range.

@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 use crate::query::Opener;
 use crate::reader::{Freshness, ReadError, Reader};
 
-/// Reads how fresh the ledger is. Whoever asks gets a reading that was begun after it asked, and shares it
-/// with those who asked before it was begun.
+/// Reads how fresh the ledger is. A question gets a reading that was begun after it, and shares the reading with all
+/// questions that came before that begin.
 pub(crate) struct SharedFreshness<R> {
     reader: R,
     arrivals: AtomicU64,

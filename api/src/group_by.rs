@@ -1,4 +1,4 @@
-//! What rows may be grouped by, and what the parts of their keys are called.
+//! The dimensions that rows may be grouped by, and the names of the parts of their keys.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use crate::reader::Key;
 use crate::rows::Dimension;
 use crate::totals::Totals;
 
-/// What rows are grouped by.
+/// A kind of groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum GroupBy {
     Agent,
@@ -26,10 +26,10 @@ pub(crate) enum GroupBy {
 }
 
 impl GroupBy {
-    /// What a breakdown may be by.
+    /// The groups of a breakdown.
     pub(crate) const BREAKDOWN: [&'static str; 7] =
         ["agent", "model", "user", "team", "apiKey", "source", "kind"];
-    /// What the groups of a series may be.
+    /// The groups of a series.
     pub(crate) const SERIES: [&'static str; 4] = ["agent", "model", "user", "source"];
 
     pub(crate) const fn name(self) -> &'static str {

@@ -1,6 +1,7 @@
-//! The reader: what people and programs may ask of the ledger, and how they are answered.
+//! The reader: questions of people and programs to the ledger, and their answers.
 //!
 //! * [`reader`]: the port through which stored rows are read; one answer reads one snapshot
+//! * [`rows`]: the rows that answer a question
 //! * [`router`]: the public routes over a [`Reader`](reader::Reader)
 //! * [`admin`]: metrics and health, on their own port
 //! * [`serve`](fn@serve): a listener, a router and a signal to stop

@@ -18,7 +18,7 @@ use crate::settings::{Access, Settings};
 
 const BEARER: &str = "bearer";
 
-/// What is said about a route.
+/// The description of a route.
 pub(crate) struct Described {
     pub(crate) path: &'static str,
     title: &'static str,

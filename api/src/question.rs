@@ -1,4 +1,4 @@
-//! What every question has in common: whose usage, on which days, of what.
+//! The parameters that all questions share: organization, days and filters.
 
 use chrono::NaiveDate;
 use rollup::event::Kind;

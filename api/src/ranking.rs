@@ -15,7 +15,7 @@ use crate::key_interner::KeyInterner;
 use crate::period_columns::PeriodColumns;
 use crate::reader::Key;
 
-/// What groups are ranked by.
+/// The metric that groups are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Sort {
     #[default]

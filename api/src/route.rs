@@ -1,4 +1,4 @@
-//! What a route is: its path, its parameters, who may ask, and how it is answered.
+//! A route: its path, its parameters, the right that it needs, and its answer.
 
 use std::future::Future;
 
@@ -24,10 +24,10 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     const PARAMETERS: &'static [&'static [&'static Parameter]];
     type Answer: Serialize + ToSchema + Send + Sync;
 
-    /// Who may ask this.
+    /// The right that the question needs.
     fn rule(parameters: &Parameters) -> Rule;
 
-    /// Reads what is the route's own, and narrows what it has in common with the others.
+    /// Reads the route's own parameters, and narrows the common ones.
     fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem>;
 
     /// Answers from one snapshot.
@@ -58,11 +58,11 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     }
 }
 
-/// What every question has in common.
+/// The part that all questions share.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     pub(crate) grant: Grant,
-    /// Who asks belongs to the platform.
+    /// Whether the caller belongs to the platform.
     pub(crate) is_staff: bool,
     pub(crate) days: Days,
     pub(crate) filters: Filters,
@@ -72,7 +72,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Whose rows are read.
+    /// The owners of the rows that are read.
     pub(crate) fn scope(&self) -> Scope {
         match &self.grant {
             Grant::Organization(organization) | Grant::Own { organization, .. } => {

@@ -29,7 +29,7 @@ use crate::settings::{Access, Settings, SettingsError};
 
 /// A question has no body; a client that sends one all the same may send this much.
 const MAX_BODY_BYTES: u64 = 16 * 1024;
-/// What requests are counted under that no route takes.
+/// The label of requests that no route takes.
 const NO_ROUTE: &str = "none";
 
 /// A route with its description. There is no other way to add one, and none without a rule.

@@ -1,21 +1,21 @@
-//! The rows that answer a question: which they are is decided here, and nowhere else.
+//! The rows that answer a question. They are chosen here, and nowhere else.
 //!
-//! A marginal has few rows and answers what is about its own dimension only; all else is answered by the ledger, whose
-//! rows have every dimension.
+//! A marginal has few rows and answers questions about its own dimension only. The ledger, whose rows have every
+//! dimension, answers all others.
 
 use std::collections::BTreeMap;
 
 use rollup::event::{NONE, UNATTRIBUTED, UNKNOWN};
 use rollup::fold::Marginal;
 
-/// What a row is about.
+/// A property that rows are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dimension {
-    /// Whose usage.
+    /// The organization that used it.
     Organization,
     /// The assistant.
     Agent,
-    /// Who serves the model.
+    /// The provider of the model.
     Provider,
     /// The model.
     Model,
@@ -27,7 +27,7 @@ pub enum Dimension {
     ApiKey,
     /// The emitting service.
     Source,
-    /// What the request was.
+    /// The kind of the request.
     Kind,
 }
 

@@ -1,4 +1,4 @@
-//! What the reader is told when it starts.
+//! The settings of the reader.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct Settings {
     pub granularities: Vec<Granularity>,
     /// Organizations that the platform table leaves out.
     pub excluded_organizations: Vec<String>,
-    /// Who may ask what.
+    /// The check of callers.
     pub access: Access,
     /// How much one caller, one question and one cache may take.
     pub limits: Limits,
@@ -37,7 +37,7 @@ impl Settings {
     }
 }
 
-/// Who may ask.
+/// The check of callers.
 #[derive(Debug, Clone)]
 pub enum Access {
     /// Everybody may read everything, except `/v1/usage/me`. Only for addresses of this machine.
@@ -49,7 +49,7 @@ pub enum Access {
 /// How a bearer token is checked.
 #[derive(Debug, Clone)]
 pub struct Jwt {
-    /// What signatures are checked with. The algorithm follows from it.
+    /// The key of signatures. The algorithm follows from it.
     pub key: Key,
     /// The `iss` that a token must carry, if one is required.
     pub issuer: Option<String>,
@@ -72,7 +72,7 @@ impl Jwt {
     }
 }
 
-/// What signatures are checked with.
+/// The key of signatures.
 #[derive(Clone)]
 pub enum Key {
     /// A shared secret: HS256.
@@ -139,7 +139,7 @@ impl Default for Limits {
     }
 }
 
-/// What is wrong with the settings.
+/// A fault of the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The key that tokens are checked with is unusable.

@@ -1,4 +1,4 @@
-//! Bearer tokens: what they must carry, and what they are checked with.
+//! Bearer tokens: their claims, and the keys that check them.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(crate) enum Verifier {
     Tokens(Box<Tokens>),
 }
 
-/// What tokens are checked with.
+/// The key and the settings that check tokens.
 pub(crate) struct Tokens {
     keys: Keys,
     settings: Jwt,
@@ -78,7 +78,7 @@ impl Verifier {
         Ok(Self::Tokens(Box::new(Tokens { keys, settings })))
     }
 
-    /// Who sent a request with these headers.
+    /// The sender of a request with these headers.
     pub(crate) async fn caller(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Caller, Problem> {
         match self {
             Verifier::Off => Ok(Caller::Anybody),

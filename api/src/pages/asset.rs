@@ -32,7 +32,7 @@ impl Lifetime {
     }
 }
 
-/// What a file can be compressed with, the best first.
+/// The encodings of a file, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Zstd,

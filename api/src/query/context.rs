@@ -17,7 +17,7 @@ use crate::reader::{
 };
 use crate::rows::{Answering, Dimension, Filters, answering};
 
-/// What is sought in a range.
+/// The groups that are sought in a range.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupQuery<'a> {
     pub(crate) filters: &'a Filters,

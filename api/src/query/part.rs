@@ -1,4 +1,4 @@
-//! What is remembered between answers.
+//! The memory between answers.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) enum Part {
 /// The totals of an organization in a period, if there are any.
 pub(crate) struct Known(pub(crate) Option<PeriodTotals>);
 
-/// What a reader remembers. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
+/// The memory of a reader. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
 /// push out rows that stay.
 pub(crate) struct Remembered {
     /// The totals of periods, by the state of the ledger.

@@ -1,6 +1,6 @@
 //! The state of the ledger that an answer is about.
 //!
-//! Its version is known from the start. What is remembered of a state with this version needs no reading. The
+//! Its version is known from the start. Nothing is read that is remembered of a state with this version. The
 //! snapshot is opened only when something must be read; when the ledger has moved on by then, nothing that was
 //! remembered of the older state may be put beside it: the answer begins again, from what the snapshot holds.
 

@@ -21,7 +21,7 @@ use crate::route::{Common, Route};
 use crate::rows::{Dimension, answering, is_sentinel};
 use crate::totals::{Money, Totals};
 
-/// What the rows of some users are grouped by.
+/// The dimensions that the rows of some users are grouped by.
 const OF_USERS: [Dimension; 2] = [Dimension::User, Dimension::Agent];
 
 /// Totals of an organization.
@@ -187,7 +187,7 @@ async fn summary<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Res
     })
 }
 
-/// What is told about the range itself.
+/// The figures of the range itself.
 struct Current {
     totals: Sums,
     active_users: u64,
@@ -275,7 +275,7 @@ async fn active_users<S: Snapshot>(common: &Common, context: &QueryContext<S>) -
     Ok(count)
 }
 
-/// What is told about agents.
+/// The figures about agents.
 #[derive(Default)]
 struct Agents {
     /// How many named ones had requests.
