@@ -45,6 +45,8 @@ pub const DEAD_LETTERS: &str = "usageDeadLetters";
 /// What this ledger is.
 pub const META: &str = "usageMeta";
 
+/// Connections for readiness, at most.
+const READINESS_CONNECTIONS: u32 = 2;
 /// How long an operation looks for a server before it says that there is none.
 const FIND_SERVER: Duration = Duration::from_secs(5);
 /// MongoDB 6.0.
@@ -101,6 +103,34 @@ impl Store {
     /// See [`Store::connect`].
     pub async fn open(config: &Config) -> Result<Self, Error> {
         Self::connect(&config.mongodb_uri, &config.database).await
+    }
+
+    /// The same ledger over at most so many connections of its own, made from these options: whoever else asks much is
+    /// not in the way, and no session of others is met there.
+    ///
+    /// # Errors
+    /// When there can be no further client.
+    fn apart(&self, connections: u32, change: impl FnOnce(&mut ClientOptions)) -> Result<Self, Error> {
+        let mut options = self.options.clone();
+        options.max_pool_size = Some(connections);
+        options.min_pool_size = None;
+        change(&mut options);
+        let client = Client::with_options(options.clone()).map_err(failure::unusable)?;
+        Ok(Self {
+            database: client.database(self.database.name()),
+            client,
+            owner: self.owner.clone(),
+            options,
+        })
+    }
+
+    /// The same ledger over connections that nothing else uses: for readiness, which is to be told whatever else is
+    /// asked.
+    ///
+    /// # Errors
+    /// When there can be no further client.
+    pub fn for_readiness(&self) -> Result<Self, Error> {
+        self.apart(READINESS_CONNECTIONS, |_| {})
     }
 
     /// The client, for what reads beside the ledger: the events.

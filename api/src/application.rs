@@ -9,7 +9,6 @@ use rollup::period::Granularity;
 use crate::access::token::Verifier;
 use crate::budget::Budget;
 use crate::cache::Cache;
-use crate::freshness::SharedFreshness;
 use crate::key_interner::KeyInterners;
 use crate::limit::RateLimit;
 use crate::metrics::Metrics;
@@ -18,12 +17,12 @@ use crate::reader::Reader;
 use crate::render::{HELD_BYTES, Rendered};
 use crate::settings::{Settings, SettingsError};
 use crate::share::Shares;
+use crate::shared_snapshot::SharedSnapshot;
 use crate::totals::Currency;
 use crate::turns::Turns;
 
-/// Questions that are worked on at the same time; the others wait. Fewer than a store's connections, which
-/// a worker in the same process needs as well.
-const CONCURRENT_QUESTIONS: usize = 8;
+/// Questions that are worked on at the same time; the others wait. Each reads one thing after the other.
+pub const QUESTIONS_AT_ONCE: u32 = 8;
 
 /// Tells the time: nothing here asks the machine.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -34,7 +33,7 @@ pub(crate) struct App<R: Reader> {
     pub(crate) currency: Currency,
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) now: Now,
-    pub(crate) freshness: SharedFreshness<R>,
+    pub(crate) snapshots: SharedSnapshot<R>,
     pub(crate) answers: Cache<Rendered>,
     pub(crate) remembered: Arc<Remembered>,
     pub(crate) turns: Arc<Turns>,
@@ -63,7 +62,7 @@ impl<R: Reader> App<R> {
             currency,
             granularities: settings.granularities.clone().into(),
             now,
-            freshness: SharedFreshness::new(reader),
+            snapshots: SharedSnapshot::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {
                 states: Cache::new(bytes / 16, metrics.parts.clone()),
@@ -74,7 +73,7 @@ impl<R: Reader> App<R> {
             verifier: Verifier::new(&settings.access)?,
             rate: Arc::new(RateLimit::new(&settings.limits)),
             shares: Shares::new(settings.limits.answers_at_once),
-            turns: Turns::new(CONCURRENT_QUESTIONS),
+            turns: Turns::new(QUESTIONS_AT_ONCE as usize),
             budget: Budget::new(settings.limits.bytes_under_way),
             metrics,
             settings,

@@ -8,7 +8,7 @@ use rollup::counters::Counter;
 
 pub(crate) use self::cell::text_cell;
 use crate::problem::Problem;
-use crate::reader::{Key, Snapshot};
+use crate::reader::Key;
 use crate::totals::{Money, Totals, shown_name};
 
 /// A line of a table.
@@ -30,15 +30,12 @@ impl CsvTable {
         Self { columns, lines }
     }
 
-    /// A table that is still being read. It is whole only when the snapshot ends well.
-    pub(crate) fn read_from<S: Snapshot>(
+    /// A table that is still being read.
+    pub(crate) fn read(
         columns: Vec<&'static str>,
-        snapshot: S,
         lines: impl Stream<Item = Result<Line, Problem>> + Send + 'static,
     ) -> Self {
-        let end = stream::once(async move { snapshot.finish().await })
-            .filter_map(async |ended| ended.err().map(|error| Err(error.into())));
-        let lines = lines.chain(end).boxed();
+        let lines = lines.boxed();
         Self { columns, lines }
     }
 }

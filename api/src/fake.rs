@@ -28,13 +28,14 @@ struct State {
     lanes: Vec<Lane>,
     failure: Option<ReadError>,
     late_failure: Option<LateFailure>,
-    readings: u64,
+    /// The next so many snapshots are gone as soon as they are read.
+    gone: u32,
     queries: Arc<Mutex<Vec<Query>>>,
     /// The spans whose totals were asked for.
     reads: Arc<Mutex<Vec<Span>>>,
     /// How many snapshots were opened.
     snapshots: u64,
-    /// What is booked right before the next one.
+    /// What is booked right after the next one.
     pending: Vec<Used>,
     /// The last commit that touched a period of an organization.
     touched: BTreeMap<(String, Period), u64>,
@@ -45,14 +46,12 @@ struct State {
 pub(crate) enum LateFailure {
     /// A ranking breaks off after so many groups.
     After(usize),
-    /// What was read turns out not to last.
-    AtTheEnd,
+    /// The same, because its snapshot is gone.
+    GoneAfter(usize),
 }
 
-impl LateFailure {
-    fn error() -> ReadError {
-        ReadError::Unavailable(Arc::new(std::io::Error::other("gone")))
-    }
+fn gone() -> ReadError {
+    ReadError::Gone(Arc::new(std::io::Error::other("too old")))
 }
 
 /// The fake ledger at one instant.
@@ -64,7 +63,7 @@ pub(crate) struct Frozen {
     queries: Arc<Mutex<Vec<Query>>>,
     reads: Arc<Mutex<Vec<Span>>>,
     touched: BTreeMap<(String, Period), u64>,
-    version: Version,
+    freshness: Freshness,
 }
 
 /// A finished request.
@@ -179,19 +178,19 @@ impl FakeReader {
         self.state(|state| state.late_failure = Some(failure));
     }
 
-    /// Books usage when somebody has read the freshness and not yet opened a snapshot.
-    pub(crate) fn book_before_next_snapshot(&self, usage: impl IntoIterator<Item = Used>) {
+    /// The next so many snapshots are gone as soon as they are read.
+    pub(crate) fn lose_snapshots(&self, count: u32) {
+        self.state(|state| state.gone = count);
+    }
+
+    /// Books usage right after somebody has opened a snapshot.
+    pub(crate) fn book_after_next_snapshot(&self, usage: impl IntoIterator<Item = Used>) {
         self.state(|state| state.pending = usage.into_iter().collect());
     }
 
     /// How many snapshots were opened.
     pub(crate) fn snapshots(&self) -> u64 {
         self.state(|state| state.snapshots)
-    }
-
-    /// How often anything was read.
-    pub(crate) fn readings(&self) -> u64 {
-        self.state(|state| state.readings)
     }
 
     /// The spans whose totals were asked for since the last time.
@@ -216,37 +215,37 @@ impl State {
 impl Reader for FakeReader {
     type Snapshot = Frozen;
 
-    async fn freshness(&self) -> Result<Freshness, ReadError> {
-        self.state(|state| {
-            state.readings += 1;
+    async fn snapshot(&self) -> Result<Frozen, ReadError> {
+        let (frozen, pending) = self.state(|state| {
+            state.snapshots += 1;
             // A store that is away is noticed at once; one that fails, when it is asked.
-            match &state.failure {
-                Some(error @ ReadError::Unavailable(_)) => Err(error.clone()),
-                _ => Ok(Freshness {
+            if let Some(error @ ReadError::Unavailable(_)) = &state.failure {
+                return Err(error.clone());
+            }
+            let is_gone = state.gone > 0;
+            state.gone = state.gone.saturating_sub(1);
+            let frozen = Frozen {
+                rows: Arc::clone(&state.rows),
+                failure: if is_gone {
+                    Some(gone())
+                } else {
+                    state.failure.clone()
+                },
+                late_failure: state.late_failure,
+                queries: Arc::clone(&state.queries),
+                reads: Arc::clone(&state.reads),
+                touched: state.touched.clone(),
+                freshness: Freshness {
                     lanes: state.lanes.clone(),
                     version: state.version(),
-                }),
-            }
-        })
-    }
-
-    async fn snapshot(&self) -> Result<Frozen, ReadError> {
-        let pending = self.state(|state| {
-            state.snapshots += 1;
-            std::mem::take(&mut state.pending)
-        });
+                },
+            };
+            Ok((frozen, std::mem::take(&mut state.pending)))
+        })?;
         if !pending.is_empty() {
             self.book(pending);
         }
-        Ok(self.state(|state| Frozen {
-            rows: Arc::clone(&state.rows),
-            failure: state.failure.clone(),
-            late_failure: state.late_failure,
-            queries: Arc::clone(&state.queries),
-            reads: Arc::clone(&state.reads),
-            touched: state.touched.clone(),
-            version: state.version(),
-        }))
+        Ok(frozen)
     }
 }
 
@@ -367,20 +366,27 @@ fn in_scope(scope: &Scope, organization: &str) -> bool {
 }
 
 impl Snapshot for Frozen {
-    async fn finish(self) -> Result<(), ReadError> {
-        match self.late_failure {
-            Some(LateFailure::AtTheEnd) => Err(LateFailure::error()),
-            _ => Ok(()),
-        }
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    fn for_others(&self) -> Option<Self> {
+        Some(self.clone())
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         let mut groups = self.groups(&query);
         let late = match (self.late_failure, &mut groups, query.order) {
-            (Some(LateFailure::After(count)), Ok(groups), Some(_)) => {
-                groups.truncate(count);
-                Some(LateFailure::error())
-            }
+            (Some(failure), Ok(groups), Some(_)) => Some(match failure {
+                LateFailure::After(count) => {
+                    groups.truncate(count);
+                    ReadError::Unavailable(Arc::new(std::io::Error::other("away")))
+                }
+                LateFailure::GoneAfter(count) => {
+                    groups.truncate(count);
+                    gone()
+                }
+            }),
             _ => None,
         };
         self.queries
@@ -392,10 +398,6 @@ impl Snapshot for Frozen {
             Err(error) => (Vec::new(), Some(error)),
         };
         futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))
-    }
-
-    async fn version(&self) -> Result<Version, ReadError> {
-        self.failure.clone().map_or(Ok(self.version), Err)
     }
 
     async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {

@@ -29,7 +29,6 @@ mod envelope;
 mod etag;
 #[cfg(test)]
 mod fake;
-mod freshness;
 mod group_by;
 mod held;
 mod host;
@@ -51,13 +50,14 @@ mod router;
 mod routes;
 mod serve;
 mod share;
+mod shared_snapshot;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod turns;
 
 pub use access::token::check_access;
-pub use application::Now;
+pub use application::{Now, QUESTIONS_AT_ONCE};
 pub use axum::Router;
 pub use router::router;
 pub use serve::{listen, serve};

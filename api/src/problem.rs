@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     RateLimited,
     Internal,
     Unavailable,
+    /// The snapshot that an answer was read from: nobody sees this where there is a newer one.
+    Gone,
     TimedOut,
 }
 
@@ -53,7 +55,9 @@ impl Kind {
             ),
             Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
-            Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Kind::Unavailable | Kind::Gone => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
+            }
             Kind::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed-out", "Took too long"),
         }
     }
@@ -117,8 +121,9 @@ impl Problem {
         }
     }
 
-    fn unreadable() -> Self {
-        Self::new(Kind::Unavailable, "the ledger cannot be read at the moment").retry_after(1)
+    /// Whether the same may be asked at once of a newer snapshot.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.kind == Kind::Gone
     }
 
     /// Something that only operators can mend: they get the cause, the caller does not.
@@ -135,7 +140,6 @@ impl Problem {
         self.kind.parts().0.as_u16()
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
@@ -158,10 +162,13 @@ impl From<ReadError> for Problem {
             ),
             ReadError::Unavailable(_) => {
                 tracing::warn!(error = %chain(&error), "the store is not available");
-                Self::unreadable()
+                Self::new(Kind::Unavailable, "the ledger cannot be read at the moment").retry_after(1)
             }
-            // Nobody's concern: who meets it asks again.
-            ReadError::Moved => Self::unreadable(),
+            ReadError::Gone(_) => {
+                tracing::warn!(error = %chain(&error), "a snapshot is gone");
+                let detail = "the snapshot that the answer was read from is kept no longer: ask again";
+                Self::new(Kind::Gone, detail).retry_after(1)
+            }
             ReadError::Malformed(_) | ReadError::Overflow(_) => Self::internal(&error),
         }
     }

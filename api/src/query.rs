@@ -21,7 +21,7 @@ use rollup::period::Period;
 pub(crate) use self::context::{GroupQuery, QueryContext};
 use self::groups::each_of;
 pub(crate) use self::part::{Part, Remembered};
-pub(crate) use self::view::{Opener, View};
+pub(crate) use self::view::View;
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;
 use crate::problem::Problem;
@@ -92,7 +92,7 @@ impl<S: Snapshot> QueryContext<S> {
             }
             Source::Store => {}
         }
-        let mut stream = pin!(self.stream(range, group_query, None).await?);
+        let mut stream = pin!(self.stream(range, group_query, None));
         while let Some(group) = stream.try_next().await? {
             let bucket = group.period.and_then(bucket);
             take(&group.key, bucket, &group.counters.into())?;

@@ -1,11 +1,8 @@
 //! The port through which stored rows are read.
 //!
-//! One answer is about one [`Snapshot`], or about what is remembered of one: everything it asks is answered
-//! from the same instant of the store, so that parents equal the sum of their children while writers run.
-//! Groups arrive as a stream, so that memory stays bounded however many users there are.
-//!
-//! The [`Freshness`] of an answer is read before its snapshot is opened. So the rows may be newer than what
-//! is said of them, and never older.
+//! One answer is about one [`Snapshot`], how fresh it is included: everything it asks is answered from the same
+//! instant of the store, so that parents equal the sum of their children while writers run, and what is said of the
+//! rows is true of them. Groups arrive as a stream, so that memory stays bounded however many users there are.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,25 +22,22 @@ pub trait Reader: Clone + Send + Sync + 'static {
     /// What is opened.
     type Snapshot: Snapshot;
 
-    /// How fresh the ledger is now, and what changed before.
-    fn freshness(&self) -> impl Future<Output = Result<Freshness, ReadError>> + Send;
-
-    /// Opens a snapshot of all that is committed now.
+    /// Opens a snapshot of all that is committed now, and reads how fresh it is.
     fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot, ReadError>> + Send;
 }
 
-/// The ledger at one instant. Its reads may have to wait for each other: a stream of sums is read to its
-/// end, or dropped, before anything else is awaited.
+/// The ledger at one instant, as it was committed for good. It is to be had for as long as the store keeps it: then
+/// reads fail with [`ReadError::Gone`]. Clones are the same snapshot. Its reads may have to wait for each other: a stream
+/// of sums is read to its end, or dropped, before anything else is awaited.
 pub trait Snapshot: Clone + Send + Sync + 'static {
-    /// Ends the snapshot. What was read counts only when this succeeds: until then it might be something
-    /// that a failing server takes back.
-    fn finish(self) -> impl Future<Output = Result<(), ReadError>> + Send;
+    /// How fresh it is, and a version of all that it holds.
+    fn freshness(&self) -> &Freshness;
+
+    /// The same instant for another question. `None`: whoever asks opens a snapshot of its own.
+    fn for_others(&self) -> Option<Self>;
 
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;
-
-    /// The version of the whole ledger as this snapshot holds it, to be compared with [`Freshness::version`].
-    fn version(&self) -> impl Future<Output = Result<Version, ReadError>> + Send;
 
     /// The totals of an organization in each of these periods, in any order. A period without rows has
     /// no item.
@@ -209,9 +203,9 @@ pub enum ReadError {
     /// The store cannot be reached, not in time, or refused or broke off the read. Asking again later may help.
     #[error("the store is not available")]
     Unavailable(#[source] Arc<dyn Error + Send + Sync>),
-    /// The ledger moved on while it was read. The same can be asked of its new state at once.
-    #[error("the ledger has moved on")]
-    Moved,
+    /// The store keeps the snapshot no longer. The same can be asked of a newer one at once.
+    #[error("the store keeps the snapshot no longer")]
+    Gone(#[source] Arc<dyn Error + Send + Sync>),
     /// What is stored is not what this version stores.
     #[error("a stored row is malformed: {0}")]
     Malformed(String),

@@ -11,7 +11,7 @@ use futures_util::stream;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::budget::{Budget, Taken, charged};
+use crate::budget::{Purse, Taken, charged};
 use crate::cache::Weighed;
 use crate::envelope::{Fresh, Head};
 use crate::etag::is_known;
@@ -38,9 +38,9 @@ impl Weighed for Rendered {
 }
 
 /// Writes an answer down.
-pub(crate) fn render(head: &Head<'_>, answer: &impl Serialize, budget: &Budget) -> Result<Rendered, Problem> {
-    let (head, _) = members(head, budget)?;
-    let (rest, mut taken) = members(answer, budget)?;
+pub(crate) fn render(head: &Head<'_>, answer: &impl Serialize, purse: &Purse) -> Result<Rendered, Problem> {
+    let (head, _) = members(head, purse)?;
+    let (rest, mut taken) = members(answer, purse)?;
     if head.len() + rest.len() <= HELD_BYTES {
         // It is remembered, in room of its own. Whoever reads it is charged for a copy.
         taken.clear();
@@ -61,8 +61,8 @@ pub(crate) fn render(head: &Head<'_>, answer: &impl Serialize, budget: &Budget) 
 }
 
 /// The members of an object, without its braces, and what they take.
-fn members(object: &impl Serialize, budget: &Budget) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
-    let mut text = budget.text();
+fn members(object: &impl Serialize, purse: &Purse) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
+    let mut text = purse.text();
     text.json(object)?;
     let (mut bytes, taken) = text.parts();
     bytes.pop();
@@ -84,18 +84,18 @@ pub(crate) fn json(
     rendered: Arc<Rendered>,
     fresh: &Fresh,
     headers: &HeaderMap,
-    budget: &Budget,
+    purse: &Purse,
 ) -> Result<Response, Problem> {
     let etag = rendered.etag.clone();
     let mut response = if is_known(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let (fresh, _) = members(fresh, budget)?;
+        let (fresh, _) = members(fresh, purse)?;
         let mut text = [b"{", &rendered.head[..], b",", &fresh, b","].concat();
         let body = if rendered.weight() <= HELD_BYTES {
             text.extend_from_slice(&rendered.rest);
             text.push(b'}');
-            let taken = budget.take(text.len())?;
+            let taken = purse.take(text.len())?;
             Body::from(charged(text, taken))
         } else {
             let parts = [

@@ -43,19 +43,6 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
         common: &Common,
         context: QueryContext<S>,
     ) -> impl Future<Output = Result<CsvTable, Problem>> + Send;
-
-    /// An answer that counts, for a table that is made from it.
-    fn finished<S: Snapshot>(
-        &self,
-        common: &Common,
-        context: QueryContext<S>,
-    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send {
-        async move {
-            let answer = self.answer(common, &context).await?;
-            context.finish().await?;
-            Ok(answer)
-        }
-    }
 }
 
 /// The part that all questions share.

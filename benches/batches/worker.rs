@@ -99,7 +99,8 @@ async fn start(
         .map_err(failed)?;
     store.enter_source(config, "kafka", None).await.map_err(failed)?;
     let leases = Leases::open(&store, config.lease, Lanes::Assigned).map_err(failed)?;
-    let ledger = MongoLedger::new(store, *config.identity.grouping.calendar(), leases.clone());
+    let calendar = *config.identity.grouping.calendar();
+    let ledger = MongoLedger::open(store, calendar, leases.clone()).map_err(failed)?;
     let settings = pump::Settings {
         letter_keep: None,
         limits: config.limits,

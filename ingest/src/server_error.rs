@@ -18,7 +18,7 @@ use mongodb::error::{
 
 use crate::ledger::Refusal;
 
-pub use table::{Line, TABLE, line};
+pub use table::{Line, TABLE, is_of_snapshot, line};
 pub use told::message;
 
 /// `DuplicateKey`.
@@ -27,6 +27,8 @@ pub const DUPLICATE_KEY: i32 = 11000;
 pub const NAMESPACE_NOT_FOUND: i32 = 26;
 /// `NamespaceExists`.
 pub const NAMESPACE_EXISTS: i32 = 48;
+/// `InvalidOptions`.
+pub const INVALID_OPTIONS: i32 = 72;
 /// `Unauthorized`.
 const UNAUTHORIZED: i32 = 13;
 /// `BadValue`: what it is about is in its message only.

@@ -131,11 +131,13 @@ async fn start(
         worker(config, &store, health.clone(), &registry, &mut tasks, stop).await?;
     }
     if let Some(listener) = api {
-        let router = api::router(reader_settings(config), store.clone(), Arc::new(now), &registry)
+        let reader = when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE)).await?;
+        let router = api::router(reader_settings(config), reader, Arc::new(now), &registry)
             .map_err(|error| reader_failure(&error))?;
         tracing::info!(address = %address(&listener), "the reader listens");
         serve(&mut tasks, listener, router, connections.api, stop);
     }
+    let store = store.for_readiness()?;
     let readiness = move || {
         let (store, health) = (store.clone(), health.clone());
         async move { reasons(&store, health.as_ref()).await }
@@ -243,12 +245,9 @@ async fn worker(
         max_ids: config.dedupe.max_ids,
         letter_keep: config.letter_keep,
     };
-    let ledger = Arc::new(MongoLedger::new(
-        store.clone(),
-        *config.identity.grouping.calendar(),
-        leases.clone(),
-    ));
-    let pump = Pump::new(ledger, clock, settings, ingest_metrics, health);
+    let calendar = *config.identity.grouping.calendar();
+    let ledger = MongoLedger::open(store.clone(), calendar, leases.clone())?;
+    let pump = Pump::new(Arc::new(ledger), clock, settings, ingest_metrics, health);
     let stop = stop.clone();
     tasks.spawn(async move {
         // Ends with the loop.

@@ -110,17 +110,14 @@ impl Leases {
     /// # Errors
     /// When there can be no second client.
     pub fn open(store: &Store, length: Duration, lanes: Lanes) -> std::result::Result<Self, Error> {
-        let mut options = store.options.clone();
-        options.max_pool_size = Some(CONNECTIONS);
-        options.min_pool_size = None;
-        options.write_concern = Some(WriteConcern::nodes(1));
-        options.read_concern = Some(ReadConcern::local());
-        let client = Client::with_options(options).map_err(failure::unusable)?;
-        let leases = client.database(store.database.name()).collection(LEASES);
+        let store = store.apart(CONNECTIONS, |options| {
+            options.write_concern = Some(WriteConcern::nodes(1));
+            options.read_concern = Some(ReadConcern::local());
+        })?;
         Ok(Self(Arc::new(Shared {
-            client,
-            leases,
-            owner: store.owner.clone(),
+            leases: store.collection(LEASES),
+            client: store.client,
+            owner: store.owner,
             length,
             lanes,
             life: Life::begin(),

@@ -38,7 +38,7 @@ use transaction::Broken;
 use super::failure;
 use super::leases::{Lead, Leases};
 use super::session::Sessions;
-use super::{FENCES, LEDGER, ROLLUPS, Store};
+use super::{Error, FENCES, LEDGER, ROLLUPS, Store};
 
 /// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
 /// whoever conflicts meets a transaction that holds a row until it ends, and a smaller batch would meet it too.
@@ -48,11 +48,16 @@ const DEAR_ATTEMPTS: usize = 3;
 /// How long the answer to a question beside the transaction is waited for. A connection whose server is gone without a
 /// word stays silent for a quarter of an hour.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Connections for commits, at most: one transaction is under way, and perhaps another one is being given up.
+const COMMIT_CONNECTIONS: u32 = 2;
 
 /// The ledger that the worker writes to.
 #[derive(Debug, Clone)]
 pub struct MongoLedger {
     store: Store,
+    /// For transactions alone. A session that was given up goes back to the driver, and is ended: nobody else may have
+    /// got it by then.
+    commits: Store,
     calendar: Calendar,
     leases: Leases,
     sessions: Sessions,
@@ -61,15 +66,19 @@ pub struct MongoLedger {
 
 impl MongoLedger {
     /// A ledger in this store, with periods of this calendar, for a worker with these leases.
-    #[must_use]
-    pub fn new(store: Store, calendar: Calendar, leases: Leases) -> Self {
-        Self {
-            sessions: Sessions::new(store.client.clone(), leases.clone()),
+    ///
+    /// # Errors
+    /// When there can be no further client.
+    pub fn open(store: Store, calendar: Calendar, leases: Leases) -> Result<Self, Error> {
+        let commits = store.apart(COMMIT_CONNECTIONS, |_| {})?;
+        Ok(Self {
+            sessions: Sessions::new(commits.client.clone(), leases.clone()),
             store,
+            commits,
             calendar,
             leases,
             known: Arc::default(),
-        }
+        })
     }
 
     /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.

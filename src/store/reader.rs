@@ -1,9 +1,11 @@
 //! The rows as the reader asks for them: every answer from one snapshot.
 //!
-//! A snapshot is a transaction that only reads, so its reads take turns. It is committed with majority
-//! before its answer is given: what was read is then known to last. Sums of 64-bit counters that outgrow 64
-//! bits come back as floating point: they are refused, never shown.
+//! A snapshot is an instant of the cluster's clock. What a majority had then is read in snapshot sessions, one for each
+//! read: no transaction is open meanwhile, so an answer may take as long as the server keeps that instant (300 s unless
+//! `minSnapshotHistoryWindowInSeconds` says otherwise). Sums of 64-bit counters that outgrow 64 bits come back as
+//! floating point: they are refused, never shown.
 
+mod instant;
 mod pipeline;
 mod reading;
 mod row;
@@ -16,72 +18,92 @@ use api::reader::{
     Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Scope, Snapshot as Port, Span, Version,
 };
 use api::rows::Rows;
-use chrono::{DateTime as Instant, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
+use ingest::server_error::is_of_snapshot;
+use mongodb::Collection;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DriverError;
-use mongodb::options::{ReadConcern, WriteConcern};
-use mongodb::{ClientSession, Collection};
+use mongodb::options::ReadConcern;
 use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 
-use super::failure::Told;
-use super::{FENCES, LEDGER, META, ROLLUPS, Store};
+use self::instant::Instant;
+use super::failure::{self, Told};
+use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store};
 
-/// How long the server may work on one read.
+/// How long the server may work on a short read.
 const READ_TIME: Duration = Duration::from_secs(30);
-/// How long a snapshot may wait until what it read is known to last.
-const COMMIT_TIME: Duration = Duration::from_secs(5);
+/// How long the server may work on groups, all batches together: as long as it keeps a snapshot. Who waits no longer
+/// closes the connection, which ends the work.
+const GROUPS_TIME: Duration = Duration::from_secs(300);
 /// Groups that the server sends at once.
 const BATCH: u32 = 10_000;
+
+/// The reader's way to the ledger: over connections of its own, so that no question is in the way of a commit.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    store: Store,
+    /// Whether the server keeps instants that are over.
+    keeps: bool,
+}
 
 /// The ledger at one instant.
 #[derive(Clone)]
 pub struct Snapshot {
     store: Store,
-    session: Arc<Mutex<ClientSession>>,
+    instant: Instant,
+    freshness: Arc<Freshness>,
 }
 
-impl api::reader::Reader for Store {
+impl Store {
+    /// The reader of this ledger, for at most so many questions at the same time; more of them wait.
+    ///
+    /// # Errors
+    /// When there can be no second client, or the server does not say whether it keeps snapshots.
+    pub async fn reader(&self, questions: u32) -> Result<Reader, Error> {
+        // One more, for how fresh the ledger is: everybody waits for that.
+        let store = self.apart(questions + 1, |options| {
+            // Of a snapshot session the driver keeps whatever level is marginal.
+            options.read_concern = Some(ReadConcern::snapshot());
+        })?;
+        let keeps = instant::are_kept(&store).await?;
+        if !keeps {
+            tracing::warn!(
+                "this server does not keep snapshots: each answer is read in a transaction, and breaks off where it \
+                 takes longer than the server lets those live"
+            );
+        }
+        Ok(Reader { store, keeps })
+    }
+}
+
+impl api::reader::Reader for Reader {
     type Snapshot = Snapshot;
 
-    async fn freshness(&self) -> Result<Freshness, ReadError> {
-        // The fences first: a lane that appears meanwhile is one without a watermark.
-        let fences = async {
-            let fences = self.collection(FENCES).find(doc! {}).max_time(READ_TIME).await?;
-            fences.try_collect::<Vec<Document>>().await
-        };
-        let fences = fences.await.map_err(|error| failed(&error))?;
-        let meta = self
-            .collection(META)
+    async fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let mut session = instant::begin(&self.store, self.keeps).await?;
+        let fences = self.store.collection(FENCES);
+        let find = fences.find(doc! {}).max_time(READ_TIME).session(&mut session);
+        let mut cursor = find.await.map_err(|error| failed(&error))?;
+        let fences: Vec<Document> = cursor
+            .stream(&mut session)
+            .try_collect()
+            .await
+            .map_err(|error| failed(&error))?;
+        let meta = self.store.collection(META);
+        let meta = meta
             .find_one(doc! {"_id": "ledger"})
             .max_time(READ_TIME)
-            .await;
-        Ok(freshness(&described(meta)?, &fences))
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it only reads: the one transaction that writes is the ledger's"
-    )]
-    async fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        let mut session = self
-            .client
-            .start_session()
+            .session(&mut session)
             .await
-            .map_err(|error| failed(&error))?;
-        session
-            .start_transaction()
-            .read_concern(ReadConcern::snapshot())
-            .write_concern(WriteConcern::majority())
-            .max_commit_time(COMMIT_TIME)
-            .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))?;
         Ok(Snapshot {
-            store: self.clone(),
-            session: Arc::new(Mutex::new(session)),
+            store: self.store.clone(),
+            instant: Instant::of(session, self.keeps)?,
+            freshness: Arc::new(freshness(&meta, &fences)),
         })
     }
 }
@@ -93,33 +115,16 @@ impl Store {
 }
 
 impl Port for Snapshot {
-    async fn finish(self) -> Result<(), ReadError> {
-        let mut session = self.session.lock().await;
-        session.commit_transaction().await.map_err(|error| failed(&error))
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    fn for_others(&self) -> Option<Self> {
+        self.instant.is_kept().then(|| self.clone())
     }
 
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         reading::groups(self.clone(), query)
-    }
-
-    async fn version(&self) -> Result<Version, ReadError> {
-        let mut session = self.session.lock().await;
-        let fences = self.store.collection(FENCES);
-        let find = fences.find(doc! {}).max_time(READ_TIME).session(&mut *session);
-        let mut cursor = find.await.map_err(|error| failed(&error))?;
-        let fences: Vec<Document> = cursor
-            .stream(&mut session)
-            .try_collect()
-            .await
-            .map_err(|error| failed(&error))?;
-        let meta = self
-            .store
-            .collection(META)
-            .find_one(doc! {"_id": "ledger"})
-            .max_time(READ_TIME)
-            .session(&mut *session)
-            .await;
-        Ok(freshness(&described(meta)?, &fences).version)
     }
 
     async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
@@ -130,7 +135,7 @@ impl Port for Snapshot {
             &[span],
             &Document::new(),
         );
-        let mut session = self.session.lock().await;
+        let mut session = self.instant.session(&self.store).await?;
         let rollups = self.store.rows(ROLLUPS);
         let find = rollups
             .find(filter)
@@ -166,7 +171,7 @@ impl Snapshot {
     async fn edge(&self, scope: &Scope, direction: i32) -> Result<Option<NaiveDate>, ReadError> {
         let mut filter = pipeline::owner(scope);
         filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Marginal::Organization.name()});
-        let mut session = self.session.lock().await;
+        let mut session = self.instant.session(&self.store).await?;
         let row = self
             .store
             .collection(ROLLUPS)
@@ -184,11 +189,6 @@ impl Snapshot {
         })
         .transpose()
     }
-}
-
-fn described(meta: mongodb::error::Result<Option<Document>>) -> Result<Document, ReadError> {
-    meta.map_err(|error| failed(&error))?
-        .ok_or_else(|| ReadError::Malformed(format!("`{META}` does not describe a ledger")))
 }
 
 /// What the fences say of the lanes that the source has.
@@ -223,7 +223,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
 
 /// A lane without a fence was never read.
 fn lane(name: &str, fence: Option<&Document>) -> Lane {
-    let instant = |of: &Document, name: &str| -> Option<Instant<Utc>> {
+    let instant = |of: &Document, name: &str| -> Option<DateTime<Utc>> {
         of.get_datetime(name).ok().map(|at| at.to_chrono())
     };
     let gaps = fence
@@ -249,7 +249,11 @@ fn lane(name: &str, fence: Option<&Document>) -> Lane {
 /// Whatever the server says, the next question may be answered: nothing ends here, and callers learn no more than
 /// that the ledger cannot be read now.
 fn failed(error: &DriverError) -> ReadError {
-    ReadError::Unavailable(Arc::new(Told::from(error)))
+    let told = Arc::new(Told::from(error));
+    match failure::code(error) {
+        Some(code) if is_of_snapshot(code) => ReadError::Gone(told),
+        _ => ReadError::Unavailable(told),
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +275,7 @@ mod tests {
         let meta = doc! {"lanes": ["kafka/t/0", "kafka/t/1"]};
         let known = freshness(&meta, &[fence("kafka/t/0", 3), fence("kafka/gone/0", 9)]);
         assert_eq!(known.lanes.len(), 2, "an old source's fence is no lane");
-        assert_eq!(known.lanes[0].watermark, Instant::from_timestamp_millis(5_000));
+        assert_eq!(known.lanes[0].watermark, DateTime::from_timestamp_millis(5_000));
         assert_eq!(known.lanes[0].gaps.len(), 1);
         assert_eq!((known.lanes[1].watermark, known.lanes[1].scanning), (None, false));
     }

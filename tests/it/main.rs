@@ -16,6 +16,7 @@ mod hostile_reader;
 mod kafka;
 mod kafka_storm;
 mod leases;
+mod long_answers;
 mod queries;
 mod reader_consistency;
 mod reader_contract;

@@ -14,7 +14,7 @@ use rollup::period::{Granularity, Period};
 use serde_json::Value;
 use testkit::traffic::{Generator, Item, Options};
 use usage_ledger::config::{Config, Given};
-use usage_ledger::store::Store;
+use usage_ledger::store::{self, Store};
 
 use testkit::eventually;
 use testkit::world::{World, truth};
@@ -41,14 +41,15 @@ fn traffic(seed: u64) -> Vec<Item> {
         .collect()
 }
 
-async fn store(world: &World) -> Store {
+async fn reader(world: &World) -> store::reader::Reader {
     let given = Given::from([
         ("MONGODB_URI", world.uri.clone()),
         ("MONGODB_DATABASE", world.name.clone()),
         ("AUTH", "off".to_owned()),
     ]);
     let config = Config::parse(&given, true).expect("settings");
-    Store::open(&config).await.expect("a store")
+    let store = Store::open(&config).await.expect("a store");
+    store.reader(1).await.expect("a reader")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.
@@ -94,7 +95,7 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
         .await;
     let items = traffic(11);
     let truth = truth(&items);
-    let store = store(&world).await;
+    let reader = reader(&world).await;
     let newest = Cell::new(0);
     let writing = async {
         for items in items.chunks(CHUNK) {
@@ -107,7 +108,7 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
     let reading = async {
         let total = i128::from(truth.totals.requests);
         while seen.last() != Some(&total) {
-            let snapshot = store.snapshot().await.expect("a snapshot");
+            let snapshot = reader.snapshot().await.expect("a snapshot");
             let kinds = Marginal::ALL.map(Rows::Rollups).into_iter().chain([Rows::Ledger]);
             let mut all: Vec<(String, Sums)> = Vec::new();
             for rows in kinds {
@@ -332,7 +333,7 @@ async fn the_store_groups_by_every_dimension() {
     event.insert("teamId", "$where");
     world.insert_one(event).await;
     world.wait_read(&mut worker, 1).await;
-    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let snapshot = reader(&world).await.snapshot().await.expect("a snapshot");
     let scope = || Scope::Organizations(vec!["acme".to_owned()]);
     let mut query = everything(Rows::Ledger, scope(), Granularity::Daily);
     query.group_by = vec![
@@ -387,7 +388,7 @@ async fn a_user_with_very_many_rows_has_the_same_sums() {
         });
         ledger.insert_many(rows).await.expect("inserts");
     }
-    let snapshot = store(&world).await.snapshot().await.expect("a snapshot");
+    let snapshot = reader(&world).await.snapshot().await.expect("a snapshot");
     let scope = Scope::Organizations(vec!["acme".to_owned()]);
     let mut query = everything(Rows::Ledger, scope, Granularity::Daily);
     query.filters.insert(Dimension::User, vec!["u1".to_owned()]);

@@ -12,9 +12,7 @@ use super::part::Remembered;
 use super::view::View;
 use crate::bucket::{cover, quickest};
 use crate::range::Range;
-use crate::reader::{
-    Freshness, Group, Key, Order, PeriodTotals, Query, ReadError, Scope, Snapshot, Span, Version,
-};
+use crate::reader::{Group, Key, Order, PeriodTotals, Query, ReadError, Scope, Snapshot, Span, Version};
 use crate::rows::{Answering, Dimension, Filters, answering};
 
 /// The groups that are sought in a range.
@@ -48,7 +46,6 @@ impl<'a> GroupQuery<'a> {
 /// One question to one state of the ledger.
 pub(crate) struct QueryContext<S> {
     pub(crate) view: View<S>,
-    pub(crate) freshness: Arc<Freshness>,
     pub(crate) scope: Scope,
     pub(crate) today: NaiveDate,
     /// The name of the ledger's time zone.
@@ -60,27 +57,22 @@ pub(crate) struct QueryContext<S> {
 
 impl<S: Snapshot> QueryContext<S> {
     /// The snapshot of this state.
-    pub(crate) async fn snapshot(&self) -> Result<&S, ReadError> {
-        self.view.snapshot().await
-    }
-
-    /// Ends the reading: only then the answer counts.
-    pub(crate) async fn finish(&self) -> Result<(), ReadError> {
-        self.view.finish(&self.remembered.states).await
+    pub(crate) fn snapshot(&self) -> &S {
+        self.view.snapshot()
     }
 
     /// The groups straight from the store, over the whole range.
-    pub(crate) async fn stream(
+    pub(crate) fn stream(
         &self,
         range: Range,
         group_query: &GroupQuery<'_>,
         order: Option<Order>,
-    ) -> Result<impl Stream<Item = Result<Group, ReadError>> + Send + 'static, ReadError> {
+    ) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static {
         let query = Query {
             order,
             ..self.query(range, group_query)
         };
-        Ok(self.snapshot().await?.sums(query))
+        self.snapshot().sums(query)
     }
 
     /// The totals of an organization in these periods.

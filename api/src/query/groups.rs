@@ -39,7 +39,7 @@ impl<S: Snapshot> QueryContext<S> {
         let parts = &self.remembered.parts;
         let made = parts.get_or_make(key, async {
             let (mut groups, mut bytes) = (Vec::new(), 0);
-            let mut stream = pin!(self.snapshot().await?.sums(query));
+            let mut stream = pin!(self.snapshot().sums(query));
             while let Some(group) = stream.try_next().await? {
                 bytes += group_bytes(&group);
                 if bytes <= parts.largest() {

@@ -115,7 +115,7 @@ impl<S: Snapshot> QueryContext<S> {
         let made = parts.get_or_make(CacheKey::of(&("ahead", &missing)), async {
             let mut found: HashMap<Period, Rows> = HashMap::new();
             let mut bytes = 0;
-            let mut groups = pin!(self.snapshot().await?.sums(self.rows_of(marginal, span)));
+            let mut groups = pin!(self.snapshot().sums(self.rows_of(marginal, span)));
             while let Some(group) = groups.try_next().await? {
                 let Some(period) = group.period else { continue };
                 bytes += Rows::bytes_of(&group.key);
@@ -148,7 +148,7 @@ impl<S: Snapshot> QueryContext<S> {
         };
         let query = self.rows_of(marginal, span);
         let mut rows = Rows::default();
-        let mut groups = pin!(self.snapshot().await?.sums(query));
+        let mut groups = pin!(self.snapshot().sums(query));
         while let Some(group) = groups.try_next().await? {
             rows.push(group.key, &group.counters);
             if rows.bytes() > self.remembered.parts.largest() {

@@ -202,9 +202,8 @@ impl Route for Breakdown {
         let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
         let columns = key.chain(teams).chain(totals_columns()).collect();
         if self.with_teams {
-            let snapshot = context.snapshot().await?.clone();
             let lines = self.clone().lines_with_teams(common.clone(), context);
-            return Ok(CsvTable::read_from(columns, snapshot, lines));
+            return Ok(CsvTable::read(columns, lines));
         }
         self.lines(common, context, columns).await
     }
@@ -249,7 +248,6 @@ impl Breakdown {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
         let group_query = GroupQuery::groups(&common.filters, self.by.dimensions());
         if let Some(part) = context.ranked(range, &group_query, sort).await? {
-            context.finish().await?;
             let count = part.ranked().map_or(0, RankedGroups::len);
             let group = move |at| part.ranked().map(|ranked| ranked.group(at));
             let lines = (0..count).filter_map(group);
@@ -259,22 +257,17 @@ impl Breakdown {
         // Not held in memory: the store ranks them, and they pass through.
         let lines = context
             .stream(range, &group_query, Some(Order(sort.counter())))
-            .await?
             .map_err(Problem::from)
             .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
             .and_then(move |group| {
                 let ranked = Ranked::new(sort, group.key, group.counters);
                 std::future::ready(line(&ranked, None, currency))
             });
-        Ok(CsvTable::read_from(
-            columns,
-            context.snapshot().await?.clone(),
-            lines,
-        ))
+        Ok(CsvTable::read(columns, lines))
     }
 
-    /// Every group as a line of CSV with its teams, page by page from one snapshot: a snapshot cannot be
-    /// asked for teams while its groups still stream.
+    /// Every group as a line of CSV with its teams, page by page: a snapshot is not asked for teams while its groups
+    /// still stream.
     fn lines_with_teams<S: Snapshot>(
         self,
         common: Common,

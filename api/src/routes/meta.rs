@@ -70,10 +70,8 @@ impl Route for Meta {
         common: &Common,
         context: &QueryContext<S>,
     ) -> Result<MetaAnswer, Problem> {
-        let (bounds, sources) = tokio::try_join!(
-            async { Ok(context.snapshot().await?.bounds(&context.scope).await?) },
-            sources(common, context),
-        )?;
+        let bounds = context.snapshot().bounds(&context.scope).await?;
+        let sources = sources(common, context).await?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();
         Ok(MetaAnswer {
             dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
@@ -91,12 +89,8 @@ impl Route for Meta {
             sources: sources.into_iter().collect(),
             // They name hosts and collections, which are nothing to organizations.
             lanes: common.is_staff.then(|| {
-                context
-                    .freshness
-                    .lanes
-                    .iter()
-                    .map(|lane| lane.name.clone())
-                    .collect()
+                let lanes = &context.snapshot().freshness().lanes;
+                lanes.iter().map(|lane| lane.name.clone()).collect()
             }),
         })
     }
@@ -106,7 +100,7 @@ impl Route for Meta {
         common: &Common,
         context: QueryContext<S>,
     ) -> Result<CsvTable, Problem> {
-        let answer = self.finished(common, context).await?;
+        let answer = self.answer(common, &context).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values

@@ -158,7 +158,6 @@ impl Route for Series {
         context: QueryContext<S>,
     ) -> Result<CsvTable, Problem> {
         let answer = self.made(common, &context, None).await?;
-        context.finish().await?;
         let key_columns = self.group_by.map_or(&[][..], GroupBy::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
@@ -204,7 +203,8 @@ impl Series {
         limit: Option<usize>,
     ) -> Result<SeriesAnswer, Problem> {
         let buckets = buckets_of(common, self.granularity, context)?;
-        let (sums, groups) = tokio::try_join!(self.sums(common, context), self.groups(common, context))?;
+        let sums = self.sums(common, context).await?;
+        let groups = self.groups(common, context).await?;
         let cells = buckets.len() * groups.as_ref().map_or(0, Groups::shown);
         if let Some(limit) = limit.filter(|limit| cells > *limit) {
             let detail = format!(

@@ -110,7 +110,7 @@ impl Route for Summary {
         common: &Common,
         context: QueryContext<S>,
     ) -> Result<CsvTable, Problem> {
-        Ok(csv_table(common, &self.finished(common, context).await?))
+        Ok(csv_table(common, &self.answer(common, &context).await?))
     }
 }
 
@@ -145,19 +145,19 @@ impl Route for Me {
         common: &Common,
         context: QueryContext<S>,
     ) -> Result<CsvTable, Problem> {
-        Ok(csv_table(common, &self.finished(common, context).await?))
+        Ok(csv_table(common, &self.answer(common, &context).await?))
     }
 }
 
 async fn summary<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
-    let (current, previous) = tokio::try_join!(current(common, context), previous(common, context, before))?;
     let Current {
         totals,
         active_users,
         agents,
-    } = current;
+    } = current(common, context).await?;
+    let previous = previous(common, context, before).await?;
     let totals = common.totals(&totals)?;
     let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
@@ -198,15 +198,10 @@ async fn current<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Res
     if answering(&common.filters, &OF_USERS).are_few {
         return of_users(common, context, common.days.range).await;
     }
-    let (totals, active_users, agents) = tokio::try_join!(
-        context.total(common.days.range, &common.filters),
-        active_users(common, context),
-        agents(common, context),
-    )?;
     Ok(Current {
-        totals,
-        active_users,
-        agents,
+        totals: context.total(common.days.range, &common.filters).await?,
+        active_users: active_users(common, context).await?,
+        agents: agents(common, context).await?,
     })
 }
 

@@ -203,10 +203,9 @@ impl Route for Table {
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
         columns.extend(totals_columns());
-        let snapshot = context.snapshot().await?.clone();
         let keys = self.ranked(common, &context).await?;
         let lines = lines(self.clone(), common.clone(), context, buckets, keys);
-        Ok(CsvTable::read_from(columns, snapshot, lines))
+        Ok(CsvTable::read(columns, lines))
     }
 }
 

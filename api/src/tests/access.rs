@@ -86,7 +86,7 @@ async fn every_route_is_closed_to_who_has_no_valid_token() {
             .send(&format!("{path}?organizationId=acme"), &bearing(&stranger))
             .await;
         assert!(matches!(reply.status, 400 | 403), "{path}: {}", reply.status);
-        assert_eq!(world.reader.readings(), 0, "nothing is read for a stranger");
+        assert_eq!(world.reader.snapshots(), 0, "nothing is read for a stranger");
     }
     assert_eq!(world.send("/v1/usage/nothing", &[]).await.status, 401);
     assert_eq!(
@@ -227,10 +227,10 @@ async fn without_tokens_only_this_machine_is_answered() {
         ] {
             let ask = async |world: &World| {
                 let request = Request::get(path).header("host", host).body(Body::empty());
-                let before = world.reader.readings();
+                let before = world.reader.snapshots();
                 let status = world.request(request.expect("a request")).await.status;
                 assert!(
-                    status != 403 || world.reader.readings() == before,
+                    status != 403 || world.reader.snapshots() == before,
                     "nothing is read"
                 );
                 status

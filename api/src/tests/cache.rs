@@ -127,7 +127,7 @@ async fn who_asks_at_the_same_time_shares_one_reading() {
             .iter()
             .all(|answer| answer["totals"]["requests"] == json!(1))
     );
-    assert!(world.reader.readings() <= 20);
+    assert!(world.reader.snapshots() <= 20);
 }
 
 /// Another range, another filter and another form of the same rows read only what was not read before.
@@ -160,8 +160,8 @@ async fn other_questions_about_the_same_periods_share_their_rows() {
         "{reads:?}"
     );
 
-    // Nothing is left to be read, so that no snapshot is opened either.
-    let snapshots = world.reader.snapshots();
+    // Nothing is left to be read.
+    world.reader.take_queries();
     for (route, query) in [
         ("breakdown", "by=agent&sort=requests"),
         ("series", "granularity=monthly&groupBy=agent"),
@@ -172,12 +172,12 @@ async fn other_questions_about_the_same_periods_share_their_rows() {
         let requests = if query.contains("agentSlug") { 1 } else { 2 };
         assert_eq!(answer["totals"]["requests"], json!(requests), "{route} {query}");
     }
-    assert_eq!(world.reader.snapshots(), snapshots);
+    assert!(world.reader.take_queries().is_empty() && world.reader.take_reads().is_empty());
 }
 
 /// What is remembered of one state of the ledger is never put beside what is read of another.
 #[tokio::test]
-async fn a_ledger_that_moves_on_while_it_is_asked_is_asked_again() {
+async fn an_answer_is_of_one_state_whatever_is_booked_meanwhile() {
     let world = World::at(NOW);
     let agent = |agent: &str, day: &str| used(day).with(Dimension::Agent, agent);
     world
@@ -186,30 +186,37 @@ async fn a_ledger_that_moves_on_while_it_is_asked_is_asked_again() {
     world
         .ask("breakdown", "by=agent&from=2026-07-01&to=2026-07-31")
         .await;
-    // July changes after the freshness was read, and before the snapshot is opened for the rest.
+    // July changes after the snapshot was opened, and before anything else is read.
     world
         .reader
-        .book_before_next_snapshot([agent("b", "2026-07-11"), agent("b", "2026-09-28")]);
-    let answer = world
-        .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-28")
-        .await;
-    assert_eq!(answer["totals"]["requests"], json!(4));
-    let rows = answer["rows"].as_array().expect("rows");
-    assert!(
-        rows.iter().all(|row| row["totals"]["requests"] == json!(2)),
-        "{rows:?}"
-    );
+        .book_after_next_snapshot([agent("b", "2026-07-11"), agent("b", "2026-09-28")]);
+    for (agents, requests) in [(1, 2), (2, 4)] {
+        let answer = world
+            .ask("breakdown", "by=agent&from=2026-07-01&to=2026-09-28")
+            .await;
+        assert_eq!(answer["totals"]["requests"], json!(requests));
+        let rows = answer["rows"].as_array().expect("rows");
+        assert_eq!(rows.len(), agents, "{rows:?}");
+        assert!(
+            rows.iter().all(|row| row["totals"]["requests"] == json!(2)),
+            "{rows:?}"
+        );
+    }
 }
 
-/// What a snapshot read that did not end well is not taken for the state of the ledger.
+/// A snapshot that the store keeps no longer is followed by a newer one, but not for ever.
 #[tokio::test]
-async fn what_may_be_taken_back_is_not_remembered_of_a_state() {
-    let world = World::at(NOW);
-    world.reader.book([used("2026-07-10")]);
-    world.reader.fail_late(crate::fake::LateFailure::AtTheEnd);
-    let (status, _) = world.refused("series", "from=2026-07-01&to=2026-07-31").await;
-    assert_eq!(status, 503);
-    world.reader.take_reads();
-    world.refused("series", "from=2026-07-01&to=2026-07-31").await;
-    assert!(!world.reader.take_reads().is_empty());
+async fn an_answer_begins_anew_where_its_snapshot_is_gone() {
+    for accept in ["application/json", "text/csv"] {
+        for (lost, status, opened) in [(1, 200, 2), (2, 200, 3), (3, 503, 3)] {
+            let world = World::at(NOW);
+            world.reader.book([used("2026-09-28")]);
+            world.reader.lose_snapshots(lost);
+            let target = "/v1/usage/breakdown?organizationId=acme&by=agent";
+            let reply = world.send(target, &[("accept", accept)]).await;
+            assert_eq!(reply.status, status, "{accept} {lost}: {}", reply.text);
+            assert_eq!(reply.header("retry-after").is_some(), status == 503);
+            assert_eq!(world.reader.snapshots(), opened, "{accept} {lost}");
+        }
+    }
 }

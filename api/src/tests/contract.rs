@@ -62,7 +62,7 @@ async fn malformed_questions_are_refused_by_name_and_never_break_anything() {
         .await;
     assert_eq!(long_name.status, 400);
     assert_eq!(
-        world.reader.readings(),
+        world.reader.snapshots(),
         0,
         "nothing is read for what is malformed"
     );
@@ -161,9 +161,6 @@ async fn what_takes_too_long_is_ended() {
     struct Stuck;
     impl crate::reader::Reader for Stuck {
         type Snapshot = crate::fake::Frozen;
-        async fn freshness(&self) -> Result<crate::reader::Freshness, crate::reader::ReadError> {
-            std::future::pending().await
-        }
         async fn snapshot(&self) -> Result<Self::Snapshot, crate::reader::ReadError> {
             std::future::pending().await
         }

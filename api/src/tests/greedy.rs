@@ -13,6 +13,8 @@ use crate::rows::Dimension;
 use crate::{Access, Jwt, Key};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
+/// An answer of some four MiB.
+const LONG: &str = "table?scope=organization&from=2026-04-01&to=2026-09-28";
 
 fn guarded(edit: impl FnOnce(&mut crate::Limits)) -> World {
     let world = World::with(NOW, |settings| {
@@ -63,16 +65,13 @@ async fn a_caller_has_four_answers_under_way_whatever_they_are() {
 /// Each answer takes what it comes to, whether it is held or streamed, and gives it back.
 #[tokio::test(start_paused = true)]
 async fn the_bytes_under_way_are_bounded_over_all_callers() {
-    for (query, accept) in [
-        ("table?scope=organization&preset=30d", "application/json"),
-        ("table?scope=organization&preset=30d", "text/csv"),
+    for (query, accept, mebibytes) in [
+        ("table?scope=organization&preset=30d", "application/json", 4),
+        ("table?scope=organization&preset=30d", "text/csv", 4),
         // More than is held as one text.
-        (
-            "table?scope=organization&from=2026-04-01&to=2026-09-28",
-            "application/json",
-        ),
+        (LONG, "application/json", 16),
     ] {
-        let world = guarded(|limits| limits.bytes_under_way = 4 * 1024 * 1024);
+        let world = guarded(|limits| limits.bytes_under_way = mebibytes * 1024 * 1024);
         let mut held = Vec::new();
         let refused = loop {
             let answer = unread(&world, &format!("u{}", held.len()), query, accept).await;
@@ -90,17 +89,32 @@ async fn the_bytes_under_way_are_bounded_over_all_callers() {
     }
 }
 
+/// One who takes long answers and does not read them leaves room for one of them to anybody else.
+#[tokio::test(start_paused = true)]
+async fn one_caller_s_unread_answers_leave_room_for_those_of_others() {
+    let world = guarded(|limits| {
+        limits.bytes_under_way = 20 * 1024 * 1024;
+        limits.answers_at_once = 10;
+    });
+    let mut held = Vec::new();
+    let refused = loop {
+        let answer = unread(&world, "greedy", LONG, "application/json").await;
+        if answer.status() != 200 {
+            break answer;
+        }
+        held.push(answer);
+    };
+    assert_eq!(refused.status(), 503);
+    assert!(held.len() >= 2);
+    let other = unread(&world, "other", LONG, "application/json").await;
+    assert_eq!(other.status(), 200);
+}
+
 /// A long answer is sent in parts of a text that all who ask at the same time share, and reads as a whole.
 #[tokio::test]
 async fn a_long_answer_is_whole() {
     let world = guarded(|_| {});
-    let answer = unread(
-        &world,
-        "u1",
-        "table?scope=organization&from=2026-04-01&to=2026-09-28",
-        "application/json",
-    )
-    .await;
+    let answer = unread(&world, "u1", LONG, "application/json").await;
     assert!(!answer.headers().contains_key("content-length"));
     let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX)
         .await

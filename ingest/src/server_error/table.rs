@@ -63,6 +63,13 @@ pub fn line(code: i32) -> Option<&'static Line> {
     TABLE.iter().find(|line| line.code == code)
 }
 
+/// Whether it says that a snapshot is not to be had any more: it is older than what the server keeps, or collections,
+/// indexes or chunks were changed since.
+#[must_use]
+pub fn is_of_snapshot(code: i32) -> bool {
+    matches!(code, 239 | 246 | 250 | 272)
+}
+
 /// While a connection is being authenticated only a refusal of the credentials is anybody's to mend: whatever
 /// else goes wrong there, goes wrong with the service that knows them.
 pub(super) fn at_log_in(code: i32) -> Act {

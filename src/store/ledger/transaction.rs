@@ -200,7 +200,7 @@ impl MongoLedger {
     ) -> Result<(), Broken> {
         let mut kept = Vec::new();
         for lane in commit.lanes.iter().filter(|lane| !lane.letters.is_empty()) {
-            let taken = self.store.other_letters(session, lane).await?;
+            let taken = self.commits.other_letters(session, lane).await?;
             kept.extend(
                 lane.letters
                     .iter()
@@ -258,7 +258,7 @@ impl MongoLedger {
         for lane in &commit.lanes {
             for event_ids in lane.closes.chunks(CHUNK) {
                 let which = letters::open_under(&lane.fence.lane, commit.scope, event_ids);
-                let ids = self.store.some_letters(session, which).await?;
+                let ids = self.commits.some_letters(session, which).await?;
                 closed.extend((!ids.is_empty()).then(|| letters::superseded(ids, at)));
             }
         }
@@ -266,7 +266,7 @@ impl MongoLedger {
     }
 
     async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
-        let dedupe = self.store.collection(DEDUPE);
+        let dedupe = self.commits.collection(DEDUPE);
         let windows = |lane| {
             let lane: &LaneCommit = lane;
             [
@@ -325,7 +325,7 @@ impl MongoLedger {
         session: &mut ClientSession,
         command: RawDocumentBuf,
     ) -> Result<Result<usize, Answer>, Broken> {
-        let database = &self.store.database;
+        let database = &self.commits.database;
         let answer = database.run_raw_command(command).session(session).await;
         self.leases.life().touch();
         let answer = match answer {

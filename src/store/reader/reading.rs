@@ -9,14 +9,14 @@ use std::vec::IntoIter;
 use api::reader::{Group, Key, Query, ReadError};
 use api::rows::Rows;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use mongodb::SessionCursor;
 use mongodb::bson::{Document, RawDocumentBuf};
-use mongodb::{ClientSession, SessionCursor};
 use rollup::counters::Sums;
 use rollup::period::Period;
-use tokio::sync::OwnedMutexGuard;
 
+use super::instant::Session;
 use super::pipeline::{self, Plan};
-use super::{BATCH, LEDGER, READ_TIME, ROLLUPS, Snapshot, failed, row};
+use super::{BATCH, GROUPS_TIME, LEDGER, ROLLUPS, Snapshot, failed, row};
 
 /// The most rows that are summed here: more are better summed where they are.
 const MOST_FOUND: u64 = 50_000;
@@ -29,7 +29,7 @@ pub(super) fn groups(
     let groups = async move {
         let plan = pipeline::plan(&query);
         let are_few = matches!(plan, Plan::Few(_));
-        let mut reading = Box::new(Reading::begin(snapshot, query, plan).await);
+        let mut reading = Box::new(Reading::begin(snapshot, query, plan).await?);
         if are_few {
             if let Some(groups) = reading.sums().await? {
                 return Ok(stream::iter(groups.into_iter().map(Ok)).left_stream());
@@ -41,10 +41,10 @@ pub(super) fn groups(
     stream::once(groups).try_flatten().boxed()
 }
 
-/// A query that is being read. It has the snapshot to itself.
+/// A query that is being read.
 struct Reading {
     snapshot: Snapshot,
-    session: OwnedMutexGuard<ClientSession>,
+    session: Session,
     cursor: Option<SessionCursor<RawDocumentBuf>>,
     /// What is still to be found, one after the other.
     filters: IntoIter<Document>,
@@ -58,13 +58,13 @@ struct Reading {
 }
 
 impl Reading {
-    async fn begin(snapshot: Snapshot, query: Query, plan: Plan) -> Self {
+    async fn begin(snapshot: Snapshot, query: Query, plan: Plan) -> Result<Self, ReadError> {
         let (filters, pipeline) = match plan {
             Plan::Rows(filters) | Plan::Few(filters) => (filters, None),
             Plan::Sums(stages) => (Vec::new(), Some(stages)),
         };
-        Self {
-            session: snapshot.session.clone().lock_owned().await,
+        Ok(Self {
+            session: snapshot.instant.session(&snapshot.store).await?,
             snapshot,
             cursor: None,
             filters: filters.into_iter(),
@@ -73,7 +73,7 @@ impl Reading {
             fields: pipeline::fields(&query),
             query,
             rows: 0,
-        }
+        })
     }
 
     /// Asks for what comes next. Whether there was anything left to ask for.
@@ -87,13 +87,13 @@ impl Reading {
                 .aggregate(stages)
                 .allow_disk_use(true)
                 .batch_size(BATCH)
-                .max_time(READ_TIME);
+                .max_time(GROUPS_TIME);
             aggregate
                 .session(&mut *self.session)
                 .with_type::<RawDocumentBuf>()
                 .await
         } else if let Some(filter) = self.filters.next() {
-            let find = collection.find(filter).batch_size(BATCH).max_time(READ_TIME);
+            let find = collection.find(filter).batch_size(BATCH).max_time(GROUPS_TIME);
             find.session(&mut *self.session).await
         } else {
             return Ok(false);

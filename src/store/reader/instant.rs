@@ -1,0 +1,120 @@
+//! The instant that a snapshot holds.
+//!
+//! MongoDB keeps instants for a while after they are over, and reads any of them when it is asked to. Other servers that
+//! speak its protocol answer the same question with what is there now, or not at all: of those a transaction that only
+//! reads is the one way to see an instant twice.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use api::reader::ReadError;
+use ingest::server_error::{INVALID_OPTIONS, is_of_snapshot};
+use mongodb::ClientSession;
+use mongodb::bson::{Timestamp, doc};
+use mongodb::options::ReadConcern;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::failed;
+use crate::store::{Error, META, Store, failure};
+
+/// No server keeps this instant.
+const LONG_AGO: Timestamp = Timestamp {
+    time: 1,
+    increment: 1,
+};
+
+/// An instant that can be read.
+#[derive(Clone)]
+pub(super) enum Instant {
+    /// The server keeps it: each read has a session of its own.
+    Kept(Timestamp),
+    /// A transaction holds it: its reads take turns.
+    Held(Arc<Mutex<ClientSession>>),
+}
+
+/// A session in which an instant is read.
+pub(super) enum Session {
+    Own(ClientSession),
+    InTurn(OwnedMutexGuard<ClientSession>),
+}
+
+impl Deref for Session {
+    type Target = ClientSession;
+
+    fn deref(&self) -> &ClientSession {
+        match self {
+            Session::Own(session) => session,
+            Session::InTurn(session) => session,
+        }
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut ClientSession {
+        match self {
+            Session::Own(session) => session,
+            Session::InTurn(session) => session,
+        }
+    }
+}
+
+/// Whether the server keeps instants: then it says of one that is long over that it does so no more.
+pub(super) async fn are_kept(store: &Store) -> Result<bool, Error> {
+    let session = store.client.start_session().snapshot(true);
+    let mut session = session.snapshot_time(LONG_AGO).await.map_err(failure::unusable)?;
+    let meta = store.collection(META);
+    let read = meta.find_one(doc! {}).projection(doc! {"_id": 1});
+    match read.session(&mut session).await {
+        Ok(_) => Ok(false),
+        Err(error) => match failure::code(&error) {
+            Some(code) if is_of_snapshot(code) => Ok(true),
+            Some(INVALID_OPTIONS) => Ok(false),
+            _ => Err(failure::unusable(error)),
+        },
+    }
+}
+
+/// A session whose first read chooses the instant that all its others read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it only reads: the one transaction that writes is the ledger's"
+)]
+pub(super) async fn begin(store: &Store, keeps: bool) -> Result<ClientSession, ReadError> {
+    let session = store.client.start_session();
+    let session = if keeps { session.snapshot(true) } else { session };
+    let mut session = session.await.map_err(|error| failed(&error))?;
+    if !keeps {
+        let begun = session.start_transaction().read_concern(ReadConcern::snapshot());
+        begun.await.map_err(|error| failed(&error))?;
+    }
+    Ok(session)
+}
+
+impl Instant {
+    /// The instant that a session has read.
+    pub(super) fn of(session: ClientSession, keeps: bool) -> Result<Self, ReadError> {
+        if !keeps {
+            return Ok(Self::Held(Arc::new(Mutex::new(session))));
+        }
+        let at = session.snapshot_time();
+        let at =
+            at.ok_or_else(|| ReadError::Malformed("a read does not say which instant it is of".into()))?;
+        Ok(Self::Kept(at))
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+
+    /// A session for one read.
+    pub(super) async fn session(&self, store: &Store) -> Result<Session, ReadError> {
+        match self {
+            Self::Kept(at) => {
+                let session = store.client.start_session().snapshot(true).snapshot_time(*at);
+                session.await.map(Session::Own).map_err(|error| failed(&error))
+            }
+            // Whoever drops the last of them ends the transaction.
+            Self::Held(session) => Ok(Session::InTurn(Arc::clone(session).lock_owned().await)),
+        }
+    }
+}
