@@ -75,10 +75,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     };
     let headers = response.headers_mut();
     if let Some(at) = as_of {
-        headers.insert(
-            AS_OF,
-            HeaderValue::try_from(at).map_err(|error| Problem::internal(&error))?,
-        );
+        let at = HeaderValue::try_from(at).map_err(|error| Problem::internal(&error))?;
+        headers.insert(AS_OF, at);
     }
     headers.insert(
         header::CACHE_CONTROL,

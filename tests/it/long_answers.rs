@@ -32,25 +32,21 @@ fn instant(command: &Document) -> Option<Timestamp> {
     concern(command)?.get_timestamp("atClusterTime").ok()
 }
 
-/// Makes the server one that keeps instants: of one long ago it says that it does so no more, each read that names none
-/// gets another one, and each that names one reads that.
+/// Makes the server one that keeps instants: each read that names none gets another one, and each that names one is of
+/// that.
 fn keep_instants(proxy: &Proxy) {
     let reads = |of: fn(Option<Timestamp>) -> bool| {
         proxy.when(Command::any().matching(move |command| is_of_snapshot(command) && of(instant(command))))
     };
-    reads(|at| at.is_some_and(|at| at.time < 100)).reply_error(239, "SnapshotTooOld");
-    let mut next = 1_000;
+    let time = u32::try_from(testkit::now().timestamp() - 10).expect("an instant");
+    let mut increment = 1;
     reads(|at| at.is_none()).edit_reply(move |reply| {
-        next += 1;
-        let at = Timestamp {
-            time: next,
-            increment: 1,
-        };
+        increment += 1;
         if let Ok(cursor) = reply.get_document_mut("cursor") {
-            cursor.insert("atClusterTime", at);
+            cursor.insert("atClusterTime", Timestamp { time, increment });
         }
     });
-    reads(|at| at.is_some_and(|at| at.time > 100)).edit_reply(|reply| {
+    reads(|at| at.is_some()).edit_reply(|reply| {
         if let Ok(cursor) = reply.get_document_mut("cursor") {
             cursor.remove("atClusterTime");
         }

@@ -11,17 +11,12 @@ use api::reader::ReadError;
 use ingest::server_error::{INVALID_OPTIONS, is_of_snapshot};
 use mongodb::ClientSession;
 use mongodb::bson::{Timestamp, doc};
-use mongodb::options::ReadConcern;
+use mongodb::error::Error as DriverError;
+use mongodb::options::{ReadConcern, SessionOptions};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::failed;
 use crate::store::{Error, META, Store, failure};
-
-/// No server keeps this instant.
-const LONG_AGO: Timestamp = Timestamp {
-    time: 1,
-    increment: 1,
-};
 
 /// An instant that can be read.
 #[derive(Clone)]
@@ -58,20 +53,44 @@ impl DerefMut for Session {
     }
 }
 
-/// Whether the server keeps instants: then it says of one that is long over that it does so no more.
+/// Whether the server keeps instants: asked for one that is over, it reads that, or says that it is kept no more. Others
+/// say that they read what is there now.
 pub(super) async fn are_kept(store: &Store) -> Result<bool, Error> {
-    let session = store.client.start_session().snapshot(true);
-    let mut session = session.snapshot_time(LONG_AGO).await.map_err(failure::unusable)?;
+    let now = match read_at(store, None).await {
+        Ok(now) => now,
+        Err(error) => return failed_to_keep(&error),
+    };
+    let Some(now) = now else {
+        return Ok(false);
+    };
+    let over = Timestamp {
+        time: now.time.saturating_sub(1),
+        increment: 1,
+    };
+    match read_at(store, Some(over)).await {
+        Ok(read) => Ok(read == Some(over)),
+        Err(error) => failed_to_keep(&error),
+    }
+}
+
+fn failed_to_keep(error: &DriverError) -> Result<bool, Error> {
+    match failure::code(error) {
+        Some(code) if is_of_snapshot(code) => Ok(true),
+        Some(INVALID_OPTIONS) => Ok(false),
+        _ => Err(failure::unusable(error)),
+    }
+}
+
+/// Reads something, and tells of which instant it is.
+async fn read_at(store: &Store, at: Option<Timestamp>) -> Result<Option<Timestamp>, DriverError> {
+    let mut options = SessionOptions::default();
+    options.snapshot = Some(true);
+    options.snapshot_time = at;
+    let mut session = store.client.start_session().with_options(options).await?;
     let meta = store.collection(META);
     let read = meta.find_one(doc! {}).projection(doc! {"_id": 1});
-    match read.session(&mut session).await {
-        Ok(_) => Ok(false),
-        Err(error) => match failure::code(&error) {
-            Some(code) if is_of_snapshot(code) => Ok(true),
-            Some(INVALID_OPTIONS) => Ok(false),
-            _ => Err(failure::unusable(error)),
-        },
-    }
+    read.session(&mut session).await?;
+    Ok(session.snapshot_time())
 }
 
 /// A session whose first read chooses the instant that all its others read.
