@@ -1,18 +1,16 @@
-//! Who may read what. Decided here, on the server, for every question (lesson C10).
+//! Access to usage: decided here, on the server, for every question (lesson C10).
 
 mod jwks;
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::by::is_sentinel;
 use crate::problem::{Kind, Problem};
+use crate::rows::is_sentinel;
 
-pub(crate) use token::Verifier;
-
-/// What somebody is in an organization.
+/// Somebody's role in an organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -24,7 +22,7 @@ pub(crate) enum Role {
     Other,
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Caller {
     /// Anybody, where access is not checked.
@@ -41,7 +39,7 @@ pub(crate) struct Person {
     pub(crate) staff: bool,
 }
 
-/// What a question needs.
+/// The right that a question needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// To be owner or admin of the organization.
@@ -54,7 +52,7 @@ pub(crate) enum Rule {
     Description,
 }
 
-/// Whose rows a caller gets to see.
+/// The rows that a caller gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grant {
     /// Those of one organization.
@@ -68,7 +66,7 @@ pub(crate) enum Grant {
 }
 
 impl Caller {
-    /// Decides. Whatever is not granted is refused.
+    /// Decides. All that is not granted is refused.
     pub(crate) fn grant(&self, rule: Rule, organization: Option<&str>) -> Result<Grant, Problem> {
         match (rule, organization) {
             (Rule::Organization, None) => {

@@ -5,166 +5,26 @@ mod format;
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
-use futures_util::stream;
-use rollup::period::Calendar;
-use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use self::format::Format;
 use crate::access::{Caller, Grant};
-use crate::ask::{Ask, Moment};
-use crate::budget::{Purse, Taken, charged};
-use crate::cache::{CacheKey, Weighed};
+use crate::application::App;
+use crate::cache::CacheKey;
+use crate::envelope::{Fresh, Head, gaps};
 use crate::limit::Name;
 use crate::parameter::Parameters;
 use crate::problem::Problem;
+use crate::query::{QueryContext, View};
 use crate::question::{Days, filters};
-use crate::range::Preset;
-use crate::reader::{Freshness, Gap, Reader, Snapshot};
+use crate::reader::{Reader, Snapshot};
+use crate::render::{json, render};
 use crate::route::{Common, Route};
-use crate::router::App;
 
 /// The instant up to which everything is in the answer, also where the body is left out.
 pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of");
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Longer answers are neither remembered nor copied: everybody who reads one reads the same text.
-pub(crate) const HELD_BYTES: usize = 1024 * 1024;
-
-/// An answer without the parts that change while the rows do not.
-pub(crate) struct Rendered {
-    /// `"organizationId": …, "range": …`
-    head: Vec<u8>,
-    /// The rest of the members, and what they take where they are too long to be remembered.
-    rest: Vec<u8>,
-    _taken: Vec<Taken>,
-    etag: HeaderValue,
-}
-
-impl Weighed for Rendered {
-    fn weight(&self) -> usize {
-        self.head.len() + self.rest.len()
-    }
-}
-
-/// What every answer starts with.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Question)]
-pub(crate) struct Head<'a> {
-    /// Whose usage; null where it is not one organization's.
-    organization_id: Option<&'a str>,
-    range: ShownRange,
-    /// Spans of time with events missing, where the range touches one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Option<Vec<ShownGap>>, nullable = false)]
-    gaps: Vec<ShownGap>,
-}
-
-/// The days of an answer, both included.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Range)]
-struct ShownRange {
-    /// The first day.
-    #[schema(value_type = String, format = Date)]
-    from: NaiveDate,
-    /// The last day.
-    #[schema(value_type = String, format = Date)]
-    to: NaiveDate,
-    /// The name under which it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false)]
-    preset: Option<Preset>,
-    /// The ledger's time zone.
-    time_zone: &'static str,
-}
-
-/// A span of time with events missing.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Gap)]
-struct ShownGap {
-    /// Its begin.
-    #[schema(value_type = String, format = DateTime)]
-    from: Instant,
-    /// Its end.
-    #[schema(value_type = String, format = DateTime)]
-    to: Instant,
-}
-
-/// How fresh an answer is.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Freshness)]
-pub(crate) struct Fresh {
-    /// When the answer was given.
-    #[schema(value_type = String, format = DateTime)]
-    generated_at: Instant,
-    /// The instant up to which every event that reached the source is in the answer.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    data_as_of: Option<Instant>,
-    /// How long ago that is.
-    lag_seconds: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Instant(DateTime<Utc>);
-
-impl Instant {
-    fn text(self) -> String {
-        self.0.to_rfc3339_opts(SecondsFormat::Millis, true)
-    }
-}
-
-impl Serialize for Instant {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text())
-    }
-}
-
-/// The least watermark of the source's lanes. Not known before the first commit, while a history is being
-/// taken in, or while a lane has none.
-fn as_of(freshness: &Freshness) -> Option<DateTime<Utc>> {
-    let watermark = |lane: &crate::reader::Lane| lane.watermark.filter(|_| !lane.scanning);
-    let known: Option<Vec<_>> = freshness.lanes.iter().map(watermark).collect();
-    known?.into_iter().min()
-}
-
-impl Fresh {
-    fn new(freshness: &Freshness, now: DateTime<Utc>) -> Self {
-        let data_as_of = as_of(freshness);
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of centuries are exact")]
-        let seconds = |lag: TimeDelta| lag.num_milliseconds().max(0) as f64 / 1000.0;
-        Self {
-            generated_at: Instant(now),
-            data_as_of: data_as_of.map(Instant),
-            lag_seconds: data_as_of.map(|at| seconds(now - at)),
-        }
-    }
-}
-
-/// The gaps that a range touches. Events of a gap may have completed on any of its days.
-fn gaps(freshness: &Freshness, days: &Days, calendar: &Calendar) -> Vec<Gap> {
-    let touches =
-        |gap: &Gap| calendar.day_of(gap.from) <= days.range.to && calendar.day_of(gap.to) >= days.range.from;
-    let mut gaps: Vec<Gap> = freshness
-        .lanes
-        .iter()
-        .flat_map(|lane| &lane.gaps)
-        .copied()
-        .filter(touches)
-        .collect();
-    gaps.sort_unstable();
-    gaps.dedup();
-    gaps
-}
 
 /// A snapshot that the store keeps no longer is followed by a newer one so often at most.
 const NEWER_SNAPSHOTS: u32 = 2;
@@ -180,7 +40,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let format = Format::accepted(headers)?;
     let parameters = Parameters::parse(query, Q::PARAMETERS)?;
     let grant = caller.grant(Q::rule(&parameters), parameters.one("organizationId"))?;
-    let now = app.clock.now();
+    let now = (app.now)();
     let today = app.settings.calendar.day_of(now);
     let mut common = Common {
         grant,
@@ -215,7 +75,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     };
     let headers = response.headers_mut();
     if let Some(at) = as_of {
-        let at = HeaderValue::try_from(at.text()).map_err(|error| Problem::internal(&error))?;
+        let at = HeaderValue::try_from(at).map_err(|error| Problem::internal(&error))?;
         headers.insert(AS_OF, at);
     }
     headers.insert(
@@ -226,7 +86,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     Ok(response)
 }
 
-/// A question that may be asked: whoever asks may see the answer.
+/// A question whose answer the caller may see.
 struct Question<'a, Q, R: Reader> {
     app: &'a App<R>,
     route: Q,
@@ -240,13 +100,13 @@ struct Question<'a, Q, R: Reader> {
 }
 
 /// A response, and the instant up to which everything is in it.
-type Answered = (Response, Option<Instant>);
+type Answered = (Response, Option<String>);
 
 impl<Q: Route, R: Reader> Question<'_, Q, R> {
-    fn ask(&self, snapshot: R::Snapshot) -> Ask<R::Snapshot> {
+    fn context(&self, snapshot: R::Snapshot) -> QueryContext<R::Snapshot> {
         let app = self.app;
-        Ask {
-            moment: Moment::of(snapshot),
+        QueryContext {
+            view: View::of(snapshot),
             scope: self.common.scope(),
             today: self.today,
             zone: app.settings.calendar.zone_name(),
@@ -259,22 +119,22 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
     async fn csv(&self) -> Result<Answered, Problem> {
         let app = self.app;
         let turn = app.turns.take(&self.name).await;
-        let snapshot = app.gate.snapshot().await?;
-        let as_of = as_of(snapshot.freshness()).map(Instant);
-        let sheet = self.route.sheet(&self.common, self.ask(snapshot)).await?;
+        let snapshot = app.snapshots.open().await?;
+        let as_of = Fresh::new(snapshot.freshness(), self.now).data_as_of();
+        let csv_table = self.route.csv_table(&self.common, self.context(snapshot)).await?;
         let caller = csv::Caller {
             purse: app.budget.of(&self.name),
             turns: Arc::clone(&app.turns),
             name: self.name.clone(),
             path: Q::PATH,
         };
-        Ok((csv::response(sheet, turn, caller).await?, as_of))
+        Ok((csv::response(csv_table, turn, caller).await?, as_of))
     }
 
     async fn json(&self, headers: &HeaderMap) -> Result<Answered, Problem> {
         let app = self.app;
         let purse = app.budget.of(&self.name);
-        let snapshot = app.gate.snapshot().await?;
+        let snapshot = app.snapshots.open().await?;
         let fresh = Fresh::new(snapshot.freshness(), self.now);
         let gaps = gaps(snapshot.freshness(), &self.common.days, &app.settings.calendar);
         // Everything that an answer depends on: above all, who may see it.
@@ -284,178 +144,17 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             self.common.is_staff,
             &self.parameters,
             self.today,
-            snapshot.freshness().mark,
+            snapshot.freshness().version,
             &gaps,
         ));
         let made = app.answers.get_or_make(key, async {
             let _turn = app.turns.take(&self.name).await;
-            let ask = self.ask(snapshot);
-            let answer = self.route.answer(&self.common, &ask).await?;
-            render(&self.common, ask.zone, &answer, gaps, &purse)
+            let context = self.context(snapshot);
+            let answer = self.route.answer(&self.common, &context).await?;
+            let head = Head::new(self.common.organization(), &self.common.days, context.zone, &gaps);
+            render(&head, &answer, &purse)
         });
         let response = json(made.await?, &fresh, headers, &purse)?;
-        Ok((response, fresh.data_as_of))
-    }
-}
-
-fn render(
-    common: &Common,
-    zone: &'static str,
-    answer: &impl Serialize,
-    gaps: Vec<Gap>,
-    purse: &Purse,
-) -> Result<Rendered, Problem> {
-    let head = Head {
-        organization_id: common.organization(),
-        range: ShownRange {
-            from: common.days.range.from,
-            to: common.days.range.to,
-            preset: common.days.preset,
-            time_zone: zone,
-        },
-        gaps: gaps
-            .into_iter()
-            .map(|gap| ShownGap {
-                from: Instant(gap.from),
-                to: Instant(gap.to),
-            })
-            .collect(),
-    };
-    let (head, _) = members(&head, purse)?;
-    let (rest, mut taken) = members(answer, purse)?;
-    if head.len() + rest.len() <= HELD_BYTES {
-        // It is remembered, in room of its own. Whoever reads it is charged for a copy.
-        taken.clear();
-    }
-    let digest = Sha256::new()
-        .chain_update(&head)
-        .chain_update("\0")
-        .chain_update(&rest)
-        .finalize();
-    let tag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]));
-    let etag = HeaderValue::try_from(tag).map_err(|error| Problem::internal(&error))?;
-    Ok(Rendered {
-        head,
-        rest,
-        _taken: taken,
-        etag,
-    })
-}
-
-/// The members of an object, without its braces, and what they take.
-fn members(object: &impl Serialize, purse: &Purse) -> Result<(Vec<u8>, Vec<Taken>), Problem> {
-    let mut text = purse.text();
-    text.json(object)?;
-    let (mut bytes, taken) = text.parts();
-    bytes.pop();
-    bytes.remove(0);
-    Ok((bytes, taken))
-}
-
-/// The long part of an answer, for one of those who read it.
-struct Rest(Arc<Rendered>);
-
-impl AsRef<[u8]> for Rest {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.rest
-    }
-}
-
-fn json(
-    rendered: Arc<Rendered>,
-    fresh: &Fresh,
-    headers: &HeaderMap,
-    purse: &Purse,
-) -> Result<Response, Problem> {
-    let etag = rendered.etag.clone();
-    let mut response = if is_known(headers, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let (fresh, _) = members(fresh, purse)?;
-        let mut text = [b"{", &rendered.head[..], b",", &fresh, b","].concat();
-        let body = if rendered.weight() <= HELD_BYTES {
-            text.extend_from_slice(&rendered.rest);
-            text.push(b'}');
-            let taken = purse.take(text.len())?;
-            Body::from(charged(text, taken))
-        } else {
-            let parts = [
-                text.into(),
-                Bytes::from_owner(Rest(rendered)),
-                Bytes::from_static(b"}"),
-            ];
-            Body::from_stream(stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))
-        };
-        ([(header::CONTENT_TYPE, JSON)], body).into_response()
-    };
-    response.headers_mut().insert(header::ETAG, etag);
-    Ok(response)
-}
-
-/// Whether the caller has this answer already. Tags are compared weakly.
-pub(crate) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let Ok(own) = etag.to_str().map(opaque) else {
-        return false;
-    };
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == "*" || opaque(tag) == own)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reader::Lane;
-
-    #[test]
-    fn an_answer_is_as_fresh_as_its_stalest_lane() {
-        let at = |seconds| DateTime::from_timestamp(seconds, 0);
-        let lane = |watermark, scanning| Lane {
-            watermark,
-            scanning,
-            ..Lane::default()
-        };
-        let as_of = |lanes: Vec<Lane>| {
-            as_of(&Freshness {
-                lanes,
-                ..Freshness::default()
-            })
-        };
-        assert_eq!(as_of(vec![lane(at(5), false), lane(at(3), false)]), at(3));
-        assert_eq!(as_of(vec![lane(at(5), false), lane(None, false)]), None);
-        assert_eq!(as_of(vec![lane(at(5), false), lane(at(9), true)]), None);
-        assert_eq!(as_of(vec![]), None);
-    }
-
-    #[test]
-    fn a_gap_is_told_where_the_range_touches_it() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().expect(text);
-        let gap = Gap {
-            from: at("2026-01-05T23:00:00Z"),
-            to: at("2026-01-07T01:00:00Z"),
-        };
-        let freshness = Freshness {
-            lanes: vec![Lane {
-                gaps: vec![gap],
-                ..Lane::default()
-            }],
-            ..Freshness::default()
-        };
-        let touched = |from: &str, to: &str| {
-            let range = crate::range::Range {
-                from: from.parse().expect(from),
-                to: to.parse().expect(to),
-            };
-            !gaps(&freshness, &Days { range, preset: None }, &Calendar::UTC).is_empty()
-        };
-        assert!(touched("2026-01-01", "2026-01-05"));
-        assert!(touched("2026-01-06", "2026-01-06"));
-        assert!(touched("2026-01-07", "2026-01-31"));
-        assert!(!touched("2026-01-01", "2026-01-04"));
-        assert!(!touched("2026-01-08", "2026-01-31"));
+        Ok((response, fresh.data_as_of()))
     }
 }

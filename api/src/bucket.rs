@@ -9,7 +9,7 @@ use crate::reader::Span;
 /// The most buckets of one answer.
 pub(crate) const MAX_BUCKETS: usize = 1_100;
 
-/// What it costs to ask for a span at all, in rows of one.
+/// The cost of a further span, in rows.
 const SPAN_COST: usize = 20;
 
 /// A period, cut to the range.
@@ -132,14 +132,6 @@ fn whole_periods(range: Range, granularity: Granularity, bucket: Option<Granular
             }
         })
         .collect()
-}
-
-impl Span {
-    /// Its periods, oldest first.
-    pub fn periods(self) -> impl Iterator<Item = Period> {
-        std::iter::successors(Some(self.first), |period| Some(period.next()))
-            .take_while(move |period| *period <= self.last)
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Remembered answers, bounded in bytes.
 //!
-//! A key names everything that an answer depends on, the mark of the rows among it. So nothing here is
-//! ever invalidated: when a row changes, whichever process changed it, the mark changes, the old entry is
+//! A key names everything that an answer depends on, the version of the rows among it. So nothing here is
+//! ever invalidated: when a row changes, whichever process changed it, the version changes, the old entry is
 //! not asked for again, and makes room when room is needed.
 
 use std::fmt::{self, Debug, Write};
@@ -14,7 +14,7 @@ use prometheus::IntCounterVec;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-/// What an entry takes besides its value: its key, its slot, its share of the table.
+/// The bytes of an entry besides its value: its key, its slot, its share of the table.
 const ENTRY_BYTES: usize = 256;
 /// One value may take one part in so many of the whole.
 const LARGEST_SHARE: usize = 4;
@@ -121,7 +121,7 @@ impl<V: Weighed> Cache<V> {
         result
     }
 
-    /// What is remembered under a key.
+    /// The value under a key.
     pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<V>> {
         let slot = self.slots.get(&key)?;
         let now = self.tick.fetch_add(1, Ordering::Relaxed);

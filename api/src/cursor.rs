@@ -15,7 +15,7 @@ use crate::reader::Key;
 /// The form of a cursor. Another form would get another number.
 const VERSION: u8 = 1;
 
-/// What a cursor belongs to.
+/// The question that a cursor belongs to, in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 12]);
 

@@ -8,14 +8,14 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters, Sums};
 use rollup::event::{Dimensions, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
-use rollup::fold::{Delta, Fold, Grouping, Set};
+use rollup::fold::{Delta, Fold, Grouping, Marginal};
 use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Booked, Dimension, Freshness, Group, Key, Lane, Mark, Query, ReadError, Reader, Rows, Scope, Snapshot,
-    Span,
+    Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Scope, Snapshot, Span, Version,
 };
+use crate::rows::{Dimension, Rows, dimensions};
 
 /// The fake ledger.
 #[derive(Clone, Default)]
@@ -31,7 +31,7 @@ struct State {
     /// The next so many snapshots are gone as soon as they are read.
     gone: u32,
     queries: Arc<Mutex<Vec<Query>>>,
-    /// The spans of which it was asked what was booked.
+    /// The spans whose totals were asked for.
     reads: Arc<Mutex<Vec<Span>>>,
     /// How many snapshots were opened.
     snapshots: u64,
@@ -193,7 +193,7 @@ impl FakeReader {
         self.state(|state| state.snapshots)
     }
 
-    /// Of which spans it was asked since the last time what was booked.
+    /// The spans whose totals were asked for since the last time.
     pub(crate) fn take_reads(&self) -> Vec<Span> {
         let reads = self.state(|state| Arc::clone(&state.reads));
         std::mem::take(&mut reads.lock().unwrap_or_else(PoisonError::into_inner))
@@ -207,8 +207,8 @@ impl FakeReader {
 }
 
 impl State {
-    fn mark(&self) -> Mark {
-        Mark(Sha256::digest(self.commits.to_be_bytes()).into())
+    fn version(&self) -> Version {
+        Version(Sha256::digest(self.commits.to_be_bytes()).into())
     }
 }
 
@@ -237,7 +237,7 @@ impl Reader for FakeReader {
                 touched: state.touched.clone(),
                 freshness: Freshness {
                     lanes: state.lanes.clone(),
-                    mark: state.mark(),
+                    version: state.version(),
                 },
             };
             Ok((frozen, std::mem::take(&mut state.pending)))
@@ -275,14 +275,14 @@ impl Frozen {
                     (&*d.organization, row.period, parts.into(), &row.booked.sums)
                 })
                 .collect(),
-            Rows::Rollups(set) => self
+            Rows::Rollups(marginal) => self
                 .rows
                 .rollups
                 .values()
-                .filter(|row| row.set == set)
+                .filter(|row| row.marginal == marginal)
                 .map(|row| {
                     let mut parts: BTreeMap<_, _> = [(Dimension::Organization, &*row.organization)].into();
-                    if let Some(dimension) = Dimension::of(set) {
+                    if let Some(dimension) = dimensions(marginal).first().copied() {
                         parts.insert(dimension, &row.value);
                     }
                     if let Some(provider) = &row.provider {
@@ -400,21 +400,21 @@ impl Snapshot for Frozen {
         futures_util::stream::iter(groups.into_iter().map(Ok).chain(failure.map(Err)))
     }
 
-    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
+    async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         let mut found = Vec::new();
-        for (owner, period, _, sums) in self.rows(Rows::Rollups(Set::Organization)) {
+        for (owner, period, _, sums) in self.rows(Rows::Rollups(Marginal::Organization)) {
             if owner != organization || period < span.first || span.last < period {
                 continue;
             }
             let counters = sums.narrow().map_err(|error| ReadError::Overflow(error.0))?;
             let commit = self.touched.get(&(owner.to_owned(), period));
-            found.push(Booked {
+            found.push(PeriodTotals {
                 period,
                 counters,
-                mark: Mark(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),
+                version: Version(Sha256::digest(format!("{period} {sums:?} {commit:?}")).into()),
             });
         }
         self.reads
@@ -425,7 +425,7 @@ impl Snapshot for Frozen {
     }
 
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {
-        let rows = self.rows(Rows::Rollups(Set::Organization));
+        let rows = self.rows(Rows::Rollups(Marginal::Organization));
         let days = rows
             .iter()
             .filter(|row| in_scope(scope, row.0) && row.1.granularity() == Granularity::Daily)

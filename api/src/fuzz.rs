@@ -1,6 +1,7 @@
 //! What is checked of every query string, cursor and token that a fuzzer thinks of, besides that none makes the
 //! reader panic.
 
+mod given;
 mod token;
 
 use std::fmt::Write as _;
@@ -19,10 +20,9 @@ use crate::route::{Common, Route};
 use crate::routes::{breakdown, meta, series, summary, table};
 use crate::settings::Limits;
 
-pub use token::token;
+use self::given::{NOW_SECONDS, base64, printable};
+pub use self::token::token;
 
-/// 2027-01-15T08:00:00Z.
-const NOW_SECONDS: i64 = 1_800_000_000;
 /// The organization of the caller that the fuzzer plays.
 const MINE: &str = "mine";
 
@@ -90,11 +90,6 @@ fn reads_back(question: Fingerprint, position: &Position) {
     assert_eq!(read.as_ref(), Ok(position), "{text}");
 }
 
-fn base64(bytes: &[u8]) -> String {
-    use ::base64::Engine as _;
-    ::base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-}
-
 fn asked<Q: Route>(query: &str) {
     let callers = [
         (true, person(Role::Admin)),
@@ -154,15 +149,6 @@ fn printed<Q: Route>(parameters: &Parameters) -> String {
         }
     }
     query
-}
-
-/// A problem is short, and repeats nothing that a terminal obeys.
-fn printable(problem: &Problem) {
-    let shown = [problem.at_fault().unwrap_or_default(), problem.detail()];
-    for text in shown {
-        assert!(text.chars().count() < 1000, "{text}");
-        assert!(!text.chars().any(char::is_control), "{text:?}");
-    }
 }
 
 fn person(role: Role) -> Caller {

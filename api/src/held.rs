@@ -1,4 +1,4 @@
-//! What an answer takes of a bounded good until its last byte is sent.
+//! The share of a bounded good that an answer holds until its last byte is sent.
 
 use std::any::Any;
 use std::fmt;

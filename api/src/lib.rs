@@ -1,6 +1,7 @@
-//! The reader: what people and programs may ask of the ledger, and how they are answered.
+//! The reader: questions of people and programs to the ledger, and their answers.
 //!
 //! * [`reader`]: the port through which stored rows are read; one answer reads one snapshot
+//! * [`rows`]: the rows that answer a question
 //! * [`router`]: the public routes over a [`Reader`](reader::Reader)
 //! * [`admin`]: metrics and health, on their own port
 //! * [`serve`](fn@serve): a listener, a router and a signal to stop
@@ -9,48 +10,55 @@
 //! a zero. Nothing here asks the machine what time it is.
 
 pub mod admin;
-pub mod clock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod reader;
+pub mod rows;
 pub mod settings;
-mod slice;
 
 mod access;
 mod answer;
-mod ask;
+mod application;
 mod bucket;
 mod budget;
-mod by;
 mod cache;
+mod csv_table;
 mod cursor;
 mod dashboard;
+mod envelope;
+mod etag;
 #[cfg(test)]
 mod fake;
-mod gate;
+mod group_by;
 mod held;
 mod host;
+mod key_interner;
 mod limit;
 mod metrics;
 mod openapi;
 mod pages;
 mod parameter;
+mod period_columns;
 mod problem;
+mod query;
 mod question;
 mod range;
 mod ranking;
+mod render;
 mod route;
 mod router;
 mod routes;
 mod serve;
 mod share;
+mod shared_snapshot;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod turns;
 
+pub use access::token::check_access;
+pub use application::{Now, QUESTIONS_AT_ONCE};
 pub use axum::Router;
-pub use clock::Clock;
-pub use router::{QUESTIONS_AT_ONCE, SettingsError, router};
+pub use router::router;
 pub use serve::{listen, serve};
-pub use settings::{Access, Jwt, Key, Limits, Settings};
+pub use settings::{Access, Jwt, Key, Limits, Settings, SettingsError};

@@ -13,24 +13,24 @@ use crate::settings::Limits;
 /// After so many requests the callers who have not come for a while are forgotten.
 const SWEEP_EVERY: u32 = 4_096;
 
-/// Who is counted together.
+/// The name under which requests are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     /// A person.
     Subject(String),
-    /// Whoever comes from a place without saying who it is.
+    /// Everybody without a token from one place.
     Place(Option<IpAddr>),
-    /// Whoever loads what is public, from a place.
+    /// Everybody who loads public pages, from one place.
     Visitor(Option<IpAddr>),
 }
 
 impl Name {
-    /// Whoever comes from the place of this address without saying who it is.
+    /// Everybody without a token from the place of this address.
     pub(crate) fn at(address: Option<IpAddr>) -> Self {
         Name::Place(address.map(place))
     }
 
-    /// Whoever loads what is public, from the place of this address.
+    /// Everybody who loads public pages, from the place of this address.
     pub(crate) fn visiting(address: Option<IpAddr>) -> Self {
         Name::Visitor(address.map(place))
     }

@@ -1,4 +1,4 @@
-//! What the reader tells about itself. Labels are from closed sets: routes, status classes, results.
+//! The metrics of the reader. Labels are from closed sets: routes, status classes, results.
 
 use std::time::Duration;
 

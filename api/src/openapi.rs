@@ -10,7 +10,7 @@ use utoipa::openapi::{
     RefOr, Required, ResponseBuilder, Schema, header::HeaderBuilder,
 };
 
-use crate::answer::{Fresh, Head};
+use crate::envelope::{Fresh, Head};
 use crate::parameter::{Form, MAX_VALUES, Parameter};
 use crate::problem;
 use crate::route::Route;
@@ -18,7 +18,7 @@ use crate::settings::{Access, Settings};
 
 const BEARER: &str = "bearer";
 
-/// What is said about a route.
+/// The description of a route.
 pub(crate) struct Described {
     pub(crate) path: &'static str,
     title: &'static str,

@@ -1,4 +1,4 @@
-//! What is public: the description of the routes, its page, and the dashboard. They hold no data.
+//! The public pages: the description of the routes, its page, and the dashboard. They hold no data.
 
 mod asset;
 
@@ -31,7 +31,7 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
-/// What there is where the dashboard was not built.
+/// The page where the dashboard was not built.
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
     <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \
     <code>cargo build</code> then takes it in. The reader itself is here: <a href=\"/docs/\">its routes</a>.";

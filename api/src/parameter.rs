@@ -30,7 +30,7 @@ pub(crate) struct Parameter {
     pub(crate) description: &'static str,
 }
 
-/// What the text of a parameter must look like.
+/// The form of a parameter's text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Form {
     /// An identity: 1 to 128 characters, without control characters.

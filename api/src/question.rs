@@ -1,6 +1,4 @@
-//! What every question has in common: whose usage, on which days, of what.
-
-use std::collections::BTreeMap;
+//! The parameters that all questions share: organization, days and filters.
 
 use chrono::NaiveDate;
 use rollup::event::Kind;
@@ -9,10 +7,7 @@ use rollup::period::{Calendar, Granularity};
 use crate::parameter::{Form, Parameter, Parameters, date};
 use crate::problem::Problem;
 use crate::range::{Preset, Range};
-use crate::reader::Dimension;
-
-/// Values that dimensions may have.
-pub(crate) type Filters = BTreeMap<Dimension, Vec<String>>;
+use crate::rows::{Dimension, Filters};
 
 pub(crate) const ORGANIZATION: Parameter = Parameter::required("organizationId", Form::Text, "Whose usage.");
 pub(crate) const OPTIONAL_ORGANIZATION: Parameter =

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 
+use crate::key_interner::KeyInterner;
+use crate::period_columns::PeriodColumns;
 use crate::reader::Key;
-use crate::slice::{Names, Slice};
 
-/// What groups are ranked by.
+/// The metric that groups are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Sort {
     #[default]
@@ -114,7 +115,7 @@ impl Ord for Ranked {
 
 /// Takes groups in any order and keeps one page of them, in memory for one page.
 #[derive(Debug)]
-pub(crate) struct Ranking {
+pub(crate) struct TopGroups {
     sort: Sort,
     after: Option<Position>,
     limit: usize,
@@ -137,19 +138,19 @@ pub(crate) struct Page {
 }
 
 /// All groups with usage in their order, in as few bytes as they need.
-pub(crate) struct Standing {
+pub(crate) struct RankedGroups {
     sort: Sort,
-    names: Arc<Names>,
-    /// Whether nobody else holds the names.
-    has_own_names: bool,
-    rows: Slice,
+    keys: Arc<KeyInterner>,
+    /// Whether nobody else holds the keys.
+    has_own_keys: bool,
+    rows: PeriodColumns,
     totals: Sums,
 }
 
-impl Standing {
+impl RankedGroups {
     /// Ranks groups, each under its number.
-    pub(crate) fn of(sort: Sort, names: Arc<Names>, groups: &[(u32, Counters)]) -> Self {
-        let known = names.known();
+    pub(crate) fn of(sort: Sort, keys: Arc<KeyInterner>, groups: &[(u32, Counters)]) -> Self {
+        let interned = keys.interned();
         let place = |at: usize| {
             let (number, counters) = &groups[at];
             (
@@ -161,21 +162,21 @@ impl Standing {
         };
         let mut places: Vec<_> = (0..groups.len()).map(place).collect();
         places.sort_unstable_by(|one, other| {
-            let place = |of: &(i64, i64, u32, usize)| (of.0, of.1, known.key(of.2));
+            let place = |of: &(i64, i64, u32, usize)| (of.0, of.1, interned.key(of.2));
             order(place(one), place(other))
         });
-        drop(known);
+        drop(interned);
         let mut totals = Sums::default();
         groups.iter().for_each(|(_, counters)| totals.add(counters));
         let column = |counter| places.iter().map(|place| groups[place.3].1[counter]).collect();
         Self {
             sort,
-            rows: Slice::of(
+            rows: PeriodColumns::of(
                 places.iter().map(|place| place.2).collect(),
                 Counter::ALL.map(column),
             ),
-            has_own_names: Arc::strong_count(&names) == 1,
-            names,
+            has_own_keys: Arc::strong_count(&keys) == 1,
+            keys,
             totals,
         }
     }
@@ -187,13 +188,13 @@ impl Standing {
 
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let names = if self.has_own_names { self.names.bytes() } else { 0 };
-        self.rows.bytes() + names
+        let keys = if self.has_own_keys { self.keys.bytes() } else { 0 };
+        self.rows.bytes() + keys
     }
 
     /// A group by its place.
     pub(crate) fn group(&self, at: usize) -> Ranked {
-        let key = self.names.known().key(self.rows.number(at)).clone();
+        let key = self.keys.interned().key(self.rows.number(at)).clone();
         Ranked::new(self.sort, key, self.rows.counters(at))
     }
 
@@ -221,13 +222,13 @@ impl Standing {
 
     /// The place of the first group after a position.
     fn place_after(&self, after: &Position) -> usize {
-        let known = self.names.known();
+        let interned = self.keys.interned();
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
             let metric = self.rows.counter(middle, self.sort.counter());
             let tokens = self.rows.counter(middle, Counter::TotalTokens);
-            let place = (metric, tokens, known.key(self.rows.number(middle)));
+            let place = (metric, tokens, interned.key(self.rows.number(middle)));
             if order(place, after.borrowed()).is_le() {
                 low = middle + 1;
             } else {
@@ -238,7 +239,7 @@ impl Standing {
     }
 }
 
-impl Ranking {
+impl TopGroups {
     /// The page of at most `limit` groups that starts after a position.
     pub(crate) fn new(sort: Sort, after: Option<Position>, limit: usize) -> Self {
         Self {
@@ -327,7 +328,7 @@ mod tests {
     /// Lesson L9: sort by tokens hid image and audio cost.
     #[test]
     fn l9_the_default_order_is_cost_then_tokens_then_name() {
-        let mut ranking = Ranking::new(Sort::default(), None, 10);
+        let mut top = TopGroups::new(Sort::default(), None, 10);
         for (name, cost, tokens) in [
             ("b", 5, 1),
             ("a", 5, 1),
@@ -335,9 +336,9 @@ mod tests {
             ("chatty", 1, 1_000),
             ("c", 5, 2),
         ] {
-            ranking.take(&key(name), &sums(cost, tokens)).expect("fits");
+            top.take(&key(name), &sums(cost, tokens)).expect("fits");
         }
-        assert_eq!(names(&ranking.finish()), ["images", "c", "a", "b", "chatty"]);
+        assert_eq!(names(&top.finish()), ["images", "c", "a", "b", "chatty"]);
     }
 
     proptest! {
@@ -352,20 +353,20 @@ mod tests {
                 .map(|(name, (cost, tokens))| Ranked::new(sort, key(name), sums(*cost, *tokens).narrow().expect("fits")))
                 .collect();
             expected.sort();
-            let names = Arc::<Names>::default();
-            let numbers = names.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
+            let keys = Arc::<KeyInterner>::default();
+            let numbers = keys.numbers(expected.iter().rev().map(|ranked| ranked.position.key.clone()).collect());
             let numbered: Vec<_> = numbers.into_iter().zip(expected.iter().rev().map(|ranked| ranked.counters)).collect();
-            let standing = Standing::of(sort, names, &numbered);
-            prop_assert_eq!((0..standing.len()).map(|at| standing.group(at)).collect::<Vec<_>>(), expected.clone());
+            let ranked = RankedGroups::of(sort, keys, &numbered);
+            prop_assert_eq!((0..ranked.len()).map(|at| ranked.group(at)).collect::<Vec<_>>(), expected.clone());
             let mut seen: Vec<Ranked> = Vec::new();
             let mut after = None;
             loop {
-                let mut ranking = Ranking::new(sort, after.clone(), limit);
+                let mut top = TopGroups::new(sort, after.clone(), limit);
                 for (name, (cost, tokens)) in &groups {
-                    ranking.take(&key(name), &sums(*cost, *tokens)).expect("fits");
+                    top.take(&key(name), &sums(*cost, *tokens)).expect("fits");
                 }
-                let page = ranking.finish();
-                prop_assert_eq!(&page, &standing.page(after.as_ref(), limit));
+                let page = top.finish();
+                prop_assert_eq!(&page, &ranked.page(after.as_ref(), limit));
                 let whole = page.totals;
                 seen.extend(page.rows);
                 // Lesson C9: what is on this page, before it and after it is the whole, on every page.

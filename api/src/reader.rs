@@ -13,8 +13,9 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters};
-use rollup::fold::Set;
 use rollup::period::Period;
+
+use crate::rows::{Dimension, Rows, dimensions};
 
 /// Opens snapshots of a ledger.
 pub trait Reader: Clone + Send + Sync + 'static {
@@ -29,7 +30,7 @@ pub trait Reader: Clone + Send + Sync + 'static {
 /// reads fail with [`ReadError::Gone`]. Clones are the same snapshot. Its reads may have to wait for each other: a stream
 /// of sums is read to its end, or dropped, before anything else is awaited.
 pub trait Snapshot: Clone + Send + Sync + 'static {
-    /// How fresh it is, and a mark of all that it holds.
+    /// How fresh it is, and a version of all that it holds.
     fn freshness(&self) -> &Freshness;
 
     /// The same instant for another question. `None`: whoever asks opens a snapshot of its own.
@@ -38,13 +39,13 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
     /// The sums of the rows that a query selects, one item per group. A group without rows has no item.
     fn sums(&self, query: Query) -> impl Stream<Item = Result<Group, ReadError>> + Send + 'static;
 
-    /// What was booked for an organization in each of these periods, in any order. A period without rows has
+    /// The totals of an organization in each of these periods, in any order. A period without rows has
     /// no item.
-    fn booked(
+    fn period_totals(
         &self,
         organization: &str,
         span: Span,
-    ) -> impl Future<Output = Result<Vec<Booked>, ReadError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PeriodTotals>, ReadError>> + Send;
 
     /// The oldest and the newest day with rows.
     fn bounds(
@@ -58,8 +59,8 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
 pub struct Freshness {
     /// The lanes that the source has, whether or not anything was ever read from them.
     pub lanes: Vec<Lane>,
-    /// A mark of the whole ledger: two snapshots with equal marks hold equal rows.
-    pub mark: Mark,
+    /// A version of the whole ledger: two snapshots with equal versions hold equal rows.
+    pub version: Version,
 }
 
 /// One lane of the source.
@@ -84,12 +85,12 @@ pub struct Gap {
     pub to: DateTime<Utc>,
 }
 
-/// Stands for a state of rows: equal marks, equal rows.
+/// Stands for a state of rows: equal versions, equal rows.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Mark(pub [u8; 32]);
+pub struct Version(pub [u8; 32]);
 
-impl Debug for Mark {
-    /// In hexadecimal digits, written at once: keys of what is remembered are made of marks.
+impl Debug for Version {
+    /// In hexadecimal digits, written at once: keys of what is remembered are made of versions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self
             .0
@@ -98,16 +99,16 @@ impl Debug for Mark {
     }
 }
 
-/// Everything that was ever booked for an organization in one period.
+/// The totals of an organization in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Booked {
+pub struct PeriodTotals {
     /// The period.
     pub period: Period,
     /// The sums.
     pub counters: Counters,
-    /// A mark of all rows of the organization in this period, of whatever marginal: two snapshots with equal
-    /// marks hold equal rows there.
-    pub mark: Mark,
+    /// A version of all rows of the organization in this period, of whatever marginal: two snapshots with equal
+    /// versions hold equal rows there.
+    pub version: Version,
 }
 
 /// Which rows are summed, and how they are grouped.
@@ -135,13 +136,21 @@ pub struct Query {
     pub row_limit: u64,
 }
 
-/// Where the rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rows {
-    /// `usageLedger`: rows with every dimension.
-    Ledger,
-    /// `usageRollups`: rows of one marginal.
-    Rollups(Set),
+impl Query {
+    /// Whether each row is a group by itself: those of one marginal and one organization are, where periods are kept
+    /// apart and the groups are by all that the marginal is by.
+    #[must_use]
+    pub fn rows_are_groups(&self) -> bool {
+        let (Rows::Rollups(marginal), Scope::Organizations(organizations)) = (self.rows, &self.scope) else {
+            return false;
+        };
+        let is_one_period = matches!(self.cover.as_slice(), [span] if span.first == span.last);
+        let mut own = dimensions(marginal).iter();
+        organizations.len() == 1
+            && (self.by_period || is_one_period)
+            && self.keys.is_none()
+            && own.all(|dimension| self.group_by.contains(dimension))
+    }
 }
 
 /// Whose rows.
@@ -162,40 +171,11 @@ pub struct Span {
     pub last: Period,
 }
 
-/// What a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dimension {
-    /// Whose usage.
-    Organization,
-    /// The assistant.
-    Agent,
-    /// Who serves the model.
-    Provider,
-    /// The model.
-    Model,
-    /// The person.
-    User,
-    /// The person's team.
-    Team,
-    /// The API key.
-    ApiKey,
-    /// The emitting service.
-    Source,
-    /// What the request was.
-    Kind,
-}
-
-impl Dimension {
-    /// The dimension whose values a marginal's rows carry.
-    #[must_use]
-    pub const fn of(set: Set) -> Option<Self> {
-        match set {
-            Set::Organization => None,
-            Set::Agent => Some(Dimension::Agent),
-            Set::Model => Some(Dimension::Model),
-            Set::User => Some(Dimension::User),
-            Set::Source => Some(Dimension::Source),
-        }
+impl Span {
+    /// Its periods, oldest first.
+    pub fn periods(self) -> impl Iterator<Item = Period> {
+        std::iter::successors(Some(self.first), |period| Some(period.next()))
+            .take_while(move |period| *period <= self.last)
     }
 }
 

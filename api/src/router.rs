@@ -11,108 +11,26 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use prometheus::Registry;
-use rollup::period::Granularity;
 use tower_http::compression::CompressionLayer;
 
-use crate::access::{Caller, Verifier};
-use crate::answer::{HELD_BYTES, Rendered, answer};
-use crate::ask::Remembered;
-use crate::budget::Budget;
-use crate::cache::Cache;
-use crate::clock::Clock;
-use crate::gate::Gate;
+use crate::access::Caller;
+use crate::answer::answer;
+use crate::application::{App, Now};
 use crate::held::Held;
 use crate::host::of_this_machine;
-use crate::limit::{Name, RateLimit};
-use crate::metrics::Metrics;
+use crate::limit::Name;
 use crate::openapi::{self, Described};
 use crate::pages;
 use crate::problem::{Kind, Problem};
 use crate::reader::Reader;
 use crate::route::Route;
 use crate::routes::{breakdown, meta, series, summary, table};
-use crate::settings::{Access, Settings};
-use crate::share::Shares;
-use crate::slice::Directory;
-use crate::totals::Currency;
-use crate::turns::Turns;
+use crate::settings::{Access, Settings, SettingsError};
 
-/// Questions that are worked on at the same time; the others wait. Each reads one thing after the other.
-pub const QUESTIONS_AT_ONCE: u32 = 8;
 /// A question has no body; a client that sends one all the same may send this much.
 const MAX_BODY_BYTES: u64 = 16 * 1024;
-/// What requests are counted under that no route takes.
+/// The label of requests that no route takes.
 const NO_ROUTE: &str = "none";
-
-/// What is wrong with the settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The key that tokens are checked with is unusable.
-    #[error("{0}")]
-    Key(String),
-    /// The currency is not a code of ISO 4217.
-    #[error("expected a currency such as `USD`, got `{0}`")]
-    Currency(String),
-    /// The description of the routes cannot be written.
-    #[error("the description of the routes cannot be written")]
-    Description(#[from] serde_json::Error),
-    /// A metric is registered twice.
-    #[error("the metrics of the reader cannot be registered")]
-    Metrics(#[from] prometheus::Error),
-}
-
-/// What handlers share.
-pub(crate) struct App<R: Reader> {
-    pub(crate) settings: Settings,
-    pub(crate) currency: Currency,
-    pub(crate) granularities: Arc<[Granularity]>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) gate: Gate<R>,
-    pub(crate) answers: Cache<Rendered>,
-    pub(crate) remembered: Arc<Remembered>,
-    pub(crate) turns: Arc<Turns>,
-    pub(crate) budget: Budget,
-    verifier: Verifier,
-    rate: Arc<RateLimit>,
-    shares: Arc<Shares>,
-    metrics: Metrics,
-}
-
-impl<R: Reader> App<R> {
-    fn new(
-        settings: Settings,
-        reader: R,
-        clock: Arc<dyn Clock>,
-        registry: &Registry,
-    ) -> Result<Self, SettingsError> {
-        let metrics = Metrics::new(registry)?;
-        let currency = settings
-            .currency
-            .parse()
-            .map_err(|()| SettingsError::Currency(settings.currency.clone()))?;
-        let bytes = settings.limits.cache_bytes;
-        Ok(Self {
-            currency,
-            granularities: settings.granularities.clone().into(),
-            clock,
-            gate: Gate::new(reader),
-            answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
-            remembered: Arc::new(Remembered {
-                states: Cache::new(bytes / 16, metrics.parts.clone()),
-                parts: Cache::new(bytes / 16 * 7, metrics.parts.clone()),
-                rankings: Cache::new(bytes / 8, metrics.parts.clone()),
-                directory: Directory::new(bytes / 4),
-            }),
-            verifier: Verifier::new(&settings.access)?,
-            rate: Arc::new(RateLimit::new(&settings.limits)),
-            shares: Shares::new(settings.limits.answers_at_once),
-            turns: Turns::new(QUESTIONS_AT_ONCE as usize),
-            budget: Budget::new(settings.limits.bytes_under_way),
-            metrics,
-            settings,
-        })
-    }
-}
 
 /// A route with its description. There is no other way to add one, and none without a rule.
 pub(crate) struct Entry<R: Reader> {
@@ -154,10 +72,10 @@ pub(crate) fn entries<R: Reader>() -> Vec<Entry<R>> {
 pub fn router<R: Reader>(
     settings: Settings,
     reader: R,
-    clock: Arc<dyn Clock>,
+    now: Now,
     registry: &Registry,
 ) -> Result<Router, SettingsError> {
-    let app = Arc::new(App::new(settings, reader, clock, registry)?);
+    let app = Arc::new(App::new(settings, reader, now, registry)?);
     let entries = entries::<R>();
     let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
@@ -204,7 +122,7 @@ async fn admit<R: Reader>(State(app): State<Arc<App<R>>>, mut request: Request, 
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let caller = match app.verifier.caller(request.headers(), app.clock.now()).await {
+    let caller = match app.verifier.caller(request.headers(), (app.now)()).await {
         Ok(caller) => caller,
         // Who guesses tokens is counted under the address that the guesses come from.
         Err(problem) => {

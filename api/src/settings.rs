@@ -1,12 +1,9 @@
-//! What the reader is told when it starts.
+//! The settings of the reader.
 
 use std::fmt;
 use std::time::Duration;
 
 use rollup::period::{Calendar, Granularity};
-
-use crate::access::Verifier;
-use crate::router::SettingsError;
 
 /// The settings of the public routes.
 #[derive(Debug, Clone)]
@@ -19,7 +16,7 @@ pub struct Settings {
     pub granularities: Vec<Granularity>,
     /// Organizations that the platform table leaves out.
     pub excluded_organizations: Vec<String>,
-    /// Who may ask what.
+    /// The check of callers.
     pub access: Access,
     /// How much one caller, one question and one cache may take.
     pub limits: Limits,
@@ -40,7 +37,7 @@ impl Settings {
     }
 }
 
-/// Who may ask.
+/// The check of callers.
 #[derive(Debug, Clone)]
 pub enum Access {
     /// Everybody may read everything, except `/v1/usage/me`. Only for addresses of this machine.
@@ -49,20 +46,10 @@ pub enum Access {
     Jwt(Jwt),
 }
 
-impl Access {
-    /// Checks that tokens can be checked with this, without starting anything.
-    ///
-    /// # Errors
-    /// When the key is unusable.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        Verifier::new(self).map(drop)
-    }
-}
-
 /// How a bearer token is checked.
 #[derive(Debug, Clone)]
 pub struct Jwt {
-    /// What signatures are checked with. The algorithm follows from it.
+    /// The key of signatures. The algorithm follows from it.
     pub key: Key,
     /// The `iss` that a token must carry, if one is required.
     pub issuer: Option<String>,
@@ -85,7 +72,7 @@ impl Jwt {
     }
 }
 
-/// What signatures are checked with.
+/// The key of signatures.
 #[derive(Clone)]
 pub enum Key {
     /// A shared secret: HS256.
@@ -150,4 +137,21 @@ impl Default for Limits {
             cache_bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// A fault of the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The key that tokens are checked with is unusable.
+    #[error("{0}")]
+    Key(String),
+    /// The currency is not a code of ISO 4217.
+    #[error("expected a currency such as `USD`, got `{0}`")]
+    Currency(String),
+    /// The description of the routes cannot be written.
+    #[error("the description of the routes cannot be written")]
+    Description(#[from] serde_json::Error),
+    /// A metric is registered twice.
+    #[error("the metrics of the reader cannot be registered")]
+    Metrics(#[from] prometheus::Error),
 }

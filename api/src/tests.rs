@@ -6,10 +6,11 @@ mod cache;
 mod contract;
 mod greedy;
 mod lessons;
+mod marginal_rows;
 mod paging;
 mod platform;
 mod ports;
-mod slices;
+
 mod teams;
 mod windows;
 

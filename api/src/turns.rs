@@ -1,4 +1,4 @@
-//! Whose question is worked on next: everybody who waits gets a turn before anybody gets a second one.
+//! Turns to be worked on: every caller who waits gets one before any caller gets a second one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -19,7 +19,7 @@ use crate::period::{Calendar, Granularity, Period};
 
 /// A marginal of an organization's usage that is kept as rollups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Set {
+pub enum Marginal {
     /// The organization as a whole.
     Organization,
     /// Per agent.
@@ -32,30 +32,36 @@ pub enum Set {
     Source,
 }
 
-impl Set {
-    /// Every set.
-    pub const ALL: [Set; 5] = [Set::Organization, Set::Agent, Set::Model, Set::User, Set::Source];
+impl Marginal {
+    /// Every marginal.
+    pub const ALL: [Marginal; 5] = [
+        Marginal::Organization,
+        Marginal::Agent,
+        Marginal::Model,
+        Marginal::User,
+        Marginal::Source,
+    ];
 
-    /// The name under which the set is stored.
+    /// The name under which the marginal is stored, in the field `set`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Set::Organization => "organization",
-            Set::Agent => "agent",
-            Set::Model => "model",
-            Set::User => "user",
-            Set::Source => "source",
+            Marginal::Organization => "organization",
+            Marginal::Agent => "agent",
+            Marginal::Model => "model",
+            Marginal::User => "user",
+            Marginal::Source => "source",
         }
     }
 
-    /// The value of this set for a row, and the provider where it belongs to the value.
+    /// The value of this marginal for a row, and the provider where it belongs to the value.
     fn of<S>(self, dimensions: &Dimensions<S>) -> (&S, Option<&S>) {
         match self {
-            Set::Organization => (&dimensions.organization, None),
-            Set::Agent => (&dimensions.agent, None),
-            Set::Model => (&dimensions.model, Some(&dimensions.provider)),
-            Set::User => (&dimensions.user, None),
-            Set::Source => (&dimensions.source, None),
+            Marginal::Organization => (&dimensions.organization, None),
+            Marginal::Agent => (&dimensions.agent, None),
+            Marginal::Model => (&dimensions.model, Some(&dimensions.provider)),
+            Marginal::User => (&dimensions.user, None),
+            Marginal::Source => (&dimensions.source, None),
         }
     }
 }
@@ -109,9 +115,9 @@ impl Grouping {
     }
 }
 
-/// What was booked to one row: sums, and the first and last completion (ms).
+/// The change of one row: sums, and the first and last completion (ms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Booked {
+pub struct RowDelta {
     /// Exact sums.
     pub sums: Sums,
     /// The earliest completion, in milliseconds.
@@ -120,8 +126,8 @@ pub struct Booked {
     pub last_event_ms: i64,
 }
 
-impl Booked {
-    fn merge(&mut self, other: &Booked) {
+impl RowDelta {
+    fn merge(&mut self, other: &RowDelta) {
         self.sums.merge(&other.sums);
         self.first_event_ms = self.first_event_ms.min(other.first_event_ms);
         self.last_event_ms = self.last_event_ms.max(other.last_event_ms);
@@ -136,7 +142,7 @@ pub struct LedgerRow {
     /// Who used what.
     pub dimensions: Dimensions<Box<str>>,
     /// What is added.
-    pub booked: Booked,
+    pub booked: RowDelta,
 }
 
 /// A rollup to be added to.
@@ -147,13 +153,13 @@ pub struct RollupRow {
     /// Whose usage.
     pub organization: Box<str>,
     /// Which marginal.
-    pub set: Set,
+    pub marginal: Marginal,
     /// The agent, model, user, source or organization.
     pub value: Box<str>,
-    /// The provider, where the set is [`Set::Model`].
+    /// The provider, where the marginal is [`Marginal::Model`].
     pub provider: Option<Box<str>>,
     /// What is added.
-    pub booked: Booked,
+    pub booked: RowDelta,
 }
 
 /// Everything that one commit adds to the stored rows, by `_id` and in its order.
@@ -178,7 +184,7 @@ impl Delta {
             .try_for_each(|booked| booked.sums.narrow().map(drop))
     }
 
-    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &Booked) {
+    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &RowDelta) {
         self.ledger
             .entry(key::ledger(period, dimensions))
             .and_modify(|row| row.booked.merge(booked))
@@ -189,14 +195,20 @@ impl Delta {
             });
     }
 
-    fn add_rollup(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, set: Set, booked: &Booked) {
-        let (value, provider) = set.of(dimensions);
+    fn add_rollup(
+        &mut self,
+        period: Period,
+        dimensions: &Dimensions<Box<str>>,
+        marginal: Marginal,
+        booked: &RowDelta,
+    ) {
+        let (value, provider) = marginal.of(dimensions);
         let provider = provider.map(|provider| &**provider);
         self.rollups
             .entry(key::rollup(
                 &dimensions.organization,
                 period,
-                set,
+                marginal,
                 value,
                 provider,
             ))
@@ -204,7 +216,7 @@ impl Delta {
             .or_insert_with(|| RollupRow {
                 period,
                 organization: dimensions.organization.clone(),
-                set,
+                marginal,
                 value: value.clone(),
                 provider: provider.map(Into::into),
                 booked: *booked,
@@ -267,7 +279,7 @@ impl Fold {
         let at_ms = event.completed_at_ms;
         let instant = DateTime::from_timestamp_millis(at_ms).ok_or(OutsideCalendar(at_ms))?;
         let period = self.grouping.calendar.period_of(self.grouping.finest(), instant);
-        let booked = Booked {
+        let booked = RowDelta {
             sums: event.counters.into(),
             first_event_ms: at_ms,
             last_event_ms: at_ms,
@@ -286,9 +298,9 @@ impl Fold {
                 let dimensions = event
                     .dimensions
                     .map(|text: &Cow<'_, str>| Box::from(text.as_ref()));
-                for set in Set::ALL {
-                    let (value, provider) = set.of(&dimensions);
-                    let rollup = (period, &dimensions.organization, set, value, provider);
+                for marginal in Marginal::ALL {
+                    let (value, provider) = marginal.of(&dimensions);
+                    let rollup = (period, &dimensions.organization, marginal, value, provider);
                     self.rollups.insert(hasher.hash_one(rollup));
                 }
                 rows.push(LedgerRow {
@@ -308,14 +320,14 @@ impl Fold {
         (self.rows.len() + self.rollups.len()) * self.grouping.granularities.len()
     }
 
-    /// Adds this fold to what a commit adds: every granularity, and every rollup set of each.
+    /// Adds this fold to what a commit adds: every granularity, and every marginal of each.
     pub fn close_into(&self, delta: &mut Delta) {
         for row in &self.rows {
             for &granularity in &self.grouping.granularities {
                 let period = row.period.widened(granularity);
                 delta.add_row(period, &row.dimensions, &row.booked);
-                for set in Set::ALL {
-                    delta.add_rollup(period, &row.dimensions, set, &row.booked);
+                for marginal in Marginal::ALL {
+                    delta.add_rollup(period, &row.dimensions, marginal, &row.booked);
                 }
             }
         }

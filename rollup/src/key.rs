@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use crate::event::Dimensions;
-use crate::fold::Set;
+use crate::fold::Marginal;
 use crate::period::Period;
 
 const VERSION: &str = "v1";
@@ -39,11 +39,17 @@ pub fn ledger<S: AsRef<str>>(period: Period, dimensions: &Dimensions<S>) -> Stri
     key
 }
 
-/// The `_id` of a rollup. `provider` is given where the set is [`Set::Model`].
+/// The `_id` of a rollup. `provider` is given for [`Marginal::Model`].
 #[must_use]
-pub fn rollup(organization: &str, period: Period, set: Set, value: &str, provider: Option<&str>) -> String {
+pub fn rollup(
+    organization: &str,
+    period: Period,
+    marginal: Marginal,
+    value: &str,
+    provider: Option<&str>,
+) -> String {
     let mut key = prefix(organization, period);
-    push(&mut key, set.name());
+    push(&mut key, marginal.name());
     push(&mut key, value);
     if let Some(provider) = provider {
         push(&mut key, provider);
@@ -66,11 +72,11 @@ pub fn of_agent(organization: &str, period: Period, agent: &str) -> Range<String
     beginning_with(key)
 }
 
-/// The keys of the rollups of one set of an organization in one period.
+/// The keys of the rollups of one marginal of an organization in one period.
 #[must_use]
-pub fn of_set(organization: &str, period: Period, set: Set) -> Range<String> {
+pub fn of_marginal(organization: &str, period: Period, marginal: Marginal) -> Range<String> {
     let mut key = prefix(organization, period);
-    push(&mut key, set.name());
+    push(&mut key, marginal.name());
     beginning_with(key)
 }
 
@@ -156,11 +162,11 @@ mod tests {
         }
         let month = Period::parse(Granularity::Monthly, "2026-01").expect("a key");
         assert_eq!(
-            rollup("acme", month, Set::Model, "meta/llama-3", Some("open%ai")),
+            rollup("acme", month, Marginal::Model, "meta/llama-3", Some("open%ai")),
             "v1/acme/monthly/2026-01/model/meta%2Fllama-3/open%25ai"
         );
         assert_eq!(
-            rollup("acme", month, Set::Organization, "acme", None),
+            rollup("acme", month, Marginal::Organization, "acme", None),
             "v1/acme/monthly/2026-01/organization/acme"
         );
     }
@@ -187,11 +193,11 @@ mod tests {
             let (first, last) = (one.min(other), one.max(other));
             let span = span(&organization, first, last);
             let of_agent = of_agent(&organization, first, &agent);
-            let of_set = of_set(&organization, first, Set::Agent);
+            let of_marginal = of_marginal(&organization, first, Marginal::Agent);
             let own = (organization.clone(), agent.clone(), first);
             for (whose, what, period) in rows.into_iter().chain([own]) {
                 let parts = [&*whose, &*what, "p", "m", "u", "t", "k", "s"];
-                let rollups = Set::ALL.map(|set| (set, rollup(&whose, period, set, &what, Some("p"))));
+                let rollups = Marginal::ALL.map(|marginal| (marginal, rollup(&whose, period, marginal, &what, Some("p"))));
                 let row = ledger(period, &dimensions(parts));
                 let is_in_span = whose == organization
                     && period.granularity() == first.granularity()
@@ -199,9 +205,9 @@ mod tests {
                 let is_own = whose == organization && period == first;
                 prop_assert_eq!(span.contains(&row), is_in_span, "{}", row);
                 prop_assert_eq!(of_agent.contains(&row), is_own && what == agent, "{}", row);
-                for (set, key) in rollups {
+                for (marginal, key) in rollups {
                     prop_assert_eq!(span.contains(&key), is_in_span, "{}", key);
-                    prop_assert_eq!(of_set.contains(&key), is_own && set == Set::Agent, "{}", key);
+                    prop_assert_eq!(of_marginal.contains(&key), is_own && marginal == Marginal::Agent, "{}", key);
                 }
             }
         }

@@ -32,7 +32,8 @@ pub fn configuration(bytes: &[u8]) {
     }
     let reads = super::parse::<(Process, Worker, Reader)>(&given);
     if let Ok((_, _, reader)) = &reads {
-        assert_eq!(reader.access.check().map_err(|error| error.to_string()), Ok(()));
+        let checked = api::check_access(&reader.access);
+        assert_eq!(checked.map_err(|error| error.to_string()), Ok(()));
     }
     shows_nothing(&reads);
     shows_nothing(&super::parse::<(Process, Worker)>(&given));

@@ -311,7 +311,7 @@ fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
             "expected one with a key set: its issuer signs tokens for other services too",
         );
     }
-    if let Err(error) = api::Access::Jwt(jwt.clone()).check() {
+    if let Err(error) = api::check_access(&api::Access::Jwt(jwt.clone())) {
         parser.problem(name, error.to_string());
     }
     Some(jwt)

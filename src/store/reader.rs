@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::reader::{
-    Booked, Freshness, Gap, Group, Lane, Mark, Query, ReadError, Rows, Scope, Snapshot as Port, Span,
+    Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Scope, Snapshot as Port, Span, Version,
 };
+use api::rows::Rows;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
 use ingest::server_error::is_of_snapshot;
@@ -24,7 +25,7 @@ use mongodb::Collection;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReadConcern;
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -64,7 +65,7 @@ impl Store {
     pub async fn reader(&self, questions: u32) -> Result<Reader, Error> {
         // One more, for how fresh the ledger is: everybody waits for that.
         let store = self.apart(questions + 1, |options| {
-            // Of a snapshot session the driver keeps whatever level is set.
+            // Of a snapshot session the driver keeps whatever level is marginal.
             options.read_concern = Some(ReadConcern::snapshot());
         })?;
         let keeps = instant::are_kept(&store).await?;
@@ -126,10 +127,10 @@ impl Port for Snapshot {
         reading::groups(self.clone(), query)
     }
 
-    async fn booked(&self, organization: &str, span: Span) -> Result<Vec<Booked>, ReadError> {
+    async fn period_totals(&self, organization: &str, span: Span) -> Result<Vec<PeriodTotals>, ReadError> {
         let scope = Scope::Organizations(vec![organization.to_owned()]);
         let filter = pipeline::rows_in(
-            Rows::Rollups(Set::Organization),
+            Rows::Rollups(Marginal::Organization),
             &scope,
             &[span],
             &Document::new(),
@@ -151,10 +152,10 @@ impl Port for Snapshot {
             let row = cursor.current();
             let group = row::group(row, &[], true)?;
             let period = group.period.ok_or_else(|| row::malformed("a period"))?;
-            found.push(Booked {
+            found.push(PeriodTotals {
                 period,
                 counters: group.counters,
-                mark: Mark(Sha256::digest(row.as_bytes()).into()),
+                version: Version(Sha256::digest(row.as_bytes()).into()),
             });
         }
         Ok(found)
@@ -169,7 +170,7 @@ impl Snapshot {
     /// The first day with rows, in this direction.
     async fn edge(&self, scope: &Scope, direction: i32) -> Result<Option<NaiveDate>, ReadError> {
         let mut filter = pipeline::owner(scope);
-        filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Set::Organization.name()});
+        filter.extend(doc! {"granularity": Granularity::Daily.name(), "set": Marginal::Organization.name()});
         let mut session = self.instant.session(&self.store).await?;
         let row = self
             .store
@@ -193,7 +194,7 @@ impl Snapshot {
 /// What the fences say of the lanes that the source has.
 ///
 /// Rows change only where a record was read, a dead letter was counted, or an operator's command moved the
-/// revision: a mark of these numbers is a mark of all rows.
+/// revision: a version of these numbers is a version of all rows.
 fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     let mut digest = Sha256::new();
     digest.update(format!("{:?}", meta.get("revision")));
@@ -216,7 +217,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     }
     Freshness {
         lanes,
-        mark: Mark(digest.finalize().into()),
+        version: Version(digest.finalize().into()),
     }
 }
 
@@ -280,22 +281,22 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_moves_with_what_was_read_and_not_with_idle_commits() {
+    fn the_version_moves_with_what_was_read_and_not_with_idle_commits() {
         let meta = doc! {"lanes": ["a"]};
-        let mark = |meta: &Document, fence: Document| freshness(meta, &[fence]).mark;
-        let before = mark(&meta, fence("a", 3));
+        let version = |meta: &Document, fence: Document| freshness(meta, &[fence]).version;
+        let before = version(&meta, fence("a", 3));
         let mut idle = fence("a", 3);
         idle.insert("seq", 99);
         idle.insert("watermark", BsonTime::from_millis(9_000));
-        assert_eq!(mark(&meta, idle), before);
-        assert_ne!(mark(&meta, fence("a", 4)), before);
-        assert_ne!(mark(&meta, fence("b", 3)), before);
+        assert_eq!(version(&meta, idle), before);
+        assert_ne!(version(&meta, fence("a", 4)), before);
+        assert_ne!(version(&meta, fence("b", 3)), before);
         // A dead letter that was judged again was read long ago.
         let mut replayed = fence("a", 3);
         replayed.insert("counted", 1);
-        assert_ne!(mark(&meta, replayed), before);
+        assert_ne!(version(&meta, replayed), before);
         assert_ne!(
-            mark(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
+            version(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
             before
         );
     }

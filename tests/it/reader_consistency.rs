@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::reader::{Dimension, Query, ReadError, Reader, Rows, Scope, Snapshot, Span};
+use api::reader::{Query, ReadError, Reader, Scope, Snapshot, Span};
+use api::rows::{Dimension, Rows};
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use rollup::counters::{Counter, Sums};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use serde_json::Value;
 use testkit::traffic::{Generator, Item, Options};
@@ -84,7 +85,7 @@ async fn assert_over_budget(snapshot: &impl Snapshot, query: Query) {
     );
 }
 
-/// The port itself: every set and every granularity of one snapshot has the same sums.
+/// The port itself: every marginal and every granularity of one snapshot has the same sums.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
     let world = World::new("reader_port").await;
@@ -107,9 +108,9 @@ async fn every_set_of_a_snapshot_has_the_same_sums_while_writers_run() {
         let total = i128::from(truth.totals.requests);
         while seen.last() != Some(&total) {
             let snapshot = reader.snapshot().await.expect("a snapshot");
-            let sets = Set::ALL.map(Rows::Rollups).into_iter().chain([Rows::Ledger]);
+            let kinds = Marginal::ALL.map(Rows::Rollups).into_iter().chain([Rows::Ledger]);
             let mut all: Vec<(String, Sums)> = Vec::new();
-            for rows in sets {
+            for rows in kinds {
                 for granularity in [Granularity::Daily, Granularity::Weekly, Granularity::Monthly] {
                     let query = everything(rows, Scope::AllExcept(Vec::new()), granularity);
                     let groups: Vec<_> = snapshot.sums(query).try_collect().await.expect("sums");
@@ -352,7 +353,7 @@ async fn the_store_groups_by_every_dimension() {
     );
 
     // By their ids, and limited.
-    let mut query = everything(Rows::Rollups(Set::Model), scope(), Granularity::Monthly);
+    let mut query = everything(Rows::Rollups(Marginal::Model), scope(), Granularity::Monthly);
     query.group_by = vec![Dimension::Model, Dimension::Provider];
     query.keys = Some(vec![Box::new(["meta/llama%3".into(), "p1".into()])]);
     let groups: Vec<_> = snapshot.sums(query.clone()).try_collect().await.expect("sums");

@@ -20,7 +20,7 @@ test("staff switches among all organizations, and an admin has those of the toke
 
 test("presets choose the days, and the exact range is said in words", async ({ page, open, t, locale }) => {
   await open("admin", "organizationId=known");
-  const words = page.locator(".standing");
+  const words = page.locator(".freshness");
   const long = new Intl.DateTimeFormat(locale, { dateStyle: "long", timeZone: "UTC" });
   const asked = async (name: string, preset: string | null) => {
     await page.getByRole("button", { name, exact: true }).click();
@@ -62,7 +62,7 @@ test("any two days are a range, in their order", async ({ page, open, t, locale 
   await expect(page).toHaveURL(/from=2025-01-01&to=2025-01-31/);
   const long = new Intl.DateTimeFormat(locale, { dateStyle: "long", timeZone: "UTC" });
   const range = long.formatRange(new Date("2025-01-01"), new Date("2025-01-31"));
-  await expect(page.locator(".standing")).toContainText(t.words.days(range, 31, "UTC"));
+  await expect(page.locator(".freshness")).toContainText(t.words.days(range, 31, "UTC"));
 });
 
 test("buckets are days, weeks or months, and figures do not depend on them", async ({
@@ -103,7 +103,7 @@ test("the figure is requests, tokens or cost, everywhere", async ({ page, open, 
 
 test("how fresh the figures are and what they leave out is said", async ({ page, open, t, count }) => {
   await open("staff", JANUARY);
-  const words = page.locator(".standing");
+  const words = page.locator(".freshness");
   await expect(words).toContainText(t.words.asOf("", "").split(" ")[0] as string);
   await expect(words).toContainText("UTC");
   await expect(words).toContainText(t.words.notCounted);

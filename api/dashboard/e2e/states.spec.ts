@@ -32,7 +32,7 @@ test("a ledger with nothing in it says so, and that it does not know how complet
 }) => {
   await page.goto(EMPTY);
   await expect(page.getByRole("heading", { name: t.empty.title })).toBeVisible();
-  await expect(page.locator(".standing")).toContainText(t.words.asOfUnknown);
+  await expect(page.locator(".freshness")).toContainText(t.words.asOfUnknown);
   await expect(page.getByText(t.notices.unknown)).toBeVisible();
 });
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::host::is_loopback_host;
 use crate::problem::{Kind, Problem};
-use crate::router::SettingsError;
+use crate::settings::SettingsError;
 
 /// How long keys are used before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(600);

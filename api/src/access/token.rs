@@ -1,4 +1,4 @@
-//! Bearer tokens: what they must carry, and what they are checked with.
+//! Bearer tokens: their claims, and the keys that check them.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,7 @@ use serde::Deserialize;
 use super::jwks::Jwks;
 use super::{Caller, Person, Role};
 use crate::problem::{Kind, Problem};
-use crate::router::SettingsError;
-use crate::settings::{Access, Jwt, Key};
+use crate::settings::{Access, Jwt, Key, SettingsError};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -36,7 +35,7 @@ pub(crate) enum Verifier {
     Tokens(Box<Tokens>),
 }
 
-/// What tokens are checked with.
+/// The key and the settings that check tokens.
 pub(crate) struct Tokens {
     keys: Keys,
     settings: Jwt,
@@ -45,6 +44,14 @@ pub(crate) struct Tokens {
 enum Keys {
     Fixed(Algorithm, DecodingKey),
     Set(Jwks),
+}
+
+/// Checks that tokens can be checked with these settings, without starting anything.
+///
+/// # Errors
+/// When the key is unusable.
+pub fn check_access(access: &Access) -> Result<(), SettingsError> {
+    Verifier::new(access).map(drop)
 }
 
 impl Verifier {
@@ -71,7 +78,7 @@ impl Verifier {
         Ok(Self::Tokens(Box::new(Tokens { keys, settings })))
     }
 
-    /// Who sent a request with these headers.
+    /// The sender of a request with these headers.
     pub(crate) async fn caller(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Caller, Problem> {
         match self {
             Verifier::Off => Ok(Caller::Anybody),

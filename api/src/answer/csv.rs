@@ -10,9 +10,9 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use crate::budget::{Purse, charged};
+use crate::csv_table::{CsvTable, Line};
 use crate::limit::Name;
 use crate::problem::Problem;
-use crate::route::{Line, Sheet};
 use crate::turns::{Turn, Turns};
 
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
@@ -31,9 +31,9 @@ pub(super) struct Caller {
 /// Streams a table. The first rows are made in the turn before the response begins, so that what fails at once is a
 /// proper error; what fails later breaks the response off, and is never a shorter table. Each further block is made in
 /// a turn of its own, and is paid for before it is sent.
-pub(super) async fn response(sheet: Sheet, turn: Turn, caller: Caller) -> Result<Response, Problem> {
-    let head = line_block(&[sheet.columns])?;
-    let mut blocks = sheet
+pub(super) async fn response(csv_table: CsvTable, turn: Turn, caller: Caller) -> Result<Response, Problem> {
+    let head = line_block(&[csv_table.columns])?;
+    let mut blocks = csv_table
         .lines
         .chunks(LINES)
         .map(|lines| line_block(&lines.into_iter().collect::<Result<Vec<Line>, _>>()?))

@@ -12,7 +12,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What the caller takes: JSON, unless it likes CSV better.
+    /// The form that the caller takes: JSON, unless it likes CSV better.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut best = [0.0_f32; 2];
         let mut said = false;

@@ -9,8 +9,9 @@ use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
-use super::{NOW_SECONDS, base64};
-use crate::access::{Caller, Person, Role, Verifier};
+use super::given::{NOW_SECONDS, base64, printable};
+use crate::access::token::Verifier;
+use crate::access::{Caller, Person, Role};
 use crate::settings::{Access, Jwt, Key};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -178,7 +179,7 @@ fn caller(reader: &Checked, token: &[u8]) -> Option<Person> {
         Ok(Caller::Person(person)) => Some(person),
         Ok(Caller::Anybody) => panic!("let in without a name"),
         Err(problem) => {
-            super::printable(&problem);
+            printable(&problem);
             None
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 
-use crate::answer::is_known;
+use crate::etag::is_known;
 
 /// How long a file may be used without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Lifetime {
     }
 }
 
-/// What a file can be compressed with, the best first.
+/// The encodings of a file, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Zstd,

@@ -12,15 +12,16 @@ use utoipa::{PartialSchema, ToSchema};
 
 use self::teams::Teams;
 use crate::access::Rule;
-use crate::ask::{Ask, Sought};
-use crate::by::{By, Row, keyed_object};
+use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
 use crate::cursor::{self, Fingerprint};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
+use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
-use crate::ranking::{Page, Position, Ranked, Sort, Standing};
+use crate::ranking::{Page, Position, Ranked, RankedGroups, Sort};
 use crate::reader::{Order, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::{Currency, Totals};
 
 /// Rows of a page, unless it is said how many.
@@ -29,7 +30,7 @@ const MAX_LIMIT: u32 = 1_000;
 /// Rows whose teams are read at once for CSV.
 const CSV_PAGE: usize = 10_000;
 
-const BY: Parameter = Parameter::required("by", Form::Choice(&By::BREAKDOWN), "What the rows are.");
+const BY: Parameter = Parameter::required("by", Form::Choice(&GroupBy::BREAKDOWN), "What the rows are.");
 const SORT: Parameter = Parameter::optional(
     "sort",
     Form::Choice(&Sort::NAMES),
@@ -57,7 +58,7 @@ const INCLUDE: Parameter = Parameter::optional(
 /// Ranked rows.
 #[derive(Clone)]
 pub(crate) struct Breakdown {
-    by: By,
+    by: GroupBy,
     sort: Sort,
     with_teams: bool,
     limit: Option<u32>,
@@ -114,11 +115,11 @@ impl Route for Breakdown {
     }
 
     fn parse(parameters: &Parameters, common: &mut Common) -> Result<Self, Problem> {
-        let by: By = parameters
+        let by: GroupBy = parameters
             .typed(BY.name)?
             .ok_or_else(|| Problem::parameter(BY.name, "this parameter is required"))?;
         let with_teams = parameters.one(INCLUDE.name).is_some();
-        if with_teams && by != By::User {
+        if with_teams && by != GroupBy::User {
             return Err(Problem::parameter(
                 INCLUDE.name,
                 "only users have teams: expected it together with `by=user`",
@@ -146,9 +147,13 @@ impl Route for Breakdown {
         })
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<BreakdownAnswer, Problem> {
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<BreakdownAnswer, Problem> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT) as usize;
-        let page = self.page(common, ask, self.after.clone(), limit).await?;
+        let page = self.page(common, context, self.after.clone(), limit).await?;
         let next_cursor = match (&page.other, page.rows.last()) {
             (Some(_), Some(last)) => Some(cursor::encode(self.fingerprint, &last.position)?),
             _ => None,
@@ -160,7 +165,7 @@ impl Route for Breakdown {
             }),
             None => None,
         };
-        let mut teams = self.teams(common, ask, &page.rows, true).await?;
+        let mut teams = self.teams(common, context, &page.rows, true).await?;
         let row = |ranked: Ranked| {
             let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
             let row = Row {
@@ -180,7 +185,11 @@ impl Route for Breakdown {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
         for (parameter, given) in [(LIMIT, self.limit.is_some()), (CURSOR, self.after.is_some())] {
             if given {
                 return Err(Problem::parameter(
@@ -193,10 +202,10 @@ impl Route for Breakdown {
         let teams = self.with_teams.then_some(Teams::COLUMNS).into_iter().flatten();
         let columns = key.chain(teams).chain(totals_columns()).collect();
         if self.with_teams {
-            let lines = self.clone().lines_with_teams(common.clone(), ask);
-            return Ok(Sheet::read(columns, lines));
+            let lines = self.clone().lines_with_teams(common.clone(), context);
+            return Ok(CsvTable::read(columns, lines));
         }
-        self.lines(common, ask, columns).await
+        self.lines(common, context, columns).await
     }
 }
 
@@ -205,12 +214,13 @@ impl Breakdown {
     async fn page<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page, Problem> {
-        let sought = Sought::groups(&common.filters, self.by.dimensions());
-        ask.page(common.days.range, &sought, self.sort, after, limit)
+        let group_query = GroupQuery::groups(&common.filters, self.by.dimensions());
+        context
+            .page(common.days.range, &group_query, self.sort, after, limit)
             .await
     }
 
@@ -218,42 +228,42 @@ impl Breakdown {
     async fn teams<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
         page: &[Ranked],
         again: bool,
     ) -> Result<Option<teams::OfUsers>, Problem> {
         if !self.with_teams {
             return Ok(None);
         }
-        teams::read(common, ask, page, again).await.map(Some)
+        teams::read(common, context, page, again).await.map(Some)
     }
 
     /// Every group as a line of CSV.
     async fn lines<S: Snapshot>(
         &self,
         common: &Common,
-        ask: Ask<S>,
+        context: QueryContext<S>,
         columns: Vec<&'static str>,
-    ) -> Result<Sheet, Problem> {
+    ) -> Result<CsvTable, Problem> {
         let (sort, range, currency) = (self.sort, common.days.range, common.currency);
-        let sought = Sought::groups(&common.filters, self.by.dimensions());
-        if let Some(part) = ask.ranked(range, &sought, sort).await? {
-            let count = part.ranked().map_or(0, Standing::len);
-            let group = move |at| part.ranked().map(|standing| standing.group(at));
+        let group_query = GroupQuery::groups(&common.filters, self.by.dimensions());
+        if let Some(part) = context.ranked(range, &group_query, sort).await? {
+            let count = part.ranked().map_or(0, RankedGroups::len);
+            let group = move |at| part.ranked().map(|ranked| ranked.group(at));
             let lines = (0..count).filter_map(group);
             let lines = stream::iter(lines.map(move |ranked| line(&ranked, None, currency))).boxed();
-            return Ok(Sheet { columns, lines });
+            return Ok(CsvTable { columns, lines });
         }
         // Not held in memory: the store ranks them, and they pass through.
-        let lines = ask
-            .stream(range, &sought, Some(Order(sort.counter())))
+        let lines = context
+            .stream(range, &group_query, Some(Order(sort.counter())))
             .map_err(Problem::from)
             .try_filter(|group| std::future::ready(!Sums::from(group.counters).is_zero()))
             .and_then(move |group| {
                 let ranked = Ranked::new(sort, group.key, group.counters);
                 std::future::ready(line(&ranked, None, currency))
             });
-        Ok(Sheet::read(columns, lines))
+        Ok(CsvTable::read(columns, lines))
     }
 
     /// Every group as a line of CSV with its teams, page by page: a snapshot is not asked for teams while its groups
@@ -261,25 +271,25 @@ impl Breakdown {
     fn lines_with_teams<S: Snapshot>(
         self,
         common: Common,
-        ask: Ask<S>,
+        context: QueryContext<S>,
     ) -> impl Stream<Item = Result<Line, Problem>> + Send + 'static {
         let currency = common.currency;
         let start = Some(None);
         let pages = stream::try_unfold(
-            (self, common, ask, start),
-            move |(breakdown, common, ask, next)| async move {
+            (self, common, context, start),
+            move |(breakdown, common, context, next)| async move {
                 let Some(after) = next else {
                     return Ok::<_, Problem>(None);
                 };
-                let page = breakdown.page(&common, &ask, after, CSV_PAGE).await?;
-                let mut teams = breakdown.teams(&common, &ask, &page.rows, false).await?;
+                let page = breakdown.page(&common, &context, after, CSV_PAGE).await?;
+                let mut teams = breakdown.teams(&common, &context, &page.rows, false).await?;
                 let last = page.rows.last().map(|last| last.position.clone());
                 let next = page.other.and(last).map(Some);
                 let lines = page.rows.into_iter().map(move |ranked| {
                     let teams = teams.as_mut().map(|teams| teams.of(&ranked.position.key));
                     line(&ranked, teams, currency)
                 });
-                Ok(Some((stream::iter(lines), (breakdown, common, ask, next))))
+                Ok(Some((stream::iter(lines), (breakdown, common, context, next))))
             },
         );
         pages.try_flatten()

@@ -8,14 +8,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Rule;
-use crate::ask::{Ask, Sought};
-use crate::by::By;
+use crate::csv_table::{CsvTable, text_cell};
+use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
-use crate::question::{DAYS, FILTERED, Filters, OPTIONAL_ORGANIZATION};
+use crate::query::{GroupQuery, QueryContext};
+use crate::question::{DAYS, FILTERED, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
-use crate::route::{Common, Route, Sheet, text_cell};
+use crate::route::{Common, Route};
+use crate::rows::Filters;
 use crate::totals::shown_name;
 
 /// What there is to ask for.
@@ -63,34 +65,42 @@ impl Route for Meta {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<MetaAnswer, Problem> {
-        let bounds = ask.snapshot().bounds(&ask.scope).await?;
-        let sources = sources(common, ask).await?;
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<MetaAnswer, Problem> {
+        let bounds = context.snapshot().bounds(&context.scope).await?;
+        let sources = sources(common, context).await?;
         let day = |day| Period::holding(Granularity::Daily, day).to_string();
         Ok(MetaAnswer {
             dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
             metrics: Counter::ALL.into_iter().map(shown_name).collect(),
-            granularities: ask
+            granularities: context
                 .granularities
                 .iter()
                 .map(|granularity| granularity.name())
                 .collect(),
             presets: Preset::NAMES.to_vec(),
-            time_zone: ask.zone.to_owned(),
+            time_zone: context.zone.to_owned(),
             currency: common.currency.as_str().to_owned(),
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
             // They name hosts and collections, which are nothing to organizations.
             lanes: common.is_staff.then(|| {
-                let lanes = &ask.snapshot().freshness().lanes;
+                let lanes = &context.snapshot().freshness().lanes;
                 lanes.iter().map(|lane| lane.name.clone()).collect()
             }),
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.answer(common, &ask).await?;
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        let answer = self.answer(common, &context).await?;
         let list = |name: &str, values: Vec<String>| {
             let name = name.to_owned();
             values
@@ -111,21 +121,25 @@ impl Route for Meta {
             list("source", answer.sources),
             list("lane", answer.lanes.unwrap_or_default()),
         ];
-        Ok(Sheet::of(vec!["name", "value"], rows.into_iter().flatten()))
+        Ok(CsvTable::of(vec!["name", "value"], rows.into_iter().flatten()))
     }
 }
 
-async fn sources<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<BTreeSet<String>, Problem> {
+async fn sources<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+) -> Result<BTreeSet<String>, Problem> {
     let filters = Filters::new();
-    let sought = Sought {
+    let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..Sought::groups(&filters, By::Source.dimensions())
+        ..GroupQuery::groups(&filters, GroupBy::Source.dimensions())
     };
     let mut sources = BTreeSet::new();
-    ask.each(common.days.range, &sought, |key, _, _| {
-        sources.extend(key.iter().map(ToString::to_string));
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, _| {
+            sources.extend(key.iter().map(ToString::to_string));
+            Ok(())
+        })
+        .await?;
     Ok(sources)
 }

@@ -12,15 +12,16 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::access::Rule;
-use crate::ask::{Ask, Sought};
 use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
-use crate::by::{By, Row, keyed_object};
+use crate::csv_table::{CsvTable, key_cells, totals_cells, totals_columns};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
+use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
 use crate::ranking::Sort;
 use crate::reader::{Key, Snapshot};
-use crate::route::{Common, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::route::{Common, Route};
 use crate::totals::Totals;
 
 /// How many groups are shown by name.
@@ -28,14 +29,14 @@ const GROUPS: usize = 20;
 
 const GROUP_BY: Parameter = Parameter::optional(
     "groupBy",
-    Form::Choice(&By::SERIES),
+    Form::Choice(&GroupBy::SERIES),
     "Also the 20 largest groups by cost over the range, and what is left as `other`.",
 );
 
 /// Usage over time.
 pub(crate) struct Series {
     granularity: Granularity,
-    group_by: Option<By>,
+    group_by: Option<GroupBy>,
 }
 
 /// Usage over time.
@@ -115,9 +116,9 @@ impl Head {
 pub(crate) fn buckets_of<S>(
     common: &Common,
     granularity: Granularity,
-    ask: &Ask<S>,
+    context: &QueryContext<S>,
 ) -> Result<Vec<Bucket>, Problem> {
-    buckets(common.days.range, granularity, ask.today).ok_or_else(|| {
+    buckets(common.days.range, granularity, context.today).ok_or_else(|| {
         let detail = format!(
             "the range has more than {MAX_BUCKETS} {granularity} buckets: ask for a shorter range or longer buckets"
         );
@@ -143,13 +144,21 @@ impl Route for Series {
         })
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SeriesAnswer, Problem> {
-        self.made(common, ask, Some(common.limits.cells)).await
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<SeriesAnswer, Problem> {
+        self.made(common, context, Some(common.limits.cells)).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let answer = self.made(common, &ask, None).await?;
-        let key_columns = self.group_by.map_or(&[][..], By::dimensions);
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        let answer = self.made(common, &context, None).await?;
+        let key_columns = self.group_by.map_or(&[][..], GroupBy::dimensions);
         let mut columns = Head::COLUMNS.to_vec();
         columns.extend(key_columns.iter().map(|dimension| dimension.name()));
         columns.extend(self.group_by.map(|_| "other"));
@@ -181,7 +190,7 @@ impl Route for Series {
                     .collect(),
             }
         });
-        Ok(Sheet::of(columns, rows))
+        Ok(CsvTable::of(columns, rows))
     }
 }
 
@@ -190,12 +199,12 @@ impl Series {
     async fn made<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
         limit: Option<usize>,
     ) -> Result<SeriesAnswer, Problem> {
-        let buckets = buckets_of(common, self.granularity, ask)?;
-        let sums = self.sums(common, ask).await?;
-        let groups = self.groups(common, ask).await?;
+        let buckets = buckets_of(common, self.granularity, context)?;
+        let sums = self.sums(common, context).await?;
+        let groups = self.groups(common, context).await?;
         let cells = buckets.len() * groups.as_ref().map_or(0, Groups::shown);
         if let Some(limit) = limit.filter(|limit| cells > *limit) {
             let detail = format!(
@@ -228,7 +237,7 @@ impl Series {
 
 /// The largest groups of a series, and their sums per bucket.
 struct Groups {
-    by: By,
+    by: GroupBy,
     largest: Vec<Key>,
     has_other: bool,
     sums: HashMap<(Key, Period), Sums>,
@@ -263,45 +272,53 @@ impl Series {
     async fn sums<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
     ) -> Result<HashMap<Period, Sums>, Problem> {
         let mut sums: HashMap<Period, Sums> = HashMap::new();
-        let sought = Sought {
+        let group_query = GroupQuery {
             bucket: Some(self.granularity),
-            ..Sought::groups(&common.filters, &[])
+            ..GroupQuery::groups(&common.filters, &[])
         };
-        ask.each(common.days.range, &sought, |_, period, piece| {
-            if let Some(period) = period {
-                sums.entry(period).or_default().merge(piece);
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(sums)
-    }
-
-    async fn groups<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<Option<Groups>, Problem> {
-        let Some(by) = self.group_by else {
-            return Ok(None);
-        };
-        let range = common.days.range;
-        let sought = Sought::groups(&common.filters, by.dimensions());
-        let page = ask.page(range, &sought, Sort::Cost, None, GROUPS).await?;
-        let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
-        let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
-        if !largest.is_empty() {
-            let sought = Sought {
-                bucket: Some(self.granularity),
-                keys: Some(largest.clone()),
-                ..sought
-            };
-            ask.each(range, &sought, |key, period, piece| {
+        context
+            .each(common.days.range, &group_query, |_, period, piece| {
                 if let Some(period) = period {
-                    sums.entry((key.clone(), period)).or_default().merge(piece);
+                    sums.entry(period).or_default().merge(piece);
                 }
                 Ok(())
             })
             .await?;
+        Ok(sums)
+    }
+
+    async fn groups<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<Option<Groups>, Problem> {
+        let Some(by) = self.group_by else {
+            return Ok(None);
+        };
+        let range = common.days.range;
+        let group_query = GroupQuery::groups(&common.filters, by.dimensions());
+        let page = context
+            .page(range, &group_query, Sort::Cost, None, GROUPS)
+            .await?;
+        let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
+        let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
+        if !largest.is_empty() {
+            let group_query = GroupQuery {
+                bucket: Some(self.granularity),
+                keys: Some(largest.clone()),
+                ..group_query
+            };
+            context
+                .each(range, &group_query, |key, period, piece| {
+                    if let Some(period) = period {
+                        sums.entry((key.clone(), period)).or_default().merge(piece);
+                    }
+                    Ok(())
+                })
+                .await?;
         }
         Ok(Some(Groups {
             by,

@@ -9,15 +9,20 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::{Grant, Rule};
-use crate::ask::{Ask, Sought};
-use crate::by::{By, are_of_few_users, is_sentinel};
+use crate::csv_table::{CsvTable, Line, cost_cell, text_cell, totals_cells, totals_columns};
+use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
+use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
-use crate::reader::{Dimension, Key, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, cost_cell, text_cell, totals_cells, totals_columns};
+use crate::reader::{Key, Snapshot};
+use crate::route::{Common, Route};
+use crate::rows::{Dimension, answering, is_sentinel};
 use crate::totals::{Money, Totals};
+
+/// The dimensions that the rows of some users are grouped by.
+const OF_USERS: [Dimension; 2] = [Dimension::User, Dimension::Agent];
 
 /// Totals of an organization.
 pub(crate) struct Summary;
@@ -92,12 +97,20 @@ impl Route for Summary {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(common, ask).await
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<SummaryAnswer, Problem> {
+        summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.answer(common, &ask).await?))
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        Ok(csv_table(common, &self.answer(common, &context).await?))
     }
 }
 
@@ -119,24 +132,32 @@ impl Route for Me {
         Ok(Self)
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
-        summary(common, ask).await
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<SummaryAnswer, Problem> {
+        summary(common, context).await
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        Ok(sheet(common, &self.answer(common, &ask).await?))
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        Ok(csv_table(common, &self.answer(common, &context).await?))
     }
 }
 
-async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAnswer, Problem> {
+async fn summary<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<SummaryAnswer, Problem> {
     let range = common.days.range;
     let before = range.previous();
     let Current {
         totals,
         active_users,
         agents,
-    } = current(common, ask).await?;
-    let previous = previous(common, ask, before).await?;
+    } = current(common, context).await?;
+    let previous = previous(common, context, before).await?;
     let totals = common.totals(&totals)?;
     let unattributed = common.totals(&agents.unattributed)?;
     let user_id = match &common.grant {
@@ -166,46 +187,54 @@ async fn summary<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<SummaryAn
     })
 }
 
-/// What is told about the range itself.
+/// The figures of the range itself.
 struct Current {
     totals: Sums,
     active_users: u64,
     agents: Agents,
 }
 
-async fn current<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Current, Problem> {
-    if are_of_few_users(&common.filters) {
-        return of_users(common, ask, common.days.range).await;
+async fn current<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Current, Problem> {
+    if answering(&common.filters, &OF_USERS).are_few {
+        return of_users(common, context, common.days.range).await;
     }
     Ok(Current {
-        totals: ask.total(common.days.range, &common.filters).await?,
-        active_users: active_users(common, ask).await?,
-        agents: agents(common, ask).await?,
+        totals: context.total(common.days.range, &common.filters).await?,
+        active_users: active_users(common, context).await?,
+        agents: agents(common, context).await?,
     })
 }
 
 /// Where the range is read from rows of some users, so is the span before.
-async fn previous<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Sums, Problem> {
-    if are_of_few_users(&common.filters) {
-        return Ok(of_users(common, ask, range).await?.totals);
+async fn previous<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+    range: Range,
+) -> Result<Sums, Problem> {
+    if answering(&common.filters, &OF_USERS).are_few {
+        return Ok(of_users(common, context, range).await?.totals);
     }
-    ask.total(range, &common.filters).await
+    context.total(range, &common.filters).await
 }
 
 /// The agents of some users are found in rows that tell all the rest as well: they are read once.
-async fn of_users<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> Result<Current, Problem> {
-    let by = [Dimension::User, Dimension::Agent];
-    let sought = Sought::groups(&common.filters, &by);
+async fn of_users<S: Snapshot>(
+    common: &Common,
+    context: &QueryContext<S>,
+    range: Range,
+) -> Result<Current, Problem> {
+    let group_query = GroupQuery::groups(&common.filters, &OF_USERS);
     let mut totals = Sums::default();
-    let mut values = by.map(|_| HashMap::<Key, Sums>::new());
-    ask.each(range, &sought, |key, _, sums| {
-        totals.merge(sums);
-        for (values, part) in values.iter_mut().zip(key) {
-            values.entry(Box::new([part.clone()])).or_default().merge(sums);
-        }
-        Ok(())
-    })
-    .await?;
+    let mut values = OF_USERS.map(|_| HashMap::<Key, Sums>::new());
+    context
+        .each(range, &group_query, |key, _, sums| {
+            totals.merge(sums);
+            for (values, part) in values.iter_mut().zip(key) {
+                values.entry(Box::new([part.clone()])).or_default().merge(sums);
+            }
+            Ok(())
+        })
+        .await?;
     let [users, agents] = values;
     let active = |values: &HashMap<Key, Sums>| {
         let active = values.iter().filter(|(key, sums)| is_active(key, sums));
@@ -223,24 +252,25 @@ async fn of_users<S: Snapshot>(common: &Common, ask: &Ask<S>, range: Range) -> R
 }
 
 /// How many named users had requests.
-async fn active_users<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<u64, Problem> {
-    let sought = Sought {
+async fn active_users<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<u64, Problem> {
+    let group_query = GroupQuery {
         counters: &[Counter::Requests],
-        ..Sought::groups(&common.filters, By::User.dimensions())
+        ..GroupQuery::groups(&common.filters, GroupBy::User.dimensions())
     };
-    if let Some(count) = ask.active(common.days.range, &sought).await? {
+    if let Some(count) = context.active(common.days.range, &group_query).await? {
         return Ok(count);
     }
     let mut count = 0;
-    ask.each(common.days.range, &sought, |key, _, sums| {
-        count += u64::from(is_active(key, sums));
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, sums| {
+            count += u64::from(is_active(key, sums));
+            Ok(())
+        })
+        .await?;
     Ok(count)
 }
 
-/// What is told about agents.
+/// The figures about agents.
 #[derive(Default)]
 struct Agents {
     /// How many named ones had requests.
@@ -249,17 +279,18 @@ struct Agents {
     unattributed: Sums,
 }
 
-async fn agents<S: Snapshot>(common: &Common, ask: &Ask<S>) -> Result<Agents, Problem> {
-    let sought = Sought::groups(&common.filters, By::Agent.dimensions());
+async fn agents<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Result<Agents, Problem> {
+    let group_query = GroupQuery::groups(&common.filters, GroupBy::Agent.dimensions());
     let mut agents = Agents::default();
-    ask.each(common.days.range, &sought, |key, _, sums| {
-        agents.active += u64::from(is_active(key, sums));
-        if key.iter().any(|part| **part == *UNATTRIBUTED) {
-            agents.unattributed.merge(sums);
-        }
-        Ok(())
-    })
-    .await?;
+    context
+        .each(common.days.range, &group_query, |key, _, sums| {
+            agents.active += u64::from(is_active(key, sums));
+            if key.iter().any(|part| **part == *UNATTRIBUTED) {
+                agents.unattributed.merge(sums);
+            }
+            Ok(())
+        })
+        .await?;
     Ok(agents)
 }
 
@@ -268,7 +299,7 @@ fn is_active(key: &Key, sums: &Sums) -> bool {
 }
 
 /// A line for each span. What is only known of the current one is an empty cell in the other.
-fn sheet(common: &Common, answer: &SummaryAnswer) -> Sheet {
+fn csv_table(common: &Common, answer: &SummaryAnswer) -> CsvTable {
     let own = [
         "activeUsers",
         "activeAgents",
@@ -297,5 +328,5 @@ fn sheet(common: &Common, answer: &SummaryAnswer) -> Sheet {
         line("current", range.from, range.to, own, &answer.totals),
         line("previous", from, to, Default::default(), &before.totals),
     ];
-    Sheet::of(columns.chain(totals_columns()).collect(), lines)
+    CsvTable::of(columns.chain(totals_columns()).collect(), lines)
 }

@@ -16,15 +16,17 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::series::{Head, buckets_of, list_of_totals};
 use crate::access::Rule;
-use crate::ask::{Ask, Sought};
 use crate::bucket::Bucket;
-use crate::by::{By, Row, keyed_object, rows_for};
+use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
+use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
-use crate::question::{AGENT, DAYS, FILTERS, Filters, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
+use crate::query::{GroupQuery, QueryContext};
+use crate::question::{AGENT, DAYS, FILTERS, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Position, Ranked, Sort};
-use crate::reader::{Dimension, Key, Rows, Snapshot};
-use crate::route::{Common, Line, Route, Sheet, key_cells, totals_cells, totals_columns};
+use crate::reader::{Key, Snapshot};
+use crate::route::{Common, Route};
+use crate::rows::{Dimension, Filters, Rows};
 use crate::totals::Totals;
 
 /// About how many cells of CSV are read at once.
@@ -64,10 +66,10 @@ impl TableScope {
         }
     }
 
-    const fn by(self) -> By {
+    const fn by(self) -> GroupBy {
         match self {
-            TableScope::Platform => By::Organization,
-            TableScope::Organization | TableScope::Agent => By::Agent,
+            TableScope::Platform => GroupBy::Organization,
+            TableScope::Organization | TableScope::Agent => GroupBy::Agent,
         }
     }
 }
@@ -139,13 +141,17 @@ impl Route for Table {
         })
     }
 
-    async fn answer<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<TableAnswer, Problem> {
-        let buckets = buckets_of(common, self.granularity, ask)?;
+    async fn answer<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<TableAnswer, Problem> {
+        let buckets = buckets_of(common, self.granularity, context)?;
         let by = self.scope.by();
         let mut column_sums = vec![Sums::default(); buckets.len()];
         let mut whole = Sums::default();
         let mut rows = Vec::new();
-        for (key, cells) in self.cells(common, ask, &buckets, None).await? {
+        for (key, cells) in self.cells(common, context, &buckets, None).await? {
             let mut sums = Sums::default();
             for (column, cell) in column_sums.iter_mut().zip(&cells) {
                 column.merge(cell);
@@ -188,14 +194,18 @@ impl Route for Table {
         })
     }
 
-    async fn sheet<S: Snapshot>(&self, common: &Common, ask: Ask<S>) -> Result<Sheet, Problem> {
-        let buckets = buckets_of(common, self.granularity, &ask)?;
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        let buckets = buckets_of(common, self.granularity, &context)?;
         let mut columns: Vec<&'static str> = self.scope.by().dimensions().iter().map(|d| d.name()).collect();
         columns.extend(Head::COLUMNS);
         columns.extend(totals_columns());
-        let keys = self.ranked(common, &ask).await?;
-        let lines = lines(self.clone(), common.clone(), ask, buckets, keys);
-        Ok(Sheet::read(columns, lines))
+        let keys = self.ranked(common, &context).await?;
+        let lines = lines(self.clone(), common.clone(), context, buckets, keys);
+        Ok(CsvTable::read(columns, lines))
     }
 }
 
@@ -204,7 +214,7 @@ impl Table {
     async fn cells<S: Snapshot>(
         &self,
         common: &Common,
-        ask: &Ask<S>,
+        context: &QueryContext<S>,
         buckets: &[Bucket],
         keys: Option<Vec<Key>>,
     ) -> Result<HashMap<Key, Vec<Sums>>, Problem> {
@@ -215,12 +225,12 @@ impl Table {
             .collect();
         let limit = keys.is_none().then_some(common.limits.cells);
         let mut rows: HashMap<Key, Vec<Sums>> = HashMap::new();
-        let sought = Sought {
+        let group_query = GroupQuery {
             bucket: Some(self.granularity),
             keys,
-            ..Sought::groups(&common.filters, self.scope.by().dimensions())
+            ..GroupQuery::groups(&common.filters, self.scope.by().dimensions())
         };
-        ask.each(common.days.range, &sought, |key, period, piece| {
+        context.each(common.days.range, &group_query, |key, period, piece| {
             let Some(at) = period.and_then(|period| columns.get(&period)) else {
                 return Ok(());
             };
@@ -245,14 +255,19 @@ impl Table {
     }
 
     /// The keys of all rows, in their order.
-    async fn ranked<S: Snapshot>(&self, common: &Common, ask: &Ask<S>) -> Result<Vec<Key>, Problem> {
-        let sought = Sought::groups(&common.filters, self.scope.by().dimensions());
+    async fn ranked<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+    ) -> Result<Vec<Key>, Problem> {
+        let group_query = GroupQuery::groups(&common.filters, self.scope.by().dimensions());
         let mut rows: HashMap<Key, Sums> = HashMap::new();
-        ask.each(common.days.range, &sought, |key, _, piece| {
-            rows.entry(key.clone()).or_default().merge(piece);
-            Ok(())
-        })
-        .await?;
+        context
+            .each(common.days.range, &group_query, |key, _, piece| {
+                rows.entry(key.clone()).or_default().merge(piece);
+                Ok(())
+            })
+            .await?;
         let position = |(key, sums): (Key, Sums)| Ok(Ranked::new(Sort::Cost, key, sums.narrow()?).position);
         let mut positions = rows
             .into_iter()
@@ -267,21 +282,23 @@ impl Table {
 fn lines<S: Snapshot>(
     table: Table,
     common: Common,
-    ask: Ask<S>,
+    context: QueryContext<S>,
     buckets: Vec<Bucket>,
     keys: Vec<Key>,
 ) -> impl Stream<Item = Result<Line, Problem>> + Send + 'static {
     let at_once = (CSV_CELLS / buckets.len().max(1)).max(1);
     let heads: Arc<[_]> = buckets.iter().map(|bucket| Head::from(bucket).cells()).collect();
-    let state = (table, common, ask, buckets, keys.into_iter());
-    let pages = stream::try_unfold(state, move |(table, common, ask, buckets, mut keys)| {
+    let state = (table, common, context, buckets, keys.into_iter());
+    let pages = stream::try_unfold(state, move |(table, common, context, buckets, mut keys)| {
         let heads = Arc::clone(&heads);
         async move {
             let page: Vec<Key> = keys.by_ref().take(at_once).collect();
             if page.is_empty() {
                 return Ok::<_, Problem>(None);
             }
-            let mut rows = table.cells(&common, &ask, &buckets, Some(page.clone())).await?;
+            let mut rows = table
+                .cells(&common, &context, &buckets, Some(page.clone()))
+                .await?;
             let mut lines = Vec::with_capacity(page.len() * buckets.len());
             for key in page {
                 let cells = rows.remove(&key).filter(|cells| !cells.iter().all(Sums::is_zero));
@@ -296,7 +313,7 @@ fn lines<S: Snapshot>(
                 }
             }
             let lines = stream::iter(lines.into_iter().map(Ok));
-            Ok(Some((lines, (table, common, ask, buckets, keys))))
+            Ok(Some((lines, (table, common, context, buckets, keys))))
         }
     });
     pages.try_flatten()
@@ -304,7 +321,7 @@ fn lines<S: Snapshot>(
 
 /// Refuses what would have to be read from the rows of every organization, one by one.
 fn check_platform(filters: &Filters) -> Result<(), Problem> {
-    let is_rolled_up = |dimensions: &[Dimension]| rows_for(dimensions.iter().copied()) != Rows::Ledger;
+    let is_rolled_up = |dimensions: &[Dimension]| Rows::with(dimensions.iter().copied()) != Rows::Ledger;
     let dimensions: Vec<Dimension> = filters.keys().copied().collect();
     if is_rolled_up(&dimensions) {
         return Ok(());

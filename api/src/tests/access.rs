@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{SECRET, World, bearing, column, person, staff, token};
 use crate::fake::{FakeReader, used};
-use crate::reader::{Dimension, Lane};
+use crate::reader::Lane;
 use crate::router::entries;
+use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{World, column, money};
 use crate::fake::used;
-use crate::reader::{Dimension, Gap, Lane};
+use crate::reader::{Gap, Lane};
+use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 

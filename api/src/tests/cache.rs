@@ -1,12 +1,12 @@
 //! What is remembered, and until when.
 
 use rollup::counters::Counter;
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use serde_json::json;
 
 use super::World;
 use crate::fake::used;
-use crate::reader::{Dimension, Rows};
+use crate::rows::{Dimension, Rows};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 
@@ -88,10 +88,10 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
     let world = World::at(NOW);
     world.reader.book([by("u1", "2026-09-28")]);
     for (route, query, rows) in [
-        ("breakdown", "by=agent", Rows::Rollups(Set::Agent)),
-        ("breakdown", "by=model&provider=p", Rows::Rollups(Set::Model)),
-        ("breakdown", "by=user&userId=u1", Rows::Rollups(Set::User)),
-        ("breakdown", "by=source", Rows::Rollups(Set::Source)),
+        ("breakdown", "by=agent", Rows::Rollups(Marginal::Agent)),
+        ("breakdown", "by=model&provider=p", Rows::Rollups(Marginal::Model)),
+        ("breakdown", "by=user&userId=u1", Rows::Rollups(Marginal::User)),
+        ("breakdown", "by=source", Rows::Rollups(Marginal::Source)),
         ("breakdown", "by=kind", Rows::Ledger),
         ("breakdown", "by=user&agentSlug=a", Rows::Ledger),
     ] {
@@ -102,7 +102,7 @@ async fn a_question_reads_the_smallest_rows_that_answer_it() {
             "{route} {query}"
         );
     }
-    // What was booked as a whole is read without any of it, and whole months are read as months.
+    // The totals of an organization are read without any of it, and whole months are read as months.
     world.reader.take_reads();
     world
         .ask("series", "from=2026-01-01&to=2026-06-30&granularity=monthly")

@@ -259,7 +259,7 @@ async fn answers_are_as_described() {
     let world = World::guarded(NOW);
     world
         .reader
-        .book((0..30).map(|n| used("2026-09-28").with(crate::reader::Dimension::Agent, &format!("a{n}"))));
+        .book((0..30).map(|n| used("2026-09-28").with(crate::rows::Dimension::Agent, &format!("a{n}"))));
     let document = world.send("/openapi.json", &[]).await.json();
     let staff = staff();
     for (path, query) in [

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::{SECRET, World, person};
 use crate::fake::used;
-use crate::reader::Dimension;
+use crate::rows::Dimension;
 use crate::{Access, Jwt, Key};
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -119,7 +119,7 @@ async fn a_long_answer_is_whole() {
     let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX)
         .await
         .expect("a body");
-    assert!(bytes.len() > crate::answer::HELD_BYTES, "{}", bytes.len());
+    assert!(bytes.len() > crate::render::HELD_BYTES, "{}", bytes.len());
     let table: serde_json::Value = serde_json::from_slice(&bytes).expect("json");
     let members: BTreeSet<&str> = table
         .as_object()

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{World, column, money};
 use crate::fake::used;
-use crate::reader::{Dimension, ReadError};
+use crate::reader::ReadError;
+use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 const GRANULARITIES: [&str; 3] = ["daily", "weekly", "monthly"];

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use super::{World, column};
 use crate::fake::{LateFailure, used};
-use crate::reader::Dimension;
+use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 

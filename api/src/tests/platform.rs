@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::fake::used;
-use crate::reader::{Dimension, Rows};
+use crate::rows::{Dimension, Rows};
 
 const NOW: &str = "2026-09-28T10:00:00Z";
 

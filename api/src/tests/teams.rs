@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::fake::{Used, used};
-use crate::reader::{Dimension, Rows};
+use crate::rows::{Dimension, Rows};
 use rollup::counters::Counter;
 
 const NOW: &str = "2026-09-28T12:00:00Z";

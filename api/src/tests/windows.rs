@@ -6,7 +6,7 @@ use rollup::money::Nanos;
 
 use super::World;
 use crate::fake::used;
-use crate::reader::Dimension;
+use crate::rows::Dimension;
 
 fn nanos(cents: &Value) -> i64 {
     let nanos = Nanos::parse_cents(cents.as_str().expect("cents")).expect("cents");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
-use rollup::fold::{Booked, Delta};
+use rollup::fold::{Delta, RowDelta};
 
 use super::leases::{InTheWay, Leases, StoredLease};
 use super::letters::{LetterState, StoredLetter};
@@ -374,7 +374,7 @@ fn add_tally(sum: &mut Tally, tally: Tally) {
     sum.dead_letter += tally.dead_letter;
 }
 
-fn add_stored(booked: &mut Booked, stored: Option<&Booked>) -> Result<(), Overflow> {
+fn add_stored(booked: &mut RowDelta, stored: Option<&RowDelta>) -> Result<(), Overflow> {
     if let Some(stored) = stored {
         booked.sums.merge(&stored.sums);
         booked.first_event_ms = booked.first_event_ms.min(stored.first_event_ms);

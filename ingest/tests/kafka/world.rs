@@ -21,7 +21,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rollup::counters::Counter;
 use rollup::event::Rules;
-use rollup::fold::{Grouping, Set};
+use rollup::fold::{Grouping, Marginal};
 use rollup::period::{Calendar, Granularity};
 use testkit::kafka::Broker;
 use testkit::{PATIENCE, eventually, now};
@@ -156,7 +156,7 @@ impl World {
     pub(crate) fn sum(&self, counter: Counter) -> i128 {
         self.ledger.read(|stored| {
             let rows = stored.rows.rollups.values().filter(|row| {
-                row.set == Set::Organization
+                row.marginal == Marginal::Organization
                     && row.period.granularity() == Granularity::Daily
                     && &*row.organization == ORGANIZATION
             });

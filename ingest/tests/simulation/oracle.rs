@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike};
 use ingest::fake::Stored;
 use ingest::ledger::Tally;
 use rollup::counters::Counter;
-use rollup::fold::Booked;
+use rollup::fold::RowDelta;
 
 use crate::logs::{Expected, FULL, Log, PRESET, Usage};
 
@@ -99,7 +99,7 @@ impl Rows {
                 &row.organization,
                 granularity,
                 &period,
-                row.set.name(),
+                row.marginal.name(),
                 &row.value,
             ]);
             key.extend(row.provider.as_deref().map(str::to_owned));
@@ -139,7 +139,7 @@ fn add(rows: &mut BTreeMap<Key, Row>, key: Key, usage: &Usage) {
     row.2 = row.2.max(usage.at_ms);
 }
 
-fn stored_row(booked: &Booked) -> Row {
+fn stored_row(booked: &RowDelta) -> Row {
     let sums = Counter::ALL.map(|counter| booked.sums[counter]);
     (sums, booked.first_event_ms, booked.last_event_ms)
 }

@@ -57,7 +57,7 @@ fn l2_l4_one_event_is_booked_once_per_granularity_and_set() {
         .map(|key| key.split('/').nth(3).expect("a period"))
         .collect();
     assert_eq!(keys, ["2026-01-05", "2026-01-05T11", "2026-01", "2026-W02"]);
-    assert_eq!(delta.rollups.len(), Granularity::ALL.len() * Set::ALL.len());
+    assert_eq!(delta.rollups.len(), Granularity::ALL.len() * Marginal::ALL.len());
     assert!(
         delta
             .ledger
@@ -126,7 +126,7 @@ fn any_event() -> impl Strategy<Value = Event<'static>> {
 }
 
 proptest! {
-    /// Against a naive oracle of big integers in a hash map, for every granularity and rollup set.
+    /// Against a naive oracle of big integers in a hash map, for every granularity and marginal.
     /// Lessons D4: where a batch ends changes nothing.
     #[test]
     fn d4_the_fold_equals_the_oracle_wherever_batches_end(
@@ -144,7 +144,7 @@ proptest! {
             let mut own = Delta::default();
             fold.close_into(&mut own);
             prop_assert!(own.ledger.len() + own.rollups.len() <= fold.statements());
-            prop_assert!(fold.statements() <= part.len() * 4 * (1 + Set::ALL.len()));
+            prop_assert!(fold.statements() <= part.len() * 4 * (1 + Marginal::ALL.len()));
             fold.close_into(&mut delta);
         }
 
@@ -157,14 +157,14 @@ proptest! {
             for granularity in Granularity::ALL {
                 let period = grouping.calendar().period_of(granularity, instant);
                 *rows.entry(format!("{period} {d:?}")).or_default() += tokens;
-                for (set, value) in [
+                for (marginal, value) in [
                     ("organization", d.organization.to_string()),
                     ("agent", d.agent.to_string()),
                     ("model", format!("{}|{}", d.model, d.provider)),
                     ("user", d.user.to_string()),
                     ("source", d.source.to_string()),
                 ] {
-                    *rollups.entry((d.organization.to_string(), period.to_string(), set, value)).or_default() += tokens;
+                    *rollups.entry((d.organization.to_string(), period.to_string(), marginal, value)).or_default() += tokens;
                 }
             }
         }
@@ -176,7 +176,7 @@ proptest! {
         prop_assert_eq!(delta.rollups.len(), rollups.len());
         for row in delta.rollups.values() {
             let value = row.provider.as_ref().map_or(row.value.to_string(), |p| format!("{}|{p}", row.value));
-            let name = (row.organization.to_string(), row.period.to_string(), row.set.name(), value);
+            let name = (row.organization.to_string(), row.period.to_string(), row.marginal.name(), value);
             prop_assert_eq!(Some(&row.booked.sums[Counter::InputTokens]), rollups.get(&name));
         }
     }

@@ -69,9 +69,9 @@ impl MongoLedger {
     /// Asks which rows of these groups are there.
     async fn ask(&self, collection: &str, groups: Vec<Ask>) -> Result<(), mongodb::error::Error> {
         for group in groups {
-            let Range { start, end } = match group.set {
+            let Range { start, end } = match group.marginal {
                 None => key::span(&group.organization, group.period, group.period),
-                Some(set) => key::of_set(&group.organization, group.period, set),
+                Some(marginal) => key::of_marginal(&group.organization, group.period, marginal),
             };
             let limit = i64::try_from(group.most + 1).unwrap_or(i64::MAX);
             let mut cursor = self

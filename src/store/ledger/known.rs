@@ -8,7 +8,7 @@
 //! it is not there     insert           11000:              nothing of the transaction is applied,
 //! it is there         plain `$inc`     fewer are matched:  and the same is written by upserts
 //! ```
-//! Rows come in groups: those of one organization and period, and of one set where they are rollups. What was
+//! Rows come in groups: those of one organization and period, and of one marginal where they are rollups. What was
 //! committed is there. A group that a commit adds much to is also asked for, once: where it holds few rows beside
 //! those of the commit, what is not among them is not there. Rows are remembered by a hash each: two with one hash
 //! are one of the cases above. Another process may write rows too, or remove some: after a mistake the groups of the
@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use rollup::fold::{LedgerRow, RollupRow, Set};
+use rollup::fold::{LedgerRow, Marginal, RollupRow};
 use rollup::period::Period;
 
 use super::rows::Row;
@@ -54,8 +54,8 @@ pub(super) struct Known {
     now: u64,
 }
 
-/// What a group is of, within an organization; without a set it is of the ledger.
-type Kind = (Period, Option<Set>);
+/// What a group is of, within an organization; without a marginal it is of the ledger.
+type Kind = (Period, Option<Marginal>);
 
 #[derive(Debug, Default)]
 struct Group {
@@ -102,7 +102,7 @@ impl Group {
 pub(super) struct Ask {
     pub(super) organization: Box<str>,
     pub(super) period: Period,
-    pub(super) set: Option<Set>,
+    pub(super) marginal: Option<Marginal>,
     /// With more rows than this it is not known whole.
     pub(super) most: usize,
 }
@@ -126,7 +126,7 @@ impl Known {
             .map(|group| Ask {
                 organization: group[0].1.organization().into(),
                 period: group[0].1.period(),
-                set: group[0].1.set(),
+                marginal: group[0].1.marginal(),
                 most: group.len() * READ_FOR_EACH,
             })
             .collect()
@@ -139,7 +139,7 @@ impl Known {
             false => Extent::Large,
         };
         let kinds = self.groups.entry(ask.organization).or_default();
-        let group = kinds.entry((ask.period, ask.set)).or_insert_with(|| {
+        let group = kinds.entry((ask.period, ask.marginal)).or_insert_with(|| {
             self.size += GROUP_SIZE;
             Group::default()
         });
@@ -184,7 +184,7 @@ impl Known {
                 Some(kinds) => kinds,
                 None => self.groups.entry(row.organization().into()).or_default(),
             };
-            let group = kinds.entry((row.period(), row.set())).or_insert_with(|| {
+            let group = kinds.entry((row.period(), row.marginal())).or_insert_with(|| {
                 self.size += GROUP_SIZE;
                 Group::default()
             });
@@ -212,7 +212,7 @@ impl Known {
         for rows in groups(rows) {
             let row = rows[0].1;
             let kinds = self.groups.get_mut(row.organization());
-            if let Some(group) = kinds.and_then(|kinds| kinds.get_mut(&(row.period(), row.set()))) {
+            if let Some(group) = kinds.and_then(|kinds| kinds.get_mut(&(row.period(), row.marginal()))) {
                 self.size -= group.there.len();
                 group.there = HashSet::new();
                 group.extent = Extent::GivenUp(self.now + GIVEN_UP_FOR);
@@ -249,7 +249,7 @@ impl Known {
     fn group(&self, row: &impl Row) -> Option<&Group> {
         self.groups
             .get(row.organization())?
-            .get(&(row.period(), row.set()))
+            .get(&(row.period(), row.marginal()))
     }
 }
 
@@ -260,7 +260,7 @@ type Groups = HashMap<Box<str>, HashMap<Kind, Group>>;
 fn groups<'a, 'r, R: Row>(rows: &'r Rows<'a, R>) -> impl Iterator<Item = &'r Rows<'a, R>> {
     rows.chunk_by(|(_, one), (_, other)| {
         one.period() == other.period()
-            && one.set() == other.set()
+            && one.marginal() == other.marginal()
             && one.organization() == other.organization()
     })
 }
@@ -269,7 +269,7 @@ fn groups<'a, 'r, R: Row>(rows: &'r Rows<'a, R>) -> impl Iterator<Item = &'r Row
 mod tests {
     use proptest::prelude::*;
     use rollup::counters::Sums;
-    use rollup::fold::Booked;
+    use rollup::fold::RowDelta;
     use rollup::key;
     use rollup::period::Granularity;
 
@@ -291,16 +291,16 @@ mod tests {
             let row = RollupRow {
                 period: day,
                 organization: organization.into(),
-                set: Set::User,
+                marginal: Marginal::User,
                 value: value.as_str().into(),
                 provider: None,
-                booked: Booked {
+                booked: RowDelta {
                     sums: Sums::default(),
                     first_event_ms: 0,
                     last_event_ms: 0,
                 },
             };
-            (key::rollup(organization, day, Set::User, &value, None), row)
+            (key::rollup(organization, day, Marginal::User, &value, None), row)
         };
         let mut rows: Vec<_> = users.into_iter().map(row).collect();
         rows.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -327,7 +327,7 @@ mod tests {
         let expected = Ask {
             organization: "many".into(),
             period: day("2026-01-05"),
-            set: Some(Set::User),
+            marginal: Some(Marginal::User),
             most: WORTH_ASKING * READ_FOR_EACH,
         };
         assert_eq!(asks, [expected]);
@@ -430,7 +430,7 @@ mod tests {
                 let rows = users(organization, day("2026-01-05"), of);
                 let rows = borrowed(&rows);
                 for ask in known.unasked(&rows) {
-                    let range = key::of_set(organization, day("2026-01-05"), Set::User);
+                    let range = key::of_marginal(organization, day("2026-01-05"), Marginal::User);
                     let ids: Vec<String> = there.iter().filter(|id| range.contains(*id)).cloned().collect();
                     known.learn(ask, &ids);
                 }

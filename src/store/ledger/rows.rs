@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use mongodb::bson::raw::{CStr, CString, cstr};
 use mongodb::bson::{DateTime, RawDocumentBuf};
 use rollup::counters::{Counter, Counters, Overflow};
-use rollup::fold::{Booked, LedgerRow, RollupRow, Set};
+use rollup::fold::{LedgerRow, Marginal, RollupRow, RowDelta};
 use rollup::period::{Calendar, Period};
 
 use crate::store::schema::VERSION;
@@ -22,9 +22,9 @@ static COUNTERS: LazyLock<[CString; Counter::ALL.len()]> = LazyLock::new(|| {
 pub(super) trait Row: Sync {
     fn period(&self) -> Period;
     fn organization(&self) -> &str;
-    /// The set of a rollup.
-    fn set(&self) -> Option<Set>;
-    fn booked(&self) -> &Booked;
+    /// The marginal of a rollup.
+    fn marginal(&self) -> Option<Marginal>;
+    fn booked(&self) -> &RowDelta;
     /// Appends what the row is about, besides its organization and period.
     fn describe(&self, document: &mut RawDocumentBuf);
     /// Whether the row holds when its first and last event completed.
@@ -40,11 +40,11 @@ impl Row for LedgerRow {
         &self.dimensions.organization
     }
 
-    fn set(&self) -> Option<Set> {
+    fn marginal(&self) -> Option<Marginal> {
         None
     }
 
-    fn booked(&self) -> &Booked {
+    fn booked(&self) -> &RowDelta {
         &self.booked
     }
 
@@ -78,16 +78,16 @@ impl Row for RollupRow {
         &self.organization
     }
 
-    fn set(&self) -> Option<Set> {
-        Some(self.set)
+    fn marginal(&self) -> Option<Marginal> {
+        Some(self.marginal)
     }
 
-    fn booked(&self) -> &Booked {
+    fn booked(&self) -> &RowDelta {
         &self.booked
     }
 
     fn describe(&self, document: &mut RawDocumentBuf) {
-        document.append(cstr!("set"), self.set.name());
+        document.append(cstr!("set"), self.marginal.name());
         document.append(cstr!("value"), &*self.value);
         if let Some(provider) = &self.provider {
             document.append(cstr!("provider"), &**provider);
@@ -214,12 +214,12 @@ mod tests {
 
     use super::*;
 
-    fn booked(counters: [i64; Counter::ALL.len()]) -> Booked {
+    fn booked(counters: [i64; Counter::ALL.len()]) -> RowDelta {
         let mut all = Counters::default();
         for (counter, value) in Counter::ALL.into_iter().zip(counters) {
             all[counter] = value;
         }
-        Booked {
+        RowDelta {
             sums: Sums::from(all),
             first_event_ms: 1_000,
             last_event_ms: 2_000,
@@ -253,7 +253,7 @@ mod tests {
         RollupRow {
             period: period(),
             organization: "acme".into(),
-            set: Set::Model,
+            marginal: Marginal::Model,
             value: "large".into(),
             provider: Some("openai".into()),
             booked: booked(counters),

@@ -3,10 +3,11 @@
 
 use std::ops::Range;
 
-use api::reader::{Dimension, Key, Query, Rows, Scope, Span};
+use api::reader::{Key, Query, Scope, Span};
+use api::rows::{Dimension, Rows, dimensions};
 use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::key;
 use rollup::period::Period;
 
@@ -45,24 +46,10 @@ pub(super) fn plan(query: &Query) -> Plan {
     if let Some(ids) = ids(query) {
         return Plan::Few(vec![doc! {"_id": {"$in": ids}}]);
     }
-    if are_groups(query) {
+    if query.rows_are_groups() {
         return Plan::Rows(by_span(query, &query.scope, &others(query)).collect());
     }
     users(query).map_or_else(|| Plan::Sums(of(query)), Plan::Few)
-}
-
-/// Whether each row of one marginal is a group.
-fn are_groups(query: &Query) -> bool {
-    let (Rows::Rollups(set), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
-        return false;
-    };
-    let one_period = matches!(query.cover.as_slice(), [span] if span.first == span.last);
-    let own = Dimension::of(set).into_iter();
-    let mut own = own.chain((set == Set::Model).then_some(Dimension::Provider));
-    organizations.len() == 1
-        && (query.by_period || one_period)
-        && query.keys.is_none()
-        && own.all(|dimension| query.group_by.contains(&dimension))
 }
 
 /// The rows of the users that a query is about: one question for each of them, which every server answers from an
@@ -134,8 +121,8 @@ pub(super) fn rows_in(rows: Rows, scope: &Scope, cover: &[Span], other: &Documen
         let (first, last) = (span.first.to_string(), span.last.to_string());
         let mut branch = owner(scope);
         branch.insert("granularity", span.first.granularity().name());
-        if let Rows::Rollups(set) = rows {
-            branch.insert("set", set.name());
+        if let Rows::Rollups(marginal) = rows {
+            branch.insert("set", marginal.name());
         }
         let keys = if first == last {
             first.into()
@@ -252,10 +239,10 @@ fn others(query: &Query) -> Document {
 
 /// The `_id`s of the rows, where the query names each of them.
 fn ids(query: &Query) -> Option<Vec<String>> {
-    let (Rows::Rollups(set), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
+    let (Rows::Rollups(marginal), Scope::Organizations(organizations)) = (query.rows, &query.scope) else {
         return None;
     };
-    let values = values(set, query)?;
+    let values = values(marginal, query)?;
     let periods: Vec<Period> = query.cover.iter().flat_map(|span| span.periods()).collect();
     if organizations.len() * periods.len() * values.len() > MOST_IDS {
         return None;
@@ -264,15 +251,15 @@ fn ids(query: &Query) -> Option<Vec<String>> {
     for organization in organizations {
         for period in &periods {
             for (value, provider) in &values {
-                ids.push(key::rollup(organization, *period, set, value, *provider));
+                ids.push(key::rollup(organization, *period, marginal, value, *provider));
             }
         }
     }
     Some(ids)
 }
 
-/// The values of a set, with the provider where it belongs to the value.
-fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
+/// The values of a marginal, with the provider where it belongs to the value.
+fn values(marginal: Marginal, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
     let of = |dimension| {
         query
             .filters
@@ -283,17 +270,17 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
         // Keys and filters at once are rare: then rows are scanned.
         let at = |dimension| query.group_by.iter().position(|grouped| *grouped == dimension);
         let provider = at(Dimension::Provider);
-        let value = at(Dimension::of(set)?)?;
-        let whole = query.filters.is_empty() && (set == Set::Model) == provider.is_some();
+        let value = at(*dimensions(marginal).first()?)?;
+        let whole = query.filters.is_empty() && (marginal == Marginal::Model) == provider.is_some();
         return whole.then(|| {
             keys.iter()
                 .map(|key| (&*key[value], provider.map(|at| &*key[at])))
                 .collect()
         });
     }
-    match set {
-        Set::Organization => None,
-        Set::Model => {
+    match marginal {
+        Marginal::Organization => None,
+        Marginal::Model => {
             let (models, providers) = (of(Dimension::Model)?, of(Dimension::Provider)?);
             Some(
                 models
@@ -301,16 +288,18 @@ fn values(set: Set, query: &Query) -> Option<Vec<(&str, Option<&str>)>> {
                     .collect(),
             )
         }
-        Set::Agent | Set::User | Set::Source => {
-            Some(of(Dimension::of(set)?)?.map(|value| (value, None)).collect())
-        }
+        Marginal::Agent | Marginal::User | Marginal::Source => Some(
+            of(*dimensions(marginal).first()?)?
+                .map(|value| (value, None))
+                .collect(),
+        ),
     }
 }
 
 /// The field that holds a dimension.
 fn field(rows: Rows, named: Dimension) -> &'static str {
     match rows {
-        Rows::Rollups(set) if Dimension::of(set) == Some(named) => "value",
+        Rows::Rollups(marginal) if dimensions(marginal).first() == Some(&named) => "value",
         Rows::Rollups(_) | Rows::Ledger => named.name(),
     }
 }
@@ -351,12 +340,12 @@ mod tests {
             doc! {"$limit": 8_i64},
             doc! {"$group": {"_id": null, "rows": {"$sum": 1_i64}, "requests": {"$sum": "$requests"}}},
         ];
-        assert_eq!(of(&query(Rows::Rollups(Set::Organization))), expected);
+        assert_eq!(of(&query(Rows::Rollups(Marginal::Organization))), expected);
     }
 
     #[test]
     fn rows_that_are_all_named_are_fetched_by_their_ids() {
-        let mut one = query(Rows::Rollups(Set::User));
+        let mut one = query(Rows::Rollups(Marginal::User));
         one.filters.insert(Dimension::User, vec!["u/1".into()]);
         let ids = [
             "v1/acme/daily/2026-01-05/user/u%2F1",
@@ -364,7 +353,7 @@ mod tests {
         ];
         assert_eq!(selected(&one), doc! {"_id": {"$in": ids.as_slice()}});
 
-        let mut models = query(Rows::Rollups(Set::Model));
+        let mut models = query(Rows::Rollups(Marginal::Model));
         models.group_by = vec![Dimension::Model, Dimension::Provider];
         models.keys = Some(vec![Box::new(["m".into(), "p".into()])]);
         let ids = [
@@ -384,7 +373,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_groups_are_found_span_by_span() {
-        let mut agents = query(Rows::Rollups(Set::Agent));
+        let mut agents = query(Rows::Rollups(Marginal::Agent));
         agents.group_by = vec![Dimension::Agent];
         assert!(
             matches!(plan(&agents), Plan::Sums(_)),
@@ -413,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_model_is_a_group_only_together_with_its_provider() {
-        let mut models = query(Rows::Rollups(Set::Model));
+        let mut models = query(Rows::Rollups(Marginal::Model));
         models.by_period = true;
         models.group_by = vec![Dimension::Model];
         assert!(matches!(plan(&models), Plan::Sums(_)));

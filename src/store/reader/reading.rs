@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::vec::IntoIter;
 
-use api::reader::{Group, Key, Query, ReadError, Rows};
+use api::reader::{Group, Key, Query, ReadError};
+use api::rows::Rows;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use mongodb::SessionCursor;
 use mongodb::bson::{Document, RawDocumentBuf};

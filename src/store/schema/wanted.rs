@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 
 use super::difference::Index;
 use crate::config::Source;
@@ -60,7 +60,7 @@ pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
 /// so that adding to a counter touches no index.
 ///
 /// The rows of the ledger of an organization and a span of periods are neighbours by their `_id`. Rollups are not:
-/// the set stands behind the period there.
+/// the marginal (`set`) stands behind the period there.
 fn indexes(collection: &str) -> Vec<Index> {
     let all = Index::of_all;
     match collection {
@@ -72,10 +72,10 @@ fn indexes(collection: &str) -> Vec<Index> {
             all(doc! {"organizationId": 1, "granularity": 1, "set": 1, "periodKey": 1}),
             // Of all organizations: everything, and what fits a filter.
             all(doc! {"granularity": 1, "set": 1, "periodKey": 1, "value": 1}),
-            // Of models by their provider: no other set has one.
+            // Of models by their provider: no other marginal has one.
             Index::of_some(
                 doc! {"granularity": 1, "provider": 1, "periodKey": 1},
-                doc! {"set": Set::Model.name()},
+                doc! {"set": Marginal::Model.name()},
             ),
         ],
         DEDUPE => vec![

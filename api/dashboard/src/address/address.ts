@@ -1,9 +1,9 @@
 // The whole state of the page is its address: what is shown can be sent to somebody, and back goes back.
 
 import { daysBetween, isDay } from "../format/dates";
+import { GRANULARITIES, type Granularity } from "../format/granularity";
 
 export const PRESETS = ["7d", "30d", "90d", "month-to-date", "last-month", "last-6-months"] as const;
-export const GRANULARITIES = ["daily", "weekly", "monthly"] as const;
 export const METRICS = ["requests", "tokens", "cost"] as const;
 export const DIMENSIONS = [
   "agentSlug",
@@ -17,7 +17,6 @@ export const DIMENSIONS = [
 ] as const;
 
 export type Preset = (typeof PRESETS)[number];
-export type Granularity = (typeof GRANULARITIES)[number];
 export type Metric = (typeof METRICS)[number];
 export type Dimension = (typeof DIMENSIONS)[number];
 export type Filters = Readonly<Partial<Record<Dimension, readonly string[]>>>;

@@ -1,4 +1,4 @@
-import type { Granularity } from "../address/address";
+import type { Granularity } from "./granularity";
 
 const DAY = 86_400_000;
 

@@ -5,32 +5,12 @@ import { ask } from "../client/ask";
 import { lately, questions } from "../client/questions";
 import { useLocale } from "../i18n/locale";
 import { useSession } from "../session/session";
-import { type Claims, manages } from "../session/token";
+import type { Claims } from "../session/token";
 import { Header } from "./Header";
 import { OrganizationView } from "./OrganizationView";
 import { OwnView } from "./OwnView";
 import { PlatformView } from "./PlatformView";
-
-/** What somebody may look at, as far as the page can tell; the reader decides. */
-export type Sight =
-  | { kind: "platform" }
-  | { kind: "organization"; organization: string }
-  | { kind: "own"; organization: string }
-  | { kind: "nothing" };
-
-function sightOf(chosen: string | null, claims: Claims | null): Sight {
-  if (claims === null || claims.staff) {
-    return chosen === null ? { kind: "platform" } : { kind: "organization", organization: chosen };
-  }
-  const ids = [...claims.organizations.keys()].sort();
-  const organization = chosen ?? ids.find((id) => manages(claims.organizations.get(id))) ?? ids[0];
-  if (organization === undefined) {
-    return { kind: "nothing" };
-  }
-  const role = claims.organizations.get(organization);
-  const isMember = role !== undefined && !manages(role);
-  return { kind: isMember ? "own" : "organization", organization };
-}
+import { scopeOf } from "./scope";
 
 /** Which organizations to offer: those of the token or, to staff, those with usage. */
 function useOrganizations(claims: Claims | null): { ids: string[]; all: boolean } {
@@ -61,21 +41,21 @@ export function App() {
   const { claims } = useSession();
   const { t } = useLocale();
   const [address] = useAddress();
-  const sight = sightOf(address.organization, claims);
+  const scope = scopeOf(address.organization, claims);
   const { ids, all } = useOrganizations(claims);
   return (
     <>
       <a className="skip" href="#figures">
         {t.skip}
       </a>
-      <Header sight={sight} organizations={ids} all={all} />
+      <Header scope={scope} organizations={ids} all={all} />
       <main id="figures" tabIndex={-1}>
-        {sight.kind === "platform" && <PlatformView />}
-        {sight.kind === "organization" && (
-          <OrganizationView key={sight.organization} organization={sight.organization} />
+        {scope.kind === "platform" && <PlatformView />}
+        {scope.kind === "organization" && (
+          <OrganizationView key={scope.organization} organization={scope.organization} />
         )}
-        {sight.kind === "own" && <OwnView organization={sight.organization} />}
-        {sight.kind === "nothing" && <p className="card">{t.empty.none}</p>}
+        {scope.kind === "own" && <OwnView organization={scope.organization} />}
+        {scope.kind === "nothing" && <p className="card">{t.empty.none}</p>}
       </main>
     </>
   );

@@ -1,36 +1,37 @@
-import { GRANULARITIES, granularityOf, METRICS } from "../address/address";
+import { granularityOf, METRICS } from "../address/address";
 import { useAddress } from "../address/useAddress";
+import { GRANULARITIES } from "../format/granularity";
 import { visible } from "../format/text";
 import { useLocale } from "../i18n/locale";
 import { Choice } from "../parts/Choice";
 import { useSession } from "../session/session";
 import { type Claims, roleOf } from "../session/token";
-import type { Sight } from "./App";
 import { Chips } from "./Chips";
 import { Preferences } from "./Preferences";
 import { SpanChoice } from "./SpanChoice";
+import type { Scope } from "./scope";
 
 interface Props {
-  sight: Sight;
+  scope: Scope;
   organizations: string[];
   all: boolean;
 }
 
-export function Header({ sight, organizations, all }: Props) {
+export function Header({ scope, organizations, all }: Props) {
   const { t } = useLocale();
   const { token, claims, signOut } = useSession();
   const [address, go] = useAddress();
-  const buckets = sight.kind === "platform" || sight.kind === "organization";
+  const buckets = scope.kind === "platform" || scope.kind === "organization";
   return (
     <header>
       <div className="bar">
         <h1>
           <img src="/favicon.svg" alt="" width="22" height="22" /> {t.title}
         </h1>
-        <Organizations sight={sight} organizations={organizations} all={all} />
+        <Organizations scope={scope} organizations={organizations} all={all} />
         <span className="spacer" />
         <Preferences />
-        {claims !== null && <SignedIn claims={claims} sight={sight} />}
+        {claims !== null && <SignedIn claims={claims} scope={scope} />}
         {token !== null && (
           <button type="button" onClick={signOut}>
             {t.signOut}
@@ -62,9 +63,9 @@ export function Header({ sight, organizations, all }: Props) {
 }
 
 /** Whose token it is: a link may have brought it. */
-function SignedIn({ claims, sight }: { claims: Claims; sight: Sight }) {
+function SignedIn({ claims, scope }: { claims: Claims; scope: Scope }) {
   const { t } = useLocale();
-  const organization = sight.kind === "organization" || sight.kind === "own" ? sight.organization : "";
+  const organization = scope.kind === "organization" || scope.kind === "own" ? scope.organization : "";
   const role = roleOf(claims, organization);
   const subject = visible(claims.subject);
   return (
@@ -75,13 +76,13 @@ function SignedIn({ claims, sight }: { claims: Claims; sight: Sight }) {
   );
 }
 
-function Organizations({ sight, organizations, all }: Props) {
+function Organizations({ scope, organizations, all }: Props) {
   const { t } = useLocale();
   const [, go] = useAddress();
-  const current = sight.kind === "organization" || sight.kind === "own" ? sight.organization : "";
+  const current = scope.kind === "organization" || scope.kind === "own" ? scope.organization : "";
   // Also one that nothing is known about is what is chosen.
   const ids = current === "" || organizations.includes(current) ? organizations : [current, ...organizations];
-  if (sight.kind === "nothing") {
+  if (scope.kind === "nothing") {
     return null;
   }
   return (

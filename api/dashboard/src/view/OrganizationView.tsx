@@ -10,7 +10,7 @@ import { useSession } from "../session/session";
 import { manages } from "../session/token";
 import { AgentsTable } from "./AgentsTable";
 import { Card, Cards } from "./Cards";
-import { Standing } from "./Standing";
+import { FreshnessBanner } from "./FreshnessBanner";
 import { TopLists } from "./TopLists";
 import { Trend } from "./Trend";
 import { Users } from "./Users";
@@ -55,11 +55,11 @@ function Totals({ data }: { data: NonNullable<ReturnType<typeof useAnswer<"summa
   const endsToday = data.range.to >= dayOf(data.generatedAt, data.range.timeZone);
   return (
     <>
-      <Standing answer={data}>
+      <FreshnessBanner answer={data}>
         {totals.unpricedRequests > 0 && t.words.unpriced(count(totals.unpricedRequests))}{" "}
         {t.change.against(formatRange(previous.range.from, previous.range.to, locale))}{" "}
         {endsToday && t.words.today}
-      </Standing>
+      </FreshnessBanner>
       <Cards totals={totals} before={previous.totals}>
         <Card title={t.cards.users} note={t.cards.named}>
           {count(data.activeUsers)}

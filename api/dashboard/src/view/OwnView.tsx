@@ -4,7 +4,7 @@ import { formatRange } from "../format/dates";
 import { useLocale } from "../i18n/locale";
 import { Read } from "../parts/states";
 import { Cards } from "./Cards";
-import { Standing } from "./Standing";
+import { FreshnessBanner } from "./FreshnessBanner";
 
 /** What a member used. */
 export function OwnView({ organization }: { organization: string }) {
@@ -15,9 +15,9 @@ export function OwnView({ organization }: { organization: string }) {
     <Read query={own} organization={organization}>
       {(data) => (
         <>
-          <Standing answer={data}>
+          <FreshnessBanner answer={data}>
             {t.change.against(formatRange(data.previous.range.from, data.previous.range.to, locale))}
-          </Standing>
+          </FreshnessBanner>
           <section className="card own">
             <h2>{t.own.title}</h2>
             <p className="muted">{t.own.help}</p>

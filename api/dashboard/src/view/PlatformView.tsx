@@ -8,8 +8,8 @@ import { useFigures } from "../parts/figures";
 import { Read } from "../parts/states";
 import { Card, Cards } from "./Cards";
 import { CsvButton } from "./CsvButton";
+import { FreshnessBanner } from "./FreshnessBanner";
 import { PeriodTable } from "./PeriodTable";
-import { Standing } from "./Standing";
 import { TrendChart } from "./TrendChart";
 
 /** The usage of all organizations. */
@@ -60,13 +60,13 @@ function Totals({ data }: { data: Table }) {
   const { totals, excludedOrganizations } = data;
   return (
     <>
-      <Standing answer={data}>
+      <FreshnessBanner answer={data}>
         {totals.unpricedRequests > 0 && t.words.unpriced(count(totals.unpricedRequests))}{" "}
         {t.change.against(formatRange(beforeQuery.from ?? "", beforeQuery.to ?? "", locale))}{" "}
         {excludedOrganizations.length > 0 && (
           <span className="excluded">{t.words.excluded(excludedOrganizations.join(", "))}</span>
         )}
-      </Standing>
+      </FreshnessBanner>
       <Cards totals={totals} before={before.data?.totals}>
         <Card title={t.cards.organizations} note={t.cards.named}>
           {count(data.rows.length)}

@@ -1,8 +1,9 @@
 import { useId, useState } from "react";
 import { Bar, BarChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
-import type { Granularity, Metric } from "../address/address";
+import type { Metric } from "../address/address";
 import type { Period, Totals } from "../client/types";
 import { formatPeriod, formatRange } from "../format/dates";
+import type { Granularity } from "../format/granularity";
 import { formatMoney } from "../format/money";
 import { formatShort } from "../format/numbers";
 import { useLocale } from "../i18n/locale";

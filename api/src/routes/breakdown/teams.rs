@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use rollup::event::NONE;
 
-use crate::ask::{Ask, Sought};
+use crate::csv_table::text_cell;
 use crate::problem::Problem;
+use crate::query::{GroupQuery, QueryContext};
 use crate::ranking::Ranked;
-use crate::reader::{Dimension, Key, Snapshot};
-use crate::route::{Common, text_cell};
+use crate::reader::{Key, Snapshot};
+use crate::route::Common;
+use crate::rows::Dimension;
 
 /// How many teams of one user are named.
 pub(super) const NAMED: usize = 5;
@@ -60,7 +62,7 @@ impl OfUsers {
 /// may ask for some of them again, and otherwise at once.
 pub(super) async fn read<S: Snapshot>(
     common: &Common,
-    ask: &Ask<S>,
+    context: &QueryContext<S>,
     users: &[Ranked],
     again: bool,
 ) -> Result<OfUsers, Problem> {
@@ -71,20 +73,21 @@ pub(super) async fn read<S: Snapshot>(
     for users in users.chunks(if one_by_one { 1 } else { users.len().max(1) }) {
         let mut filters = common.filters.clone();
         filters.insert(Dimension::User, users.to_vec());
-        let sought = Sought {
+        let group_query = GroupQuery {
             is_worth_remembering: one_by_one,
-            ..Sought::groups(&filters, &[Dimension::User, Dimension::Team])
+            ..GroupQuery::groups(&filters, &[Dimension::User, Dimension::Team])
         };
-        ask.each(common.days.range, &sought, |key, _, sums| {
-            if let [user, team] = &**key
-                && **team != *NONE
-                && !sums.is_zero()
-            {
-                teams.entry(user.clone()).or_default().add(team);
-            }
-            Ok(())
-        })
-        .await?;
+        context
+            .each(common.days.range, &group_query, |key, _, sums| {
+                if let [user, team] = &**key
+                    && **team != *NONE
+                    && !sums.is_zero()
+                {
+                    teams.entry(user.clone()).or_default().add(team);
+                }
+                Ok(())
+            })
+            .await?;
     }
     Ok(OfUsers(teams))
 }

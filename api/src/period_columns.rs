@@ -1,164 +1,13 @@
 //! Rows of one marginal, column by column, in as few bytes as their values need.
 //!
-//! What rows are about is a name, and each name has a small number. Rows hold numbers only: so the users of
-//! months, weeks and days are added up without a text being looked at.
-
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+//! The key of each row is a number of a [`KeyInterner`]: no text is looked at while rows are added up.
 
 use rollup::counters::{Counter, Counters, Sums};
-use rollup::fold::Set;
 
-use crate::by::is_sentinel;
+use crate::key_interner::KeyInterner;
 use crate::reader::Key;
 
-/// What a name takes besides its text: two keys with their parts, and a place in the table.
-const NAME_BYTES: usize = 160;
-/// What the names of a marginal take before there is one.
-const ENTRY_BYTES: usize = 256;
 const COUNTERS: usize = Counter::ALL.len();
-
-/// Keys of groups by number. A key keeps its number for as long as these names are held.
-#[derive(Default)]
-pub(crate) struct Names {
-    known: RwLock<Known>,
-    /// The bytes of these and of all other names that are held with them.
-    all: Arc<AtomicUsize>,
-}
-
-/// The keys that have a number.
-#[derive(Default)]
-pub(crate) struct Known {
-    numbers: HashMap<Key, u32>,
-    keys: Vec<Key>,
-    /// The numbers of keys that stand for something that no event named.
-    unnamed: Vec<u32>,
-    bytes: usize,
-}
-
-impl Known {
-    /// The numbers of keys that stand for something that no event named.
-    pub(crate) fn unnamed(&self) -> &[u32] {
-        &self.unnamed
-    }
-
-    /// The key of a number.
-    pub(crate) fn key(&self, number: u32) -> &Key {
-        &self.keys[number as usize]
-    }
-
-    fn number(&mut self, key: Key) -> u32 {
-        if let Some(number) = self.numbers.get(&key) {
-            return *number;
-        }
-        let number = u32::try_from(self.keys.len()).expect("fewer names than fit in memory");
-        self.bytes += NAME_BYTES + 2 * key.iter().map(|part| part.len()).sum::<usize>();
-        if key.iter().any(|part| is_sentinel(part)) {
-            self.unnamed.push(number);
-        }
-        self.keys.push(key.clone());
-        self.numbers.insert(key, number);
-        number
-    }
-}
-
-impl Names {
-    /// Everything that has a number by now.
-    pub(crate) fn known(&self) -> RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The numbers of these keys; those without one get the next ones.
-    pub(crate) fn numbers(&self, keys: Vec<Key>) -> Vec<u32> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = known.bytes;
-        let numbers = keys.into_iter().map(|key| known.number(key)).collect();
-        self.all.fetch_add(known.bytes - before, Ordering::Relaxed);
-        numbers
-    }
-
-    /// About how many bytes they take.
-    pub(crate) fn bytes(&self) -> usize {
-        self.known().bytes
-    }
-}
-
-/// The names of every organization's marginals.
-pub(crate) struct Directory {
-    held: Mutex<Held>,
-    capacity: usize,
-}
-
-/// The names of one edition.
-#[derive(Default)]
-struct Held {
-    names: HashMap<(String, Set), Arc<Names>>,
-    /// About how many bytes all of them take.
-    bytes: Arc<AtomicUsize>,
-    /// Moves on when everything is forgotten: numbers of before mean nothing any more.
-    edition: usize,
-}
-
-/// The names that were asked for.
-pub(crate) struct Found {
-    /// With the edition that their numbers belong to. `None`: there are too many.
-    pub(crate) names: Option<(Arc<Names>, usize)>,
-    /// Whether everything of before was forgotten.
-    pub(crate) is_new_edition: bool,
-}
-
-impl Directory {
-    /// A directory of so many bytes. When it is full, it starts anew.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            held: Mutex::default(),
-            capacity,
-        }
-    }
-
-    /// The names of a marginal.
-    pub(crate) fn names(&self, organization: &str, set: Set) -> Found {
-        let mut held = self.held();
-        let is_new_edition = held.bytes.load(Ordering::Relaxed) > self.capacity;
-        if is_new_edition {
-            *held = Held {
-                edition: held.edition + 1,
-                ..Held::default()
-            };
-        }
-        let Held {
-            names,
-            bytes,
-            edition,
-        } = &mut *held;
-        let own = names.entry((organization.to_owned(), set)).or_insert_with(|| {
-            bytes.fetch_add(ENTRY_BYTES + organization.len(), Ordering::Relaxed);
-            Arc::new(Names {
-                known: RwLock::default(),
-                all: Arc::clone(bytes),
-            })
-        });
-        Found {
-            names: self.holds(own).then(|| (Arc::clone(own), *edition)),
-            is_new_edition,
-        }
-    }
-
-    /// Whether these are few enough to be held.
-    pub(crate) fn holds(&self, names: &Names) -> bool {
-        names.bytes() <= self.capacity / 2
-    }
-
-    /// The edition that numbers belong to now.
-    pub(crate) fn edition(&self) -> usize {
-        self.held().edition
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The values of one counter.
 enum Column {
@@ -249,15 +98,15 @@ impl Numbers {
     }
 }
 
-/// Rows with a number each, in the order in which they were taken.
-pub(crate) struct Slice {
+/// The rows of a period, or of a ranking: each with a number, in the order in which they were taken.
+pub(crate) struct PeriodColumns {
     numbers: Box<[u32]>,
     columns: [Option<Column>; COUNTERS],
     /// The numbers with requests, where no row has less than none.
     active: Option<Numbers>,
 }
 
-impl Slice {
+impl PeriodColumns {
     /// Takes rows.
     pub(crate) fn of(numbers: Vec<u32>, columns: [Vec<i64>; COUNTERS]) -> Self {
         let requests = &columns[Counter::Requests as usize];
@@ -348,12 +197,12 @@ impl Rows {
     }
 
     /// The rows in their final form.
-    pub(crate) fn finish(self, names: &Names) -> Slice {
-        Slice::of(names.numbers(self.keys), self.columns)
+    pub(crate) fn finish(self, keys: &KeyInterner) -> PeriodColumns {
+        PeriodColumns::of(keys.numbers(self.keys), self.columns)
     }
 }
 
-/// The sums of slices of the same names.
+/// The sums of the columns of several periods, of one interner.
 pub(crate) struct Merged {
     /// Which numbers have a row.
     seen: Vec<bool>,
@@ -362,23 +211,26 @@ pub(crate) struct Merged {
 }
 
 impl Merged {
-    /// Adds slices up, each number by itself.
-    pub(crate) fn of<'a>(slices: impl Iterator<Item = &'a Slice> + Clone, counters: &[Counter]) -> Self {
-        let highest = slices.clone().flat_map(|slice| slice.numbers.iter().max());
+    /// Adds periods up, each number by itself.
+    pub(crate) fn of<'a>(
+        periods: impl Iterator<Item = &'a PeriodColumns> + Clone,
+        counters: &[Counter],
+    ) -> Self {
+        let highest = periods.clone().flat_map(|period| period.numbers.iter().max());
         let count = highest.max().map_or(0, |highest| *highest as usize + 1);
         let mut merged = Self {
             seen: vec![false; count],
             columns: Default::default(),
         };
-        for slice in slices {
-            for number in &slice.numbers {
+        for period in periods {
+            for number in &period.numbers {
                 merged.seen[*number as usize] = true;
             }
             for counter in counters {
-                if let Some(column) = &slice.columns[*counter as usize] {
+                if let Some(column) = &period.columns[*counter as usize] {
                     let sums = &mut merged.columns[*counter as usize];
                     sums.resize(count, 0);
-                    column.add_to(sums, &slice.numbers);
+                    column.add_to(sums, &period.numbers);
                 }
             }
         }
@@ -397,46 +249,5 @@ impl Merged {
             }
             (number, sums)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> Key {
-        Box::new([name.into()])
-    }
-
-    #[test]
-    fn names_are_bounded_also_where_organizations_have_none() {
-        let directory = Directory::new(10_000);
-        let mut editions = 0;
-        for number in 0..1_000 {
-            let organization = format!("organization-{number}");
-            editions += usize::from(directory.names(&organization, Set::User).is_new_edition);
-            let held = directory.held();
-            assert!(held.names.len() * ENTRY_BYTES <= 10_000 + ENTRY_BYTES);
-        }
-        assert!(editions > 10, "{editions}");
-        assert_eq!(directory.edition(), editions);
-    }
-
-    #[test]
-    fn a_full_directory_starts_anew_and_what_is_held_of_before_stays_whole() {
-        let directory = Directory::new(2_000);
-        let (old, edition) = directory.names("acme", Set::User).names.expect("few");
-        let numbers = old.numbers((0..9).map(|user| key(&format!("u{user}"))).collect());
-        assert!(
-            directory.names("acme", Set::User).names.is_none(),
-            "more than half of the room"
-        );
-        old.numbers((9..20).map(|user| key(&format!("u{user}"))).collect());
-        let found = directory.names("acme", Set::User);
-        assert!(found.is_new_edition);
-        let (new, next) = found.names.expect("none yet");
-        assert_ne!(edition, next);
-        assert_eq!(new.numbers(vec![key("u5")]), [0]);
-        assert_eq!(*old.known().key(numbers[5]), key("u5"));
     }
 }

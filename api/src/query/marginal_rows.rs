@@ -6,66 +6,58 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use rollup::counters::{Counter, Overflow, Sums};
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 use rollup::period::Period;
 
+use super::context::{GroupQuery, QueryContext};
 use super::part::Part;
-use super::{Ask, Sought};
 use crate::cache::CacheKey;
+use crate::key_interner::KeyInterner;
+use crate::period_columns::{Merged, Numbers, Rows};
 use crate::problem::Problem;
-use crate::question::Filters;
 use crate::range::Range;
-use crate::ranking::{Sort, Standing};
-use crate::reader::{Booked, Dimension, Key, Query, ReadError, Snapshot, Span};
-use crate::slice::{Merged, Names, Numbers, Rows};
+use crate::ranking::{RankedGroups, Sort};
+use crate::reader::{Key, PeriodTotals, Query, ReadError, Snapshot, Span};
+use crate::rows::{self, Dimension, Filters, dimensions};
 
 /// The rows of the periods that cover a range.
-pub(crate) struct Slices {
-    set: Set,
-    names: Arc<Names>,
+pub(crate) struct MarginalRows {
+    marginal: Marginal,
+    keys: Arc<KeyInterner>,
     /// The periods and their rows, oldest first.
     parts: Vec<(Period, Arc<Part>)>,
 }
 
-/// The dimensions of a marginal's keys.
-fn dimensions(set: Set) -> &'static [Dimension] {
-    match set {
-        Set::Organization => &[],
-        Set::Agent => &[Dimension::Agent],
-        Set::Model => &[Dimension::Model, Dimension::Provider],
-        Set::User => &[Dimension::User],
-        Set::Source => &[Dimension::Source],
-    }
-}
-
-impl<S: Snapshot> Ask<S> {
+impl<S: Snapshot> QueryContext<S> {
     /// The rows of a marginal over a range. `None`: they do not fit in memory together.
-    pub(super) async fn slices(
+    pub(super) async fn marginal_rows(
         &self,
         organization: &str,
-        set: Set,
+        marginal: Marginal,
         range: Range,
-        sought: &Sought<'_>,
-    ) -> Result<Option<Slices>, Problem> {
-        let cover = self.query(range, sought).cover;
-        let booked = self.booked(organization, &cover).await?;
-        if booked.is_empty() {
+        group_query: &GroupQuery<'_>,
+    ) -> Result<Option<MarginalRows>, Problem> {
+        let cover = self.query(range, group_query).cover;
+        let totals = self.period_totals(organization, &cover).await?;
+        if totals.is_empty() {
             // Whatever name somebody asks for: nothing is kept of it.
-            return Ok(Some(Slices {
-                set,
-                names: Arc::default(),
+            return Ok(Some(MarginalRows {
+                marginal,
+                keys: Arc::default(),
                 parts: Vec::new(),
             }));
         }
-        let Some((names, edition)) = self.remembered.names(organization, set) else {
+        let Some((keys, edition)) = self.remembered.interner(organization, marginal) else {
             return Ok(None);
         };
-        let key = |of: &Booked| CacheKey::of(&("slice", organization, set, of.period, of.mark, edition));
-        let periods: Vec<(Period, CacheKey)> = booked.iter().map(|of| (of.period, key(of))).collect();
+        let key = |of: &PeriodTotals| {
+            CacheKey::of(&("columns", organization, marginal, of.period, of.version, edition))
+        };
+        let periods: Vec<(Period, CacheKey)> = totals.iter().map(|of| (of.period, key(of))).collect();
         // Users are many: the periods are read one by one, and others who need one wait for that one only.
-        if set != Set::User {
+        if marginal != Marginal::User {
             for span in &cover {
-                self.read_ahead(set, *span, &periods, &names).await?;
+                self.read_ahead(marginal, *span, &periods, &keys).await?;
             }
         }
         let (mut parts, mut rows, mut bytes) = (Vec::new(), 0, 0);
@@ -73,15 +65,15 @@ impl<S: Snapshot> Ask<S> {
             let made = self
                 .remembered
                 .parts
-                .get_or_make(key, self.slice(set, period, &names));
+                .get_or_make(key, self.period_columns(marginal, period, &keys));
             let part = Box::pin(made).await?;
-            let Some(slice) = part.slice() else {
+            let Some(columns) = part.period_columns() else {
                 return Ok(None);
             };
-            rows += slice.len() as u64;
-            bytes += slice.bytes();
+            rows += columns.len() as u64;
+            bytes += columns.bytes();
             if rows > self.row_limit {
-                let are_all_sought = sought.filters.is_empty() && sought.keys.is_none();
+                let are_all_sought = group_query.filters.is_empty() && group_query.keys.is_none();
                 if are_all_sought {
                     return Err(ReadError::TooManyRows(self.row_limit).into());
                 }
@@ -93,16 +85,20 @@ impl<S: Snapshot> Ask<S> {
             }
             parts.push((period, part));
         }
-        Ok(Some(Slices { set, names, parts }))
+        Ok(Some(MarginalRows {
+            marginal,
+            keys,
+            parts,
+        }))
     }
 
     /// Reads the periods of a span that are not remembered, where there are several, with one question.
     async fn read_ahead(
         &self,
-        set: Set,
+        marginal: Marginal,
         span: Span,
         periods: &[(Period, CacheKey)],
-        names: &Names,
+        keys: &KeyInterner,
     ) -> Result<(), Problem> {
         let parts = &self.remembered.parts;
         let is_missing = |(period, key): &&(Period, CacheKey)| {
@@ -119,7 +115,7 @@ impl<S: Snapshot> Ask<S> {
         let made = parts.get_or_make(CacheKey::of(&("ahead", &missing)), async {
             let mut found: HashMap<Period, Rows> = HashMap::new();
             let mut bytes = 0;
-            let mut groups = pin!(self.snapshot().sums(self.rows_of(set, span)));
+            let mut groups = pin!(self.snapshot().sums(self.rows_of(marginal, span)));
             while let Some(group) = groups.try_next().await? {
                 let Some(period) = group.period else { continue };
                 bytes += Rows::bytes_of(&group.key);
@@ -129,9 +125,9 @@ impl<S: Snapshot> Ask<S> {
                 found.entry(period).or_default().push(group.key, &group.counters);
             }
             for (period, key) in &missing {
-                let slice = found.remove(period).unwrap_or_default().finish(names);
-                if self.remembered.directory.holds(names) {
-                    parts.put(*key, Part::Slice(slice.into()));
+                let columns = found.remove(period).unwrap_or_default().finish(keys);
+                if self.remembered.interners.holds(keys) {
+                    parts.put(*key, Part::PeriodColumns(columns.into()));
                 }
             }
             Ok(Part::Ahead)
@@ -140,12 +136,17 @@ impl<S: Snapshot> Ask<S> {
     }
 
     /// Reads the rows of one period.
-    async fn slice(&self, set: Set, period: Period, names: &Names) -> Result<Part, Problem> {
+    async fn period_columns(
+        &self,
+        marginal: Marginal,
+        period: Period,
+        keys: &KeyInterner,
+    ) -> Result<Part, Problem> {
         let span = Span {
             first: period,
             last: period,
         };
-        let query = self.rows_of(set, span);
+        let query = self.rows_of(marginal, span);
         let mut rows = Rows::default();
         let mut groups = pin!(self.snapshot().sums(query));
         while let Some(group) = groups.try_next().await? {
@@ -154,22 +155,22 @@ impl<S: Snapshot> Ask<S> {
                 return Ok(Part::TooLarge);
             }
         }
-        let slice = rows.finish(names);
-        let fits = self.remembered.directory.holds(names);
+        let columns = rows.finish(keys);
+        let fits = self.remembered.interners.holds(keys);
         Ok(if fits {
-            Part::Slice(slice.into())
+            Part::PeriodColumns(columns.into())
         } else {
             Part::TooLarge
         })
     }
 
-    fn rows_of(&self, set: Set, span: Span) -> Query {
+    fn rows_of(&self, marginal: Marginal, span: Span) -> Query {
         Query {
-            rows: crate::reader::Rows::Rollups(set),
+            rows: rows::Rows::Rollups(marginal),
             scope: self.scope.clone(),
             cover: vec![span],
             filters: Filters::new(),
-            group_by: dimensions(set).to_vec(),
+            group_by: dimensions(marginal).to_vec(),
             by_period: true,
             keys: None,
             counters: Counter::ALL.to_vec(),
@@ -179,26 +180,26 @@ impl<S: Snapshot> Ask<S> {
     }
 }
 
-impl Slices {
+impl MarginalRows {
     /// Hands over every group that is sought, once for each bucket.
     pub(super) fn each(
         &self,
-        sought: &Sought<'_>,
+        group_query: &GroupQuery<'_>,
         mut take: impl FnMut(&Key, Option<Period>, &Sums) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let bucket = |period: Period| sought.bucket.map(|bucket| period.widened(bucket));
+        let bucket = |period: Period| group_query.bucket.map(|bucket| period.widened(bucket));
         let same = |one: &(Period, _), other: &(Period, _)| bucket(one.0) == bucket(other.0);
-        let own = dimensions(self.set);
-        let wanted = Wanted::of(own, sought);
-        let known = self.names.known();
+        let own = dimensions(self.marginal);
+        let wanted = Wanted::of(own, group_query);
+        let interned = self.keys.interned();
         for parts in self.parts.chunk_by(same) {
             let bucket = bucket(parts[0].0);
-            let merged = merged(parts, sought);
+            let merged = merged(parts, group_query);
             let mut rows = merged
                 .iter()
-                .map(|(number, sums)| (known.key(number), sums))
+                .map(|(number, sums)| (interned.key(number), sums))
                 .filter(|(key, _)| wanted.has_row(key));
-            if sought.group_by == own {
+            if group_query.group_by == own {
                 rows.filter(|(key, _)| wanted.has_group(key))
                     .try_for_each(|(key, sums)| take(key, bucket, &sums))?;
                 continue;
@@ -207,7 +208,11 @@ impl Slices {
             let mut groups: HashMap<Key, Sums> = HashMap::new();
             for (key, sums) in rows.by_ref() {
                 let place = |dimension| own.iter().position(|own| own == dimension);
-                let key = sought.group_by.iter().filter_map(place).map(|at| key[at].clone());
+                let key = group_query
+                    .group_by
+                    .iter()
+                    .filter_map(place)
+                    .map(|at| key[at].clone());
                 groups.entry(key.collect()).or_default().merge(&sums);
             }
             groups
@@ -219,36 +224,39 @@ impl Slices {
     }
 
     /// Every group with usage that is sought, ranked. The groups are by what the rows are by.
-    pub(super) fn ranked(&self, sought: &Sought<'_>, sort: Sort) -> Result<Standing, Overflow> {
-        let wanted = Wanted::of(dimensions(self.set), sought);
+    pub(super) fn ranked(&self, group_query: &GroupQuery<'_>, sort: Sort) -> Result<RankedGroups, Overflow> {
+        let wanted = Wanted::of(dimensions(self.marginal), group_query);
         let mut groups = Vec::new();
-        let known = self.names.known();
-        for (number, sums) in merged(&self.parts, sought).iter() {
-            let key = known.key(number);
+        let interned = self.keys.interned();
+        for (number, sums) in merged(&self.parts, group_query).iter() {
+            let key = interned.key(number);
             if !sums.is_zero() && wanted.has_row(key) && wanted.has_group(key) {
                 groups.push((number, sums.narrow()?));
             }
         }
-        drop(known);
-        Ok(Standing::of(sort, Arc::clone(&self.names), &groups))
+        drop(interned);
+        Ok(RankedGroups::of(sort, Arc::clone(&self.keys), &groups))
     }
 
     /// How many keys have requests, what no event named left out. `None`: requests were taken back, so that it
     /// takes sums to tell.
     pub(super) fn active(&self) -> Option<u64> {
         let mut active = Numbers::default();
-        for slice in self.parts.iter().filter_map(|(_, part)| part.slice()) {
-            active.extend(slice.active()?);
+        for columns in self.parts.iter().filter_map(|(_, part)| part.period_columns()) {
+            active.extend(columns.active()?);
         }
-        let known = self.names.known();
-        let unnamed = known.unnamed().iter().filter(|number| active.contains(**number));
+        let interned = self.keys.interned();
+        let unnamed = interned
+            .unnamed()
+            .iter()
+            .filter(|number| active.contains(**number));
         Some((active.len() - unnamed.count()) as u64)
     }
 }
 
-fn merged(parts: &[(Period, Arc<Part>)], sought: &Sought<'_>) -> Merged {
-    let slices = parts.iter().filter_map(|(_, part)| part.slice());
-    Merged::of(slices, sought.counters)
+fn merged(parts: &[(Period, Arc<Part>)], group_query: &GroupQuery<'_>) -> Merged {
+    let columns = parts.iter().filter_map(|(_, part)| part.period_columns());
+    Merged::of(columns, group_query.counters)
 }
 
 /// Which rows and which groups are sought.
@@ -259,13 +267,13 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(own: &[Dimension], sought: &'a Sought<'_>) -> Self {
-        let values = own.iter().map(|dimension| sought.filters.get(dimension));
+    fn of(own: &[Dimension], group_query: &'a GroupQuery<'_>) -> Self {
+        let values = own.iter().map(|dimension| group_query.filters.get(dimension));
         Self {
             values: values
                 .map(|values| Some(values?.iter().map(String::as_str).collect()))
                 .collect(),
-            keys: sought.keys.as_ref().map(|keys| keys.iter().collect()),
+            keys: group_query.keys.as_ref().map(|keys| keys.iter().collect()),
         }
     }
 

@@ -4,7 +4,7 @@
 //! locales part cells at semicolons, some imports at tabs as well, whatever quotes say. And what comes before the
 //! first character that is seen does not count everywhere.
 
-/// What a formula begins with, in the scripts in which spreadsheets read one.
+/// The first characters of formulas, in the scripts in which spreadsheets read one.
 const FORMULA: &[char] = &[
     '=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫', '−',
 ];

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::World;
 use crate::fake::{Used, used};
-use crate::reader::Dimension;
+use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
 

@@ -6,9 +6,9 @@ use tokio::sync::Mutex;
 
 use crate::reader::{ReadError, Reader, Snapshot};
 
-/// Opens snapshots of the ledger. Whoever asks gets one whose opening was begun after it asked, and shares it with
-/// those who asked before it was begun.
-pub(crate) struct Gate<R: Reader> {
+/// Opens snapshots of the ledger. A question gets one whose opening was begun after it, and shares it with all questions
+/// that came before that begin.
+pub(crate) struct SharedSnapshot<R: Reader> {
     reader: R,
     arrivals: AtomicU64,
     last: Mutex<Option<Shared<R::Snapshot>>>,
@@ -20,7 +20,7 @@ struct Shared<S> {
     opened: Result<S, ReadError>,
 }
 
-impl<R: Reader> Gate<R> {
+impl<R: Reader> SharedSnapshot<R> {
     pub(crate) fn new(reader: R) -> Self {
         Self {
             reader,
@@ -29,7 +29,8 @@ impl<R: Reader> Gate<R> {
         }
     }
 
-    pub(crate) async fn snapshot(&self) -> Result<R::Snapshot, ReadError> {
+    /// A snapshot, opened after this was called.
+    pub(crate) async fn open(&self) -> Result<R::Snapshot, ReadError> {
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if let Some(shared) = last.as_ref().filter(|shared| arrival < shared.before) {

@@ -1,13 +1,14 @@
-//! What is remembered between answers.
+//! The memory between answers.
 
 use std::sync::Arc;
 
-use rollup::fold::Set;
+use rollup::fold::Marginal;
 
 use crate::cache::{Cache, Weighed};
-use crate::ranking::Standing;
-use crate::reader::{Booked, Group, Key};
-use crate::slice::{Directory, Found, Names, Slice};
+use crate::key_interner::{Found, KeyInterner, KeyInterners};
+use crate::period_columns::PeriodColumns;
+use crate::ranking::RankedGroups;
+use crate::reader::{Group, Key, PeriodTotals};
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;
@@ -15,51 +16,55 @@ pub(crate) type Parts = Cache<Part>;
 /// A part of answers.
 pub(crate) enum Part {
     /// Every row of a marginal in a period.
-    Slice(Box<Slice>),
-    /// The slices of several periods were read at once, and are remembered one by one.
+    PeriodColumns(Box<PeriodColumns>),
+    /// The columns of several periods were read at once, and are remembered one by one.
     Ahead,
     /// Every group of a part of a range.
     Groups(Vec<Group>),
     /// Every group with usage of a whole range, ranked.
-    Ranked(Box<Standing>),
+    Ranked(Box<RankedGroups>),
     /// More rows or groups than are kept in memory.
     TooLarge,
 }
 
-/// What was booked for an organization in a period, if anything.
-pub(crate) struct Known(pub(crate) Option<Booked>);
+/// The totals of an organization in a period, if there are any.
+pub(crate) struct Known(pub(crate) Option<PeriodTotals>);
 
-/// What a reader remembers. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
+/// The memory of a reader. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
 /// push out rows that stay.
 pub(crate) struct Remembered {
-    /// What was booked, by the state of the ledger.
+    /// The totals of periods, by the state of the ledger.
     pub(crate) states: Cache<Known>,
     pub(crate) parts: Parts,
-    /// Rankings: each is as large as several slices, and quickly made from them.
+    /// Rankings: each is as large as the columns of several periods, and quickly made from them.
     pub(crate) rankings: Parts,
-    pub(crate) directory: Directory,
+    pub(crate) interners: KeyInterners,
 }
 
 impl Remembered {
-    /// The names of a marginal, and the edition that its numbers belong to. `None`: there are too many.
-    pub(super) fn names(&self, organization: &str, set: Set) -> Option<(Arc<Names>, usize)> {
+    /// The interner of a marginal, and the edition that its numbers belong to. `None`: it has too many keys.
+    pub(super) fn interner(
+        &self,
+        organization: &str,
+        marginal: Marginal,
+    ) -> Option<(Arc<KeyInterner>, usize)> {
         let Found {
-            names,
+            interner,
             is_new_edition,
-        } = self.directory.names(organization, set);
+        } = self.interners.of(organization, marginal);
         if is_new_edition {
-            // They would hold the names of earlier editions, which nobody asks for any more.
+            // They would hold the keys of earlier editions, which nobody asks for any more.
             self.rankings.clear();
         }
-        names
+        interner
     }
 }
 
 impl Part {
     /// The rows, as far as they are held.
-    pub(crate) fn slice(&self) -> Option<&Slice> {
+    pub(crate) fn period_columns(&self) -> Option<&PeriodColumns> {
         match self {
-            Part::Slice(slice) => Some(slice),
+            Part::PeriodColumns(columns) => Some(columns),
             _ => None,
         }
     }
@@ -73,9 +78,9 @@ impl Part {
     }
 
     /// The ranked groups, as far as they are held.
-    pub(crate) fn ranked(&self) -> Option<&Standing> {
+    pub(crate) fn ranked(&self) -> Option<&RankedGroups> {
         match self {
-            Part::Ranked(standing) => Some(standing),
+            Part::Ranked(ranked) => Some(ranked),
             _ => None,
         }
     }
@@ -85,9 +90,9 @@ impl Weighed for Part {
     fn weight(&self) -> usize {
         let held = match self {
             Part::Ahead | Part::TooLarge => 0,
-            Part::Slice(slice) => size_of::<Slice>() + slice.bytes(),
+            Part::PeriodColumns(columns) => size_of::<PeriodColumns>() + columns.bytes(),
             Part::Groups(groups) => groups.iter().map(group_bytes).sum(),
-            Part::Ranked(standing) => size_of::<Standing>() + standing.bytes(),
+            Part::Ranked(ranked) => size_of::<RankedGroups>() + ranked.bytes(),
         };
         size_of::<Self>() + held
     }

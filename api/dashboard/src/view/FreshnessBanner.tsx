@@ -14,7 +14,7 @@ interface Props {
 }
 
 /** Which days these figures are of, how fresh and how complete they are, in words. */
-export function Standing({ answer, children }: Props) {
+export function FreshnessBanner({ answer, children }: Props) {
   const { t, locale } = useLocale();
   const { from, to, timeZone } = answer.range;
   const days = daysBetween(from, to);
@@ -22,7 +22,7 @@ export function Standing({ answer, children }: Props) {
   const behind = answer.lagSeconds ?? 0;
   return (
     <>
-      <section className="standing">
+      <section className="freshness">
         <p>
           <strong>{t.words.days(formatRange(from, to, locale), days, timeZone)}</strong>
           {" · "}
