@@ -87,7 +87,7 @@ impl Place {
             symlink(&program, link).expect("a link");
         }
         // What cargo builds is what is tested here, in the profile of the tests.
-        place.script("cargo", "[ \"$*\" = 'build --release' ]");
+        place.script("cargo", "[ \"$*\" = 'build --release -p usage-ledger' ]");
         let jars = tools::folder().join("kafka/lib");
         let java = "exec \"${JAVA_HOME:+$JAVA_HOME/bin/}java\" -cp";
         let class = "org.apache.kafka.tools.ConsoleProducer";
