@@ -282,8 +282,13 @@ fn large() -> Document {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_change_that_is_too_large_for_the_stream_only_its_length_is_kept() {
     let documents = vec![event("acme"), large(), event("acme")];
-    let (world, mut worker, _behind) = reads_behind("too_large", 1, documents).await;
-    assert_eq!(world.tally().await, [4, 3, 0, 0, 1]);
+    let (world, mut worker, _behind) = reads_behind("change_too_large", 1, documents).await;
+    assert_eq!(
+        world.tally().await,
+        [4, 3, 0, 0, 1],
+        "{:?}",
+        world.letters().await
+    );
     let unseen = doc! {"reason": "too_large", "length": {"$gt": 300 << 10}, "sha256": null};
     assert_eq!(
         world.letters_where(unseen).await,

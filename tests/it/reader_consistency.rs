@@ -17,6 +17,7 @@ use usage_ledger::config::{self, Given};
 use usage_ledger::store::{self, Store};
 
 use testkit::eventually;
+use testkit::mongodb::{self as server, Mongo};
 use testkit::world::{World, truth};
 
 const EVENTS: usize = 2_500;
@@ -240,7 +241,11 @@ async fn children_equal_their_parents_in_every_answer_while_writers_run() {
 /// A late event in a closed period is in the answers as soon as the ledger says that it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_event_is_seen_as_soon_as_the_answer_claims_it() {
-    let world = World::new("reader_late").await;
+    // A server of its own: SecantusDB's streams stand still, and say nothing, while anybody has a transaction open.
+    let mongo = Mongo::start(server::Options::default())
+        .await
+        .expect("MongoDB starts");
+    let world = World::on(&mongo, "reader_late").await;
     let mut worker = world.ready(&[]).await;
     let today = now();
     let event = |days: u64| {
