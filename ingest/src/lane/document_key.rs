@@ -52,11 +52,14 @@ pub fn raw_id(document: &RawDocument) -> Option<RawDocumentBuf> {
         let value = at + 1 + name.len() + 1;
         let end = value + element.size();
         if name == "_id" {
-            return single(
+            let id = single(
                 element.element_type(),
                 "_id",
                 document.as_bytes().get(value..end)?,
-            );
+            )?;
+            // Alone it is as long as it was among others.
+            let is_whole = id.iter_elements().next().is_some_and(|again| again.is_ok());
+            return is_whole.then_some(id);
         }
         at = end;
     }
