@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rollup::event::{Checked, Event, Reason, Reject, Rules};
 use rollup::fold::{Delta, Fold, Grouping};
 
-use crate::decide::{Decision, Time, decide, id_of};
+use crate::decide::{Decision, Time, decide};
 use crate::decode::{Payload, Source};
 use crate::dedupe::{EventHash, Generation, Held, Letter, Scope, Windows};
 use crate::lane::{LastRecord, Position};
@@ -170,9 +170,8 @@ impl LaneBatch {
             Decision::Duplicate => Verdict::Duplicate,
             Decision::Skip(_) => Verdict::Skipped,
             Decision::Reject(reject) => reject_as(reject, payload, decided.event_id.as_deref(), windows),
-            Decision::Count(event) => {
+            Decision::Count { event, id } => {
                 self.add(&event);
-                let id = id_of(&event);
                 Verdict::Counted {
                     id,
                     closes: id.is_some_and(|id| windows.count(id)),

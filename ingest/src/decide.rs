@@ -38,7 +38,12 @@ use crate::source::Record;
 #[derive(Debug, PartialEq)]
 pub enum Decision<'a> {
     /// It is usage that nobody has counted yet.
-    Count(Event<'a>),
+    Count {
+        /// The event.
+        event: Event<'a>,
+        /// The hash of its own id; `None`: it is known by its document.
+        id: Option<EventHash>,
+    },
     /// Its id is known.
     Duplicate,
     /// It is no usage, by rule.
@@ -107,21 +112,16 @@ pub fn decide<'a>(
 }
 
 fn decide_event(event: Event<'_>, time: Time, is_known: impl FnOnce(EventHash) -> bool) -> Decision<'_> {
-    if id_of(&event).is_some_and(is_known) {
+    let id = match &event.identity {
+        Identity::EventId(id) => Some(EventHash::of(id)),
+        Identity::Document => None,
+    };
+    if id.is_some_and(is_known) {
         return Decision::Duplicate;
     }
     match check_time(event.completed_at_ms, time.now, time.max_age) {
         Err(reject) => Decision::Reject(reject),
-        Ok(()) => Decision::Count(event),
-    }
-}
-
-/// The hash of an event's own id; `None`: it is known by its document.
-#[must_use]
-pub fn id_of(event: &Event<'_>) -> Option<EventHash> {
-    match &event.identity {
-        Identity::EventId(id) => Some(EventHash::of(id)),
-        Identity::Document => None,
+        Ok(()) => Decision::Count { event, id },
     }
 }
 

@@ -235,7 +235,7 @@ async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>
                 match decide(&marked.payload, &rules.event, time, |_| counted_before).decision {
                     Decision::Reject(reject) => format!("would stay a dead letter: {reject}"),
                     Decision::Duplicate => "would end as a duplicate".into(),
-                    Decision::Count(_) => "would be counted, unless its id is counted by then".into(),
+                    Decision::Count { .. } => "would be counted, unless its id is counted by then".into(),
                     Decision::Skip(_) => "would be skipped by rule".into(),
                 }
             }

@@ -78,7 +78,7 @@ fn decided(payload: &Payload) -> String {
 
 fn told(decision: &Decision<'_>) -> String {
     match decision {
-        Decision::Count(event) => format!("counted for {}", event.dimensions.organization),
+        Decision::Count { event, .. } => format!("counted for {}", event.dimensions.organization),
         Decision::Duplicate => "duplicate".to_owned(),
         Decision::Skip(skip) => format!("skipped: {skip:?}"),
         Decision::Reject(reject) => format!("rejected: {reject}"),
@@ -238,7 +238,7 @@ proptest! {
         let unknown = decide(&payload, &rules(), time(), |_| false).decision;
         let known = decide(&payload, &rules(), time(), |_| true).decision;
         match &unknown {
-            Decision::Count(event) => {
+            Decision::Count { event, .. } => {
                 prop_assert_eq!(&known, &Decision::Duplicate);
                 let latest_ms = time().now.timestamp_millis() + 300_000;
                 prop_assert!((COMPLETED_MS - 23 * HOUR_MS..=latest_ms).contains(&event.completed_at_ms));
