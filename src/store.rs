@@ -20,12 +20,13 @@ mod convert;
 mod events;
 mod failure;
 mod fences;
+mod listing;
 mod session;
 mod unique;
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
 
@@ -158,14 +159,8 @@ impl Store {
     }
 
     async fn check_server(&self) -> Result<(), Error> {
-        let hello = self
-            .client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await
-            .map_err(failure::unusable)?;
-        let is_sharded = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
-        if !is_sharded && !hello.contains_key("setName") {
+        let hello = hello(&self.client).await.map_err(failure::unusable)?;
+        if !is_sharded(&hello) && !hello.contains_key("setName") {
             return Err(Error::Unusable(
                 "MongoDB is not a replica set, so it has neither transactions nor change streams; a single server \
                  becomes one with `mongod --replSet rs0` and `rs.initiate()`"
@@ -182,6 +177,21 @@ impl Store {
             .map(drop)
             .map_err(failure::unusable)
     }
+}
+
+/// What the server says of itself.
+async fn hello(client: &Client) -> mongodb::error::Result<Document> {
+    client.database("admin").run_command(doc! {"hello": 1}).await
+}
+
+/// Whether it is a router of a sharded cluster that said so.
+fn is_sharded(hello: &Document) -> bool {
+    hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid")
+}
+
+/// The server's clock, which also writes what `$currentDate` sets.
+async fn server_time(client: &Client) -> mongodb::error::Result<DateTime> {
+    Ok(*hello(client).await?.get_datetime("localTime")?)
 }
 
 async fn options(uri: &Secret) -> Result<ClientOptions, Error> {

@@ -28,7 +28,7 @@ use super::answer::{WORK, answer, in_time};
 use super::convert::WindowName;
 use super::fences::read;
 use super::leases::Leases;
-use super::{DEDUPE, FENCES, Store, failure, letters};
+use super::{DEDUPE, FENCES, Store, failure, letters, server_time};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -189,7 +189,7 @@ impl Store {
         if !overdue.is_empty() {
             let ids: Vec<EventHash> = overdue.iter().copied().collect();
             let which = letters::open_under(lane, Scope::Lane, &ids);
-            let at = answer(self.server_time()).await?;
+            let at = answer(server_time(&self.client)).await?;
             answer(self.supersede_all(which, at)).await?;
             open.retain(|id, _| !overdue.contains(id));
         }

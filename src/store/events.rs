@@ -1,10 +1,10 @@
 //! The events collection, as it is found at the start.
 
+use mongodb::Collection;
 use mongodb::bson::{Document, doc};
-use mongodb::error::Error as DriverError;
-use mongodb::{Collection, Database};
 
-use super::{Error, Store, failure};
+use super::listing::{Listing, listing};
+use super::{Error, Store, failure, hello, is_sharded};
 
 impl Store {
     /// Makes sure that the events collection is there, and can be followed exactly. A missing one is created in the
@@ -14,13 +14,8 @@ impl Store {
     /// When it is missing in another database, is none that can be followed exactly, or the server cannot give a
     /// change stream of it.
     pub async fn ensure_events(&self, database: &str, collection: &str) -> Result<(), Error> {
-        let hello = self
-            .client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await
-            .map_err(failure::unusable)?;
-        if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+        let hello = hello(&self.client).await.map_err(failure::unusable)?;
+        if is_sharded(&hello) {
             return Err(Error::Unusable(
                 "a change stream of a sharded cluster cannot tell when it has caught up; use `USAGE_LEDGER_SOURCE=kafka` \
                  there, or connect to the shard's replica set"
@@ -28,51 +23,31 @@ impl Store {
             ));
         }
         let events = self.client.database(database);
-        match look(&events, collection).await.map_err(failure::unusable)? {
-            Found::Listed(listed) => fit(database, &listed).map_err(Error::Unusable)?,
-            Found::Missing if database != self.database.name() => {
+        let listing = listing(&events, &[collection]).await;
+        let Listing { collections, hidden } = listing.map_err(failure::unusable)?;
+        if let Some(error) = hidden {
+            tracing::warn!(
+                database,
+                collection,
+                error,
+                "whether the events collection has a collation cannot be told; with one, documents would be missed \
+                 whose ids differ only in case"
+            );
+        }
+        match collections.first() {
+            Some(listed) => fit(database, listed).map_err(Error::Unusable)?,
+            None if database != self.database.name() => {
                 return Err(Error::Unusable(format!(
                     "there is no collection `{collection}` in the database `{database}` (USAGE_LEDGER_EVENTS_COLLECTION)"
                 )));
             }
-            Found::Missing => match events.create_collection(collection).await {
+            None => match events.create_collection(collection).await {
                 Err(error) if !failure::exists_already(&error) => return Err(failure::unusable(error)),
                 _ => {}
             },
         }
         may_follow(&events.collection(collection)).await
     }
-}
-
-/// What is known of a collection.
-enum Found {
-    /// It is listed so: without its options where these may not be known.
-    Listed(Document),
-    Missing,
-}
-
-/// Looks a collection up. Whoever may read it may know its name and kind; to know its options takes a right of its own.
-async fn look(events: &Database, collection: &str) -> Result<Found, DriverError> {
-    let question = doc! {"listCollections": 1, "filter": {"name": collection}};
-    let whole = events.run_command(question.clone()).await;
-    let answer = match whole {
-        Err(error) if failure::is_right_missing(&error) => {
-            tracing::warn!(
-                database = events.name(),
-                collection,
-                error = failure::message(&error),
-                "whether the events collection has a collation cannot be told; with one, documents would be missed \
-                 whose ids differ only in case"
-            );
-            let mut names = question;
-            names.extend(doc! {"nameOnly": true, "authorizedCollections": true});
-            events.run_command(names).await?
-        }
-        whole => whole?,
-    };
-    let listed = answer.get_document("cursor")?.get_array("firstBatch")?;
-    let listed = listed.first().and_then(|listed| listed.as_document());
-    Ok(listed.cloned().map_or(Found::Missing, Found::Listed))
 }
 
 /// Whether a collection can be followed exactly, given how the server lists it; or why not.

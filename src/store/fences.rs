@@ -31,16 +31,6 @@ impl Store {
         self.database.collection_with_options(FENCES, options)
     }
 
-    /// The server's clock.
-    pub(super) async fn server_time(&self) -> mongodb::error::Result<DateTime> {
-        let hello = self
-            .client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await?;
-        Ok(*hello.get_datetime("localTime")?)
-    }
-
     /// Gives a fence back. Whether it was ours still.
     pub(super) async fn release(&self, lane: &LaneId, epoch: i64) -> Result<bool, FenceError> {
         let ours = doc! {"_id": lane.as_str(), "epoch": epoch};

@@ -3,7 +3,7 @@
 use ingest::lane::LaneId;
 use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
 
-use super::{Error, FENCES, Store, failure};
+use super::{Error, FENCES, Store, failure, server_time};
 
 /// From where a stopped lane goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Store {
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
-        let now = self.server_time().await.map_err(failure::unusable)?;
+        let now = server_time(&self.client).await.map_err(failure::unusable)?;
         let gap_from = fence
             .get_datetime("watermark")
             .or_else(|_| stopped.get_datetime("at"))

@@ -22,7 +22,7 @@ use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Client, Collection};
 use tokio::time::Instant;
 
-use super::{Error, LEASES, Store, failure};
+use super::{Error, LEASES, Store, failure, server_time};
 
 /// Connections for leases, at most.
 const CONNECTIONS: u32 = 2;
@@ -350,9 +350,7 @@ impl Leases {
 
     /// The server's clock, which also writes `renewedAt`.
     async fn now(&self) -> Result<Moment<Utc>> {
-        let admin = self.0.client.database("admin");
-        let hello = admin.run_command(doc! {"hello": 1}).await?;
-        Ok(hello.get_datetime("localTime")?.to_chrono())
+        Ok(server_time(&self.0.client).await?.to_chrono())
     }
 
     fn length_ms(&self) -> i64 {

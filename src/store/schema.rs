@@ -5,12 +5,11 @@ mod wanted;
 
 use std::collections::BTreeMap;
 
-use futures_util::TryStreamExt;
 use ingest::lane::LaneId;
 use ingest::server_error::NAMESPACE_NOT_FOUND;
-use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
+use super::listing::{Listing, listing};
 use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
 use crate::config::{Identity, Problem, Source};
 use difference::{Difference, Present, Step, Validator, differences};
@@ -176,26 +175,22 @@ impl Store {
         Ok(present)
     }
 
-    /// The validators of those of the collections that are there. Who may not look at the options of a collection
-    /// may see its name still.
+    /// The validators of those of the collections that are there.
     async fn validators(&self, names: &[&str]) -> mongodb::error::Result<BTreeMap<String, Validator>> {
-        let listed = self.database.list_collections().filter(named(names));
-        let listed = async { listed.await?.try_collect::<Vec<_>>().await };
-        match listed.await {
-            Ok(found) => Ok(found
-                .into_iter()
-                .map(|collection| (collection.name, Validator::Is(collection.options.validator)))
-                .collect()),
-            Err(error) if failure::is_right_missing(&error) => {
-                tracing::warn!(
-                    why = failure::message(&error),
-                    "validators are not compared, and are left as they are"
-                );
-                let found = names_of(&self.database, names).await?;
-                Ok(found.into_iter().map(|name| (name, Validator::Unknown)).collect())
-            }
-            Err(error) => Err(error),
+        let Listing { collections, hidden } = listing(&self.database, names).await?;
+        if let Some(why) = &hidden {
+            tracing::warn!(why, "validators are not compared, and are left as they are");
         }
+        let validator = |listed: &Document| match &hidden {
+            Some(_) => Validator::Unknown,
+            None => {
+                let options = listed.get_document("options");
+                let validator = options.and_then(|options| options.get_document("validator"));
+                Validator::Is(validator.ok().cloned())
+            }
+        };
+        let named = |listed: &Document| Ok((listed.get_str("name")?.to_owned(), validator(listed)));
+        collections.iter().map(named).collect()
     }
 
     /// The indexes of a collection, as the server tells them.
@@ -357,15 +352,4 @@ impl Store {
 
 fn integer(value: &Bson) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from))
-}
-
-/// Which of these collections are there, as far as this user may do anything with them.
-pub(super) async fn names_of(database: &Database, names: &[&str]) -> mongodb::error::Result<Vec<String>> {
-    let listed = database.list_collection_names().authorized_collections(true);
-    listed.filter(named(names)).await
-}
-
-/// The filter of the collections with these names.
-fn named(names: &[&str]) -> Document {
-    doc! {"name": {"$in": names}}
 }
