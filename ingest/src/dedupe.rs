@@ -43,6 +43,13 @@ impl EventHash {
         self.0.to_be_bytes()
     }
 
+    /// Reads one packed hash. `None`: the stored value is damaged.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.try_into().ok()?;
+        Some(Self(u128::from_be_bytes(bytes)))
+    }
+
     /// Reads packed hashes. Bytes beyond a whole number of hashes are `None`: the stored value is damaged.
     #[must_use]
     pub fn unpack(bytes: &[u8]) -> Option<Vec<Self>> {
@@ -443,7 +450,6 @@ mod tests {
         }
     }
 
-    /// Stored for as long as a window is: a change would forget every id.
     #[test]
     fn of_an_id_of_any_length_its_hash_and_the_beginning_are_kept() {
         let long = "ä".repeat(250_000);
@@ -452,11 +458,14 @@ mod tests {
         assert_eq!(EventName::of("id").text, "id");
     }
 
+    /// Stored for as long as a window is: a change would forget every id.
     #[test]
     fn golden_hash_and_packing() {
         let hash = EventHash::of("request-1");
         assert_eq!(EventHash::unpack(&hash.to_bytes()), Some(vec![hash]));
         assert_eq!(EventHash::unpack(&hash.to_bytes()[1..]), None);
+        assert_eq!(EventHash::from_bytes(&hash.to_bytes()), Some(hash));
+        assert_eq!(EventHash::from_bytes(&hash.to_bytes()[1..]), None);
         assert_eq!(hash.to_bytes()[..4], Sha256::digest(b"request-1")[..4]);
     }
 

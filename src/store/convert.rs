@@ -1,6 +1,6 @@
 //! Values of the core as they are stored.
 
-use ingest::dedupe::Remember;
+use ingest::dedupe::{EventHash, Remember};
 use ingest::lane::{ContentId, DocumentKey, LastRecord, Position, Scan};
 use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
@@ -126,6 +126,14 @@ pub(super) fn ids(lane: &LaneCommit, window: WindowName, remember: &Remember) ->
         "seq": seq,
         "newest": DateTime::from_millis(remember.ids.newest_ms),
         "ids": Binary { subtype: BinarySubtype::Generic, bytes: pack(&remember.ids.ids) },
+    })
+}
+
+/// The hash of an id as it is stored.
+pub(super) fn hash(id: EventHash) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: id.to_bytes().to_vec(),
     })
 }
 

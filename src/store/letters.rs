@@ -19,14 +19,15 @@ use ingest::dedupe::{EventHash, Letter, Letters, Scope};
 use ingest::lane::LaneId;
 use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replayed};
 use mongodb::ClientSession;
-use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
 use rollup::period::{Calendar, Granularity};
 
 pub use payload::read;
+use payload::{CUT, DROPPED};
 
 use super::answer::{WORK, answer};
+use super::convert::hash;
 use super::schema::VERSION;
 use super::{DEAD_LETTERS, Store, failure};
 
@@ -59,7 +60,7 @@ pub(super) fn keep(
         "state": if is_kept { "open" } else { LOST },
         "open": lane.fence.lane.as_str(),
         "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
-        "eventHash": letter.event_id.as_ref().map(|id| stored_hash(id.hash)),
+        "eventHash": letter.event_id.as_ref().map(|id| hash(id.hash)),
         "organizationId": letter.about.organization.as_deref(),
         "day": day,
         "countedBefore": letter.letter == Letter::Counted,
@@ -92,7 +93,7 @@ const LOST: &str = "lost";
 
 /// The letters that counted events with these ids close.
 pub(super) fn open_under(lane: &LaneId, scope: Scope, ids: &[EventHash]) -> Document {
-    let ids: Vec<Bson> = ids.iter().copied().map(stored_hash).collect();
+    let ids: Vec<Bson> = ids.iter().copied().map(hash).collect();
     let mut which = doc! {"eventHash": among(&ids), "state": {"$in": OPEN.as_slice()}};
     if scope == Scope::Lane {
         which.insert("lane", lane.as_str());
@@ -123,19 +124,8 @@ fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
     doc! {"$set": set, "$unset": {"open": "", "replayRequestedAt": "", "payload": "", "headers": ""}}
 }
 
-/// The format of letters whose payload was dropped.
-const DROPPED: &str = "dropped";
-/// The format of letters of which only the beginning was kept, or not even that.
-const CUT: &str = "cut";
 /// Payloads that are dropped at once, at most, of each lane.
 const DROPPED_AT_ONCE: i64 = 500;
-
-fn stored_hash(id: EventHash) -> Bson {
-    Bson::Binary(Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: id.to_bytes().to_vec(),
-    })
-}
 
 fn id(lane: &LaneId, place: &str) -> String {
     format!("{lane}/{place}")
@@ -187,7 +177,7 @@ impl Which {
             }
         }
         if let Some(event_id) = &self.event_id {
-            filter.insert("eventHash", stored_hash(EventHash::of(event_id)));
+            filter.insert("eventHash", hash(EventHash::of(event_id)));
         }
         // Named one by one, so that those of each are found by an index in the order of their time.
         let states: Vec<Bson> = states.iter().copied().map(Bson::from).collect();
@@ -377,11 +367,11 @@ impl Store {
         let mut letters = Letters::default();
         while answer(cursor.advance(session)).await? {
             let stored = cursor.current();
-            let hash = stored
+            let id = stored
                 .get_binary("eventHash")
                 .ok()
-                .and_then(|hash| EventHash::unpack(hash.bytes));
-            let Some([hash]) = hash.as_deref() else {
+                .and_then(|id| EventHash::from_bytes(id.bytes));
+            let Some(id) = id else {
                 return Err(failure::damaged(format!(
                     "a document of `{DEAD_LETTERS}` for `{lane}` has a damaged `eventHash`"
                 )));
@@ -390,7 +380,7 @@ impl Store {
                 Ok(true) => Letter::Counted,
                 _ => Letter::Uncounted,
             };
-            let open = letters.entry(*hash).or_insert(letter);
+            let open = letters.entry(id).or_insert(letter);
             // One that was told of an event which then did not count knows less than the others.
             if letter == Letter::Uncounted {
                 *open = letter;

@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use ingest::dedupe::{EventHash, Held};
 use ingest::ledger::{Commit, LaneCommit};
 use ingest::server_error::{Fault, Place};
-use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
+use super::convert::hash;
 use super::{EVENT_IDS, Store};
 
 /// Ids in one question or deletion.
@@ -43,13 +43,13 @@ impl Changes {
             added.sort_unstable();
             let inserts = added
                 .iter()
-                .map(|id| doc! {"_id": key(*id), "lane": name, "counted": true});
+                .map(|id| doc! {"_id": hash(*id), "lane": name, "counted": true});
             changes.inserts.extend(inserts);
             let letters = lane.letters.iter().filter_map(|letter| letter.event_id.as_ref());
             changes.updates.extend(letters.map(|id| claim(id.hash, name)));
             taken.extend(closes.iter().map(|id| take(*id, name)));
             changes.deletes.extend(lane.dropped.chunks(CHUNK).map(|ids| {
-                let ids: Vec<Bson> = ids.iter().map(|id| key(*id)).collect();
+                let ids: Vec<Bson> = ids.iter().map(|id| hash(*id)).collect();
                 doc! {"q": {"_id": {"$in": ids}, "lane": name, "letter": {"$ne": true}}, "limit": 0}
             }));
         }
@@ -61,25 +61,18 @@ impl Changes {
 /// A dead letter is open under an id, counted or not.
 fn claim(id: EventHash, lane: &str) -> Document {
     let update = doc! {"$set": {"letter": true}, "$setOnInsert": {"lane": lane, "counted": false}};
-    doc! {"q": {"_id": key(id)}, "u": update, "upsert": true}
+    doc! {"q": {"_id": hash(id)}, "u": update, "upsert": true}
 }
 
 /// Counts an id under which only dead letters are known. Where it is counted, this is an 11000.
 fn take(id: EventHash, lane: &str) -> Document {
     let update = doc! {"$set": {"counted": true, "lane": lane}, "$unset": {"letter": ""}};
-    doc! {"q": {"_id": key(id), "counted": false}, "u": update, "upsert": true}
+    doc! {"q": {"_id": hash(id), "counted": false}, "u": update, "upsert": true}
 }
 
 /// The ids under which a lane closes letters.
 fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
     lane.closes.iter().copied().collect()
-}
-
-fn key(id: EventHash) -> Bson {
-    Bson::Binary(Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: id.to_bytes().to_vec(),
-    })
 }
 
 impl Store {
@@ -91,7 +84,7 @@ impl Store {
             .lanes
             .iter()
             .flat_map(|lane| &lane.events.ids.ids)
-            .map(|id| key(*id))
+            .map(|id| hash(*id))
             .collect();
         let mut held = Vec::new();
         for ids in ids.chunks(CHUNK) {
@@ -106,13 +99,13 @@ impl Store {
                 let id = stored
                     .get_binary("_id")
                     .ok()
-                    .and_then(|id| EventHash::unpack(id.bytes));
-                let (Some([id]), Ok(is_counted)) = (id.as_deref(), stored.get_bool("counted")) else {
+                    .and_then(|id| EventHash::from_bytes(id.bytes));
+                let (Some(id), Ok(is_counted)) = (id, stored.get_bool("counted")) else {
                     return Err(Fault::wait(format!("a document of `{EVENT_IDS}` is damaged")));
                 };
                 match is_counted {
-                    true => held.push((*id, Held::Counted)),
-                    false if !closes.contains(id) => held.push((*id, Held::Letters)),
+                    true => held.push((id, Held::Counted)),
+                    false if !closes.contains(&id) => held.push((id, Held::Letters)),
                     false => {}
                 }
             }

@@ -7,6 +7,11 @@ use ingest::ledger::Marked;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 
+/// The format of letters of which only the beginning was kept, or not even that.
+pub(super) const CUT: &str = "cut";
+/// The format of letters whose payload was dropped.
+pub(super) const DROPPED: &str = "dropped";
+
 /// The payload in this form, or where that would lose something, as its bytes.
 pub(super) fn write(payload: &Payload, keep: Keep) -> Document {
     let text_or_bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
@@ -51,7 +56,7 @@ fn without_bytes(payload: &Payload) -> Document {
             .collect::<String>()
     };
     doc! {
-        "format": "cut",
+        "format": CUT,
         "length": length.map(|length| i64::try_from(length).unwrap_or(i64::MAX)),
         "sha256": sha256.map(hex),
     }
@@ -69,7 +74,7 @@ fn binary(bytes: &[u8]) -> Bson {
 }
 
 /// Why a letter with what is left of a record is not judged.
-const CUT: &str = "the record was too large, or refused by the server: its payload was not kept";
+const WAS_CUT: &str = "the record was too large, or refused by the server: its payload was not kept";
 
 /// A stored letter as it is judged again, or why that cannot be.
 ///
@@ -98,13 +103,13 @@ fn hash(stored: &Document) -> Result<Option<EventHash>, String> {
     let Some(hash) = stored.get("eventHash").filter(|hash| **hash != Bson::Null) else {
         return Ok(None);
     };
-    let bytes = match hash {
-        Bson::Binary(binary) => EventHash::unpack(&binary.bytes),
+    let id = match hash {
+        Bson::Binary(binary) => EventHash::from_bytes(&binary.bytes),
         _ => None,
     };
-    match bytes.as_deref() {
-        Some([hash]) => Ok(Some(*hash)),
-        _ => Err("`eventHash` is not a hash".into()),
+    match id {
+        Some(id) => Ok(Some(id)),
+        None => Err("`eventHash` is not a hash".into()),
     }
 }
 
@@ -116,8 +121,8 @@ fn payload(stored: &Document, format: &str) -> Result<Payload, String> {
     };
     let damaged = || format!("`payload` is not that of a `{format}`");
     match format {
-        "cut" => return Err(CUT.into()),
-        "dropped" => return Err("its payload was dropped: the letter is closed, or old".into()),
+        CUT => return Err(WAS_CUT.into()),
+        DROPPED => return Err("its payload was dropped: the letter is closed, or old".into()),
         _ => {}
     }
     let value = stored.get("payload").ok_or_else(damaged)?;
