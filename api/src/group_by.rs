@@ -113,19 +113,7 @@ impl Serialize for Row {
 /// An object that has the key of a group among its properties.
 pub(crate) fn keyed_object() -> ObjectBuilder {
     let text = || ObjectBuilder::new().schema_type(Type::String);
-    [
-        Dimension::Organization,
-        Dimension::Agent,
-        Dimension::Provider,
-        Dimension::Model,
-        Dimension::User,
-        Dimension::Team,
-        Dimension::ApiKey,
-        Dimension::Source,
-        Dimension::Kind,
-    ]
-    .into_iter()
-    .fold(
+    Dimension::ALL.into_iter().fold(
         ObjectBuilder::new().schema_type(Type::Object),
         |object, dimension| object.property(dimension.name(), text()),
     )

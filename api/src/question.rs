@@ -78,17 +78,8 @@ pub(crate) const DAYS: &[&Parameter] = &[&FROM, &TO, &PRESET, &TIME_ZONE];
 /// The filters, except for [`USER`]: `/me` is about one user only.
 pub(crate) const FILTERS: &[&Parameter] = &[&AGENT, &PROVIDER, &MODEL, &TEAM, &API_KEY, &SOURCE, &KIND];
 
-/// The dimensions that can be filtered by.
-pub(crate) const FILTERED: [Dimension; 8] = [
-    Dimension::Agent,
-    Dimension::Provider,
-    Dimension::Model,
-    Dimension::User,
-    Dimension::Team,
-    Dimension::ApiKey,
-    Dimension::Source,
-    Dimension::Kind,
-];
+/// The dimensions that can be filtered by: all but the organization, which has a parameter of its own.
+pub(crate) const FILTERED: &[Dimension] = Dimension::ALL.split_at(1).1;
 
 /// The days of a question, as they were asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,7 +132,8 @@ impl Days {
 /// Reads the filters: any of the values of one field, and all of the fields.
 pub(crate) fn filters(parameters: &Parameters) -> Filters {
     FILTERED
-        .into_iter()
+        .iter()
+        .copied()
         .filter_map(|dimension| {
             let mut values: Vec<String> = parameters.all(dimension.name()).map(str::to_owned).collect();
             values.sort_unstable();

@@ -32,6 +32,19 @@ pub enum Dimension {
 }
 
 impl Dimension {
+    /// Every dimension. The organization comes first.
+    pub const ALL: [Dimension; 9] = [
+        Dimension::Organization,
+        Dimension::Agent,
+        Dimension::Provider,
+        Dimension::Model,
+        Dimension::User,
+        Dimension::Team,
+        Dimension::ApiKey,
+        Dimension::Source,
+        Dimension::Kind,
+    ];
+
     /// The name of the dimension in rows, questions and answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
