@@ -18,7 +18,7 @@ use testkit::eventually;
 use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
 use testkit::proxy::{Command, Proxy};
-use testkit::world::{World, run};
+use testkit::world::{World, resume, run};
 
 use self::question::{Question, is_inherent};
 use crate::reader_routes::{SECRET, ask, event, staff, token};
@@ -234,17 +234,11 @@ impl Use {
             .drop()
             .await
             .expect("drops");
-        eventually("the lane stops", || async {
-            self.world
-                .fence()
-                .await
-                .is_some_and(|fence| fence.contains_key("stopped"))
-        })
-        .await;
+        self.world.wait_stopped().await;
         let lane = self.world.fence().await.expect("a fence");
         let lane = lane.get_str("_id").expect("a name");
-        self.run(&["lanes", "resume", "--lane", lane, "--from", "now", "--accept-gap"])
-            .await;
+        let (code, told) = resume(lane, "now", self.world.variables(&[])).await;
+        assert_eq!(code, 0, "{told}");
         eventually("it goes on", || async {
             testkit::world::admin(worker, "/readyz").await.0 == 200
         })

@@ -9,7 +9,7 @@ use mongodb::error::ErrorKind;
 use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
 use testkit::traffic::{Generator, Identity, Item, Options as Mix};
-use testkit::world::{World, admin, event, run, truth};
+use testkit::world::{World, admin, event, resume, run, truth};
 use testkit::{PATIENCE, eventually, process};
 
 const DRAIN: Duration = Duration::from_secs(20);
@@ -112,14 +112,9 @@ fn log(product: &mut Product) -> String {
 async fn stop_and_resume(guarded: &Guarded, world: &World) {
     let events = guarded.root.collection("requestEvents");
     events.drop().await.expect("drops");
-    eventually("the stop is stored", || async {
-        let fence = guarded.root.fence().await;
-        fence.is_some_and(|fence| fence.contains_key("stopped"))
-    })
-    .await;
+    guarded.root.wait_stopped().await;
     let lane = format!("mongodb/{}.requestEvents", world.name);
-    let resume = ["lanes", "resume", "--accept-gap", "--from", "earliest", "--lane"];
-    let (code, told) = run(&[&resume[..], &[&lane]].concat(), world.variables(&[])).await;
+    let (code, told) = resume(&lane, "earliest", world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     guarded.root.insert_one(event("acme")).await;
 }

@@ -8,7 +8,7 @@ use testkit::product::Product;
 use testkit::proxy::Command;
 
 use testkit::eventually;
-use testkit::world::{World, admin, event, run};
+use testkit::world::{World, admin, event, resume, run};
 
 async fn wait_reason(product: &Product, reason: &str) {
     eventually(reason, || async {
@@ -47,13 +47,7 @@ async fn d8_a_lost_history_stops_the_lane_until_it_is_resumed() {
     assert_eq!(world.fence_number("read").await, 1, "nothing was skipped");
     let lane = format!("mongodb/{}.requestEvents", world.name);
 
-    eventually("the stop is stored", || async {
-        world
-            .fence()
-            .await
-            .is_some_and(|fence| fence.contains_key("stopped"))
-    })
-    .await;
+    world.wait_stopped().await;
     let (code, told) = run(&["lanes", "list"], world.variables(&[])).await;
     assert_eq!(code, 0);
     assert!(
@@ -67,23 +61,14 @@ async fn d8_a_lost_history_stops_the_lane_until_it_is_resumed() {
     .await;
     assert_eq!(code, 64, "{told}");
     assert!(told.contains("--accept-gap"), "{told}");
-    let resume = [
-        "lanes",
-        "resume",
-        "--lane",
-        &lane,
-        "--from",
-        "now",
-        "--accept-gap",
-    ];
-    let (code, told) = run(&resume, world.variables(&[])).await;
+    let (code, told) = resume(&lane, "now", world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
     world.insert_one(event("acme")).await;
     world.wait_read(&mut worker, 2).await;
     let fence = world.fence().await.expect("a fence");
     assert_eq!(fence.get_array("gaps").expect("gaps").len(), 1);
-    let (code, told) = run(&resume, world.variables(&[])).await;
+    let (code, told) = resume(&lane, "now", world.variables(&[])).await;
     assert_eq!(code, 1, "a lane that is not stopped is left alone: {told}");
 }
 
@@ -100,23 +85,8 @@ async fn a_dropped_collection_stops_the_lane_and_loses_nothing() {
     .await;
     world.insert_one(event("acme")).await;
     let lane = format!("mongodb/{}.requestEvents", world.name);
-    eventually("the stop is stored", || async {
-        world
-            .fence()
-            .await
-            .is_some_and(|fence| fence.contains_key("stopped"))
-    })
-    .await;
-    let resume = [
-        "lanes",
-        "resume",
-        "--lane",
-        &lane,
-        "--from",
-        "earliest",
-        "--accept-gap",
-    ];
-    let (code, told) = run(&resume, world.variables(&[])).await;
+    world.wait_stopped().await;
+    let (code, told) = resume(&lane, "earliest", world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     world.wait_read(&mut worker, 2).await;
     worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
@@ -171,16 +141,7 @@ async fn a_stopped_lane_is_left_alone_until_it_is_resumed() {
     assert_eq!(stopped(2).await.0, since, "since then");
     world.insert_one(event("acme")).await;
     let lane = format!("mongodb/{}.requestEvents", world.name);
-    let resume = [
-        "lanes",
-        "resume",
-        "--lane",
-        &lane,
-        "--from",
-        "earliest",
-        "--accept-gap",
-    ];
-    let (code, told) = run(&resume, world.variables(&[])).await;
+    let (code, told) = resume(&lane, "earliest", world.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     world.wait_read(&mut worker, 2).await;
     worker.wait_ready(testkit::PATIENCE).await.expect("goes on");

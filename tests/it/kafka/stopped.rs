@@ -1,7 +1,7 @@
 //! A lane that cannot go on stops, says so with the remedy, and goes on when a person says how.
 
 use super::{LEAVE, Topic};
-use testkit::world::{admin, run};
+use testkit::world::{admin, resume, run};
 use testkit::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -43,16 +43,7 @@ async fn a_topic_made_again_with_fewer_partitions_stops_until_a_person_says_how_
         "{told}"
     );
     let lane = topic.lane(0);
-    let resume = [
-        "lanes",
-        "resume",
-        "--lane",
-        &lane,
-        "--from",
-        "earliest",
-        "--accept-gap",
-    ];
-    let (code, told) = run(&resume, topic.variables(&[])).await;
+    let (code, told) = resume(&lane, "earliest", topic.variables(&[])).await;
     assert_eq!(code, 0, "{told}");
     worker.wait_ready(PATIENCE).await.expect("goes on");
     topic.wait_next(0, 30).await;

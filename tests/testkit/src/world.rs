@@ -104,6 +104,16 @@ impl World {
             .expect("reads")
     }
 
+    /// Waits until the stop of the only lane is stored.
+    pub async fn wait_stopped(&self) {
+        eventually("the stop is stored", || async {
+            self.fence()
+                .await
+                .is_some_and(|fence| fence.contains_key("stopped"))
+        })
+        .await;
+    }
+
     /// A number of the only fence; 0 before there is one.
     pub async fn fence_number(&self, name: &str) -> i64 {
         self.fence()
@@ -297,6 +307,15 @@ pub async fn run(arguments: &[&str], variables: Vec<(String, String)>) -> (i32, 
         status.code().unwrap_or(-1),
         process::log_after(product.process().log(), 0),
     )
+}
+
+/// Lets a stopped lane go on from there, over its gap: the program's exit code and what it printed.
+pub async fn resume(lane: &str, from: &str, variables: Vec<(String, String)>) -> (i32, String) {
+    run(
+        &["lanes", "resume", "--lane", lane, "--from", from, "--accept-gap"],
+        variables,
+    )
+    .await
 }
 
 /// The status and body of a path of the admin port; 0 while nobody answers.
