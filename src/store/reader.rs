@@ -65,7 +65,7 @@ impl Store {
     pub async fn reader(&self, questions: u32) -> Result<Reader, Error> {
         // One more, for how fresh the ledger is: everybody waits for that.
         let store = self.apart(questions + 1, |options| {
-            // Of a snapshot session the driver keeps whatever level is marginal.
+            // Of a snapshot session the driver keeps whatever level is set.
             options.read_concern = Some(ReadConcern::snapshot());
         })?;
         let keeps = instant::are_kept(&store).await?;

@@ -65,17 +65,12 @@ impl<C: Clock> Reader<'_, C> {
     /// Asks how the primary stands now. Up to when everything was read by the poll before, which was empty.
     pub(super) async fn look(&mut self) -> Result<Option<i64>, Interrupt> {
         let now = self.ask_standing().await?;
-        let Some(before) = self.standing.replace(now) else {
-            return Ok(None);
-        };
-        match self
-            .standing
-            .as_ref()
-            .is_some_and(|now| now.election == before.election)
-        {
-            true => Ok(Some(before.as_of_ms)),
+        let election = now.election;
+        match self.standing.replace(now) {
+            None => Ok(None),
+            Some(before) if before.election == election => Ok(Some(before.as_of_ms)),
             // The stream may be of the former primary, and behind this one.
-            false => Err(Interrupt::Again),
+            Some(_) => Err(Interrupt::Again),
         }
     }
 
