@@ -6,11 +6,13 @@ export default defineConfig({
   fullyParallel: true,
   forbidOnly: true,
   retries: 0,
-  workers: 2,
+  // Each with tokens of its own.
+  workers: JSON.parse(process.env.PAGE_TOKENS ?? "[0]").length,
   // Nothing here measures speed: the first answers come from a program that may have been built without it.
   timeout: 240_000,
   expect: { timeout: 60_000 },
-  reporter: [["list"]],
+  // What failed is all that is said: a log that is cut in the middle still shows it.
+  reporter: [["dot"]],
   outputDir: "test-results",
   use: {
     baseURL: process.env.PAGE_URL ?? "",

@@ -18,6 +18,8 @@ use testkit::PATIENCE;
 use testkit::world::World;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Browsers that run side by side.
+const BROWSERS: usize = 2;
 /// People of the organization whose users are paged through.
 const CROWD: i64 = 20_000;
 /// How far the worker of the program that is behind got, before now.
@@ -113,11 +115,13 @@ fn token(claims: &Value) -> String {
     encode(&Header::default(), claims, &key).expect("a token")
 }
 
-fn tokens() -> Value {
+/// The tokens of one of the browsers that run side by side. Each has subjects of its own, since what one caller
+/// may ask at once is limited; the member's name is that of its usage.
+fn tokens(browser: usize) -> Value {
     let until = 4_000_000_000_u64;
     json!({
-        "staff": token(&json!({"sub": "page-staff", "exp": until, "platformRole": "staff"})),
-        "admin": token(&json!({"sub": "page-admin", "exp": until,
+        "staff": token(&json!({"sub": format!("page-staff-{browser}"), "exp": until, "platformRole": "staff"})),
+        "admin": token(&json!({"sub": format!("page-admin-{browser}"), "exp": until,
             "organizations": {"known": "admin", "other": "member"}})),
         "member": token(&json!({"sub": "ada", "exp": until, "organizations": {"known": "member"}})),
         "expired": token(&json!({"sub": "page-admin", "exp": 1_700_000_000, "organizations": {"known": "admin"}})),
@@ -261,8 +265,8 @@ async fn browse(name: &str, chosen: &[&str]) {
     );
     let (behind, empty) = (behind(&old).await, empty(&new).await);
 
-    let tokens = tokens();
-    warm(&product, tokens["staff"].as_str().expect("a token")).await;
+    let tokens: Value = (0..BROWSERS).map(tokens).collect();
+    warm(&product, tokens[0]["staff"].as_str().expect("a token")).await;
 
     // The types that the page is checked with are those of this program.
     let document = format!("{}/openapi.json", product.api());

@@ -1,4 +1,4 @@
-import { card, expect, JANUARY, part, test, tokenOf, type Who } from "./page";
+import { card, expect, JANUARY, part, subjectOf, test, tokenOf, type Who } from "./page";
 
 const KNOWN = `organizationId=known&${JANUARY}`;
 
@@ -27,12 +27,12 @@ test("a link with somebody else's token asks before it takes the place of the se
     page.evaluate((token) => window.location.assign(`#token=${token}`), tokenOf(who));
   await open("admin", KNOWN);
   await expect(card(page, t.cards.agents)).toBeVisible();
-  await expect(page.locator(".who")).toContainText(`page-admin${t.roles.admin}`);
+  await expect(page.locator(".who")).toContainText(`${subjectOf("admin")}${t.roles.admin}`);
   await follow("member");
-  await expect(page.getByText(t.offer.why("page-admin", "ada"))).toBeVisible();
+  await expect(page.getByText(t.offer.why(subjectOf("admin"), "ada"))).toBeVisible();
   expect(page.url()).not.toContain("token");
-  await page.getByRole("button", { name: t.offer.stay("page-admin") }).click();
-  await expect(page.locator(".who")).toContainText("page-admin");
+  await page.getByRole("button", { name: t.offer.stay(subjectOf("admin")) }).click();
+  await expect(page.locator(".who")).toContainText(subjectOf("admin"));
   await expect(card(page, t.cards.agents)).toBeVisible();
   await follow("member");
   await page.getByRole("button", { name: t.offer.change("ada") }).click();
@@ -40,7 +40,7 @@ test("a link with somebody else's token asks before it takes the place of the se
   await expect(page.locator(".who")).toContainText(`ada${t.roles.member}`);
   // Also where the page is loaded by the link, and loading it anew is no yes.
   await page.goto(`/#token=${tokenOf("staff")}`);
-  await expect(page.getByText(t.offer.why("ada", "page-staff"))).toBeVisible();
+  await expect(page.getByText(t.offer.why("ada", subjectOf("staff")))).toBeVisible();
   await page.reload();
   await expect(page.locator(".who")).toContainText("ada");
 });

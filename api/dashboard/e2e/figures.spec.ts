@@ -1,4 +1,4 @@
-import { card, expect, JANUARY, part, query, rows, test } from "./page";
+import { answered, card, expect, JANUARY, part, query, rows, test } from "./page";
 
 test("cards show exact totals and their change, and rising cost is not green", async ({
   page,
@@ -191,17 +191,13 @@ test("users have the teams that they used something for", async ({ page, open, t
 });
 
 test("who has no team, and who has many, is told apart", async ({ page, open, t, count }) => {
-  await page.route("**/v1/usage/breakdown?*by=user*", async (route) => {
-    const response = await route.fetch();
-    const answer = (await response.json()) as {
-      rows: { userId: string; teams: string[]; teamCount: number }[];
-    };
+  const change = (answer: { rows: { userId: string; teams: string[]; teamCount: number }[] }) => {
     for (const row of answer.rows) {
       const has = row.userId === "ada";
       Object.assign(row, has ? { teams: ["a", "b"], teamCount: 7 } : { teams: [], teamCount: 0 });
     }
-    await route.fulfill({ response, json: answer });
-  });
+  };
+  await page.route("**/v1/usage/breakdown?*by=user*", (route) => answered(route, change));
   await open("admin", `organizationId=known&${JANUARY}`);
   const users = part(page, t.users.title);
   const team = (user: string) => rows(users).filter({ hasText: user }).locator("td").first();

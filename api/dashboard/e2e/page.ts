@@ -1,6 +1,6 @@
 // What every test stands on: somebody's token, the language of the run, and a page that breaks no rule.
 
-import { test as base, expect, type Locator, type Page } from "@playwright/test";
+import { test as base, expect, type Locator, type Page, type Route } from "@playwright/test";
 import { de } from "../src/i18n/de";
 import { en, type Messages } from "../src/i18n/en";
 
@@ -21,10 +21,21 @@ function variable(name: string): string {
 /** A program whose worker is gone, with a gap, open to everybody; and one with nothing in it. */
 export const STALE = variable("PAGE_URL_STALE");
 export const EMPTY = variable("PAGE_URL_EMPTY");
-const TOKENS = JSON.parse(variable("PAGE_TOKENS")) as Record<Who, string>;
+/** Those of each browser: `TEST_PARALLEL_INDEX` says which one this is. */
+const TOKENS = JSON.parse(variable("PAGE_TOKENS")) as Record<Who, string>[];
 
 export function tokenOf(who: Who): string {
-  return TOKENS[who];
+  const own = TOKENS[Number(process.env.TEST_PARALLEL_INDEX ?? 0)];
+  if (!own) {
+    throw new Error("there are more browsers than PAGE_TOKENS has sets");
+  }
+  return own[who];
+}
+
+/** Whom the token names. */
+export function subjectOf(who: Who): string {
+  const claims = tokenOf(who).split(".")[1] ?? "";
+  return JSON.parse(Buffer.from(claims, "base64url").toString()).sub;
 }
 
 interface Fixtures {
@@ -96,6 +107,18 @@ export const test = base.extend<Fixtures>({
 });
 
 export { expect };
+
+/** Lets a test change what the reader answered. What is no answer is handed on: the page asks again. */
+export async function answered<Answer>(route: Route, change: (answer: Answer) => void): Promise<void> {
+  const response = await route.fetch();
+  if (!response.ok()) {
+    await route.fulfill({ response });
+    return;
+  }
+  const answer = (await response.json()) as Answer;
+  change(answer);
+  await route.fulfill({ response, json: answer });
+}
 
 /** A part of the page by its heading. */
 export function part(page: Page, name: string): Locator {

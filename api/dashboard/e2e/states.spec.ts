@@ -130,8 +130,9 @@ test("figures are asked for again by themselves, but not behind other tabs", asy
 }) => {
   await page.clock.install();
   let asked = 0;
-  page.on("request", (request) => {
-    asked += request.url().includes("/summary?") ? 1 : 0;
+  // What is refused, and asked once more, counts once.
+  page.on("response", (response) => {
+    asked += response.ok() && response.url().includes("/summary?") ? 1 : 0;
   });
   const see = (state: "hidden" | "visible") =>
     page.evaluate((state) => {

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { expect, part, query, rows, test, WINTER } from "./page";
+import { answered, expect, part, query, rows, test, WINTER } from "./page";
 
 const MONTHS = `${WINTER}&granularity=monthly`;
 
@@ -42,9 +42,9 @@ test("an organization is expanded: its assistants are read then, the unattribute
   count,
 }) => {
   const asked: string[] = [];
-  page.on("request", (request) => {
-    if (request.url().includes("scope=organization")) {
-      asked.push(request.url());
+  page.on("response", (response) => {
+    if (response.ok() && response.url().includes("scope=organization")) {
+      asked.push(response.url());
     }
   });
   await open("staff", `${MONTHS}&metric=requests`);
@@ -74,18 +74,13 @@ test("many organizations are shown in steps, and what is not shown is summed", a
   t,
   count,
 }) => {
-  await page.route("**/v1/usage/table?*scope=platform*", async (route) => {
-    const response = await route.fetch();
-    const answer = (await response.json()) as {
-      rows: { organizationId: string; totals: { requests: number } }[];
-      totals: { requests: number };
-    };
+  const copied = (answer: { rows: { organizationId: string }[] }) => {
     const [row] = answer.rows;
     if (row) {
       answer.rows = Array.from({ length: 120 }, (_, at) => ({ ...row, organizationId: `copy-${at}` }));
     }
-    await route.fulfill({ response, json: answer });
-  });
+  };
+  await page.route("**/v1/usage/table?*scope=platform*", (route) => answered(route, copied));
   await open("staff", `${MONTHS}&metric=requests`);
   const table = part(page, t.table.platform);
   await expect(rows(table)).toHaveCount(51);
