@@ -4,13 +4,13 @@
 //! * [`lanes`]: lanes as an operator sees them
 //! * [`leases`]: which workers live, and who leads
 //! * [`ledger`]: the one transaction that makes a batch permanent
-//! * [`letters`]: what was rejected, and how it is judged again
+//! * [`dead_letters`]: what was rejected, and how it is judged again
 //! * [`reader`]: the rows as the reader asks for them
 
+pub mod dead_letters;
 pub mod lanes;
 pub mod leases;
 pub mod ledger;
-pub mod letters;
 pub mod reader;
 pub mod schema;
 

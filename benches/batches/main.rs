@@ -53,7 +53,7 @@ const LOADS: [Load; 2] = [
 ];
 
 /// Servers, and a topic that is full already.
-struct Stand {
+struct Environment {
     mongo: Mongo,
     broker: Broker,
     topic: String,
@@ -86,7 +86,7 @@ async fn run() -> Result<()> {
     .await?;
     eprintln!("{}\n{}", mongo.description(), broker.description());
     let name = format!("usage-ledger-batches-{}", testkit::now().format("%Y%m%d-%H%M%S"));
-    let mut stand = Stand {
+    let mut environment = Environment {
         mongo,
         broker,
         topic: String::new(),
@@ -96,20 +96,23 @@ async fn run() -> Result<()> {
     };
     println!("| statements of a transaction | events/s | of the best fixed size |\n|---|---|---|");
     for load in &LOADS {
-        stand.topic = format!("{name}-{}", load.keys.name);
-        (stand.scope, stand.first, stand.events) = (load.scope, load.first, load.events);
-        fill(&stand, load).await?;
-        sweep(&stand, load).await?;
-        stand.broker.delete_topic(&stand.topic).await?;
+        environment.topic = format!("{name}-{}", load.keys.name);
+        (environment.scope, environment.first, environment.events) = (load.scope, load.first, load.events);
+        fill(&environment, load).await?;
+        sweep(&environment, load).await?;
+        environment.broker.delete_topic(&environment.topic).await?;
     }
     Ok(())
 }
 
-async fn fill(stand: &Stand, load: &Load) -> Result<()> {
-    stand.broker.create_topic(&stand.topic, PARTITIONS, &[]).await?;
+async fn fill(environment: &Environment, load: &Load) -> Result<()> {
+    environment
+        .broker
+        .create_topic(&environment.topic, PARTITIONS, &[])
+        .await?;
     let events = usize::try_from(load.events).unwrap_or(usize::MAX);
     let mut workload = Workload::new(load.keys, testkit::now()).take(events);
-    let mut producer = stand.broker.producer(&stand.topic)?;
+    let mut producer = environment.broker.producer(&environment.topic)?;
     loop {
         let batch: Vec<_> = workload.by_ref().take(BATCH).collect();
         if batch.is_empty() {
@@ -121,14 +124,14 @@ async fn fill(stand: &Stand, load: &Load) -> Result<()> {
     }
 }
 
-async fn sweep(stand: &Stand, load: &Load) -> Result<()> {
+async fn sweep(environment: &Environment, load: &Load) -> Result<()> {
     let mut fixed = Vec::new();
     for size in SIZES {
-        let ran = worker::run(stand, Some(size)).await?;
+        let ran = worker::run(environment, Some(size)).await?;
         eprintln!("{}, {size}: {} events/s", load.keys.name, Number(ran.rate));
         fixed.push((size, ran.rate));
     }
-    let learned = worker::run(stand, None).await?;
+    let learned = worker::run(environment, None).await?;
     print(load, &fixed, &learned)
 }
 

@@ -20,7 +20,7 @@ use usage_ledger::store::leases::{Lanes, Leases};
 use usage_ledger::store::ledger::MongoLedger;
 use usage_ledger::store::schema::Change;
 
-use crate::{MEASURED, Stand};
+use crate::{Environment, MEASURED};
 
 /// How often the counter is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -36,35 +36,35 @@ pub(crate) struct Ran {
 }
 
 /// A worker with transactions of this size, or of one that it learns, into an empty database.
-pub(crate) async fn run(stand: &Stand, size: Option<usize>) -> Result<Ran> {
+pub(crate) async fn run(environment: &Environment, size: Option<usize>) -> Result<Ran> {
     let name = format!(
         "batches-{}",
         size.map_or("learned".into(), |size| size.to_string())
     );
-    let database = stand
+    let database = environment
         .mongo
         .client()
         .await?
-        .database(&format!("{}-{name}", stand.topic));
-    let (process, worker) = settings(stand, database.name())?;
+        .database(&format!("{}-{name}", environment.topic));
+    let (process, worker) = settings(environment, database.name())?;
     let (registry, stop) = (Registry::new(), CancellationToken::new());
     let mut tasks = start(&process, &worker, size, &registry, &stop).await?;
-    let ran = measure(&registry, &mut tasks, stand).await;
+    let ran = measure(&registry, &mut tasks, environment).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     database.drop().await?;
     ran
 }
 
-fn settings(stand: &Stand, database: &str) -> Result<(Process, Worker)> {
+fn settings(environment: &Environment, database: &str) -> Result<(Process, Worker)> {
     let given = [
-        ("MONGODB_URI", stand.mongo.uri()),
+        ("MONGODB_URI", environment.mongo.uri()),
         ("MONGODB_DATABASE", database),
         ("SOURCE", "kafka"),
-        ("KAFKA_BROKERS", stand.broker.brokers()),
-        ("KAFKA_TOPIC", &stand.topic),
+        ("KAFKA_BROKERS", environment.broker.brokers()),
+        ("KAFKA_TOPIC", &environment.topic),
         ("KAFKA_GROUP", database),
-        ("DEDUPE_SCOPE", stand.scope),
+        ("DEDUPE_SCOPE", environment.scope),
         // Statements alone say when a batch is full.
         ("BATCH_MAX_EVENTS", "100000"),
         ("BATCH_MAX_BYTES", "64MiB"),
@@ -134,8 +134,8 @@ async fn start(
 }
 
 /// From the commit that ends what is not measured to the last within the time, or of all events.
-async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, stand: &Stand) -> Result<Ran> {
-    let (first, all) = (f64::from(stand.first), f64::from(stand.events));
+async fn measure(registry: &Registry, tasks: &mut JoinSet<()>, environment: &Environment) -> Result<Ran> {
+    let (first, all) = (f64::from(environment.first), f64::from(environment.events));
     let (mut from, mut last) = (None, (Instant::now(), 0.0));
     loop {
         let counted = number(registry, "usage_ledger_events_total{")?;

@@ -14,9 +14,9 @@ use rollup::fold::{Delta, Fold, Grouping};
 
 use crate::decide::{Decision, Time, decide};
 use crate::decode::{Payload, Source};
-use crate::dedupe::{EventHash, Generation, Held, Letter, Scope, Windows};
+use crate::dedupe::{EventHash, ExistingId, Generation, RejectedIdState, Scope, Windows};
 use crate::lane::{LastRecord, Position};
-use crate::ledger::{DeadLetter, Marked, Replayed, Tally};
+use crate::ledger::{DeadLetter, ReplayRequest, ReplayResult, Tally};
 use crate::source::Record;
 
 pub use verdict::Outcome;
@@ -126,9 +126,15 @@ impl LaneBatch {
     /// Judges a dead letter again, and folds it if it counts now.
     ///
     /// One that is no longer open, since an event with its id was counted after it was looked up, is left alone.
-    pub fn replay(&mut self, letter: Marked, policy: &Policy, windows: &mut Windows, now: DateTime<Utc>) {
+    pub fn replay(
+        &mut self,
+        letter: ReplayRequest,
+        policy: &Policy,
+        windows: &mut Windows,
+        now: DateTime<Utc>,
+    ) {
         let id = letter.event_id;
-        if id.is_some_and(|id| !windows.letters.contains_key(&id)) {
+        if id.is_some_and(|id| !windows.rejected.contains_key(&id)) {
             return;
         }
         let time = Time::of_letter(&letter, policy.max_age, now);
@@ -136,7 +142,7 @@ impl LaneBatch {
         let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, time, windows);
         self.enter(
             Entry {
-                origin: Origin::Letter {
+                origin: Origin::DeadLetter {
                     place: letter.place,
                     payload: letter.payload,
                     at_ms: now.timestamp_millis(),
@@ -329,10 +335,10 @@ impl LaneBatch {
     }
 
     /// The dead letters that were judged again.
-    pub fn replayed(&self) -> impl Iterator<Item = Replayed> + '_ {
+    pub fn replayed(&self) -> impl Iterator<Item = ReplayResult> + '_ {
         self.entries.iter().filter_map(|entry| match &entry.origin {
             Origin::Record(_) => None,
-            Origin::Letter { place, .. } => Some(Replayed {
+            Origin::DeadLetter { place, .. } => Some(ReplayResult {
                 place: place.clone(),
                 result: match &entry.verdict {
                     Verdict::DeadLetter { reject, .. } => Err(*reject),
@@ -425,7 +431,12 @@ impl LaneBatch {
 
     /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.
     #[must_use]
-    pub fn held(mut self, held: &HashMap<EventHash, Held>, policy: &Policy, windows: &mut Windows) -> Self {
+    pub fn held(
+        mut self,
+        held: &HashMap<EventHash, ExistingId>,
+        policy: &Policy,
+        windows: &mut Windows,
+    ) -> Self {
         for entry in &mut self.entries {
             let Verdict::Counted {
                 id: Some(id), closes, ..
@@ -435,12 +446,12 @@ impl LaneBatch {
             };
             match held.get(id) {
                 None => {}
-                Some(Held::Letters) => *closes = true,
-                Some(Held::Counted) => {
+                Some(ExistingId::Rejected) => *closes = true,
+                Some(ExistingId::Counted) => {
                     // It is not this lane's to remember.
                     windows.events.forget(*id);
                     if *closes {
-                        windows.letters.insert(*id, Letter::Counted);
+                        windows.rejected.insert(*id, RejectedIdState::Counted);
                     }
                     entry.verdict = Verdict::Duplicate;
                 }
@@ -476,7 +487,7 @@ fn reject_counted(entry: &mut Entry, reason: Reason, policy: &Policy, windows: &
     if let Some(id) = id {
         windows.events.forget(id);
         // Whatever a record behind this one was told.
-        windows.letters.insert(id, Letter::Uncounted);
+        windows.rejected.insert(id, RejectedIdState::Uncounted);
     }
     let payload = entry.origin.payload();
     let event_id = payload.check(&policy.rules).event_id;

@@ -7,13 +7,13 @@
 //! gone, its collection was dropped) stops the lane; it never skips ahead.
 
 mod answer;
+mod backfill;
 mod bytes;
 mod change;
 mod error;
 mod large;
 mod order;
 mod page;
-mod scan;
 mod standing;
 
 use std::convert::Infallible;
@@ -32,9 +32,9 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::decode::{Payload, hashed};
 use crate::hold::HOLD;
-use crate::lane::{LaneId, Position, Scan};
+use crate::lane::{Backfill, LaneId, Position};
 use crate::ledger::Refusal;
-use crate::source::{Grant, Record, Signal, Stop, StopReason, Voice};
+use crate::source::{Grant, Record, SourceEvent, Stop, StopReason, Voice};
 
 use answer::ANSWER;
 use change::{Change, Operation};
@@ -97,13 +97,17 @@ enum Interrupt {
 /// Speaks for the collection until nobody listens.
 pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
     let lane = events.lane();
-    if signals.send(Signal::Topology(vec![lane.clone()])).await.is_err() {
+    if signals
+        .send(SourceEvent::Topology(vec![lane.clone()]))
+        .await
+        .is_err()
+    {
         return;
     }
     loop {
         let (reply, granted) = oneshot::channel();
         if signals
-            .send(Signal::Assigned {
+            .send(SourceEvent::Assigned {
                 lane: lane.clone(),
                 reply,
             })
@@ -136,14 +140,16 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
         .with_jitter()
         .without_max_times();
     let mut pauses = backoff.build();
-    let (token, passed, scan) = match grant.fence.position.clone() {
-        Some(Position::Stream { token, is_past, scan }) => {
-            (Some(token.clone()), is_past.then_some(token), scan)
-        }
+    let (token, passed, backfill) = match grant.fence.position.clone() {
+        Some(Position::Stream {
+            token,
+            is_past,
+            backfill,
+        }) => (Some(token.clone()), is_past.then_some(token), backfill),
         Some(Position::Offset(_)) => {
             return Interrupt::Away("the lane's position is not a resume token".into());
         }
-        None => (None, None, Scan::Pending),
+        None => (None, None, Backfill::Pending),
     };
     let mut reader = Reader {
         events,
@@ -155,7 +161,7 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
         passed,
         empty: 0,
         has_met_it: false,
-        scan,
+        backfill,
         held: None,
         was_away: false,
         standing: None,
@@ -180,14 +186,14 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
             Interrupt::Again => continue,
             Interrupt::Refused { reason, why } => {
                 reader.was_away = true;
-                if let Some(over) = wait(signals, &grant, Signal::Refused { reason, why }, HOLD).await {
+                if let Some(over) = wait(signals, &grant, SourceEvent::Refused { reason, why }, HOLD).await {
                     return over;
                 }
                 continue;
             }
             Interrupt::Stopped(stop) => {
                 let told = signals
-                    .send(Signal::Stopped {
+                    .send(SourceEvent::Stopped {
                         lane: events.lane(),
                         stop: Stop::clone(&stop),
                     })
@@ -205,14 +211,14 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
         }
         reader.was_away = true;
         let pause = pauses.next().unwrap_or(OPEN_AGAIN);
-        if let Some(over) = wait(signals, &grant, Signal::Away(Some(why)), pause).await {
+        if let Some(over) = wait(signals, &grant, SourceEvent::Away(Some(why)), pause).await {
             return over;
         }
     }
 }
 
 /// Says why nothing is read, and waits. Why reading is over, if it is meanwhile.
-async fn wait(signals: &Voice, grant: &Grant, why: Signal, pause: Duration) -> Option<Interrupt> {
+async fn wait(signals: &Voice, grant: &Grant, why: SourceEvent, pause: Duration) -> Option<Interrupt> {
     if signals.send(why).await.is_err() {
         return Some(Interrupt::Closed);
     }
@@ -250,7 +256,7 @@ struct Reader<'a, C> {
     /// What was too large was met, or is not there any more.
     has_met_it: bool,
     /// How far the history was sent.
-    scan: Scan,
+    backfill: Backfill,
     /// A change that was read and belongs behind the present chunk of the scan.
     held: Option<Change>,
     was_away: bool,
@@ -271,7 +277,7 @@ impl<C: Clock> Reader<'_, C> {
 
     async fn read_until_interrupted(&mut self) -> Result<Infallible, Interrupt> {
         self.held = None;
-        if self.scan != Scan::Done {
+        if self.backfill != Backfill::Done {
             let mut stream = self.open(AWAIT_SCANNING).await?;
             self.scan_history(&mut stream).await?;
         }
@@ -319,7 +325,7 @@ impl<C: Clock> Reader<'_, C> {
             self.token = Some(token_of(&stream)?);
         }
         if std::mem::take(&mut self.was_away) {
-            self.send(Signal::Away(None)).await?;
+            self.send(SourceEvent::Away(None)).await?;
         }
         Ok(stream)
     }
@@ -396,7 +402,7 @@ impl<C: Clock> Reader<'_, C> {
             historical: false,
             last: None,
         };
-        self.send(Signal::Records(vec![record])).await
+        self.send(SourceEvent::Records(vec![record])).await
     }
 
     /// Behind what was too large the stream is opened anew, with everything in its changes.
@@ -413,7 +419,7 @@ impl<C: Clock> Reader<'_, C> {
         Position::Stream {
             is_past: self.passed.as_ref() == Some(&token),
             token,
-            scan: self.scan.clone(),
+            backfill: self.backfill.clone(),
         }
     }
 
@@ -451,11 +457,11 @@ impl<C: Clock> Reader<'_, C> {
         let token = change.token.clone();
         let next = self.position(token.clone());
         let mut record = change.into_record(self.grant.key, next);
-        if self.scan != Scan::Done {
+        if self.backfill != Backfill::Done {
             // What the stream has brought says nothing of the documents above the bound.
             record.as_of_ms = None;
         }
-        self.send(Signal::Records(vec![record])).await?;
+        self.send(SourceEvent::Records(vec![record])).await?;
         self.token = Some(token);
         Ok(())
     }
@@ -465,7 +471,7 @@ impl<C: Clock> Reader<'_, C> {
             return Ok(());
         };
         let next = self.position(token);
-        self.send(Signal::Idle {
+        self.send(SourceEvent::Idle {
             lane: self.grant.key,
             next,
             as_of_ms,
@@ -473,7 +479,7 @@ impl<C: Clock> Reader<'_, C> {
         .await
     }
 
-    async fn send(&self, signal: Signal) -> Result<(), Interrupt> {
+    async fn send(&self, signal: SourceEvent) -> Result<(), Interrupt> {
         self.signals.send(signal).await.map_err(|_| Interrupt::Closed)
     }
 }

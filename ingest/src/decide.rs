@@ -31,7 +31,7 @@ use rollup::event::{Checked, Event, Identity, Reject, Rules, Skip, check_time};
 
 use crate::decode::{Payload, Source};
 use crate::dedupe::EventHash;
-use crate::ledger::Marked;
+use crate::ledger::ReplayRequest;
 use crate::source::Record;
 
 /// What becomes of a record.
@@ -81,7 +81,7 @@ impl Time {
 
     /// That of a dead letter: it grows no older by waiting, and what was there before the ledger is history.
     #[must_use]
-    pub fn of_letter(letter: &Marked, max_age: Option<TimeDelta>, now: DateTime<Utc>) -> Self {
+    pub fn of_letter(letter: &ReplayRequest, max_age: Option<TimeDelta>, now: DateTime<Utc>) -> Self {
         let waited = TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(letter.source_time_ms));
         let max_age = match letter.payload {
             Payload::Document(_) => None,

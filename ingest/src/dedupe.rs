@@ -149,11 +149,11 @@ impl Generation {
 
 /// What the ledger holds under an id that a commit wanted to count ([`Scope::Ledger`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum ExistingId {
     /// An event with this id is counted.
     Counted,
     /// Dead letters of some lane are open under it, and none is counted: whoever counts it closes them.
-    Letters,
+    Rejected,
 }
 
 /// What the open dead letters of a lane say of their event id. Kept for as long as they are open, however old.
@@ -163,7 +163,7 @@ pub enum Held {
 /// | `Uncounted` | is counted, and closes them | is counted, and closes the others |
 /// | `Counted` | is a duplicate | ends as a duplicate |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Letter {
+pub enum RejectedIdState {
     /// No event with this id is known to be counted.
     Uncounted,
     /// One was counted before the letter came.
@@ -171,7 +171,7 @@ pub enum Letter {
 }
 
 /// The event ids of the dead letters of a lane that are open.
-pub type Letters = HashMap<EventHash, Letter, BuildHasherDefault<Uniform>>;
+pub type RejectedIds = HashMap<EventHash, RejectedIdState, BuildHasherDefault<Uniform>>;
 
 /// What one commit does to a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,29 +192,29 @@ pub struct Windows<W = Window> {
     /// holds its stream back while a transaction is open may answer reads that do.
     pub scanned: W,
     /// Ids of the dead letters that are open.
-    pub letters: Letters,
+    pub rejected: RejectedIds,
 }
 
 impl Windows {
     /// Whether an event with this id is counted, as far as the lane knows.
     #[must_use]
     pub fn is_known(&self, id: EventHash) -> bool {
-        self.events.contains(id) || self.letters.get(&id) == Some(&Letter::Counted)
+        self.events.contains(id) || self.rejected.get(&id) == Some(&RejectedIdState::Counted)
     }
 
     /// Notes that an event is counted. Whether that closes dead letters.
     pub fn count(&mut self, id: EventHash) -> bool {
         self.events.insert(id);
-        self.letters.remove(&id).is_some()
+        self.rejected.remove(&id).is_some()
     }
 
     /// Notes that a record with this id is a dead letter, and what is known of the id.
-    pub fn reject(&mut self, id: EventHash) -> Letter {
+    pub fn reject(&mut self, id: EventHash) -> RejectedIdState {
         let known = match self.events.contains(id) {
-            true => Letter::Counted,
-            false => Letter::Uncounted,
+            true => RejectedIdState::Counted,
+            false => RejectedIdState::Uncounted,
         };
-        *self.letters.entry(id).or_insert(known)
+        *self.rejected.entry(id).or_insert(known)
     }
 }
 
@@ -574,21 +574,21 @@ mod tests {
         }
     }
 
-    /// One row of the table of [`Letter`] after the other.
+    /// One row of the table of [`RejectedIdState`] after the other.
     #[test]
     fn what_an_open_letter_says_of_its_id() {
         let (a, b) = (EventHash::of("a"), EventHash::of("b"));
         let mut windows = Windows::<Window>::default();
-        assert_eq!(windows.reject(a), Letter::Uncounted);
+        assert_eq!(windows.reject(a), RejectedIdState::Uncounted);
         assert!(!windows.is_known(a), "what was rejected may still be counted");
-        assert_eq!(windows.reject(a), Letter::Uncounted);
+        assert_eq!(windows.reject(a), RejectedIdState::Uncounted);
         assert!(windows.count(a), "and closes its letters");
         assert!(windows.is_known(a));
 
         assert!(!windows.count(b), "no letter is open");
-        assert_eq!(windows.reject(b), Letter::Counted);
+        assert_eq!(windows.reject(b), RejectedIdState::Counted);
         windows.events.forget(b);
         assert!(windows.is_known(b), "however old, while its letter is open");
-        assert_eq!(windows.reject(b), Letter::Counted);
+        assert_eq!(windows.reject(b), RejectedIdState::Counted);
     }
 }

@@ -5,8 +5,8 @@
 //! while every fence in it is where the commit expects it. What happens to each attempt besides is up to a
 //! [`Plan`]. Several handles on the same ledger are several processes on the same database.
 
+mod dead_letters;
 mod leases;
-mod letters;
 mod plan;
 mod stored;
 mod unique;
@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::lane::{LaneId, Position};
 use crate::lease::{self, Life};
-use crate::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
+use crate::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use crate::source::Stop;
 
+pub use dead_letters::{LetterState, StoredLetter};
 pub use leases::StoredLease;
-pub use letters::{LetterState, StoredLetter};
 pub use plan::{Fate, Fault, Plan, Told, Turn};
 pub use stored::{Stored, StoredFence};
 
@@ -180,7 +180,7 @@ impl Ledger for FakeLedger {
         self.life.touch();
     }
 
-    fn forget(&self, lane: &LaneId) {
+    fn lost(&self, lane: &LaneId) {
         lock(&self.led).remove(lane);
     }
 
@@ -200,7 +200,7 @@ impl Ledger for FakeLedger {
         let mut stored = self.stored()?;
         if stored.touch(lane, epoch, |fence| fence.owner = None) {
             stored.leases.follow(lane, &self.owner);
-            self.forget(lane);
+            self.lost(lane);
         }
         Ok(())
     }
@@ -239,16 +239,16 @@ impl Ledger for FakeLedger {
         Ok(())
     }
 
-    async fn marked(
+    async fn replay_requests(
         &self,
         lanes: &[LaneId],
         max_letters: usize,
         _max_bytes: usize,
-    ) -> Result<Vec<Marked>, FenceError> {
+    ) -> Result<Vec<ReplayRequest>, FenceError> {
         travel(Duration::ZERO).await;
         let mut stored = self.stored()?;
         stored.looked_for_letters += 1;
-        Ok(stored.marked(lanes, max_letters))
+        Ok(stored.replay_requests(lanes, max_letters))
     }
 
     async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime<Utc>) -> Result<u64, FenceError> {
@@ -260,12 +260,12 @@ impl Ledger for FakeLedger {
         &self,
         commit: &Commit,
         patience: Duration,
-        doubt: &mut Doubt,
+        attempt: &mut Attempt,
     ) -> Result<Applied, CommitError> {
         let turn = lock(&self.shared.plan).turn(commit);
         // Before a transaction begins everybody can see that its worker lives.
         self.renew();
-        if turn.there + turn.within > patience && !doubt.0 {
+        if turn.there + turn.within > patience && !attempt.is_in_doubt() {
             travel(patience).await;
             return Err(CommitError::TooMuch("the attempt was given up".into()));
         }
@@ -278,7 +278,7 @@ impl Ledger for FakeLedger {
         let was_ended = !turn.within.is_zero() && self.is_ended(commit, turn.within).await;
         let outcome = match was_ended {
             true => Err(CommitError::Conflict("the transaction was ended".into())),
-            false => lock(&self.shared.stored).attempt(commit, doubt, &turn),
+            false => lock(&self.shared.stored).attempt(commit, attempt, &turn),
         };
         travel(turn.back).await;
         outcome.map(|()| Applied {

@@ -41,7 +41,7 @@ pub(crate) enum Concern {
     /// What is noted beside: the source's lanes, why one stopped, that one is free.
     Notes,
     /// Looking for dead letters that are to be judged again.
-    Letters,
+    DeadLetters,
 }
 
 /// Why something is not answered.
@@ -85,7 +85,7 @@ impl Health {
         }
     }
 
-    pub(crate) fn forget(&self, lane: &LaneId) {
+    pub(crate) fn lost(&self, lane: &LaneId) {
         let mut state = self.state();
         state.lanes.remove(lane);
         state.watermarks.remove(lane);

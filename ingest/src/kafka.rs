@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::hold::HOLD;
 use crate::lane::LaneId;
-use crate::source::{Signal, Voice};
+use crate::source::{SourceEvent, Voice};
 use context::Log;
 use reader::Reader;
 use standing::Hindrance;
@@ -55,7 +55,7 @@ pub async fn run<C: Clock>(settings: Settings, clock: Arc<C>, voice: Voice) {
             Ok(Some(why)) => why,
             Err(why) => {
                 // Nobody left to tell: then the process is stopping already.
-                drop(voice.send(Signal::Failed(why)).await);
+                drop(voice.send(SourceEvent::Failed(why)).await);
                 return;
             }
         };

@@ -54,7 +54,7 @@ impl fmt::Display for LaneId {
 
 /// How far the documents that were there before the stream have been taken in.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub enum Scan {
+pub enum Backfill {
     /// Not begun: no document is counted yet.
     #[default]
     Pending,
@@ -79,7 +79,7 @@ pub enum Position {
         /// goes on behind it.
         is_past: bool,
         /// How far the history is taken in.
-        scan: Scan,
+        backfill: Backfill,
     },
 }
 

@@ -9,7 +9,9 @@ use rollup::fold::Delta;
 
 use crate::batch::Outcome;
 use crate::decode::{Keep, Payload};
-use crate::dedupe::{EventHash, EventName, Generation, Held, Letter, Remember, Scope, Windows};
+use crate::dedupe::{
+    EventHash, EventName, ExistingId, Generation, RejectedIdState, Remember, Scope, Windows,
+};
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -58,7 +60,7 @@ pub struct DeadLetter {
     /// The event's own id, where one could be read.
     pub event_id: Option<EventName>,
     /// What was known of that id.
-    pub letter: Letter,
+    pub letter: RejectedIdState,
     /// What the record is about, as far as it could be read.
     pub about: About,
     /// When the source took it in, in milliseconds.
@@ -67,7 +69,7 @@ pub struct DeadLetter {
 
 /// A dead letter that is to be judged again: a person said so.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Marked {
+pub struct ReplayRequest {
     /// Its lane.
     pub lane: LaneId,
     /// Where it was in its lane.
@@ -82,7 +84,7 @@ pub struct Marked {
 
 /// What came of judging a dead letter again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Replayed {
+pub struct ReplayResult {
     /// Where it was in its lane.
     pub place: String,
     /// What closes it; or why it stays open.
@@ -111,7 +113,7 @@ pub struct LaneCommit {
     /// The rejected records.
     pub letters: Vec<DeadLetter>,
     /// Dead letters that were judged again. Each must be marked still.
-    pub replayed: Vec<Replayed>,
+    pub replayed: Vec<ReplayResult>,
     /// Ids of counted events that close every dead letter that is open under them: those of this lane, or in
     /// [`Scope::Ledger`] of any.
     pub closes: Vec<EventHash>,
@@ -147,10 +149,24 @@ pub struct Applied {
     pub took: Duration,
 }
 
-/// Whether an earlier attempt at the same commit may have been applied without our knowing. While there is
-/// doubt only the same content may be tried again: a part of it would be counted on top of the whole.
+/// What is known of the attempts at a commit that were made before. While the outcome of one is in doubt only the
+/// same content may be tried again: a part of it would be counted on top of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Doubt(pub bool);
+pub enum Attempt {
+    /// None was applied, and none will be.
+    #[default]
+    Fresh,
+    /// One may have been applied without our knowing.
+    InDoubt,
+}
+
+impl Attempt {
+    /// Whether an earlier one may have been applied.
+    #[must_use]
+    pub const fn is_in_doubt(self) -> bool {
+        matches!(self, Attempt::InDoubt)
+    }
+}
 
 /// What only a person can mend while the process runs. It keeps what it has, and tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,7 +202,7 @@ pub enum CommitError {
     Overflow,
     /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
     #[error("{} of the ids are in the ledger already", .0.len())]
-    Held(Vec<(EventHash, Held)>),
+    DuplicateIds(Vec<(EventHash, ExistingId)>),
     /// Somebody else was in the way, again and again. Halve: what is done sooner meets fewer.
     #[error("a conflict: {0}")]
     Conflict(String),
@@ -234,7 +250,7 @@ pub enum Acquired {
     /// The lane is ours from here on.
     Granted(Granted),
     /// Another process leads under a lease that has not run out; or a commit of a worker that lives is in the way.
-    Held {
+    LeasedTo {
         /// Who.
         owner: String,
         /// After which it is worth asking again, at the latest.
@@ -253,7 +269,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The lane was lost, stopped, or is the source's no longer: its lease, where it has one, is renewed no longer and runs
     /// out.
-    fn forget(&self, lane: &LaneId);
+    fn lost(&self, lane: &LaneId);
 
     /// Makes a lane ours: raises its epoch, which shuts out every earlier owner. Where the source assigns no lanes,
     /// only where the lease of the present leader has run out, by the clock of the store. A commit that is in the way
@@ -283,12 +299,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The dead letters of these lanes that are marked to be judged again: at most so many, and about so many
     /// bytes of them.
-    fn marked(
+    fn replay_requests(
         &self,
         lanes: &[LaneId],
         max_letters: usize,
         max_bytes: usize,
-    ) -> impl Future<Output = Result<Vec<Marked>, FenceError>> + Send;
+    ) -> impl Future<Output = Result<Vec<ReplayRequest>, FenceError>> + Send;
 
     /// Drops the payloads of open letters of these lanes that were rejected before this instant: a bounded number of
     /// them, the oldest first. How many.
@@ -304,7 +320,7 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
         commit: &Commit,
         patience: Duration,
-        doubt: &mut Doubt,
+        attempt: &mut Attempt,
     ) -> impl Future<Output = Result<Applied, CommitError>> + Send;
 }
 

@@ -13,7 +13,7 @@ use crate::batch::Outcome;
 use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
-use crate::ledger::Replayed;
+use crate::ledger::ReplayResult;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum CommitOutcome {
     /// A counter would overflow.
     Overflow,
     /// Ids were in the ledger already.
-    Held,
+    DuplicateIds,
     /// Somebody else was in the way.
     Conflict,
     /// Time, cache or size.
@@ -43,7 +43,7 @@ impl CommitOutcome {
         CommitOutcome::Applied,
         CommitOutcome::Lost,
         CommitOutcome::Overflow,
-        CommitOutcome::Held,
+        CommitOutcome::DuplicateIds,
         CommitOutcome::Conflict,
         CommitOutcome::TooMuch,
         CommitOutcome::BadRecord,
@@ -56,7 +56,7 @@ impl CommitOutcome {
             CommitOutcome::Applied => "applied",
             CommitOutcome::Lost => "lost",
             CommitOutcome::Overflow => "overflow",
-            CommitOutcome::Held => "held",
+            CommitOutcome::DuplicateIds => "duplicate_ids",
             CommitOutcome::Conflict => "conflict",
             CommitOutcome::TooMuch => "too_much",
             CommitOutcome::BadRecord => "bad_record",
@@ -210,7 +210,7 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn replayed(&self, letters: impl Iterator<Item = Replayed>) {
+    pub(crate) fn replayed(&self, letters: impl Iterator<Item = ReplayResult>) {
         for letter in letters {
             let outcome = letter.result.unwrap_or(Outcome::DeadLetter);
             self.replays.with_label_values(&[outcome.name()]).inc();

@@ -10,9 +10,9 @@
 
 mod acquire;
 mod group;
-mod launch;
 mod limit;
 mod settle;
+mod start_commit;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,15 +30,15 @@ use crate::batch::{Limits, Policy};
 use crate::clock::Clock;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
-use crate::lane::{LaneId, Position, Scan};
-use crate::ledger::{Applied, Commit, CommitError, Doubt, FenceError, Ledger};
+use crate::lane::{Backfill, LaneId, Position};
+use crate::ledger::{Applied, Attempt, Commit, CommitError, FenceError, Ledger};
 use crate::metrics::Metrics;
-use crate::source::{LaneKey, Record, Revoked, Signal, Signals};
+use crate::source::{GrantId, Record, Revoked, Signals, SourceEvent};
 
-use acquire::Side;
+use acquire::Background;
 use group::{Group, Lane};
-use launch::ContentIds;
 use limit::Limit;
+use start_commit::ContentIds;
 
 /// How often the position of an idle lane is stored.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -70,31 +70,31 @@ pub enum Error {
 
 /// A commit on its way.
 struct InFlight {
-    attempt: BoxFuture<'static, Attempt>,
-    lanes: Vec<LaneKey>,
+    attempt: BoxFuture<'static, Attempted>,
+    lanes: Vec<GrantId>,
     records: usize,
     has_replays: bool,
 }
 
 /// What a commit attempt came back with.
-struct Attempt {
+struct Attempted {
     group: Group,
     commit: Commit,
-    doubt: Doubt,
+    attempt: Attempt,
     result: Result<Applied, CommitError>,
     took: Duration,
 }
 
 /// What is being folded over all lanes.
 #[derive(Debug, Default)]
-struct Filling {
+struct OpenBatch {
     events: usize,
     bytes: usize,
     statements: usize,
     since: Option<Instant>,
 }
 
-impl Filling {
+impl OpenBatch {
     fn fold(&mut self, lane: &mut Lane, fold: impl FnOnce(&mut Lane)) {
         let before = (
             lane.current.records(),
@@ -115,14 +115,14 @@ pub struct Pump<L, C> {
     settings: Settings,
     metrics: Metrics,
     health: Health,
-    lanes: BTreeMap<LaneKey, Lane>,
+    lanes: BTreeMap<GrantId, Lane>,
     /// Lanes that the ledger is asked for; cancelled where the source has them no longer.
     asking: BTreeMap<LaneId, CancellationToken>,
     /// Lanes that stopped here; cancelled once that is stored.
     halted: BTreeMap<LaneId, CancellationToken>,
     granted: u64,
     backlog: VecDeque<Record>,
-    filling: Filling,
+    open: OpenBatch,
     queue: VecDeque<Group>,
     in_flight: Option<InFlight>,
     /// How many statements a transaction may have.
@@ -132,7 +132,7 @@ pub struct Pump<L, C> {
     /// How often what cannot be halved took too long, since a commit was applied.
     extensions: u32,
     contents: ContentIds,
-    side: FuturesUnordered<BoxFuture<'static, Side>>,
+    side: FuturesUnordered<BoxFuture<'static, Background>>,
     backoff: ExponentialBackoff,
     delay: Duration,
     launched: Instant,
@@ -180,7 +180,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             halted: BTreeMap::new(),
             granted: 0,
             backlog: VecDeque::new(),
-            filling: Filling::default(),
+            open: OpenBatch::default(),
             queue: VecDeque::new(),
             in_flight: None,
             limit,
@@ -219,7 +219,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         drop_payloads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
-            while self.absorb() | self.launch(draining) {}
+            while self.fold_backlog() | self.start_commit(draining) {}
             self.let_go_of_stopped_lanes();
             self.observe();
             if draining && self.in_flight.is_none() {
@@ -248,7 +248,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     self.ledger.alive();
                     self.settle(attempt);
                 }
-                Some(side) = self.side.next() => self.side_done(side),
+                Some(side) = self.side.next() => self.background_done(side),
                 _ = replay.tick(), if !draining => self.ask_for_replays(),
                 _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
@@ -277,8 +277,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             if let Some(key) = self.key_of(&lane) {
                 self.remove(key);
             }
-            self.ledger.forget(&lane);
-            self.health.forget(&lane);
+            self.ledger.lost(&lane);
+            self.health.lost(&lane);
             self.metrics.lanes_revoked.inc();
         }
         if revoked.reply.send(()).is_err() {
@@ -286,24 +286,24 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
-    fn handle(&mut self, signal: Signal) -> Result<(), Error> {
+    fn handle(&mut self, signal: SourceEvent) -> Result<(), Error> {
         self.health.heard(self.clock.now());
         self.ledger.alive();
         match signal {
-            Signal::Topology(lanes) => self.store_topology(lanes),
-            Signal::Assigned { lane, reply } => {
+            SourceEvent::Topology(lanes) => self.store_topology(lanes),
+            SourceEvent::Assigned { lane, reply } => {
                 self.health.joined();
                 self.acquire(lane, reply);
             }
-            Signal::Joined => self.health.joined(),
-            Signal::Records(records) => self.backlog = records.into(),
-            Signal::Idle { lane, next, as_of_ms } => {
+            SourceEvent::Joined => self.health.joined(),
+            SourceEvent::Records(records) => self.backlog = records.into(),
+            SourceEvent::Idle { lane, next, as_of_ms } => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
                     self.health.lane(&lane.id, reading(&next));
                     lane.current.idle(next, as_of_ms);
                 }
             }
-            Signal::Stopped { lane, stop } => {
+            SourceEvent::Stopped { lane, stop } => {
                 if !self.health.is_stopped(&lane, stop.reason) {
                     tracing::error!(
                         %lane, reason = stop.reason.name(), detail = stop.detail,
@@ -317,26 +317,26 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     lane.stop = Some(stop);
                 }
             }
-            Signal::Away(why) => {
+            SourceEvent::Away(why) => {
                 if let Some(why) = &why {
                     tracing::warn!(error = why, "the source is away; reading goes on when it is back");
                 }
                 self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
             }
-            Signal::Refused { reason, why } => {
+            SourceEvent::Refused { reason, why } => {
                 self.reminders
                     .source
                     .refused("the source cannot be read", reason, &why);
                 self.health
                     .trouble(Concern::Source, Some(Trouble::Refused(reason)));
             }
-            Signal::Failed(why) => return Err(Error::Source(why)),
+            SourceEvent::Failed(why) => return Err(Error::Source(why)),
         }
         Ok(())
     }
 
     /// Folds what was read, until the batch is full. Whether anything was folded.
-    fn absorb(&mut self) -> bool {
+    fn fold_backlog(&mut self) -> bool {
         let mut folded = false;
         let now = self.clock.now();
         while !self.is_full() {
@@ -350,7 +350,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.health.lane(&lane.id, reading(&record.next));
             }
             let policy = &self.settings.policy;
-            self.filling.fold(lane, |lane| {
+            self.open.fold(lane, |lane| {
                 lane.current.push(record, policy, &mut lane.windows, now)
             });
             folded = true;
@@ -361,17 +361,17 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     /// Something was folded, or nothing: readiness goes by how long it waits for its commit.
     fn folded(&mut self, now: DateTime<Utc>) {
-        if self.filling.events > 0 && self.filling.since.is_none() {
-            self.filling.since = Some(Instant::now());
+        if self.open.events > 0 && self.open.since.is_none() {
+            self.open.since = Some(Instant::now());
             self.health.waiting_since(Some(now));
         }
     }
 
     fn is_full(&self) -> bool {
         let limits = &self.settings.limits;
-        self.filling.events >= limits.max_events
-            || self.filling.bytes >= limits.max_bytes
-            || self.filling.statements >= self.limit.statements()
+        self.open.events >= limits.max_events
+            || self.open.bytes >= limits.max_bytes
+            || self.open.statements >= self.limit.statements()
     }
 
     /// When the batch is committed although it is not full; `None`: there is nothing to commit.
@@ -380,21 +380,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             return Some(Instant::now());
         }
         let idle = || self.lanes.values().any(|lane| !lane.current.is_empty());
-        match self.filling.since {
+        match self.open.since {
             Some(since) => Some(since + self.settings.limits.max_age),
             None => idle().then(|| self.launched + IDLE_COMMIT_EVERY),
         }
     }
 
     /// Cuts a lane out of everything that is not committed. The other lanes' records stay.
-    fn remove(&mut self, key: LaneKey) -> Option<Lane> {
+    fn remove(&mut self, key: GrantId) -> Option<Lane> {
         let lane = self.lanes.remove(&key)?;
         lane.lost.cancel();
-        self.filling.events -= lane.current.records();
-        self.filling.bytes -= lane.current.bytes();
-        self.filling.statements -= lane.current.statements();
-        if self.filling.events == 0 {
-            self.filling.since = None;
+        self.open.events -= lane.current.records();
+        self.open.bytes -= lane.current.bytes();
+        self.open.statements -= lane.current.statements();
+        if self.open.events == 0 {
+            self.open.since = None;
         }
         for group in &mut self.queue {
             group.retain(&self.lanes);
@@ -403,7 +403,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         Some(lane)
     }
 
-    fn key_of(&self, lane: &LaneId) -> Option<LaneKey> {
+    fn key_of(&self, lane: &LaneId) -> Option<GrantId> {
         let found = self.lanes.iter().find(|(_, ours)| ours.id == *lane);
         found.map(|(key, _)| *key)
     }
@@ -412,7 +412,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
     fn lose(&mut self, lane: &LaneId, epoch: i64) {
         let key = self.key_of(lane).filter(|key| self.lanes[key].epoch == epoch);
         if let Some(lane) = key.and_then(|key| self.remove(key)) {
-            self.ledger.forget(&lane.id);
+            self.ledger.lost(&lane.id);
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
             self.metrics.lanes_lost.inc();
             self.health.watermark(&lane.id, None);
@@ -422,7 +422,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     fn observe(&self) {
         let on_its_way = self.in_flight.as_ref().map_or(0, |commit| commit.records);
-        let pending = self.filling.events + self.queue.iter().map(Group::records).sum::<usize>() + on_its_way;
+        let pending = self.open.events + self.queue.iter().map(Group::records).sum::<usize>() + on_its_way;
         if pending == 0 && self.in_flight.is_none() {
             self.health.waiting_since(None);
         }
@@ -434,7 +434,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
         ));
         self.metrics.letter_ids.set(count(
-            self.lanes.values().map(|lane| lane.windows.letters.len()).sum(),
+            self.lanes.values().map(|lane| lane.windows.rejected.len()).sum(),
         ));
         let length_ms = self.window().length_ms;
         let reaches = self
@@ -465,10 +465,14 @@ fn given_back(whose: &str, given_back: Result<(), FenceError>) {
 fn reading(position: &Position) -> LaneHealth {
     match position {
         Position::Stream {
-            scan: Scan::Pending | Scan::UpTo(_),
+            backfill: Backfill::Pending | Backfill::UpTo(_),
             ..
         } => LaneHealth::Scanning,
-        Position::Stream { scan: Scan::Done, .. } | Position::Offset(_) => LaneHealth::Running,
+        Position::Stream {
+            backfill: Backfill::Done,
+            ..
+        }
+        | Position::Offset(_) => LaneHealth::Running,
     }
 }
 

@@ -5,8 +5,8 @@
 //! All are brought into one form, an [`Answer`], and judged by one [`TABLE`]. What no line names is waited out,
 //! and said.
 
+mod message;
 mod table;
-mod told;
 
 use std::error::Error as _;
 
@@ -18,8 +18,8 @@ use mongodb::error::{
 
 use crate::ledger::Refusal;
 
+pub use message::message;
 pub use table::{Line, TABLE, is_of_snapshot, line};
-pub use told::message;
 
 /// `DuplicateKey`.
 pub const DUPLICATE_KEY: i32 = 11000;
@@ -160,7 +160,7 @@ impl From<&Answer> for Fault {
     fn from(answer: &Answer) -> Self {
         Self {
             act: answer.act(Place::Transaction),
-            why: answer.told(),
+            why: answer.message(),
             is_aborted: false,
         }
     }

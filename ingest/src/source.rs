@@ -23,13 +23,13 @@ use crate::ledger::Refusal;
 /// Names one time that a lane was granted. Records under an older grant are dropped unread, so nothing
 /// that was on its way when a lane was lost can reach the lane's next life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKey(pub u64);
+pub struct GrantId(pub u64);
 
 /// One record of a lane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The grant under which it was read.
-    pub lane: LaneKey,
+    pub lane: GrantId,
     /// What was read.
     pub payload: Payload,
     /// The lane's position when this record and all before it are done.
@@ -49,7 +49,7 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Grant {
     /// Under which records are sent.
-    pub key: LaneKey,
+    pub key: GrantId,
     /// Where to go on.
     pub fence: Fence,
     /// Cancelled when the lane is lost. A source to which the lane is still assigned asks for it again.
@@ -103,7 +103,7 @@ impl fmt::Display for Stop {
 
 /// What a source says.
 #[derive(Debug)]
-pub enum Signal {
+pub enum SourceEvent {
     /// The source has these lanes now; sent once at first, and when they change.
     Topology(Vec<LaneId>),
     /// The source was given this lane and wants to know where to go on. Answered when it is ours.
@@ -120,7 +120,7 @@ pub enum Signal {
     /// All records of the lane were sent, up to this instant: the lane is idle.
     Idle {
         /// Which.
-        lane: LaneKey,
+        lane: GrantId,
         /// Where reading would go on.
         next: Position,
         /// Everything that reached the source up to this instant (ms) was sent. `None`: the source
@@ -183,7 +183,7 @@ pub struct Voice {
 #[derive(Debug)]
 pub struct Said {
     number: u64,
-    signal: Signal,
+    signal: SourceEvent,
 }
 
 /// The source no longer has these lanes, granted or not. Nothing more is committed for them.
@@ -200,7 +200,7 @@ impl Voice {
     ///
     /// # Errors
     /// When nobody listens.
-    pub async fn send(&self, signal: Signal) -> Result<(), Closed> {
+    pub async fn send(&self, signal: SourceEvent) -> Result<(), Closed> {
         self.say.send(self.number(signal)).await.map_err(|_| Closed)
     }
 
@@ -221,7 +221,7 @@ impl Voice {
     }
 
     /// Gives a signal its place, for a source that keeps it until there is room.
-    pub(crate) fn number(&self, signal: Signal) -> Said {
+    pub(crate) fn number(&self, signal: SourceEvent) -> Said {
         Said {
             number: self.next(),
             signal,
@@ -273,9 +273,9 @@ impl Signals {
     }
 
     /// The signal, if it still holds.
-    pub(crate) fn holds(&self, said: Said) -> Option<Signal> {
+    pub(crate) fn holds(&self, said: Said) -> Option<SourceEvent> {
         let is_over = match &said.signal {
-            Signal::Assigned { lane, .. } | Signal::Stopped { lane, .. } => {
+            SourceEvent::Assigned { lane, .. } | SourceEvent::Stopped { lane, .. } => {
                 self.over.get(lane).is_some_and(|revoked| *revoked > said.number)
             }
             _ => false,
@@ -288,21 +288,21 @@ impl Signals {
 mod tests {
     use super::*;
 
-    fn asked(lane: &LaneId) -> Signal {
+    fn asked(lane: &LaneId) -> SourceEvent {
         let (reply, _) = oneshot::channel();
-        Signal::Assigned {
+        SourceEvent::Assigned {
             lane: lane.clone(),
             reply,
         }
     }
 
-    fn stopped(lane: &LaneId) -> Signal {
+    fn stopped(lane: &LaneId) -> SourceEvent {
         let stop = Stop {
             reason: StopReason::TopicChanged,
             detail: String::new(),
             resumable: None,
         };
-        Signal::Stopped {
+        SourceEvent::Stopped {
             lane: lane.clone(),
             stop,
         }
@@ -324,8 +324,8 @@ mod tests {
         let mut held = Vec::new();
         while let Ok(said) = signals.said.try_recv() {
             held.extend(signals.holds(said).map(|signal| match signal {
-                Signal::Assigned { lane, .. } => (lane, "asked"),
-                Signal::Stopped { lane, .. } => (lane, "stopped"),
+                SourceEvent::Assigned { lane, .. } => (lane, "asked"),
+                SourceEvent::Stopped { lane, .. } => (lane, "stopped"),
                 other => panic!("{other:?}"),
             }));
         }

@@ -15,7 +15,7 @@ use crate::config::{Database, Rules};
 use crate::failure::Failure;
 use crate::inert::{inert, short};
 use crate::store::Store;
-use crate::store::letters::{self, Which};
+use crate::store::dead_letters::{self, Which};
 
 /// What `--state` takes besides the states.
 const ANY: &str = "any";
@@ -45,7 +45,7 @@ pub(super) struct List {
 #[command(next_help_heading = "Output")]
 struct Output {
     /// Letters in this state
-    #[arg(long, default_value = "open", value_parser = PossibleValuesParser::new(letters::STATES.into_iter().chain([ANY])))]
+    #[arg(long, default_value = "open", value_parser = PossibleValuesParser::new(dead_letters::STATES.into_iter().chain([ANY])))]
     state: String,
     /// Show at most this many, the newest first
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
@@ -227,7 +227,7 @@ async fn replay(
 async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>) -> Result<(), Failure> {
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let judge = |letter: Document| {
-        let outcome = match letters::read(&letter) {
+        let outcome = match dead_letters::read(&letter) {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
                 let counted_before = matches!(letter.get_bool("countedBefore"), Ok(true));

@@ -15,7 +15,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ingest::dedupe::{EventHash, Generation, Letter, Scope, Windows};
+use ingest::dedupe::{EventHash, Generation, RejectedIdState, Scope, Windows};
 use ingest::lane::LaneId;
 use ingest::lease::Life;
 use ingest::ledger::{Acquired, FenceError};
@@ -28,7 +28,7 @@ use super::answer::{WORK, answer, in_time};
 use super::convert::WindowName;
 use super::fences::read;
 use super::leases::Leases;
-use super::{DEDUPE, FENCES, Store, failure, letters, server_time};
+use super::{DEDUPE, FENCES, Store, dead_letters, failure, server_time};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -52,7 +52,7 @@ pub(super) struct Moved {
 /// What came of moving a fence.
 pub(super) enum Move {
     Done(Moved),
-    Held(Acquired),
+    LeasedTo(Acquired),
 }
 
 impl Store {
@@ -80,13 +80,13 @@ impl Store {
             };
             if let Some(left) = lives {
                 let ask_in = left.min(BUSY);
-                return Ok(Move::Held(Acquired::Held {
+                return Ok(Move::LeasedTo(Acquired::LeasedTo {
                     owner: holder,
                     ask_in,
                 }));
             }
         }
-        Ok(Move::Held(Acquired::Held {
+        Ok(Move::LeasedTo(Acquired::LeasedTo {
             owner: holder,
             ask_in: BUSY,
         }))
@@ -135,7 +135,7 @@ impl Store {
         // The move may have been lost with the primary that made it.
         let Some(stored) = stored.filter(is_ours) else {
             let owner = self.owner_of(lane).await?;
-            return Ok(Acquired::Held { owner, ask_in: BUSY });
+            return Ok(Acquired::LeasedTo { owner, ask_in: BUSY });
         };
         let fence = read(&stored)
             .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
@@ -174,7 +174,7 @@ impl Store {
                 )));
             };
             if !open.is_empty() && window == WindowName::Events.name() {
-                let is_overdue = |id: &&EventHash| open.get(*id) == Some(&Letter::Uncounted);
+                let is_overdue = |id: &&EventHash| open.get(*id) == Some(&RejectedIdState::Uncounted);
                 overdue.extend(ids.iter().filter(is_overdue));
             }
             let generation = Generation {
@@ -188,12 +188,12 @@ impl Store {
         }
         if !overdue.is_empty() {
             let ids: Vec<EventHash> = overdue.iter().copied().collect();
-            let which = letters::open_under(lane, Scope::Lane, &ids);
+            let which = dead_letters::open_under(lane, Scope::Lane, &ids);
             let at = answer(server_time(&self.client)).await?;
             answer(self.supersede_all(which, at)).await?;
             open.retain(|id, _| !overdue.contains(id));
         }
-        windows.letters = open;
+        windows.rejected = open;
         Ok(windows)
     }
 }

@@ -1,7 +1,7 @@
 //! Values of the core as they are stored.
 
 use ingest::dedupe::{EventHash, Remember};
-use ingest::lane::{ContentId, DocumentKey, LastRecord, Position, Scan};
+use ingest::lane::{Backfill, ContentId, DocumentKey, LastRecord, Position};
 use ingest::ledger::{LaneCommit, pack};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
@@ -15,18 +15,22 @@ pub(super) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
         Some(Position::Offset(next)) => {
             set.insert("next", *next);
         }
-        Some(Position::Stream { token, is_past, scan }) => {
+        Some(Position::Stream {
+            token,
+            is_past,
+            backfill,
+        }) => {
             set.insert("token", token.clone());
             match is_past {
                 true => drop(set.insert("isPast", true)),
                 false => drop(unset.insert("isPast", "")),
             }
-            set.insert("scanning", *scan != Scan::Done);
-            match scan {
-                Scan::UpTo(id) => {
+            set.insert("scanning", *backfill != Backfill::Done);
+            match backfill {
+                Backfill::UpTo(id) => {
                     set.insert("scannedUpTo", stored_key(id));
                 }
-                Scan::Pending | Scan::Done => {
+                Backfill::Pending | Backfill::Done => {
                     unset.insert("scannedUpTo", "");
                 }
             }
@@ -73,13 +77,17 @@ pub(super) fn position(fence: &Document) -> Result<Option<Position>, String> {
     };
     let token = token.as_document().ok_or("`token` is not a document")?.clone();
     let is_past = fence.get_bool("isPast").unwrap_or(false);
-    let scan = match (fence.get_bool("scanning"), fence.get("scannedUpTo")) {
-        (Ok(true), None) => Scan::Pending,
-        (Ok(true), Some(id)) => Scan::UpTo(read_key(id)?),
-        (Ok(false), _) => Scan::Done,
+    let backfill = match (fence.get_bool("scanning"), fence.get("scannedUpTo")) {
+        (Ok(true), None) => Backfill::Pending,
+        (Ok(true), Some(id)) => Backfill::UpTo(read_key(id)?),
+        (Ok(false), _) => Backfill::Done,
         (Err(_), _) => return Err("`scanning` is not a boolean".into()),
     };
-    Ok(Some(Position::Stream { token, is_past, scan }))
+    Ok(Some(Position::Stream {
+        token,
+        is_past,
+        backfill,
+    }))
 }
 
 /// The `_id` of a document, as a document with its bytes where it is no value: every server takes those.

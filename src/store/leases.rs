@@ -72,7 +72,7 @@ pub(super) enum Lead {
     /// We lead: the lease is renewed for as long as this is kept.
     Ours(Led),
     /// Another worker leads, for so long at least.
-    Held { owner: String, left: Duration },
+    LeasedTo { owner: String, left: Duration },
 }
 
 /// A lane that is about to be ours. Its lease is renewed no longer when this is dropped.
@@ -91,7 +91,7 @@ impl Led {
 impl Drop for Led {
     fn drop(&mut self) {
         if let Some(lane) = &self.lane {
-            self.leases.forget(lane);
+            self.leases.lost(lane);
         }
     }
 }
@@ -241,7 +241,7 @@ impl Leases {
             Some(lease) => {
                 if let Some(left) = remaining(lease, self.now().await?) {
                     let owner = owner(lease).to_owned();
-                    return Ok(Lead::Held { owner, left });
+                    return Ok(Lead::LeasedTo { owner, left });
                 }
                 let renewed = lease.get("renewedAt").cloned().unwrap_or(Bson::Null);
                 doc! {"_id": id, "owner": owner(lease), "renewedAt": renewed}
@@ -259,7 +259,7 @@ impl Leases {
             .upsert(other.is_none())
             .return_document(ReturnDocument::After)
             .await;
-        let faster = || Lead::Held {
+        let faster = || Lead::LeasedTo {
             owner: other.as_ref().map(owner).unwrap_or_default().to_owned(),
             left: Duration::ZERO,
         };
@@ -272,13 +272,13 @@ impl Leases {
     }
 
     /// The lease of a lane is renewed no longer, and runs out by itself.
-    pub(super) fn forget(&self, lane: &LaneId) {
+    pub(super) fn lost(&self, lane: &LaneId) {
         self.known().led.remove(lane);
     }
 
     /// Gives the lease of a lane back.
     pub(super) async fn follow(&self, lane: &LaneId) -> Result<()> {
-        self.forget(lane);
+        self.lost(lane);
         if self.0.lanes == Lanes::Assigned {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
 use ingest::lane::{ContentId, LaneId, Resolution, Standing, resolve};
-use ingest::ledger::{Acquired, Applied, Commit, CommitError, Doubt, FenceError, Ledger, Marked};
+use ingest::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use ingest::server_error::{Act, Fault, Place};
 use ingest::source::Stop;
 use mongodb::bson::{DateTime, doc};
@@ -34,7 +34,7 @@ use tokio::time::Instant as Moment;
 
 use booking::Work;
 use known::Known;
-use transaction::Broken;
+use transaction::AttemptError;
 
 use super::acquire::{Move, Moved};
 use super::answer::{ANSWER, SILENCE, answer};
@@ -91,7 +91,7 @@ impl MongoLedger {
             Some(moved) => moved,
             None => match self.store.move_fence(lane, &self.leases).await? {
                 Move::Done(moved) => moved,
-                Move::Held(held) => return Ok(held),
+                Move::LeasedTo(held) => return Ok(held),
             },
         };
         let acquired = self.store.load(lane, &mut moved, self.leases.life()).await;
@@ -125,21 +125,21 @@ impl MongoLedger {
     /// Only an attempt that was *fenced* says who owns which lane: its own statements would have conflicted
     /// with an earlier attempt that is still on its way. And only the server's own word that there is no such
     /// transaction says that nothing can come after it.
-    async fn settle(&self, commit: &Commit, broken: Broken) -> Settled {
+    async fn settle(&self, commit: &Commit, broken: AttemptError) -> Settled {
         let open = || Fault::retry("the outcome of a commit is not known yet");
         let told = tokio::time::timeout(ANSWER, self.resolution(commit)).await;
         match (told.unwrap_or_else(|_| Err(silence())), broken) {
             (Err(failure), _) => Settled::Open(failure),
             (Ok(Resolution::Applied), _) => Settled::Applied,
-            (Ok(Resolution::Lost(lanes)), Broken::Fenced) => Settled::Lost(lanes),
-            (Ok(Resolution::NotApplied), Broken::Failed(failure)) if failure.is_aborted => {
+            (Ok(Resolution::Lost(lanes)), AttemptError::Fenced) => Settled::Lost(lanes),
+            (Ok(Resolution::NotApplied), AttemptError::Failed(failure)) if failure.is_aborted => {
                 Settled::NotApplied(failure)
             }
             // Fenced by what a majority does not have yet: nothing of it is too large, and nothing is known.
-            (Ok(Resolution::NotApplied), Broken::Fenced) => Settled::Open(Fault::wait(
+            (Ok(Resolution::NotApplied), AttemptError::Fenced) => Settled::Open(Fault::wait(
                 "a fence was moved, and a majority does not have it yet",
             )),
-            (Ok(_), Broken::Failed(failure)) if failure.act != Act::RetrySame => Settled::Open(failure),
+            (Ok(_), AttemptError::Failed(failure)) if failure.act != Act::RetrySame => Settled::Open(failure),
             (Ok(_), _) => Settled::Open(open()),
         }
     }
@@ -202,14 +202,14 @@ impl Ledger for MongoLedger {
         self.leases.life().touch();
     }
 
-    fn forget(&self, lane: &LaneId) {
-        self.leases.forget(lane);
+    fn lost(&self, lane: &LaneId) {
+        self.leases.lost(lane);
     }
 
     async fn acquire(&self, lane: &LaneId) -> Result<Acquired, FenceError> {
         let led = match answer(self.leases.lead(lane)).await? {
             Lead::Ours(led) => led,
-            Lead::Held { owner, left } => return Ok(Acquired::Held { owner, ask_in: left }),
+            Lead::LeasedTo { owner, left } => return Ok(Acquired::LeasedTo { owner, ask_in: left }),
         };
         let acquired = self.acquire_led(lane).await?;
         if matches!(acquired, Acquired::Granted(_)) {
@@ -224,7 +224,7 @@ impl Ledger for MongoLedger {
         match self.store.release(lane, epoch).await? {
             true => answer(self.leases.follow(lane)).await?,
             // Not ours any more, and not ours to lead.
-            false => self.leases.forget(lane),
+            false => self.leases.lost(lane),
         }
         Ok(())
     }
@@ -251,12 +251,12 @@ impl Ledger for MongoLedger {
         self.store.topology(lanes).await
     }
 
-    async fn marked(
+    async fn replay_requests(
         &self,
         lanes: &[LaneId],
         max_letters: usize,
         max_bytes: usize,
-    ) -> Result<Vec<Marked>, FenceError> {
+    ) -> Result<Vec<ReplayRequest>, FenceError> {
         self.store.marked_letters(lanes, max_letters, max_bytes).await
     }
 
@@ -270,47 +270,49 @@ impl Ledger for MongoLedger {
         &self,
         commit: &Commit,
         patience: Duration,
-        doubt: &mut Doubt,
+        attempt: &mut Attempt,
     ) -> Result<Applied, CommitError> {
         let (mut pauses, mut tries, began) = (pauses(), 0, Moment::now());
         let work = Work::of(commit);
         loop {
             let started = Moment::now();
-            let broken = match self.attempt(&work, patience, doubt).await {
+            let broken = match self.attempt(&work, patience, attempt).await {
                 Ok(()) => {
-                    *doubt = Doubt::default();
+                    *attempt = Attempt::Fresh;
                     return Ok(self.applied(&work, started).await);
                 }
                 Err(broken) => broken,
             };
             let failure = match broken {
-                Broken::Stale(lane) => return Err(CommitError::Lost(vec![lane])),
-                Broken::Held => match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
-                    // Whoever had it did not commit, or has it no longer.
-                    Ok(Ok(held)) if held.is_empty() => Fault::retry("an id was in the way"),
-                    Ok(Ok(held)) => return Err(CommitError::Held(held)),
-                    Ok(Err(failure)) => failure,
-                    Err(_) => silence(),
-                },
-                Broken::Mistaken => {
+                AttemptError::ReplayCancelled(lane) => return Err(CommitError::Lost(vec![lane])),
+                AttemptError::DuplicateIds => {
+                    match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
+                        // Whoever had it did not commit, or has it no longer.
+                        Ok(Ok(held)) if held.is_empty() => Fault::retry("an id was in the way"),
+                        Ok(Ok(held)) => return Err(CommitError::DuplicateIds(held)),
+                        Ok(Err(failure)) => failure,
+                        Err(_) => silence(),
+                    }
+                }
+                AttemptError::RowExists => {
                     tracing::debug!(
                         "somebody else wrote or removed some of these rows; the same is written by upserts"
                     );
                     self.known().mistaken(&work.ledger, &work.rollups);
                     Fault::retry("a row was not what it was known to be")
                 }
-                Broken::Failed(failure) if !doubt.0 => failure,
+                AttemptError::Failed(failure) if !attempt.is_in_doubt() => failure,
                 broken => match self.settle(commit, broken).await {
                     Settled::Applied => {
-                        *doubt = Doubt::default();
+                        *attempt = Attempt::Fresh;
                         return Ok(self.applied(&work, started).await);
                     }
                     Settled::Lost(lanes) => {
-                        *doubt = Doubt::default();
+                        *attempt = Attempt::Fresh;
                         return Err(CommitError::Lost(lanes));
                     }
                     Settled::NotApplied(failure) => {
-                        *doubt = Doubt::default();
+                        *attempt = Attempt::Fresh;
                         failure
                     }
                     Settled::Open(failure) => failure,

@@ -112,7 +112,7 @@ impl Store {
             for difference in differences(wanted, present.get(&wanted.name)) {
                 match difference {
                     Difference::Step(step) => steps.push(step),
-                    other @ Difference::Options { .. } => return Err(Error::Unusable(other.told())),
+                    other @ Difference::Options { .. } => return Err(Error::Unusable(other.message())),
                 }
             }
         }
@@ -243,7 +243,7 @@ impl Store {
                 Err(error) => return Err(failure::unusable(error)),
             };
             if let Some(difference) = differences(&wanted, present.as_ref()).first() {
-                return Err(Error::Unusable(difference.told()));
+                return Err(Error::Unusable(difference.message()));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use ingest::dedupe::{EventHash, Held};
+use ingest::dedupe::{EventHash, ExistingId};
 use ingest::ledger::{Commit, LaneCommit};
 use ingest::server_error::{Fault, Place};
 use mongodb::bson::{Bson, Document, doc};
@@ -77,7 +77,7 @@ fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
 
 impl Store {
     /// What is held under the ids that a commit counts, where that stands in its way.
-    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(EventHash, Held)>, Fault> {
+    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(EventHash, ExistingId)>, Fault> {
         let failed = |error| Fault::of(&error, Place::Outside);
         let closes: HashSet<EventHash> = commit.lanes.iter().flat_map(closes).collect();
         let ids: Vec<Bson> = commit
@@ -104,8 +104,8 @@ impl Store {
                     return Err(Fault::wait(format!("a document of `{EVENT_IDS}` is damaged")));
                 };
                 match is_counted {
-                    true => held.push((id, Held::Counted)),
-                    false if !closes.contains(&id) => held.push((id, Held::Letters)),
+                    true => held.push((id, ExistingId::Counted)),
+                    false if !closes.contains(&id) => held.push((id, ExistingId::Rejected)),
                     false => {}
                 }
             }

@@ -5,9 +5,9 @@
 //! and a diary of what was done to them, are in `target/tmp/kafka-storm-<seed>-<seconds>s`.
 
 mod churn;
-mod crew;
 mod load;
 mod oracle;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use testkit::kafka::{Broker, Options as BrokerOptions};
 use testkit::mongodb::{Mongo, Options};
 
 use self::churn::{Act, plan};
-use self::crew::Crew;
 use self::load::Load;
 use self::oracle::Oracle;
+use self::workers::Workers;
 use testkit::PATIENCE;
 use testkit::world::World;
 
@@ -63,13 +63,13 @@ async fn storm(seed: u64, length: Duration) {
         .await
         .expect("a topic");
     let world = World::on(&mongo, "storm").await;
-    let mut crew = Crew::new(&world, broker.brokers(), &logs);
+    let mut workers = Workers::new(&world, broker.brokers(), &logs);
     let load = Load::start(broker.brokers(), seed, length);
 
     let begun = Instant::now();
     for (at, act) in plan(seed, length) {
         tokio::time::sleep((begun + at).saturating_duration_since(Instant::now())).await;
-        crew.note(&format!("{act:?}"));
+        workers.note(&format!("{act:?}"));
         match act {
             Act::KillBroker => {
                 broker.kill9().expect("kills");
@@ -79,24 +79,24 @@ async fn storm(seed: u64, length: Duration) {
                 mongo.kill9().expect("kills");
                 mongo.restart().await.expect("MongoDB starts again");
             }
-            act => crew.act(act).await,
+            act => workers.act(act).await,
         }
     }
     let sent = tokio::task::spawn_blocking(move || load.join())
         .await
         .expect("no panic");
-    crew.note("the storm is over");
+    workers.note("the storm is over");
     let brokers = broker.brokers().to_owned();
     let read = tokio::task::spawn_blocking(move || records::read(&brokers, TOPIC, PARTITIONS));
     let topic = read.await.expect("no panic").expect("the topic is read back");
 
     let mut problems = sent.problems(&topic);
-    problems.extend(calm(&world, &mut crew, &topic).await);
-    problems.extend(crew.leave().await);
+    problems.extend(quiesce(&world, &mut workers, &topic).await);
+    problems.extend(workers.leave().await);
     // Judged is what was read: whether that is all is another matter, told above.
     let read = oracle::positions(&world, &topic).await;
     let oracle = Oracle::new(&sent, &topic, &read);
-    crew.note(&oracle.summary());
+    workers.note(&oracle.summary());
     problems.extend(oracle.differences(&world).await);
     if problems.is_empty() {
         return;
@@ -112,7 +112,7 @@ async fn storm(seed: u64, length: Duration) {
 
 /// Waits until every lane stands at the end of its partition and every worker is ready, for as long as anything
 /// moves; says what did not happen.
-async fn calm(world: &World, crew: &mut Crew, topic: &[Partition]) -> Vec<String> {
+async fn quiesce(world: &World, workers: &mut Workers, topic: &[Partition]) -> Vec<String> {
     let (mut since, mut stood) = (Instant::now(), Vec::new());
     loop {
         let positions = oracle::positions(world, topic).await;
@@ -127,12 +127,12 @@ async fn calm(world: &World, crew: &mut Crew, topic: &[Partition]) -> Vec<String
                 format!("partition {partition} is read up to {next}, and ends at {end}")
             })
             .collect();
-        open.extend(crew.not_ready().await);
+        open.extend(workers.not_ready().await);
         if positions != stood {
             (since, stood) = (Instant::now(), positions);
         }
         if open.is_empty() || since.elapsed() > STILL {
-            crew.note(&format!("calm, with {} open", open.len()));
+            workers.note(&format!("quiet, with {} open", open.len()));
             return open;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -80,7 +80,7 @@ impl Stand {
     }
 
     /// No lane changed hands, few transactions were too large, and most were neither that nor small.
-    async fn assert_calm(&self, workers: &[Product], mut limits: Vec<i64>, too_large: &Rule) {
+    async fn assert_quiet(&self, workers: &[Product], mut limits: Vec<i64>, too_large: &Rule) {
         for worker in workers {
             let lost = metric(worker, "usage_ledger_lanes_lost_total ").await;
             assert_eq!(lost, 0, "no worker died\n{}", worker.said());
@@ -142,7 +142,7 @@ async fn leader_and_standby(name: &str, count: usize) {
         stand.wait_read(&mut workers, truth.read)
     );
     stand.world.wait_read(&mut workers[0], truth.read).await;
-    stand.assert_calm(&workers, limits, &too_large).await;
+    stand.assert_quiet(&workers, limits, &too_large).await;
     assert_eq!(
         stand.world.fence_number("epoch").await,
         1,
@@ -197,7 +197,7 @@ async fn d20_d21_what_a_slow_server_can_take_is_counted_by_two_kafka_workers() {
     let sent = tokio::task::spawn_blocking(move || send(&brokers, &events, i32::from(PARTITIONS)));
     let limits = stand.wait_read(&mut workers, truth.read).await;
     sent.await.expect("no panic");
-    stand.assert_calm(&workers, limits, &too_large).await;
+    stand.assert_quiet(&workers, limits, &too_large).await;
     stand.world.assert_sums(&truth).await;
     stand.end(&mut workers).await;
 }

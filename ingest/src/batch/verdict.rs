@@ -3,7 +3,7 @@
 use rollup::event::Reject;
 
 use crate::decode::{Keep, Payload, Source};
-use crate::dedupe::{EventHash, EventName, Letter, Scope, Windows};
+use crate::dedupe::{EventHash, EventName, RejectedIdState, Scope, Windows};
 use crate::lane::Position;
 use crate::source::Record;
 
@@ -56,7 +56,7 @@ pub(super) enum Verdict {
     DeadLetter {
         reject: Reject,
         event_id: Option<EventName>,
-        letter: Letter,
+        letter: RejectedIdState,
         /// How the record is kept.
         keep: Keep,
     },
@@ -79,7 +79,7 @@ pub(super) enum Origin {
     /// It was read.
     Record(Record),
     /// A person wants a dead letter judged again: the lane's position does not move.
-    Letter {
+    DeadLetter {
         place: String,
         payload: Payload,
         /// When it was judged again, in milliseconds.
@@ -91,14 +91,14 @@ impl Origin {
     pub(super) const fn payload(&self) -> &Payload {
         match self {
             Origin::Record(record) => &record.payload,
-            Origin::Letter { payload, .. } => payload,
+            Origin::DeadLetter { payload, .. } => payload,
         }
     }
 
     pub(super) const fn record(&self) -> Option<&Record> {
         match self {
             Origin::Record(record) => Some(record),
-            Origin::Letter { .. } => None,
+            Origin::DeadLetter { .. } => None,
         }
     }
 
@@ -106,7 +106,7 @@ impl Origin {
     pub(super) const fn remembered_ms(&self) -> i64 {
         match self {
             Origin::Record(record) => record.source_time_ms,
-            Origin::Letter { at_ms, .. } => *at_ms,
+            Origin::DeadLetter { at_ms, .. } => *at_ms,
         }
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn reject_as(
         reject,
         letter: event_id
             .as_ref()
-            .map_or(Letter::Uncounted, |id| windows.reject(id.hash)),
+            .map_or(RejectedIdState::Uncounted, |id| windows.reject(id.hash)),
         event_id,
         keep: Keep::of(payload),
     }

@@ -6,7 +6,7 @@ use super::Interrupt;
 use super::large::LEFT_OUT;
 use crate::decode::Payload;
 use crate::lane::{DocumentKey, Position};
-use crate::source::{LaneKey, Record};
+use crate::source::{GrantId, Record};
 
 /// A change, with what the source itself needs of it.
 pub(super) struct Change {
@@ -62,7 +62,7 @@ impl Change {
         })
     }
 
-    pub(super) fn into_record(self, lane: LaneKey, next: Position) -> Record {
+    pub(super) fn into_record(self, lane: GrantId, next: Position) -> Record {
         let source_time_ms = i64::from(self.time.time) * 1000;
         let payload = match (self.left_out, Payload::Change(self.raw)) {
             (Some(length), change) if self.operation != Operation::Delete => Payload::Oversized {

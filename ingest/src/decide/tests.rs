@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lane::{LaneId, Position};
-use crate::source::LaneKey;
+use crate::source::GrantId;
 
 /// 2026-01-05T10:00:00Z.
 const COMPLETED_MS: i64 = 1_767_607_200_000;
@@ -194,7 +194,7 @@ fn each_line_of_the_table_decides() {
 #[test]
 fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
     let hours = |hours: i64| TimeDelta::hours(hours);
-    let letter = |payload: Payload, waited: i64| Marked {
+    let letter = |payload: Payload, waited: i64| ReplayRequest {
         lane: LaneId::from_stored("kafka/t/0"),
         place: "7".into(),
         payload,
@@ -203,7 +203,7 @@ fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
     };
     let image = Payload::Document(document(&event(json!({}))));
     let now = at(COMPLETED_MS);
-    let age = |letter: &Marked, age| Time::of_letter(letter, age, now).max_age;
+    let age = |letter: &ReplayRequest, age| Time::of_letter(letter, age, now).max_age;
     let message = || plain(&event(json!({})));
     assert_eq!(age(&letter(message(), 5), Some(hours(2))), Some(hours(7)));
     assert_eq!(age(&letter(message(), -5), Some(hours(2))), Some(hours(2)));
@@ -211,7 +211,7 @@ fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
     assert_eq!(age(&letter(message(), 5), None), None);
     assert_eq!(age(&letter(image.clone(), 5), Some(hours(2))), None);
     let record = |historical| Record {
-        lane: LaneKey(1),
+        lane: GrantId(1),
         payload: image.clone(),
         next: Position::Offset(1),
         source_time_ms: 0,

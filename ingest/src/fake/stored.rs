@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Delta, RowDelta};
 
+use super::dead_letters::{LetterState, StoredLetter};
 use super::leases::{InTheWay, Leases, StoredLease};
-use super::letters::{LetterState, StoredLetter};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
 use crate::dedupe::{Generation, Remember, Scope, Windows};
 use crate::lane::{ContentId, Fence, LaneId, LastRecord, Position, Resolution, Standing, resolve};
-use crate::ledger::{Acquired, Commit, CommitError, Doubt, LaneCommit, Refusal, Tally};
+use crate::ledger::{Acquired, Attempt, Commit, CommitError, LaneCommit, Refusal, Tally};
 use crate::source::Stop;
 
 /// The fence of a lane, and what was stored with it.
@@ -74,7 +74,7 @@ impl Stored {
         Windows {
             events: ids(|windows| &windows.events),
             scanned: ids(|windows| &windows.scanned),
-            letters: self.letters_of(lane),
+            rejected: self.rejected_ids_of(lane),
         }
     }
 
@@ -125,7 +125,7 @@ impl Stored {
         let led = lease.map_or(Ok(()), |length| self.leases.lead(lane, owner, length, now));
         match led.and_then(|()| self.leases.clear(lane, now)) {
             Ok(()) => self.take(lane, owner),
-            Err(InTheWay { owner, ask_in }) => Acquired::Held { owner, ask_in },
+            Err(InTheWay { owner, ask_in }) => Acquired::LeasedTo { owner, ask_in },
         }
     }
 
@@ -165,7 +165,7 @@ impl Stored {
     pub(super) fn attempt(
         &mut self,
         commit: &Commit,
-        doubt: &mut Doubt,
+        attempt: &mut Attempt,
         turn: &Turn,
     ) -> Result<(), CommitError> {
         self.attempts += 1;
@@ -180,7 +180,7 @@ impl Stored {
         let outcome = if self.is_away || turn.fault == Some(Fault::Away) {
             Err(CommitError::Away("nobody answers".into()))
         } else {
-            self.reach(commit, doubt, turn.fault)
+            self.reach(commit, attempt, turn.fault)
         };
         for lane in &turn.steal_after {
             self.steal(lane);
@@ -189,10 +189,15 @@ impl Stored {
     }
 
     /// The commit has reached the database.
-    fn reach(&mut self, commit: &Commit, doubt: &mut Doubt, fault: Option<Fault>) -> Result<(), CommitError> {
+    fn reach(
+        &mut self,
+        commit: &Commit,
+        attempt: &mut Attempt,
+        fault: Option<Fault>,
+    ) -> Result<(), CommitError> {
         // Either the fences match, and then no earlier attempt was applied, nor ever will be. Or they say
         // what became of it.
-        *doubt = Doubt::default();
+        *attempt = Attempt::Fresh;
         if !self.expects(commit) {
             return self.fenced(commit);
         }
@@ -222,7 +227,7 @@ impl Stored {
             Fate::NotApplied => {}
             Fate::Late => self.late.push(commit.clone()),
         }
-        doubt.0 = true;
+        *attempt = Attempt::InDoubt;
         let why = "the outcome of a commit is not known".to_owned();
         Err(match told {
             Told::Away => CommitError::Away(why),
@@ -246,7 +251,7 @@ impl Stored {
         );
         match self.unique.held(commit) {
             held if held.is_empty() => Ok(()),
-            held => Err(CommitError::Held(held)),
+            held => Err(CommitError::DuplicateIds(held)),
         }
     }
 

@@ -109,22 +109,30 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     for name in ["a", "b"] {
         granted(&ledger, name).await;
     }
-    let mut doubt = Doubt::default();
+    let mut attempt = Attempt::Fresh;
     ledger.steal(&lane("b"));
     let outcome = ledger
-        .commit(&commit(&[("a", 1, 0), ("b", 1, 0)], 1), Duration::MAX, &mut doubt)
+        .commit(
+            &commit(&[("a", 1, 0), ("b", 1, 0)], 1),
+            Duration::MAX,
+            &mut attempt,
+        )
         .await;
     assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("b")]));
     assert_eq!(requests(&ledger), 0);
     ledger
-        .commit(&commit(&[("a", 1, 0), ("b", 2, 0)], 1), Duration::MAX, &mut doubt)
+        .commit(
+            &commit(&[("a", 1, 0), ("b", 2, 0)], 1),
+            Duration::MAX,
+            &mut attempt,
+        )
         .await
         .expect("applied");
     let other = Commit {
         content: ContentId(1),
         ..commit(&[("a", 1, 0)], 1)
     };
-    let again = ledger.commit(&other, Duration::MAX, &mut doubt).await;
+    let again = ledger.commit(&other, Duration::MAX, &mut attempt).await;
     assert!(
         matches!(again, Err(CommitError::Lost(lost)) if lost == [lane("a")]),
         "what was applied is another content: another hand wrote here"
@@ -142,16 +150,16 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
 async fn a_sum_beyond_64_bits_writes_nothing() {
     let ledger = ledger();
     granted(&ledger, "a").await;
-    let mut doubt = Doubt::default();
+    let mut attempt = Attempt::Fresh;
     ledger
-        .commit(&commit(&[("a", 1, 0)], i64::MAX), Duration::MAX, &mut doubt)
+        .commit(&commit(&[("a", 1, 0)], i64::MAX), Duration::MAX, &mut attempt)
         .await
         .expect("fits exactly");
     let beyond = ledger
-        .commit(&commit(&[("a", 1, 1)], 1), Duration::MAX, &mut doubt)
+        .commit(&commit(&[("a", 1, 1)], 1), Duration::MAX, &mut attempt)
         .await;
     assert!(matches!(beyond, Err(CommitError::Overflow)));
-    assert_eq!((requests(&ledger), doubt), (1, Doubt(false)));
+    assert_eq!((requests(&ledger), attempt), (1, Attempt::Fresh));
     assert_eq!(ledger.read(|stored| stored.fences[&lane("a")].seq), 1);
 }
 
@@ -162,19 +170,19 @@ async fn whatever_became_of_a_commit_the_next_attempt_at_it_settles_it() {
         granted(&ledger, "a").await;
         ledger.set_plan(Plan::faults([Fault::Unknown(fate, Told::Away), Fault::Away]));
         let commit = commit(&[("a", 1, 0)], 1);
-        let mut doubt = Doubt::default();
+        let mut attempt = Attempt::Fresh;
         for _ in 0..2 {
             assert!(matches!(
-                ledger.commit(&commit, Duration::MAX, &mut doubt).await,
+                ledger.commit(&commit, Duration::MAX, &mut attempt).await,
                 Err(CommitError::Away(_))
             ));
-            assert_eq!(doubt, Doubt(true), "{fate:?}");
+            assert_eq!(attempt, Attempt::InDoubt, "{fate:?}");
         }
         ledger
-            .commit(&commit, Duration::MAX, &mut doubt)
+            .commit(&commit, Duration::MAX, &mut attempt)
             .await
             .expect("applied");
-        assert_eq!((requests(&ledger), doubt), (1, Doubt(false)), "{fate:?}");
+        assert_eq!((requests(&ledger), attempt), (1, Attempt::Fresh), "{fate:?}");
     }
 }
 
@@ -184,13 +192,13 @@ async fn a_commit_that_arrives_late_writes_nothing_under_a_newer_epoch() {
     granted(&ledger, "a").await;
     ledger.set_plan(Plan::faults([Fault::Unknown(Fate::Late, Told::Conflict)]));
     let late = commit(&[("a", 1, 0)], 1);
-    let mut doubt = Doubt::default();
+    let mut attempt = Attempt::Fresh;
     assert!(matches!(
-        ledger.commit(&late, Duration::MAX, &mut doubt).await,
+        ledger.commit(&late, Duration::MAX, &mut attempt).await,
         Err(CommitError::Conflict(_))
     ));
     granted(&ledger.of("them"), "a").await;
-    let outcome = ledger.commit(&late, Duration::MAX, &mut doubt).await;
+    let outcome = ledger.commit(&late, Duration::MAX, &mut attempt).await;
     assert!(matches!(outcome, Err(CommitError::Lost(lost)) if lost == [lane("a")]));
     assert_eq!(requests(&ledger), 0);
 }
@@ -213,14 +221,14 @@ async fn a_lease_runs_by_the_clock_of_the_store() {
     pass(9);
     let held = theirs.acquire(&a).await;
     assert!(
-        matches!(&held, Ok(Acquired::Held { owner, ask_in }) if owner == "us" && *ask_in == Duration::from_secs(1)),
+        matches!(&held, Ok(Acquired::LeasedTo { owner, ask_in }) if owner == "us" && *ask_in == Duration::from_secs(1)),
         "{held:?}"
     );
     pass(1);
     assert!(matches!(theirs.acquire(&a).await, Ok(Acquired::Granted((fence, _))) if fence.epoch == 2));
     ours.renew();
     ours.release(&a, 1).await.expect("there");
-    assert!(matches!(ours.acquire(&a).await, Ok(Acquired::Held { .. })));
+    assert!(matches!(ours.acquire(&a).await, Ok(Acquired::LeasedTo { .. })));
     theirs.release(&a, 2).await.expect("there");
     assert!(matches!(ours.acquire(&a).await, Ok(Acquired::Granted(_))));
 }
@@ -237,12 +245,12 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
         within: Duration::from_secs(30),
         ..Turn::default()
     }));
-    let (commit, mut doubt) = (commit(&[("a", 1, 0)], 1), Doubt::default());
-    let (attempt, take) = (ours.commit(&commit, Duration::MAX, &mut doubt), async {
+    let (commit, mut attempt) = (commit(&[("a", 1, 0)], 1), Attempt::Fresh);
+    let (committed, take) = (ours.commit(&commit, Duration::MAX, &mut attempt), async {
         tokio::time::sleep(Duration::from_secs(9)).await;
         let held = theirs.acquire(&lane("a")).await;
         assert!(
-            matches!(&held, Ok(Acquired::Held { owner, .. }) if owner == "us"),
+            matches!(&held, Ok(Acquired::LeasedTo { owner, .. }) if owner == "us"),
             "{held:?}"
         );
         assert_eq!(ours.read(|stored| stored.ended().to_vec()), [""; 0]);
@@ -250,7 +258,7 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         granted(&theirs, "a").await
     });
-    let (outcome, (fence, _)) = tokio::join!(attempt, take);
+    let (outcome, (fence, _)) = tokio::join!(committed, take);
     assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
     assert_eq!((fence.epoch, fence.seq, requests(&ours)), (2, 0, 0));
     assert_eq!(ours.read(|stored| stored.ended().to_vec()), ["us"]);
@@ -261,9 +269,9 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
     let (ledger, a) = (ledger(), lane("a"));
     granted(&ledger, "a").await;
     ledger.resume(&a, Some(Position::Offset(7)));
-    let mut doubt = Doubt::default();
+    let mut attempt = Attempt::Fresh;
     let lost = ledger
-        .commit(&commit(&[("a", 1, 0)], 1), Duration::MAX, &mut doubt)
+        .commit(&commit(&[("a", 1, 0)], 1), Duration::MAX, &mut attempt)
         .await;
     assert!(
         matches!(lost, Err(CommitError::Lost(_))),
@@ -272,7 +280,7 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
     let (fence, _) = granted(&ledger, "a").await;
     assert_eq!((fence.epoch, fence.position), (3, Some(Position::Offset(7))));
     let back = ledger
-        .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut doubt)
+        .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut attempt)
         .await;
     assert!(
         matches!(back, Err(CommitError::Refused { .. })),
@@ -281,7 +289,7 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
     ledger.resume(&a, None);
     granted(&ledger, "a").await;
     let again = ledger
-        .commit(&commit(&[("a", 5, 0)], 1), Duration::MAX, &mut doubt)
+        .commit(&commit(&[("a", 5, 0)], 1), Duration::MAX, &mut attempt)
         .await;
     again.expect("from the beginning");
     assert_eq!(requests(&ledger), 1);
@@ -293,8 +301,8 @@ async fn a_commit_that_is_held_back_is_applied_when_it_is_let_go() {
     granted(&ledger, "a").await;
     ledger.hold(true);
     let commit = commit(&[("a", 1, 0)], 1);
-    let mut doubt = Doubt::default();
-    let mut held = std::pin::pin!(ledger.commit(&commit, Duration::MAX, &mut doubt));
+    let mut attempt = Attempt::Fresh;
+    let mut held = std::pin::pin!(ledger.commit(&commit, Duration::MAX, &mut attempt));
     for _ in 0..3 {
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(held.as_mut().poll(&mut nobody).is_pending());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::dedupe::{EventHash, Held};
+use crate::dedupe::{EventHash, ExistingId};
 use crate::lane::LaneId;
 use crate::ledger::{Commit, LaneCommit};
 
@@ -21,14 +21,14 @@ pub(super) struct UniqueIds(BTreeMap<EventHash, Id>);
 
 impl UniqueIds {
     /// What is held under the ids that a commit counts; none where it can be applied.
-    pub(super) fn held(&self, commit: &Commit) -> Vec<(EventHash, Held)> {
+    pub(super) fn held(&self, commit: &Commit) -> Vec<(EventHash, ExistingId)> {
         let mut held = Vec::new();
         for lane in &commit.lanes {
             let closes = closes(lane);
             for id in &lane.events.ids.ids {
                 match self.0.get(id) {
-                    Some(stored) if stored.is_counted => held.push((*id, Held::Counted)),
-                    Some(_) if !closes.contains(id) => held.push((*id, Held::Letters)),
+                    Some(stored) if stored.is_counted => held.push((*id, ExistingId::Counted)),
+                    Some(_) if !closes.contains(id) => held.push((*id, ExistingId::Rejected)),
                     _ => {}
                 }
             }

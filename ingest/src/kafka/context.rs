@@ -57,12 +57,12 @@ fn some(left_out: u64) -> Option<u64> {
 
 /// What a client complained of last: says why a request that merely timed out did.
 #[derive(Debug, Clone)]
-pub(super) struct Trouble {
+pub(super) struct LastError {
     last: Arc<Mutex<Option<String>>>,
     log: Log,
 }
 
-impl Trouble {
+impl LastError {
     pub(super) fn new(log: Log) -> Self {
         let last = Arc::default();
         Self { last, log }
@@ -101,21 +101,21 @@ impl Trouble {
 
 /// The context of a client that belongs to no group.
 #[derive(Debug, Clone)]
-pub(super) struct Outsider {
+pub(super) struct ObserverContext {
     pub(super) settings: Settings,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: LastError,
 }
 
-impl Outsider {
+impl ObserverContext {
     pub(super) fn new(settings: &Settings, log: Log) -> Self {
         Self {
             settings: settings.clone(),
-            trouble: Trouble::new(log),
+            trouble: LastError::new(log),
         }
     }
 }
 
-impl ClientContext for Outsider {
+impl ClientContext for ObserverContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.trouble.log.line(level, facility, message);
     }
@@ -125,7 +125,7 @@ impl ClientContext for Outsider {
     }
 }
 
-impl ConsumerContext for Outsider {}
+impl ConsumerContext for ObserverContext {}
 
 /// A change of what the group has assigned to this member.
 #[derive(Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub(super) struct Member {
     pub(super) settings: Settings,
     pub(super) voice: Voice,
     pub(super) rebalanced: std_mpsc::Sender<Rebalanced>,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: LastError,
 }
 
 impl ClientContext for Member {

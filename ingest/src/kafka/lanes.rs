@@ -46,7 +46,7 @@ pub(super) struct Lane {
     pub(super) state: State,
     pauses: ExponentialBackoff,
     /// How far it was read, and since when no further.
-    still: (i64, Instant),
+    stalled: (i64, Instant),
 }
 
 impl Lane {
@@ -55,7 +55,7 @@ impl Lane {
         Self {
             state: State::Resting(now),
             pauses: pauses(),
-            still: (-1, now),
+            stalled: (-1, now),
         }
     }
 
@@ -91,11 +91,11 @@ impl Lane {
     }
 
     /// Notes how far the lane is read. Whether it has stood still for long although there is more.
-    pub(super) fn stands_still(&mut self, next: i64, end: i64, now: Instant) -> bool {
-        if self.still.0 != next || next >= end {
-            self.still = (next, now);
+    pub(super) fn is_stalled(&mut self, next: i64, end: i64, now: Instant) -> bool {
+        if self.stalled.0 != next || next >= end {
+            self.stalled = (next, now);
         }
-        now.duration_since(self.still.1) >= STILL
+        now.duration_since(self.stalled.1) >= STILL
     }
 
     /// The lane is begun again where it is, under the same grant, after a while. Whether it has stood still for
@@ -114,7 +114,7 @@ impl Lane {
             },
             other => other,
         });
-        self.stands_still(next, i64::MAX, now)
+        self.is_stalled(next, i64::MAX, now)
     }
 
     /// What a lane that is placed is to be begun with. It is being read from then on.

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::lane::LaneId;
-use crate::source::{Said, Signal, Voice};
+use crate::source::{Said, SourceEvent, Voice};
 
 /// How long the poller waits for the loop before it pauses the partitions. A pause throws away what was
 /// fetched ahead, so it is for a loop that stands still, not for one that is merely slower than Kafka.
@@ -31,7 +31,7 @@ impl Outbox {
     }
 
     /// Puts a signal behind the others.
-    pub(super) fn push(&mut self, signal: Signal) {
+    pub(super) fn push(&mut self, signal: SourceEvent) {
         self.waiting.push_back(self.voice.number(signal));
     }
 

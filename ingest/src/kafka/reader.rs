@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use tokio::runtime::Handle;
 
-use super::context::{Log, Member, Rebalanced, Trouble};
+use super::context::{LastError, Log, Member, Rebalanced};
 use super::lanes::Lane;
 use super::outbox::Outbox;
 use super::record::{self, Taken};
@@ -20,7 +20,7 @@ use super::standing::{Hindrance, Standing};
 use super::topic::Topic;
 use super::watch::{Ask, Seen, Watcher};
 use crate::clock::Clock;
-use crate::source::{Signal, Voice};
+use crate::source::{SourceEvent, Voice};
 
 /// Records in one signal, at most.
 const BATCH_RECORDS: usize = 512;
@@ -36,7 +36,7 @@ pub(super) struct Reader {
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) consumer: BaseConsumer<Member>,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: LastError,
     pub(super) outbox: Outbox,
     pub(super) rebalanced: Receiver<Rebalanced>,
     pub(super) asks: Sender<Ask>,
@@ -46,7 +46,7 @@ pub(super) struct Reader {
     pub(super) topic: Topic,
     pub(super) standing: Standing,
     /// Partitions that give nothing although they have more.
-    pub(super) still: BTreeSet<i32>,
+    pub(super) stalled: BTreeSet<i32>,
     pub(super) is_paused: bool,
     pub(super) show_at: Instant,
     /// Why this member can do nothing more.
@@ -69,7 +69,7 @@ impl Reader {
         let (tell_seen, seen) = channel();
         let watcher =
             Watcher::new(&settings, Arc::clone(&clock), log.clone(), asked, tell_seen).map_err(failed)?;
-        let trouble = Trouble::new(log);
+        let trouble = LastError::new(log);
         let context = Member {
             settings: settings.clone(),
             voice: voice.clone(),
@@ -98,7 +98,7 @@ impl Reader {
             watched: BTreeSet::new(),
             topic: Topic::default(),
             standing,
-            still: BTreeSet::new(),
+            stalled: BTreeSet::new(),
             is_paused: false,
             show_at: Instant::now(),
             ended: None,
@@ -180,7 +180,7 @@ impl Reader {
             wait = Duration::ZERO;
         }
         if !batch.is_empty() {
-            self.outbox.push(Signal::Records(batch));
+            self.outbox.push(SourceEvent::Records(batch));
         }
         for (partition, stop) in stops {
             self.stop(partition, stop)?;
@@ -252,7 +252,7 @@ impl Reader {
                     tracing::info!(?partitions, "the group has revoked partitions");
                     for partition in partitions {
                         self.lanes.remove(&partition);
-                        self.still.remove(&partition);
+                        self.stalled.remove(&partition);
                         if self.topic.gone.contains(&partition) {
                             // The group knows no partitions of a topic that is gone; what we read of it has stopped
                             // all the same.

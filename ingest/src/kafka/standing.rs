@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::refusal::By;
 use crate::hold::HOLD;
 use crate::ledger::Refusal;
-use crate::source::Signal;
+use crate::source::SourceEvent;
 
 /// In the newer protocol a member that gets no partition hears nothing of the group. Who was not refused for so long is
 /// in: a refusal comes with the first answer.
@@ -21,10 +21,10 @@ pub(super) enum Hindrance {
 }
 
 impl Hindrance {
-    pub(super) fn signal(self) -> Signal {
+    pub(super) fn signal(self) -> SourceEvent {
         match self {
-            Hindrance::Away(why) => Signal::Away(Some(why)),
-            Hindrance::Refused(reason, why) => Signal::Refused { reason, why },
+            Hindrance::Away(why) => SourceEvent::Away(Some(why)),
+            Hindrance::Refused(reason, why) => SourceEvent::Refused { reason, why },
         }
     }
 
@@ -88,8 +88,13 @@ impl Standing {
         }
     }
 
-    /// What is to be said now. `has_partitions`: some are assigned; `still`: why one of them gives nothing.
-    pub(super) fn news(&mut self, has_partitions: bool, still: Option<String>, now: Instant) -> Vec<Signal> {
+    /// What is to be said now. `has_partitions`: some are assigned; `stalled`: why one of them gives nothing.
+    pub(super) fn news(
+        &mut self,
+        has_partitions: bool,
+        stalled: Option<String>,
+        now: Instant,
+    ) -> Vec<SourceEvent> {
         if self.watch.is_some() {
             self.unrefused_since = now;
         }
@@ -99,7 +104,7 @@ impl Standing {
         let mut news = Vec::new();
         if self.is_member && !self.is_announced {
             self.is_announced = true;
-            news.push(Signal::Joined);
+            news.push(SourceEvent::Joined);
         }
         let by_broker = match has_partitions {
             // They are read until the group takes them away.
@@ -114,7 +119,7 @@ impl Standing {
             .filter(Hindrance::is_refusal)
             .or(by_broker)
             .or_else(|| self.watch.clone())
-            .or_else(|| still.map(Hindrance::Away));
+            .or_else(|| stalled.map(Hindrance::Away));
         match wrong {
             Some(wrong) => {
                 let is_said = |(told, at): &(Hindrance, Instant)| match &wrong {
@@ -127,7 +132,7 @@ impl Standing {
                     news.push(wrong.signal());
                 }
             }
-            None if self.is_member && self.told.take().is_some() => news.push(Signal::Away(None)),
+            None if self.is_member && self.told.take().is_some() => news.push(SourceEvent::Away(None)),
             None => {}
         }
         news
@@ -139,11 +144,11 @@ mod tests {
     use super::*;
 
     /// What is said, in words.
-    fn words(signals: Vec<Signal>) -> Vec<String> {
+    fn words(signals: Vec<SourceEvent>) -> Vec<String> {
         let word = |signal| match signal {
-            Signal::Joined => "joined".to_owned(),
-            Signal::Away(why) => why.unwrap_or_else(|| "back".to_owned()),
-            Signal::Refused { reason, .. } => reason.name().to_owned(),
+            SourceEvent::Joined => "joined".to_owned(),
+            SourceEvent::Away(why) => why.unwrap_or_else(|| "back".to_owned()),
+            SourceEvent::Refused { reason, .. } => reason.name().to_owned(),
             other => panic!("{other:?}"),
         };
         signals.into_iter().map(word).collect()

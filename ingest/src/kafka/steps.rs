@@ -15,7 +15,7 @@ use super::reader::{POLL, Reader, SHOW_EVERY};
 use super::track::{Bounds, Done, Track};
 use super::watch::Ask;
 use crate::lane::Position;
-use crate::source::{Signal, Stop};
+use crate::source::{SourceEvent, Stop};
 
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ impl Reader {
                         lane.state = State::Asking(granted);
                     }
                     let lane = self.settings.lane(partition);
-                    self.outbox.push(Signal::Assigned { lane, reply });
+                    self.outbox.push(SourceEvent::Assigned { lane, reply });
                 }
                 Step::Place => self.ask(Ask::Place(partition))?,
                 Step::Unread => {
@@ -110,7 +110,7 @@ impl Reader {
         for partition in partitions {
             let lane = self.lanes.get_mut(partition);
             if lane.is_some_and(|lane| lane.begin_again(now)) {
-                self.still.insert(*partition);
+                self.stalled.insert(*partition);
             }
         }
         self.watch()
@@ -156,7 +156,7 @@ impl Reader {
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.halt();
         }
-        self.still.remove(&partition);
+        self.stalled.remove(&partition);
         self.unread(&[partition])?;
         self.tell_stopped(partition, stop);
         self.watch()
@@ -199,7 +199,7 @@ impl Reader {
         let (positions, now) = (self.positions()?, Instant::now());
         // While the loop is busy it hears of records only.
         let is_busy = self.is_paused || !self.outbox.is_empty();
-        let (mut stops, mut still) = (Vec::new(), Vec::new());
+        let (mut stops, mut stalled) = (Vec::new(), Vec::new());
         for (partition, end) in ends {
             let Some(lane) = self.lanes.get_mut(partition) else {
                 continue;
@@ -217,7 +217,7 @@ impl Reader {
                 }
                 let as_of_ms = track.passed();
                 if as_of_ms.is_some() || track.is_at_end() {
-                    self.outbox.push(Signal::Idle {
+                    self.outbox.push(SourceEvent::Idle {
                         lane: grant.key,
                         next: Position::Offset(track.next()),
                         as_of_ms,
@@ -225,13 +225,13 @@ impl Reader {
                 }
             }
             let (next, end) = (track.next(), if is_busy { 0 } else { *end });
-            if lane.stands_still(next, end, now) {
-                still.push(*partition);
+            if lane.is_stalled(next, end, now) {
+                stalled.push(*partition);
             } else {
-                self.still.remove(partition);
+                self.stalled.remove(partition);
             }
         }
-        for partition in still {
+        for partition in stalled {
             self.ask(Ask::Stable(partition))?;
         }
         stops

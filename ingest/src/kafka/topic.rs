@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::standing::Hindrance;
 use super::watch::Seen;
 use crate::lane::LaneId;
-use crate::source::{Signal, Stop, StopReason};
+use crate::source::{SourceEvent, Stop, StopReason};
 
 /// How often in a row a topic must be missing before it counts as deleted: brokers that start know less.
 const MISSING: u32 = 3;
@@ -50,14 +50,14 @@ impl Reader {
                 }
             };
         }
-        let still = (!self.still.is_empty()).then(|| {
+        let stalled = (!self.stalled.is_empty()).then(|| {
             format!(
                 "the partitions {:?} give nothing although they have more",
-                self.still
+                self.stalled
             )
         });
         let has_partitions = !self.lanes.is_empty();
-        for signal in self.standing.news(has_partitions, still, Instant::now()) {
+        for signal in self.standing.news(has_partitions, stalled, Instant::now()) {
             self.outbox.push(signal);
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Reader {
         let all = (0..partitions)
             .map(|partition| self.settings.lane(partition))
             .collect();
-        self.outbox.push(Signal::Topology(all));
+        self.outbox.push(SourceEvent::Topology(all));
         let removed: Vec<i32> = self
             .lanes
             .range(partitions..)
@@ -121,7 +121,7 @@ impl Reader {
 
     pub(super) fn tell_stopped(&mut self, partition: i32, stop: Stop) {
         let lane = self.settings.lane(partition);
-        self.outbox.push(Signal::Stopped { lane, stop });
+        self.outbox.push(SourceEvent::Stopped { lane, stop });
     }
 }
 

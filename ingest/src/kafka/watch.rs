@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{Log, Outsider};
+use super::context::{Log, ObserverContext};
 use super::refusal;
 use super::settings::Settings;
 use super::standing::Hindrance;
@@ -59,8 +59,8 @@ pub(super) enum Seen {
 }
 
 pub(super) struct Watcher {
-    client: BaseConsumer<Outsider>,
-    context: Outsider,
+    client: BaseConsumer<ObserverContext>,
+    context: ObserverContext,
     topic: String,
     clock: Arc<dyn Clock>,
     asks: Receiver<Ask>,
@@ -69,7 +69,7 @@ pub(super) struct Watcher {
     placing: BTreeSet<i32>,
     settling: BTreeSet<i32>,
     /// Sees only what is stable. Rarely needed.
-    reader: Option<BaseConsumer<Outsider>>,
+    reader: Option<BaseConsumer<ObserverContext>>,
     settings: Settings,
 }
 
@@ -94,7 +94,7 @@ impl Watcher {
         asks: Receiver<Ask>,
         seen: Sender<Seen>,
     ) -> Result<Self, KafkaError> {
-        let context = Outsider::new(settings, log);
+        let context = ObserverContext::new(settings, log);
         Ok(Self {
             client: settings.observer().create_with_context(context.clone())?,
             context,
@@ -247,10 +247,10 @@ impl Watcher {
 
 /// Where a partition ends at this moment. Blocks for as long as a request takes.
 pub(super) fn end(settings: &Settings, partition: i32) -> Result<i64, String> {
-    let context = Outsider::new(settings, Log::default());
+    let context = ObserverContext::new(settings, Log::default());
     let asked = settings
         .observer()
-        .create_with_context::<_, BaseConsumer<Outsider>>(context.clone())
+        .create_with_context::<_, BaseConsumer<ObserverContext>>(context.clone())
         .and_then(|client| client.fetch_watermarks(settings.topic(), partition, REQUEST));
     let why = |error: KafkaError| context.trouble.take().unwrap_or_else(|| error.to_string());
     asked.map(|(_, end)| end).map_err(why)

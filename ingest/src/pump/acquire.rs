@@ -14,8 +14,8 @@ use crate::dedupe::{Window, Windows};
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::{HOLD, Reminder};
 use crate::lane::LaneId;
-use crate::ledger::{Acquired, FenceError, Granted, Ledger, Marked};
-use crate::source::{Grant, LaneKey};
+use crate::ledger::{Acquired, FenceError, Granted, Ledger, ReplayRequest};
+use crate::source::{Grant, GrantId};
 
 /// How often, at least, a lane is asked for again while another process holds it: a leader that stops in good
 /// order gives its lane back at once.
@@ -29,7 +29,7 @@ const REPLAYS: usize = 1_000;
 const REPLAY_BYTES: usize = 8 << 20;
 
 /// What came back from the ledger.
-pub(super) enum Side {
+pub(super) enum Background {
     Acquired {
         lane: LaneId,
         reply: oneshot::Sender<Grant>,
@@ -37,7 +37,7 @@ pub(super) enum Side {
         granted: Option<Granted>,
     },
     Topology,
-    Marked(Result<Vec<Marked>, FenceError>),
+    ReplayRequests(Result<Vec<ReplayRequest>, FenceError>),
     Dropped(Result<u64, FenceError>),
     Noted,
 }
@@ -59,7 +59,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 until_resumed(ledger.as_ref(), &lane, &health, &mut wanted, noted).await;
             }
             let granted = acquire(ledger.as_ref(), &lane, &health, wanted).await;
-            Side::Acquired {
+            Background::Acquired {
                 lane,
                 reply,
                 unwanted,
@@ -104,13 +104,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         self.side.push(Box::pin(async move {
             until_back(&health, || ledger.topology(&lanes)).await;
-            Side::Topology
+            Background::Topology
         }));
     }
 
     /// Lets go of lanes that stopped, once everything they read is committed.
     pub(super) fn let_go_of_stopped_lanes(&mut self) {
-        let on_its_way = |key: LaneKey| {
+        let on_its_way = |key: GrantId| {
             let in_flight = self
                 .in_flight
                 .iter()
@@ -119,7 +119,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 .chain(self.queue.iter().flat_map(Group::keys))
                 .any(|other| other == key)
         };
-        let keys: Vec<LaneKey> = self
+        let keys: Vec<GrantId> = self
             .lanes
             .iter()
             .filter(|(key, lane)| lane.stop.is_some() && lane.current.is_empty() && !on_its_way(**key))
@@ -129,21 +129,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             let Some(lane) = self.remove(key) else { continue };
             let Some(stop) = lane.stop else { continue };
             // Now, and not whenever the note is written: the lane may be ours again by then.
-            self.ledger.forget(&lane.id);
+            self.ledger.lost(&lane.id);
             let noted = CancellationToken::new();
             self.halted.insert(lane.id.clone(), noted.clone());
             let (ledger, health, at) = (Arc::clone(&self.ledger), self.health.clone(), self.clock.now());
             self.side.push(Box::pin(async move {
                 until_back(&health, || ledger.stopped(&lane.id, lane.epoch, &stop, at)).await;
                 noted.cancel();
-                Side::Noted
+                Background::Noted
             }));
         }
     }
 
-    pub(super) fn side_done(&mut self, side: Side) {
+    pub(super) fn background_done(&mut self, side: Background) {
         match side {
-            Side::Acquired {
+            Background::Acquired {
                 lane,
                 reply,
                 unwanted,
@@ -158,13 +158,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     None => self.given_up(&lane),
                 }
             }
-            Side::Topology => {
+            Background::Topology => {
                 self.storing_topology = false;
                 self.store_newest_topology();
             }
-            Side::Marked(result) => match result {
+            Background::ReplayRequests(result) => match result {
                 Ok(letters) => {
-                    self.health.trouble(Concern::Letters, None);
+                    self.health.trouble(Concern::DeadLetters, None);
                     self.replay(letters);
                 }
                 // Asked again in a moment.
@@ -176,11 +176,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                             self.reminders.letters.refused(WHAT, *reason, why)
                         }
                     }
-                    self.health.trouble(Concern::Letters, Some(trouble(&error)));
+                    self.health.trouble(Concern::DeadLetters, Some(trouble(&error)));
                     self.replays = Replays::Rest;
                 }
             },
-            Side::Dropped(result) => {
+            Background::Dropped(result) => {
                 self.dropping_payloads = false;
                 match result {
                     Ok(0) => {}
@@ -191,7 +191,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     Err(error) => tracing::warn!(%error, "payloads of dead letters cannot be dropped"),
                 }
             }
-            Side::Noted => {}
+            Background::Noted => {}
         }
     }
 
@@ -209,7 +209,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.dropping_payloads = true;
         let ledger = Arc::clone(&self.ledger);
         self.side.push(Box::pin(async move {
-            Side::Dropped(ledger.drop_payloads(&lanes, before).await)
+            Background::Dropped(ledger.drop_payloads(&lanes, before).await)
         }));
     }
 
@@ -226,12 +226,12 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.replays = Replays::Asking;
         let ledger = Arc::clone(&self.ledger);
         self.side.push(Box::pin(async move {
-            Side::Marked(ledger.marked(&lanes, REPLAYS, REPLAY_BYTES).await)
+            Background::ReplayRequests(ledger.replay_requests(&lanes, REPLAYS, REPLAY_BYTES).await)
         }));
     }
 
     /// Judges dead letters again. Their lanes may have gone meanwhile: whoever has them now finds the letters.
-    fn replay(&mut self, letters: Vec<Marked>) {
+    fn replay(&mut self, letters: Vec<ReplayRequest>) {
         self.replays = if letters.is_empty() {
             Replays::Rest
         } else {
@@ -244,7 +244,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             };
             let lane = self.lanes.get_mut(&key).expect("just found");
             let policy = &self.settings.policy;
-            self.filling.fold(lane, |lane| {
+            self.open.fold(lane, |lane| {
                 lane.current.replay(letter, policy, &mut lane.windows, now);
             });
         }
@@ -256,7 +256,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         // Nobody asks any more whether the ledger is back.
         self.health.trouble(Concern::Lanes, None);
         if self.key_of(lane).is_none() {
-            self.health.forget(lane);
+            self.health.lost(lane);
         }
     }
 
@@ -266,13 +266,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let (ledger, health) = (Arc::clone(&self.ledger), self.health.clone());
         self.side.push(Box::pin(async move {
             until_back(&health, || ledger.release(&lane, epoch)).await;
-            Side::Noted
+            Background::Noted
         }));
     }
 
     fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, (fence, stored): Granted) {
         self.granted += 1;
-        let key = LaneKey(self.granted);
+        let key = GrantId(self.granted);
         let (epoch, seq) = (fence.epoch, fence.seq);
         let lost = CancellationToken::new();
         let (committed, follow) = watch::channel(fence.position.clone());
@@ -295,7 +295,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let windows = Windows {
             events: Window::load(stored.events),
             scanned: Window::load(stored.scanned),
-            letters: stored.letters,
+            rejected: stored.rejected,
         };
         self.lanes.insert(
             key,
@@ -404,7 +404,7 @@ async fn acquire<L: Ledger>(
                 health.trouble(Concern::Lanes, None);
                 return Some(granted);
             }
-            Ok(Acquired::Held { owner, ask_in }) => {
+            Ok(Acquired::LeasedTo { owner, ask_in }) => {
                 health.trouble(Concern::Lanes, None);
                 health.waits(lane, LaneHealth::Standby);
                 if !standby {

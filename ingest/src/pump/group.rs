@@ -7,10 +7,10 @@ use rollup::event::Reason;
 use rollup::fold::Delta;
 
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::{EventHash, Forget, Held, SCANNED_MS, Scope, Windows};
+use crate::dedupe::{EventHash, ExistingId, Forget, SCANNED_MS, Scope, Windows};
 use crate::lane::{ContentId, FenceMove, LaneId};
 use crate::ledger::{Commit, LaneCommit};
-use crate::source::{LaneKey, Stop};
+use crate::source::{GrantId, Stop};
 
 /// A lane that is ours.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Lane {
 /// The batches of several lanes, to be committed together.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    pub(super) lanes: Vec<(LaneKey, LaneBatch)>,
+    pub(super) lanes: Vec<(GrantId, LaneBatch)>,
 }
 
 /// How the window of ids is cut.
@@ -55,7 +55,7 @@ impl Group {
     /// folded per lane; only here are they merged.
     pub(super) fn commit(
         &self,
-        lanes: &BTreeMap<LaneKey, Lane>,
+        lanes: &BTreeMap<GrantId, Lane>,
         window: WindowLimits,
         content: ContentId,
         at: DateTime<Utc>,
@@ -106,12 +106,12 @@ impl Group {
     }
 
     /// Leaves out the lanes that are no longer ours.
-    pub(super) fn retain(&mut self, lanes: &BTreeMap<LaneKey, Lane>) {
+    pub(super) fn retain(&mut self, lanes: &BTreeMap<GrantId, Lane>) {
         self.lanes.retain(|(key, _)| lanes.contains_key(key));
     }
 
     /// The lanes in the group.
-    pub(super) fn keys(&self) -> impl Iterator<Item = LaneKey> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = GrantId> {
         self.lanes.iter().map(|(key, _)| *key)
     }
 
@@ -179,11 +179,11 @@ impl Group {
     /// Judges events by what the ledger holds under their ids.
     pub(super) fn held(
         self,
-        held: &HashMap<EventHash, Held>,
-        lanes: &mut BTreeMap<LaneKey, Lane>,
+        held: &HashMap<EventHash, ExistingId>,
+        lanes: &mut BTreeMap<GrantId, Lane>,
         policy: &Policy,
     ) -> Self {
-        let judge = |(key, batch): (LaneKey, LaneBatch)| {
+        let judge = |(key, batch): (GrantId, LaneBatch)| {
             let windows = &mut lanes.get_mut(&key)?.windows;
             Some((key, batch.held(held, policy, windows)))
         };
@@ -196,10 +196,10 @@ impl Group {
     pub(super) fn reject_counted(
         self,
         reason: Reason,
-        lanes: &mut BTreeMap<LaneKey, Lane>,
+        lanes: &mut BTreeMap<GrantId, Lane>,
         policy: &Policy,
     ) -> Self {
-        let reject = |(key, batch): (LaneKey, LaneBatch)| {
+        let reject = |(key, batch): (GrantId, LaneBatch)| {
             let lane = lanes.get_mut(&key)?;
             Some((key, batch.reject_counted(reason, policy, &mut lane.windows)))
         };
@@ -212,11 +212,11 @@ impl Group {
     /// Whether anything is left to be changed.
     pub(super) fn reject_unstorable(
         self,
-        lanes: &mut BTreeMap<LaneKey, Lane>,
+        lanes: &mut BTreeMap<GrantId, Lane>,
         policy: &Policy,
     ) -> (Self, bool) {
         let mut is_changed = false;
-        let reject = |(key, batch): (LaneKey, LaneBatch)| {
+        let reject = |(key, batch): (GrantId, LaneBatch)| {
             let lane = lanes.get_mut(&key)?;
             let (batch, changed) = batch.reject_unstorable(policy, &mut lane.windows);
             is_changed |= changed;

@@ -4,22 +4,22 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::limit::Sample;
-use super::{Attempt, Group, Pump, Replays, backoff};
+use super::{Attempted, Group, Pump, Replays, backoff};
 use crate::clock::Clock;
 use crate::health::{Concern, Trouble};
 use crate::hold::HOLD;
-use crate::ledger::{Commit, CommitError, Doubt, Ledger};
+use crate::ledger::{Attempt, Commit, CommitError, Ledger};
 use crate::metrics::CommitOutcome;
 use rollup::event::Reason;
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// Decides what follows from an attempt. While its outcome is in doubt nothing but the same content is
     /// tried again.
-    pub(super) fn settle(&mut self, attempt: Attempt) {
-        let Attempt {
+    pub(super) fn settle(&mut self, attempt: Attempted) {
+        let Attempted {
             group,
             commit,
-            doubt,
+            attempt,
             result,
             took,
         } = attempt;
@@ -27,7 +27,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Ok(_) => CommitOutcome::Applied,
             Err(CommitError::Lost(_)) => CommitOutcome::Lost,
             Err(CommitError::Overflow) => CommitOutcome::Overflow,
-            Err(CommitError::Held(_)) => CommitOutcome::Held,
+            Err(CommitError::DuplicateIds(_)) => CommitOutcome::DuplicateIds,
             Err(CommitError::Conflict(_)) => CommitOutcome::Conflict,
             Err(CommitError::TooMuch(_)) => CommitOutcome::TooMuch,
             Err(CommitError::BadRecord(_)) => CommitOutcome::BadRecord,
@@ -55,7 +55,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 self.queue.push_front(group);
             }
-            Err(CommitError::Held(held)) => {
+            Err(CommitError::DuplicateIds(held)) => {
                 tracing::debug!(
                     ids = held.len(),
                     "ids that are in the ledger already; folding again"
@@ -67,7 +67,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             Err(CommitError::Away(why)) => {
                 self.delay = self.backoff.next().unwrap_or_default();
                 tracing::warn!(error = why, retry_in = ?self.delay, "the ledger is away; the batch is kept");
-                self.again(group, commit, doubt);
+                self.again(group, commit, attempt);
             }
             Err(CommitError::Refused { reason, why }) => {
                 self.delay = HOLD;
@@ -76,21 +76,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                     reason,
                     &why,
                 );
-                self.again(group, commit, doubt);
+                self.again(group, commit, attempt);
             }
-            Err(error) if doubt.0 => {
+            Err(error) if attempt.is_in_doubt() => {
                 self.delay = self.backoff.next().unwrap_or_default();
                 tracing::warn!(%error, "the outcome of a commit is not known yet; asking again");
-                self.attempt(group, commit, doubt);
+                self.attempt(group, commit, attempt);
             }
             Err(error) => self.halve(group, &error),
         }
     }
 
     /// The same again. While its outcome is in doubt nothing else may be.
-    fn again(&mut self, group: Group, commit: Commit, doubt: Doubt) {
-        if doubt.0 {
-            self.attempt(group, commit, doubt);
+    fn again(&mut self, group: Group, commit: Commit, attempt: Attempt) {
+        if attempt.is_in_doubt() {
+            self.attempt(group, commit, attempt);
         } else {
             self.queue.push_front(group);
         }

@@ -175,10 +175,10 @@ fn an_answer_that_says_ok_is_searched_for_errors() {
         (within.code, within.shape, within.labels),
         (388, Shape::Statement, TRANSIENT)
     );
-    assert_eq!(within.told(), "388 TransactionTooLargeForCache: too large");
+    assert_eq!(within.message(), "388 TransactionTooLargeForCache: too large");
     let answer =
         doc! {"ok": 1, "n": 1, "writeConcernError": {"code": 64_i64, "codeName": "X", "errmsg": "late"}};
     let within = Answer::within(&answer).expect("an error");
     assert_eq!((within.code, within.shape), (64, Shape::WriteConcern));
-    assert_eq!(within.told(), "64 X: late");
+    assert_eq!(within.message(), "64 X: late");
 }

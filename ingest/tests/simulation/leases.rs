@@ -14,21 +14,26 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, Pace};
-use crate::hand::{Hand, committed, soon, usages};
 use crate::logs::Log;
-use crate::named::{check_all, limits};
+use crate::manual_source::{ManualSource, committed, soon, usages};
 use crate::random::config;
+use crate::scenarios::{check_all, limits};
 use crate::world::{Process, START_MS, VirtualClock, run, settings};
 
 const LEASE: Duration = Duration::from_secs(2);
 const LOST: &str = "usage_ledger_lanes_lost_total";
 
 /// A second process that waits for a lane.
-async fn standby(leader: &Hand, log: &Log) -> (Hand, oneshot::Receiver<Grant>) {
+async fn standby(leader: &ManualSource, log: &Log) -> (ManualSource, oneshot::Receiver<Grant>) {
     let ledger = leader.ledger.of("standby");
-    let process = Process::start(ledger.clone(), &leader.clock, patient(settings()), Hand::CHANNEL);
+    let process = Process::start(
+        ledger.clone(),
+        &leader.clock,
+        patient(settings()),
+        ManualSource::CHANNEL,
+    );
     let clock = Arc::clone(&leader.clock);
-    let standby = Hand {
+    let standby = ManualSource {
         process,
         ledger,
         clock,
@@ -48,7 +53,7 @@ fn within(time: Duration) -> Plan {
 #[test]
 fn a_quiet_lane_keeps_its_lease_and_a_drained_one_gives_it_back() {
     run(async {
-        let mut leader = Hand::led(Duration::from_secs(10), settings());
+        let mut leader = ManualSource::led(Duration::from_secs(10), settings());
         let log = Log::plain("quiet", usages("q", 2));
         let grant = leader.grant(&log.lane).await;
         let (_standby, mut waiting) = standby(&leader, &log).await;
@@ -70,7 +75,7 @@ fn a_quiet_lane_keeps_its_lease_and_a_drained_one_gives_it_back() {
 #[test]
 fn a_leader_that_gets_nothing_done_loses_its_lane() {
     run(async {
-        let leader = Hand::led(LEASE, settings());
+        let leader = ManualSource::led(LEASE, settings());
         let log = Log::plain("silent", usages("s", 2));
         let grant = leader.grant(&log.lane).await;
         leader.ledger.set_plan(Plan::faults([Fault::Hang]));
@@ -99,7 +104,7 @@ fn patient(settings: Settings) -> Settings {
 #[test]
 fn d21_a_lane_outlives_commits_that_are_longer_than_its_lease() {
     run(async {
-        let mut leader = Hand::led(LEASE, patient(limits(5)));
+        let mut leader = ManualSource::led(LEASE, patient(limits(5)));
         let log = Log::plain("slow", usages("s", 20));
         let grant = leader.grant(&log.lane).await;
         let (mut waits, mut waiting) = standby(&leader, &log).await;
@@ -126,7 +131,7 @@ fn d21_a_lane_outlives_commits_that_are_longer_than_its_lease() {
 #[test]
 fn d23_a_lane_that_moves_waits_for_the_commit_of_a_worker_that_lives() {
     run(async {
-        let mut first = Hand::start(patient(settings()));
+        let mut first = ManualSource::start(patient(settings()));
         let (moved, kept) = (
             Log::plain("moved", usages("m", 4)),
             Log::plain("kept", usages("k", 4)),
@@ -156,7 +161,7 @@ fn d23_a_lane_that_moves_waits_for_the_commit_of_a_worker_that_lives() {
 #[test]
 fn a_leader_frozen_in_its_commit_is_taken_over_and_writes_nothing() {
     run(async {
-        let mut zombie = Hand::led(LEASE, settings());
+        let mut zombie = ManualSource::led(LEASE, settings());
         let log = Log::plain("frozen", usages("f", 4));
         let grant = zombie.grant(&log.lane).await;
         zombie.ledger.set_plan(within(Duration::from_secs(5)));

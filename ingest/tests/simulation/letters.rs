@@ -11,9 +11,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rollup::fold::Delta;
 
-use crate::beforehand::commit_alone;
 use crate::logs::{Expected, Item, Log, Usage};
 use crate::oracle::{Rows, check_coherence, preset};
+use crate::preloaded::commit_alone;
 use crate::random::{Case, case, config, happen};
 use crate::world::{self, START_MS};
 
@@ -76,7 +76,7 @@ async fn judged(ledger: &FakeLedger) {
             stored
                 .letters
                 .values()
-                .any(|letter| letter.state == LetterState::Marked)
+                .any(|letter| letter.state == LetterState::ReplayRequest)
         })
     };
     let done = async {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ingest::decode::Payload;
 use ingest::lane::{LaneId, LastRecord, Position};
-use ingest::source::{LaneKey, Record};
+use ingest::source::{GrantId, Record};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rollup::counters::{Counter, Counters};
@@ -170,7 +170,7 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    pub(crate) fn record(&self, lane: LaneKey) -> Record {
+    pub(crate) fn record(&self, lane: GrantId) -> Record {
         Record {
             lane,
             payload: Payload::Message {

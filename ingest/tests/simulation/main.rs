@@ -10,17 +10,17 @@
 //! * `refused`: records that the server refuses
 //! * `named`: one test per lesson of commits; `lanes`: of the life of lanes
 
-mod beforehand;
 mod cluster;
-mod hand;
 mod lanes;
 mod leases;
 mod letters;
 mod logs;
-mod named;
+mod manual_source;
 mod oracle;
+mod preloaded;
 mod random;
 mod refused;
+mod scenarios;
 mod small_servers;
 mod source;
 mod world;

@@ -14,10 +14,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rollup::fold::Delta;
 
-use crate::beforehand::{book_beforehand, commit_alone};
 use crate::cluster::{Cluster, Pace};
 use crate::logs::{Log, WINDOW_MS};
 use crate::oracle::{check, check_coherence, preset};
+use crate::preloaded::{book_beforehand, commit_alone};
 use crate::world::{self, VirtualClock, settings};
 
 /// Something that happens to the cluster.

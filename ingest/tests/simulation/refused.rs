@@ -4,9 +4,9 @@ use ingest::decode::Keep;
 use ingest::fake::{Fault, Plan, Turn};
 use ingest::ledger::{Commit, DeadLetter};
 
-use crate::hand::{Hand, committed, usages};
 use crate::logs::{Expected, Log, Usage};
-use crate::named::check_all;
+use crate::manual_source::{ManualSource, committed, usages};
+use crate::scenarios::check_all;
 use crate::world::{run, settings};
 
 /// Organizations whose usage the server refuses to write.
@@ -35,14 +35,14 @@ fn no_record_stops_its_lane_whatever_the_server_refuses() {
             log.items[17].expected = Expected::Rejected("unstorable");
             log.items[3].payload = b"{".to_vec();
             log.items[3].expected = Expected::Rejected("invalid_json");
-            let mut hand = Hand::start(settings());
-            hand.ledger.set_plan(refusing(taken));
-            let granted = hand.grant(&log.lane).await;
-            hand.records(&granted, &log, 0..30).await;
+            let mut manual = ManualSource::start(settings());
+            manual.ledger.set_plan(refusing(taken));
+            let granted = manual.grant(&log.lane).await;
+            manual.records(&granted, &log, 0..30).await;
             committed(&granted, 30).await;
-            hand.drain().await;
-            check_all(&hand.ledger, std::slice::from_ref(&log));
-            hand.ledger.read(|stored| {
+            manual.drain().await;
+            check_all(&manual.ledger, std::slice::from_ref(&log));
+            manual.ledger.read(|stored| {
                 let kept = stored.letters.values().map(|stored| stored.letter.keep);
                 assert!(kept.eq([taken; 2]), "no more is given up than has to be");
             });
@@ -59,15 +59,15 @@ fn an_event_that_was_refused_counts_when_it_comes_again_in_a_form_that_is_taken(
             [Usage::plain("e", CURSED, 1), Usage::plain("e", "acme", 1)],
         );
         log.items[0].expected = Expected::Rejected("unstorable");
-        let mut hand = Hand::start(settings());
-        hand.ledger.set_plan(refusing(Keep::Readable));
-        let granted = hand.grant(&log.lane).await;
+        let mut manual = ManualSource::start(settings());
+        manual.ledger.set_plan(refusing(Keep::Readable));
+        let granted = manual.grant(&log.lane).await;
         for (at, next) in [(0, 1), (1, 2)] {
-            hand.records(&granted, &log, at..at + 1).await;
+            manual.records(&granted, &log, at..at + 1).await;
             committed(&granted, next).await;
         }
-        hand.drain().await;
-        let tally = hand.ledger.read(ingest::fake::Stored::tally);
+        manual.drain().await;
+        let tally = manual.ledger.read(ingest::fake::Stored::tally);
         assert_eq!((tally.counted, tally.duplicate, tally.dead_letter), (1, 0, 1));
     });
 }

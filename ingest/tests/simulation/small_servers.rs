@@ -6,9 +6,9 @@ use ingest::dedupe::Scope;
 use ingest::fake::{Fault, Plan, Turn};
 use ingest::ledger::Commit;
 
-use crate::hand::{Hand, committed, usages};
 use crate::logs::Log;
-use crate::named::check_all;
+use crate::manual_source::{ManualSource, committed, usages};
+use crate::scenarios::check_all;
 use crate::world::{run, settings};
 
 /// Statements of the rows and rollups of one event that shares none: three granularities, a row and five sets.
@@ -34,18 +34,18 @@ fn server(took: impl Fn(u32) -> Duration + Send + 'static, most: usize) -> Plan 
 /// Reads a log to its end on such a server; how many attempts it took.
 fn count_all(plan: Plan) -> u64 {
     run(async {
-        let hand = Hand::start(settings());
-        hand.ledger.set_plan(plan);
+        let manual = ManualSource::start(settings());
+        manual.ledger.set_plan(plan);
         let log = Log::plain("small", usages("small-", EVENTS));
-        let grant = hand.grant(&log.lane).await;
+        let grant = manual.grant(&log.lane).await;
         let mut follow = grant.committed.clone();
-        hand.records(&grant, &log, 0..EVENTS).await;
+        manual.records(&grant, &log, 0..EVENTS).await;
         let all = i64::try_from(EVENTS).expect("few");
-        while hand.ledger.read(|stored| stored.tally().read()) < all {
+        while manual.ledger.read(|stored| stored.tally().read()) < all {
             follow.changed().await.expect("ours");
         }
-        check_all(&hand.ledger, &[log]);
-        hand.ledger.read(|stored| stored.attempts)
+        check_all(&manual.ledger, &[log]);
+        manual.ledger.read(|stored| stored.attempts)
     })
 }
 
@@ -75,19 +75,19 @@ fn what_is_to_be_forgotten_is_in_nobody_s_way() {
     run(async {
         let mut settings = settings();
         settings.policy.scope = Scope::Ledger;
-        let hand = Hand::start(settings);
+        let manual = ManualSource::start(settings);
         let mut log = Log::plain("rest", usages("rest-", 700));
         let rest = Duration::from_secs(3600);
         for item in &mut log.items[600..] {
             item.source_time_ms += 3_600_000;
         }
-        let grant = hand.grant(&log.lane).await;
+        let grant = manual.grant(&log.lane).await;
         for from in (0..600).step_by(100) {
-            hand.records(&grant, &log, from..from + 100).await;
+            manual.records(&grant, &log, from..from + 100).await;
         }
         committed(&grant, 600).await;
         tokio::time::sleep(rest).await;
-        hand.ledger.set_plan(Plan::new(|commit| {
+        manual.ledger.set_plan(Plan::new(|commit| {
             let forgotten: usize = commit.lanes.iter().map(|lane| lane.dropped.len()).sum();
             let is_too_much = statements(commit) + forgotten > 150;
             is_too_much
@@ -95,8 +95,8 @@ fn what_is_to_be_forgotten_is_in_nobody_s_way() {
                 .map(Turn::from)
                 .unwrap_or_default()
         }));
-        hand.records(&grant, &log, 600..700).await;
+        manual.records(&grant, &log, 600..700).await;
         committed(&grant, 700).await;
-        check_all(&hand.ledger, &[log]);
+        check_all(&manual.ledger, &[log]);
     });
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ingest::lane::{LaneId, Position};
-use ingest::source::{Closed, Grant, Record, Signal, Voice};
+use ingest::source::{Closed, Grant, Record, SourceEvent, Voice};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
@@ -29,7 +29,7 @@ pub(crate) struct Source {
     pub(crate) seed: u64,
 }
 
-enum Held {
+enum Assigned {
     Asked(oneshot::Receiver<Grant>),
     Granted { grant: Grant, next: usize },
 }
@@ -37,7 +37,7 @@ enum Held {
 struct State {
     source: Source,
     rng: StdRng,
-    held: BTreeMap<usize, Held>,
+    held: BTreeMap<usize, Assigned>,
     /// Records under grants that are over, still on their way.
     stale: Vec<Record>,
 }
@@ -52,7 +52,7 @@ impl Source {
             stale: Vec::new(),
         };
         let lanes = state.source.logs.iter().map(|log| log.lane.clone()).collect();
-        let mut spoke = state.send(Signal::Topology(lanes)).await;
+        let mut spoke = state.send(SourceEvent::Topology(lanes)).await;
         while spoke.is_ok() && !state.source.voice.is_closed() {
             let pause = Duration::from_millis(state.rng.random_range(0..60));
             tokio::time::sleep(pause).await;
@@ -62,7 +62,7 @@ impl Source {
 }
 
 impl State {
-    async fn send(&self, signal: Signal) -> Result<(), Closed> {
+    async fn send(&self, signal: SourceEvent) -> Result<(), Closed> {
         self.source.voice.send(signal).await
     }
 
@@ -73,13 +73,13 @@ impl State {
         self.find_out().await?;
         if !self.stale.is_empty() && self.rng.random_bool(0.3) {
             let stale = std::mem::take(&mut self.stale);
-            self.send(Signal::Records(stale)).await?;
+            self.send(SourceEvent::Records(stale)).await?;
         }
         let records = self.read();
         if records.is_empty() {
             self.idle().await
         } else {
-            self.send(Signal::Records(records)).await
+            self.send(SourceEvent::Records(records)).await
         }
     }
 
@@ -112,23 +112,23 @@ impl State {
                     .is_none_or(|process| *process == self.source.process)
             };
             match self.held.get_mut(&at) {
-                Some(Held::Granted { grant, .. }) if grant.lost.is_cancelled() => {
+                Some(Assigned::Granted { grant, .. }) if grant.lost.is_cancelled() => {
                     self.leave_stale(at);
                     self.held.remove(&at);
                 }
-                Some(Held::Granted { .. }) => {}
-                Some(Held::Asked(granted)) => match granted.try_recv() {
+                Some(Assigned::Granted { .. }) => {}
+                Some(Assigned::Asked(granted)) => match granted.try_recv() {
                     Ok(grant) => {
                         let next = self.source.logs[at].from(grant.fence.position.as_ref());
-                        self.held.insert(at, Held::Granted { grant, next });
+                        self.held.insert(at, Assigned::Granted { grant, next });
                     }
                     Err(oneshot::error::TryRecvError::Empty) => {}
                     Err(oneshot::error::TryRecvError::Closed) => return Err(Closed),
                 },
                 None if is_ours => {
                     let (reply, granted) = oneshot::channel();
-                    self.held.insert(at, Held::Asked(granted));
-                    self.send(Signal::Assigned { lane, reply }).await?;
+                    self.held.insert(at, Assigned::Asked(granted));
+                    self.send(SourceEvent::Assigned { lane, reply }).await?;
                 }
                 None => {}
             }
@@ -137,7 +137,7 @@ impl State {
     }
 
     fn leave_stale(&mut self, at: usize) {
-        if let Some(Held::Granted { grant, next }) = self.held.get(&at) {
+        if let Some(Assigned::Granted { grant, next }) = self.held.get(&at) {
             let rest = &self.source.logs[at].items[*next..];
             self.stale
                 .extend(rest.iter().take(3).map(|item| item.record(grant.key)));
@@ -149,7 +149,7 @@ impl State {
         let mut records = Vec::new();
         let most = self.rng.random_range(1..=self.source.chunk);
         for (at, held) in &mut self.held {
-            let Held::Granted { grant, next } = held else {
+            let Assigned::Granted { grant, next } = held else {
                 continue;
             };
             let rest = &self.source.logs[*at].items[*next..];
@@ -165,10 +165,10 @@ impl State {
         let mut idle = Vec::new();
         for (at, held) in &self.held {
             let log = &self.source.logs[*at];
-            if let Held::Granted { grant, next } = held
+            if let Assigned::Granted { grant, next } = held
                 && *next == log.items.len()
             {
-                idle.push(Signal::Idle {
+                idle.push(SourceEvent::Idle {
                     lane: grant.key,
                     next: Position::Offset(log.end),
                     as_of_ms: log.items.last().map(|item| item.source_time_ms),

@@ -11,7 +11,7 @@ use rollup::key;
 
 use super::known::{Ask, Presence, Rows};
 use super::rows::{Row, Writer};
-use super::transaction::{Broken, CHUNK};
+use super::transaction::{AttemptError, CHUNK};
 use super::{Commit, LEDGER, MongoLedger, ROLLUPS, failure};
 use ingest::server_error::DUPLICATE_KEY;
 
@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
 impl MongoLedger {
     /// Asks which rows are there, where that is worth it. What is not answered, or not in time, is not known: the
     /// transaction does not depend on it.
-    pub(super) async fn explore(&self, work: &Work<'_>) {
+    pub(super) async fn probe_rows(&self, work: &Work<'_>) {
         let (ledger, rollups) = {
             let known = self.known();
             (known.unasked(&work.ledger), known.unasked(&work.rollups))
@@ -59,7 +59,11 @@ impl MongoLedger {
     }
 
     /// Adds to all rows of a commit, in its transaction.
-    pub(super) async fn book(&self, session: &mut ClientSession, work: &Work<'_>) -> Result<(), Broken> {
+    pub(super) async fn book(
+        &self,
+        session: &mut ClientSession,
+        work: &Work<'_>,
+    ) -> Result<(), AttemptError> {
         // What everybody adds to comes before what is a lot of work: a conflict shows there.
         let at = work.commit.at;
         self.write_rows(session, ROLLUPS, &work.rollups, at).await?;
@@ -99,7 +103,7 @@ impl MongoLedger {
         collection: &str,
         rows: &Rows<'_, R>,
         at: DateTime<Utc>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), AttemptError> {
         let writer = Writer {
             calendar: &self.calendar,
             at: BsonTime::from_chrono(at),
@@ -112,7 +116,7 @@ impl MongoLedger {
             let documents = documents.collect::<Result<RawArrayBuf, _>>()?;
             let command = rawdoc! {"insert": collection, "documents": documents, "ordered": true};
             match self.write_command(session, command).await? {
-                Err(refused) if refused.code == DUPLICATE_KEY => return Err(Broken::Mistaken),
+                Err(refused) if refused.code == DUPLICATE_KEY => return Err(AttemptError::RowExists),
                 answer => answer?,
             };
         }
@@ -125,7 +129,7 @@ impl MongoLedger {
             let command = rawdoc! {"update": collection, "updates": statements, "ordered": true};
             // A row that is not there any more would swallow what is added to it.
             if self.write_command(session, command).await?? != rows.len() {
-                return Err(Broken::Mistaken);
+                return Err(AttemptError::RowExists);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingest::dedupe::Scope;
 use ingest::lane::LaneId;
-use ingest::ledger::{Commit, Doubt, LaneCommit};
+use ingest::ledger::{Attempt, Commit, LaneCommit};
 use ingest::server_error::{Act, Answer, DUPLICATE_KEY, Fault, Place};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
@@ -16,7 +16,7 @@ use super::booking::Work;
 use super::{MongoLedger, silence};
 use crate::store::convert::WindowName;
 use crate::store::unique::Changes;
-use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, convert, failure, letters};
+use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, convert, dead_letters, failure};
 
 /// Statements in one command.
 pub(super) const CHUNK: usize = 1_000;
@@ -28,35 +28,35 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why one attempt failed.
-pub(super) enum Broken {
+pub(super) enum AttemptError {
     /// A fence did not match: nothing was written.
     Fenced,
     /// A letter that was judged again is not marked any more: nothing was written.
-    Stale(LaneId),
+    ReplayCancelled(LaneId),
     /// An id is in the ledger already: nothing was written.
-    Held,
+    DuplicateIds,
     /// A row is there that was known not to be, or the other way round: nothing was written.
-    Mistaken,
+    RowExists,
     /// An operation failed: nothing was written, unless it was the commit itself.
     Failed(Fault),
 }
 
-impl From<Answer> for Broken {
+impl From<Answer> for AttemptError {
     /// A statement was refused, or not replicated as it should.
     fn from(refused: Answer) -> Self {
-        Broken::Failed(Fault::from(&refused))
+        AttemptError::Failed(Fault::from(&refused))
     }
 }
 
-impl From<mongodb::error::Error> for Broken {
+impl From<mongodb::error::Error> for AttemptError {
     fn from(error: mongodb::error::Error) -> Self {
-        Broken::Failed(Fault::of(&error, Place::Transaction))
+        AttemptError::Failed(Fault::of(&error, Place::Transaction))
     }
 }
 
-impl From<Overflow> for Broken {
+impl From<Overflow> for AttemptError {
     fn from(_: Overflow) -> Self {
-        Broken::Failed(Fault {
+        AttemptError::Failed(Fault {
             act: Act::Overflow,
             ..Fault::wait("a counter would not fit 64 bits")
         })
@@ -64,22 +64,22 @@ impl From<Overflow> for Broken {
 }
 
 impl MongoLedger {
-    /// One attempt. `doubt` is cleared as soon as the fences match: see the module.
+    /// One attempt. `attempt` is cleared as soon as the fences match: see the module.
     pub(super) async fn attempt(
         &self,
         work: &Work<'_>,
         patience: Duration,
-        doubt: &mut Doubt,
-    ) -> Result<(), Broken> {
-        self.explore(work).await;
+        attempt: &mut Attempt,
+    ) -> Result<(), AttemptError> {
+        self.probe_rows(work).await;
         let taken = tokio::time::timeout(patience, self.sessions.take()).await;
-        let mut session = taken.map_err(|_| Broken::Failed(silence()))??;
-        let written = tokio::time::timeout(patience, self.begin(&mut session, work, doubt)).await;
+        let mut session = taken.map_err(|_| AttemptError::Failed(silence()))??;
+        let written = tokio::time::timeout(patience, self.begin(&mut session, work, attempt)).await;
         let Ok(written) = written else {
-            return Err(Broken::Failed(self.give_up(session, *doubt).await));
+            return Err(AttemptError::Failed(self.give_up(session, *attempt).await));
         };
         let done = match written {
-            Ok(()) => self.end(&mut session, doubt).await,
+            Ok(()) => self.end(&mut session, attempt).await,
             Err(broken) => {
                 self.abort(session).await;
                 return Err(broken);
@@ -87,7 +87,7 @@ impl MongoLedger {
         };
         match &done {
             // Nobody knows whether its transaction is open still.
-            Err(Broken::Failed(fault)) if fault.act == Act::Wait => {
+            Err(AttemptError::Failed(fault)) if fault.act == Act::Wait => {
                 self.sessions.give_up(session).await;
             }
             _ => self.sessions.give_back(session),
@@ -101,19 +101,19 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         work: &Work<'_>,
-        doubt: &mut Doubt,
-    ) -> Result<(), Broken> {
+        attempt: &mut Attempt,
+    ) -> Result<(), AttemptError> {
         session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await?;
-        self.write(session, work, doubt).await
+        self.write(session, work, attempt).await
     }
 
     /// Commits. Until the server has answered, the outcome is not known.
-    async fn end(&self, session: &mut ClientSession, doubt: &mut Doubt) -> Result<(), Broken> {
-        doubt.0 = true;
+    async fn end(&self, session: &mut ClientSession, attempt: &mut Attempt) -> Result<(), AttemptError> {
+        *attempt = Attempt::InDoubt;
         let commit = session.commit_transaction().into_future();
         let mut commit = pin!(tokio::time::timeout(COMMIT_TIMEOUT, commit));
         let mut signs = tokio::time::interval(SIGN_OF_LIFE);
@@ -125,8 +125,8 @@ impl MongoLedger {
         };
         match committed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Broken::Failed(Fault::of(&error, Place::Commit))),
-            Err(_) => Err(Broken::Failed(silence())),
+            Ok(Err(error)) => Err(AttemptError::Failed(Fault::of(&error, Place::Commit))),
+            Err(_) => Err(AttemptError::Failed(silence())),
         }
     }
 
@@ -150,10 +150,10 @@ impl MongoLedger {
 
     /// An attempt took too long, and its commit was not asked for: it will never be applied. What that means: while
     /// the server answers, that it was too much.
-    async fn give_up(&self, session: ClientSession, doubt: Doubt) -> Fault {
+    async fn give_up(&self, session: ClientSession, attempt: Attempt) -> Fault {
         // Not merely aborted: of that the driver says neither whether it was sent nor what came of it.
         self.sessions.give_up(session).await;
-        if self.leases.answers().await && !doubt.0 {
+        if self.leases.answers().await && !attempt.is_in_doubt() {
             Fault {
                 act: Act::TakeLess,
                 ..Fault::wait("the attempt took too long, and was given up")
@@ -167,8 +167,8 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         work: &Work<'_>,
-        doubt: &mut Doubt,
-    ) -> Result<(), Broken> {
+        attempt: &mut Attempt,
+    ) -> Result<(), AttemptError> {
         let commit = work.commit;
         let fences: Vec<Document> = commit
             .lanes
@@ -177,12 +177,12 @@ impl MongoLedger {
             .collect();
         let lanes = fences.len();
         if self.update(session, FENCES, &fences).await? != lanes {
-            return Err(Broken::Fenced);
+            return Err(AttemptError::Fenced);
         }
-        doubt.0 = false;
+        *attempt = Attempt::Fresh;
         // What may stand in the way comes before what is a lot of work.
         if commit.scope == Scope::Ledger {
-            self.unite(session, commit).await?;
+            self.claim_event_ids(session, commit).await?;
         }
         let at = DateTime::from_chrono(commit.at);
         self.book(session, work).await?;
@@ -197,21 +197,25 @@ impl MongoLedger {
         session: &mut ClientSession,
         commit: &Commit,
         at: DateTime,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), AttemptError> {
         let mut kept = Vec::new();
         for lane in commit.lanes.iter().filter(|lane| !lane.letters.is_empty()) {
             let taken = self.commits.other_letters(session, lane).await?;
             kept.extend(
                 lane.letters
                     .iter()
-                    .map(|letter| letters::keep(lane, letter, &taken, &self.calendar, at)),
+                    .map(|letter| dead_letters::keep(lane, letter, &taken, &self.calendar, at)),
             );
         }
         self.update_all(session, DEAD_LETTERS, kept).await
     }
 
     /// Makes the ids that are counted unique in the whole ledger.
-    async fn unite(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
+    async fn claim_event_ids(
+        &self,
+        session: &mut ClientSession,
+        commit: &Commit,
+    ) -> Result<(), AttemptError> {
         let Changes {
             inserts,
             updates,
@@ -227,7 +231,7 @@ impl MongoLedger {
                 let command = doc! {command: EVENT_IDS, list: statements, "ordered": true};
                 match self.write_command(session, raw(&command)?).await? {
                     Ok(_) => {}
-                    Err(refused) if refused.code == DUPLICATE_KEY => return Err(Broken::Held),
+                    Err(refused) if refused.code == DUPLICATE_KEY => return Err(AttemptError::DuplicateIds),
                     Err(refused) => return Err(refused.into()),
                 }
             }
@@ -240,32 +244,32 @@ impl MongoLedger {
         session: &mut ClientSession,
         commit: &Commit,
         at: DateTime,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), AttemptError> {
         // All of these before any of those: a replay of one lane may be of a letter that another closes.
         for lane in &commit.lanes {
             let id = &lane.fence.lane;
             let replayed = lane
                 .replayed
                 .iter()
-                .map(|letter| letters::replayed(id, letter, at));
+                .map(|letter| dead_letters::replayed(id, letter, at));
             for statements in replayed.collect::<Vec<_>>().chunks(CHUNK) {
                 if self.update(session, DEAD_LETTERS, statements).await? != statements.len() {
-                    return Err(Broken::Stale(id.clone()));
+                    return Err(AttemptError::ReplayCancelled(id.clone()));
                 }
             }
         }
         let mut closed = Vec::new();
         for lane in &commit.lanes {
             for event_ids in lane.closes.chunks(CHUNK) {
-                let which = letters::open_under(&lane.fence.lane, commit.scope, event_ids);
+                let which = dead_letters::open_under(&lane.fence.lane, commit.scope, event_ids);
                 let ids = self.commits.some_letters(session, which).await?;
-                closed.extend((!ids.is_empty()).then(|| letters::superseded(ids, at)));
+                closed.extend((!ids.is_empty()).then(|| dead_letters::superseded(ids, at)));
             }
         }
         self.update_all(session, DEAD_LETTERS, closed).await
     }
 
-    async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), Broken> {
+    async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), AttemptError> {
         let dedupe = self.commits.collection(DEDUPE);
         let windows = |lane| {
             let lane: &LaneCommit = lane;
@@ -300,7 +304,7 @@ impl MongoLedger {
         session: &mut ClientSession,
         collection: &str,
         statements: Vec<Document>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), AttemptError> {
         for statements in statements.chunks(CHUNK) {
             self.update(session, collection, statements).await?;
         }
@@ -313,7 +317,7 @@ impl MongoLedger {
         session: &mut ClientSession,
         collection: &str,
         statements: &[Document],
-    ) -> Result<usize, Broken> {
+    ) -> Result<usize, AttemptError> {
         let command = doc! {"update": collection, "updates": statements, "ordered": true};
         Ok(self.write_command(session, raw(&command)?).await??)
     }
@@ -324,7 +328,7 @@ impl MongoLedger {
         &self,
         session: &mut ClientSession,
         command: RawDocumentBuf,
-    ) -> Result<Result<usize, Answer>, Broken> {
+    ) -> Result<Result<usize, Answer>, AttemptError> {
         let database = &self.commits.database;
         let answer = database.run_raw_command(command).session(session).await;
         self.leases.life().touch();
@@ -341,7 +345,7 @@ impl MongoLedger {
         }
         let matched = answer
             .get_i32("n")
-            .map_err(|_| Broken::Failed(Fault::wait("the server's answer to a write has no `n`")))?;
+            .map_err(|_| AttemptError::Failed(Fault::wait("the server's answer to a write has no `n`")))?;
         Ok(Ok(usize::try_from(matched).unwrap_or(0)))
     }
 }

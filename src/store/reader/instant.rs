@@ -24,7 +24,7 @@ pub(super) enum Instant {
     /// The server keeps it: each read has a session of its own.
     Kept(Timestamp),
     /// A transaction holds it: its reads take turns.
-    Held(Arc<Mutex<ClientSession>>),
+    InTurn(Arc<Mutex<ClientSession>>),
 }
 
 /// A session in which an instant is read.
@@ -113,7 +113,7 @@ impl Instant {
     /// The instant that a session has read.
     pub(super) fn of(session: ClientSession, keeps: bool) -> Result<Self, ReadError> {
         if !keeps {
-            return Ok(Self::Held(Arc::new(Mutex::new(session))));
+            return Ok(Self::InTurn(Arc::new(Mutex::new(session))));
         }
         let at = session.snapshot_time();
         let at =
@@ -133,7 +133,7 @@ impl Instant {
                 session.await.map(Session::Own).map_err(|error| failed(&error))
             }
             // Whoever drops the last of them ends the transaction.
-            Self::Held(session) => Ok(Session::InTurn(Arc::clone(session).lock_owned().await)),
+            Self::InTurn(session) => Ok(Session::InTurn(Arc::clone(session).lock_owned().await)),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Index {
     }
 
     /// As a server tells it.
-    fn told(stored: &Document) -> Self {
+    fn stored(stored: &Document) -> Self {
         let set = |name: &&str| {
             let value = stored.get(*name)?;
             (*value != Bson::Boolean(false)).then(|| ((*name).to_owned(), value.clone()))
@@ -172,7 +172,7 @@ fn other_validator(wanted: &Wanted, present: &Validator) -> Option<Step> {
 
 fn other_index(collection: &str, wanted: &Index, stored: &[Document]) -> Option<Difference> {
     let same_keys = |stored: &Document| {
-        let index = Index::told(stored);
+        let index = Index::stored(stored);
         let name = stored.get_str("name").unwrap_or_default().to_owned();
         index.has_same_keys(wanted).then_some((name, index))
     };
@@ -197,7 +197,7 @@ fn other_index(collection: &str, wanted: &Index, stored: &[Document]) -> Option<
 
 impl Difference {
     /// What is wrong, and what to do.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Difference::Step(Step::Collection { collection, .. }) => {
                 format!("the collection `{collection}` is missing; run `usage-ledger migrate`")
@@ -266,9 +266,9 @@ mod tests {
         }
     }
 
-    fn told(present: &Present) -> Vec<String> {
+    fn messages(present: &Present) -> Vec<String> {
         let differences = differences(&wanted(), Some(present));
-        differences.iter().map(Difference::told).collect()
+        differences.iter().map(Difference::message).collect()
     }
 
     #[test]
@@ -324,11 +324,11 @@ mod tests {
         let other = Some(doc! {"$jsonSchema": {"required": ["a"]}});
         for validator in [Validator::Is(None), Validator::Is(other)] {
             assert_eq!(
-                told(&with(validator)),
+                messages(&with(validator)),
                 ["`rows` has another validator; run `usage-ledger migrate`"]
             );
         }
-        assert_eq!(told(&with(Validator::Unknown)), [""; 0]);
+        assert_eq!(messages(&with(Validator::Unknown)), [""; 0]);
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
             let mut present = present();
             present.indexes[1] = doc! {"key": keys, "name": "other"};
             assert_eq!(
-                told(&present),
+                messages(&present),
                 [r#"the index { "a": 1, "b": -1 } of `rows` is missing; run `usage-ledger migrate`"#]
             );
         }
@@ -365,7 +365,7 @@ mod tests {
                  `db.rows.dropIndex(\"a_1_b_-1\")` in the database of the ledger, and run `usage-ledger migrate`",
                 doc! {option: value}
             );
-            assert_eq!(told(&present), [expected]);
+            assert_eq!(messages(&present), [expected]);
             let found = differences(&wanted(), Some(&present));
             assert!(
                 matches!(found.as_slice(), [Difference::Options { .. }]),
@@ -374,6 +374,8 @@ mod tests {
         }
         let mut present = present();
         present.indexes[2].remove("partialFilterExpression");
-        assert!(told(&present)[0].contains("has the options {}, and needs { \"partialFilterExpression\""));
+        assert!(
+            messages(&present)[0].contains("has the options {}, and needs { \"partialFilterExpression\"")
+        );
     }
 }

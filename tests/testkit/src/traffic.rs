@@ -7,9 +7,9 @@
 //!
 //! Nothing here uses the ledger's own code: a truth that shared its mistakes would prove nothing.
 
-mod cast;
-mod flaws;
+mod invalid;
 mod item;
+mod population;
 mod truth;
 
 use std::collections::VecDeque;
@@ -21,9 +21,9 @@ use rand::{RngExt as _, SeedableRng as _};
 pub use item::{Item, Verdict};
 pub use truth::{Outcome, Totals, Truth, Usage, decimal};
 
-use cast::Cast;
 use item::Draft;
 pub(crate) use item::{CostForm, TimeForm, render};
+use population::Population;
 
 /// How many of the last counted events may come again.
 const MEMORY: usize = 500;
@@ -99,7 +99,7 @@ impl Options {
 pub struct Generator {
     options: Options,
     rng: StdRng,
-    cast: Cast,
+    population: Population,
     made: u64,
     recent: VecDeque<Item>,
 }
@@ -109,11 +109,11 @@ impl Generator {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let rng = StdRng::seed_from_u64(options.seed);
-        let cast = Cast::new(options.organizations, options.users);
+        let population = Population::new(options.organizations, options.users);
         Self {
             options,
             rng,
-            cast,
+            population,
             made: 0,
             recent: VecDeque::with_capacity(MEMORY),
         }
@@ -122,7 +122,7 @@ impl Generator {
     /// The organizations that events are made for.
     #[must_use]
     pub fn organizations(&self) -> &[String] {
-        self.cast.organizations()
+        self.population.organizations()
     }
 
     /// The next event; it arrives at `now`, and most complete then.
@@ -152,8 +152,8 @@ impl Generator {
             };
         }
         if roll < duplicates + skipped + invalid {
-            let flaw = self.rng.random_range(0..flaws::COUNT);
-            return flaws::apply(flaw, draft);
+            let flaw = self.rng.random_range(0..invalid::COUNT);
+            return invalid::apply(flaw, draft);
         }
         self.remember(draft.counted())
     }
@@ -178,7 +178,7 @@ impl Generator {
         // To the millisecond: that is what every form of the field can say.
         let at =
             DateTime::from_timestamp_millis((now - TimeDelta::days(days)).timestamp_millis()).unwrap_or(now);
-        let usage = self.cast.usage(&mut self.rng, at);
+        let usage = self.population.usage(&mut self.rng, at);
         let time_form = match self.rng.random_range(0..100) {
             0..60 => TimeForm::Text,
             60..75 => TimeForm::TextWithOffset,

@@ -194,17 +194,17 @@ fn known_by_its_document_no_event_has_an_id_or_comes_again() {
 fn every_flaw_changes_the_field_it_is_rejected_for() {
     let mut generator = Generator::new(Options::plain(9));
     let mut reasons = BTreeSet::new();
-    for flaw in 0..flaws::COUNT {
+    for flaw in 0..invalid::COUNT {
         let draft = generator.draft(1, start());
         let sound = generator.draft(1, start()).counted();
-        let item = flaws::apply(flaw, draft);
+        let item = invalid::apply(flaw, draft);
         let Verdict::Rejected { reason, field } = item.verdict else {
             panic!("{flaw} is not rejected")
         };
         assert_ne!(item.event.get(field), sound.event.get(field), "{reason} {field}");
         reasons.insert((reason, field));
     }
-    assert_eq!(reasons.len(), flaws::COUNT);
+    assert_eq!(reasons.len(), invalid::COUNT);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Measures the real program against real servers: events per second into the durable ledger, beside the usual
 //! way of counting, and memory. Prints rows of a Markdown table.
 
+mod baseline;
+mod environment;
 mod memory;
 mod program;
-mod stand;
-mod usual;
 
 use std::process::ExitCode;
 
@@ -13,8 +13,8 @@ use testkit::Result;
 use testkit::measure::{Number, Runs};
 use testkit::workload::Keys;
 
+use environment::{Environment, Topic};
 use program::Ran;
-use stand::{Stand, Topic};
 
 /// Measures usage-ledger on this machine, beside the usual way of counting: for each event, one `$inc` upsert per
 /// granularity. Both are measured one after the other, several times, and the medians are printed as rows of a
@@ -46,9 +46,9 @@ struct Arguments {
 async fn main() -> ExitCode {
     let measured = async {
         let arguments = Arguments::parse();
-        let stand = Stand::start().await?;
-        let measured = measure(&arguments, &stand).await;
-        stand.end().await?;
+        let environment = Environment::start().await?;
+        let measured = measure(&arguments, &environment).await;
+        environment.end().await?;
         measured
     };
     tokio::select! {
@@ -66,10 +66,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(arguments: &Arguments, stand: &Stand) -> Result<()> {
-    let memory = memory::measure(stand, arguments.ids).await?;
+async fn measure(arguments: &Arguments, environment: &Environment) -> Result<()> {
+    let memory = memory::measure(environment, arguments.ids).await?;
     for (keys, events) in [(Keys::HOT, arguments.hot), (Keys::TYPICAL, arguments.typical)] {
-        compare(arguments, stand, &stand.fill(keys, events).await?).await?;
+        compare(arguments, environment, &environment.fill(keys, events).await?).await?;
     }
     memory.print();
     Ok(())
@@ -92,33 +92,33 @@ impl Measured {
 }
 
 /// The program in each scope, and the usual way, in turns.
-async fn compare(arguments: &Arguments, stand: &Stand, topic: &Topic) -> Result<()> {
+async fn compare(arguments: &Arguments, environment: &Environment, topic: &Topic) -> Result<()> {
     let name = topic.keys.name;
     let mut scopes: Vec<Measured> = arguments.scopes.iter().map(|_| Measured::default()).collect();
-    let mut usual = usual::WORKERS.map(|_| Runs::default());
+    let mut baselines = baseline::WORKERS.map(|_| Runs::default());
     for run in 1..=arguments.runs {
         for (scope, measured) in arguments.scopes.iter().zip(&mut scopes) {
-            measured.add(&program::run(stand, topic, scope).await?);
+            measured.add(&program::run(environment, topic, scope).await?);
             eprintln!(
                 "{name}, scope {scope}, run {run} of {}: {} so far",
                 arguments.runs,
                 measured.rate.show("events/s")
             );
         }
-        for (workers, rates) in usual::WORKERS.into_iter().zip(&mut usual) {
-            rates.add(usual::run(stand, topic.keys, workers).await?);
+        for (workers, rates) in baseline::WORKERS.into_iter().zip(&mut baselines) {
+            rates.add(baseline::run(environment, topic.keys, workers).await?);
             eprintln!(
                 "{name}, the usual way, {workers} at once: {} so far",
                 rates.show("events/s")
             );
         }
     }
-    print(name, &arguments.scopes, &scopes, &usual);
+    print(name, &arguments.scopes, &scopes, &baselines);
     Ok(())
 }
 
 /// The first scope beside the usual way, and the others beside the first.
-fn print(name: &str, scopes: &[String], measured: &[Measured], usual: &[Runs]) {
+fn print(name: &str, scopes: &[String], measured: &[Measured], baselines: &[Runs]) {
     let first = measured.first().map_or(0.0, |measured| measured.rate.median());
     for (at, (scope, measured)) in scopes.iter().zip(measured).enumerate() {
         let rate = measured.rate.show("events/s");
@@ -128,7 +128,7 @@ fn print(name: &str, scopes: &[String], measured: &[Measured], usual: &[Runs]) {
             println!("{row} scope `{}` | {slower} × |", scopes[0]);
             continue;
         }
-        for (workers, rates) in usual::WORKERS.into_iter().zip(usual) {
+        for (workers, rates) in baseline::WORKERS.into_iter().zip(baselines) {
             println!(
                 "{row} {}: one `$inc` upsert per event and granularity, {workers} at once | {} × |",
                 rates.show("events/s"),

@@ -11,7 +11,7 @@ use testkit::mongodb::{self as server, Mongo};
 use testkit::product::Product;
 use testkit::{Error, Result};
 
-use crate::stand::{PARTITIONS, Stand};
+use crate::environment::{Environment, PARTITIONS};
 
 const READY: Duration = Duration::from_secs(90);
 const DRAIN: Duration = Duration::from_secs(30);
@@ -60,20 +60,20 @@ impl Memory {
 }
 
 /// The same program on the same idle topic, without a window and with one.
-pub(crate) async fn measure(stand: &Stand, millions: u32) -> Result<Memory> {
-    let (topic, database) = (stand.empty_topic().await?, stand.database());
-    let idle = resident(stand, &topic, &database, 0).await?;
+pub(crate) async fn measure(environment: &Environment, millions: u32) -> Result<Memory> {
+    let (topic, database) = (environment.empty_topic().await?, environment.database());
+    let idle = resident(environment, &topic, &database, 0).await?;
     let ids = millions * 1_000_000;
     remember(&database, ids).await?;
-    let full = resident(stand, &topic, &database, ids).await?;
+    let full = resident(environment, &topic, &database, ids).await?;
     database.drop().await?;
-    let pressed = if stand.is_users() {
+    let pressed = if environment.is_users() {
         eprintln!(
             "not measured: memory under back-pressure, for which a server is frozen; this one is yours"
         );
         None
     } else {
-        Some(under_pressure(stand).await?)
+        Some(under_pressure(environment).await?)
     };
     Ok(Memory {
         pressed,
@@ -83,8 +83,8 @@ pub(crate) async fn measure(stand: &Stand, millions: u32) -> Result<Memory> {
     })
 }
 
-async fn resident(stand: &Stand, topic: &str, database: &Database, ids: u32) -> Result<f64> {
-    let mut program = stand.program(topic, database.name(), "")?;
+async fn resident(environment: &Environment, topic: &str, database: &Database, ids: u32) -> Result<f64> {
+    let mut program = environment.program(topic, database.name(), "")?;
     program.wait_ready(READY).await?;
     // Ready is also who has no partitions yet.
     wait_for(&mut program, format!("usage_ledger_lanes {PARTITIONS}")).await?;
@@ -97,14 +97,14 @@ async fn resident(stand: &Stand, topic: &str, database: &Database, ids: u32) -> 
 }
 
 /// The most that was resident while the database stood still, and half a gigabyte waited in the topic.
-async fn under_pressure(stand: &Stand) -> Result<f64> {
+async fn under_pressure(environment: &Environment) -> Result<f64> {
     let mut mongo = Mongo::start(server::Options::default()).await?;
-    let topic = stand.empty_topic().await?;
-    let mut program = stand.program_on(mongo.uri(), &topic, &stand.fresh(), "")?;
+    let topic = environment.empty_topic().await?;
+    let mut program = environment.program_on(mongo.uri(), &topic, &environment.fresh(), "")?;
     program.wait_ready(READY).await?;
     wait_for(&mut program, format!("usage_ledger_lanes {PARTITIONS}")).await?;
     mongo.pause()?;
-    let brokers = stand.brokers().to_owned();
+    let brokers = environment.brokers().to_owned();
     tokio::task::spawn_blocking(move || send_large(&brokers, &topic))
         .await
         .map_err(|error| Error::Other(error.to_string()))??;

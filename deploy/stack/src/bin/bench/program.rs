@@ -6,7 +6,7 @@ use testkit::measure::Used;
 use testkit::product::Product;
 use testkit::{Error, Result};
 
-use crate::stand::{Stand, Topic};
+use crate::environment::{Environment, Topic};
 
 /// How often the program's own count is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -23,9 +23,9 @@ pub(crate) struct Ran {
     pub(crate) peak: u64,
 }
 
-pub(crate) async fn run(stand: &Stand, topic: &Topic, scope: &str) -> Result<Ran> {
-    let database = stand.database();
-    let mut program = stand.program(&topic.name, database.name(), scope)?;
+pub(crate) async fn run(environment: &Environment, topic: &Topic, scope: &str) -> Result<Ran> {
+    let database = environment.database();
+    let mut program = environment.program(&topic.name, database.name(), scope)?;
     let pid = program.process().pid();
     let (begun, first) = wait(&mut program, 1).await?;
     let before = Used::by(pid)?;

@@ -1,9 +1,9 @@
 //! The demo: real servers, the real product, traffic whose right totals are known, and both side by side.
 
+mod environment;
 mod own;
 mod run;
 mod screen;
-mod stand;
 mod watch;
 
 use std::process::ExitCode;

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::Arguments;
+use crate::environment::Environment;
 use crate::screen::{self, Screen};
-use crate::stand::Stand;
 use crate::watch::Answers;
 
 /// How often events are sent, the screen is drawn, and the comparison is tried.
@@ -34,15 +34,15 @@ pub(crate) enum End {
 
 pub(crate) async fn run(arguments: &Arguments, mut stop: Receiver<bool>) -> Result<End> {
     let feed = arguments.feed.open("demo")?;
-    let mut stand = tokio::select! {
-        stand = Stand::start(arguments) => stand?,
+    let mut environment = tokio::select! {
+        environment = Environment::start(arguments) => environment?,
         _ = stop.wait_for(|stop| *stop) => return Ok(End::NotStarted),
     };
-    let outcome = match compared(arguments, &mut stand, feed, stop).await {
-        Ok(end) => stand.drain().await.map(|()| end),
+    let outcome = match compared(arguments, &mut environment, feed, stop).await {
+        Ok(end) => environment.drain().await.map(|()| end),
         Err(error) => Err(error),
     };
-    let ended = stand.end().await;
+    let ended = environment.end().await;
     // What went wrong first matters more.
     let end = outcome?;
     ended?;
@@ -50,12 +50,17 @@ pub(crate) async fn run(arguments: &Arguments, mut stop: Receiver<bool>) -> Resu
     Ok(end)
 }
 
-async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Receiver<bool>) -> Result<End> {
+async fn compared(
+    arguments: &Arguments,
+    environment: &mut Environment,
+    feed: Feed,
+    stop: Receiver<bool>,
+) -> Result<End> {
     let organizations = arguments.feed.organizations();
-    let rate = stand.rate(arguments.rate);
-    let mut screen = Screen::open(stand, rate)?;
+    let rate = environment.rate(arguments.rate);
+    let mut screen = Screen::open(environment, rate)?;
     let truth = Arc::new(Mutex::new(Truth::default()));
-    let sink = stand.sink().await?;
+    let sink = environment.sink().await?;
     let start = Instant::now();
     let mut sending = JoinSet::new();
     sending.spawn(send(
@@ -75,10 +80,10 @@ async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Re
                 break;
             }
             _ = drawing.tick() => {
-                stand.product.process().check()?;
+                environment.product.process().check()?;
                 // Asked before the truth is read: what the ledger shows was sent by then.
                 let days = known(&truth).clone();
-                match Answers::ask(&stand.product, &organizations, &days).await {
+                match Answers::ask(&environment.product, &organizations, &days).await {
                     Ok(answers) => screen.draw(start.elapsed(), &known(&truth).clone(), &answers),
                     Err(error) => screen.say(&format!("demo: {error}")),
                 }
@@ -87,7 +92,7 @@ async fn compared(arguments: &Arguments, stand: &mut Stand, feed: Feed, stop: Re
     }
     let truth = known(&truth).clone();
     println!("\nstopped sending; waiting until the ledger has caught up …");
-    let caught = caught_up(stand, &organizations, &truth).await?;
+    let caught = caught_up(environment, &organizations, &truth).await?;
     println!("\n{}", screen::table(&truth, &caught.answers));
     let own = caught.arrived.saturating_sub(truth.read);
     if caught.differences.is_empty() {
@@ -152,13 +157,13 @@ struct Caught {
     differences: Vec<String>,
 }
 
-async fn caught_up(stand: &mut Stand, organizations: &[String], truth: &Truth) -> Result<Caught> {
+async fn caught_up(environment: &mut Environment, organizations: &[String], truth: &Truth) -> Result<Caught> {
     let start = Instant::now();
     loop {
-        stand.product.process().check()?;
+        environment.product.process().check()?;
         let last = start.elapsed() >= CATCH_UP;
-        let arrived = stand.arrived().await?;
-        match Answers::ask(&stand.product, organizations, truth).await {
+        let arrived = environment.arrived().await?;
+        match Answers::ask(&environment.product, organizations, truth).await {
             Err(error) if last => return Err(error),
             Err(_) => {}
             Ok(answers) => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use testkit::Result;
 use testkit::traffic::Truth;
 
+use crate::environment::Environment;
 use crate::own;
-use crate::stand::Stand;
 use crate::watch::{Answers, Shown};
 
 /// More organizations than this are only summed.
@@ -30,8 +30,8 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Says what runs, where the page is, and what can be done.
-    pub(crate) fn open(stand: &Stand, rate: u32) -> Result<Self> {
-        let slow = if stand.is_slow() { SLOW } else { "" };
+    pub(crate) fn open(environment: &Environment, rate: u32) -> Result<Self> {
+        let slow = if environment.is_slow() { SLOW } else { "" };
         println!(
             "\n\
              usage page  {}/   it answers now\n            \
@@ -42,10 +42,10 @@ impl Screen {
              your event  In another terminal; a moment later `mine` is in the table below, and on the page:\n\n\
              {}\n\n\
              stop        Ctrl-C: sending ends, every total is compared, and all that was started is removed.\n",
-            stand.product.api(),
-            stand.source(),
-            stand.server(),
-            stand.send_line()?
+            environment.product.api(),
+            environment.source(),
+            environment.server(),
+            environment.send_line()?
         );
         Ok(Self {
             rate,

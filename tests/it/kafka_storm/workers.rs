@@ -26,7 +26,7 @@ const NO_START: &str = "MongoDB cannot be reached";
 const READS: &str = "reading";
 
 /// The workers, each alive or not.
-pub(super) struct Crew {
+pub(super) struct Workers {
     variables: Vec<(String, String)>,
     lives: [Option<Life>; WORKERS],
     begun: usize,
@@ -36,7 +36,7 @@ pub(super) struct Crew {
     problems: Vec<String>,
 }
 
-impl Crew {
+impl Workers {
     pub(super) fn new(world: &World, brokers: &str, logs: &Path) -> Self {
         let properties = format!(
             "session.timeout.ms={},heartbeat.interval.ms=500",
@@ -193,7 +193,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for Workers {
     /// A panic must not take the logs with it.
     fn drop(&mut self) {
         for life in self.lives.iter_mut().flatten() {

@@ -8,11 +8,11 @@ use ingest::fake::{FakeLedger, Fate, Fault, Plan, Stored, Told, Turn};
 use ingest::ledger::{Commit, Refusal};
 use ingest::pump::Settings;
 
-use crate::beforehand::book_beforehand;
 use crate::cluster::{Cluster, Pace};
-use crate::hand::{Hand, committed, soon, usages};
 use crate::logs::{Expected, FULL, HUGE, Item, Log, Usage};
+use crate::manual_source::{ManualSource, committed, soon, usages};
 use crate::oracle::{check, preset};
+use crate::preloaded::book_beforehand;
 use crate::world::{self, START_MS, VirtualClock, run, settings};
 
 const EVENTS: &str = "usage_ledger_events_total";
@@ -80,9 +80,9 @@ fn d4_batch_boundaries_do_not_matter() {
 #[test]
 fn d6_never_past_an_unfinished_record() {
     run(async {
-        let mut hand = Hand::start(limits(4));
+        let mut manual = ManualSource::start(limits(4));
         let log = Log::plain("d6", usages("d6-", 20));
-        hand.ledger.set_plan(Plan::faults([
+        manual.ledger.set_plan(Plan::faults([
             Fault::Away,
             Fault::TooMuch,
             Fault::TooMuch,
@@ -90,27 +90,27 @@ fn d6_never_past_an_unfinished_record() {
             Fault::Unknown(Fate::Late, Told::Away),
             Fault::TooMuch,
         ]));
-        let grant = hand.grant(&log.lane).await;
+        let grant = manual.grant(&log.lane).await;
         let mut follow = grant.committed.clone();
         let feed = async {
             for at in 0..20 {
-                hand.records(&grant, &log, at..at + 1).await;
+                manual.records(&grant, &log, at..at + 1).await;
             }
         };
         let watch = async {
             let mut seen = 0;
             while seen < 20 {
                 follow.changed().await.expect("ours");
-                let position = hand.position(&log.lane).expect("committed");
-                let read = hand.ledger.read(|stored| stored.tally().read());
+                let position = manual.position(&log.lane).expect("committed");
+                let read = manual.ledger.read(|stored| stored.tally().read());
                 assert_eq!(read, position, "every record before the position is done");
                 assert!(position >= seen);
                 seen = position;
             }
         };
         soon(async { tokio::join!(feed, watch) }).await;
-        hand.drain().await;
-        check_all(&hand.ledger, &[log]);
+        manual.drain().await;
+        check_all(&manual.ledger, &[log]);
     });
 }
 
@@ -118,13 +118,13 @@ fn d6_never_past_an_unfinished_record() {
 #[test]
 fn d10_an_empty_lane_is_committed_at_offset_0() {
     run(async {
-        let hand = Hand::start(settings());
+        let manual = ManualSource::start(settings());
         let log = Log::plain("d10", []);
-        let grant = hand.grant(&log.lane).await;
+        let grant = manual.grant(&log.lane).await;
         assert_eq!(grant.fence.position, None);
-        hand.idle(&grant, 0, Some(START_MS)).await;
+        manual.idle(&grant, 0, Some(START_MS)).await;
         committed(&grant, 0).await;
-        assert_eq!(hand.health_as_of(), Some(START_MS));
+        assert_eq!(manual.health_as_of(), Some(START_MS));
     });
 }
 
@@ -132,7 +132,7 @@ fn d10_an_empty_lane_is_committed_at_offset_0() {
 #[test]
 fn d13_a_rejected_record_alone_advances_the_position() {
     run(async {
-        let mut hand = Hand::start(settings());
+        let mut manual = ManualSource::start(settings());
         let log = Log {
             items: vec![Item {
                 offset: 0,
@@ -142,14 +142,15 @@ fn d13_a_rejected_record_alone_advances_the_position() {
             }],
             ..Log::plain("d13", usages("d13-", 1))
         };
-        hand.ledger
+        manual
+            .ledger
             .set_plan(Plan::faults([Fault::Unknown(Fate::Applied, Told::Away)]));
-        let grant = hand.grant(&log.lane).await;
-        hand.records(&grant, &log, 0..1).await;
+        let grant = manual.grant(&log.lane).await;
+        manual.records(&grant, &log, 0..1).await;
         committed(&grant, 1).await;
-        hand.drain().await;
-        check_all(&hand.ledger, &[log]);
-        assert_eq!(hand.process.metric(EVENTS, Some("dead_letter")), 1.0);
+        manual.drain().await;
+        check_all(&manual.ledger, &[log]);
+        assert_eq!(manual.process.metric(EVENTS, Some("dead_letter")), 1.0);
     });
 }
 
@@ -157,7 +158,7 @@ fn d13_a_rejected_record_alone_advances_the_position() {
 #[test]
 fn a_lane_lost_in_flight_takes_nothing_of_the_others_with_it() {
     run(async {
-        let mut hand = Hand::start(settings());
+        let mut manual = ManualSource::start(settings());
         let ours = Log::plain("ours", usages("ours-", 3));
         let theirs = Log::plain("theirs", usages("theirs-", 3));
         let stolen = theirs.lane.clone();
@@ -165,25 +166,26 @@ fn a_lane_lost_in_flight_takes_nothing_of_the_others_with_it() {
             steal_before: vec![stolen],
             ..Turn::default()
         });
-        hand.ledger
+        manual
+            .ledger
             .set_plan(Plan::new(move |_| turns.next().unwrap_or_default()));
-        let (a, b) = (hand.grant(&ours.lane).await, hand.grant(&theirs.lane).await);
-        hand.records(&b, &theirs, 0..2).await;
-        hand.records(&a, &ours, 0..3).await;
+        let (a, b) = (manual.grant(&ours.lane).await, manual.grant(&theirs.lane).await);
+        manual.records(&b, &theirs, 0..2).await;
+        manual.records(&a, &ours, 0..3).await;
         // Folded while the commit is in flight: they go with their lane.
         soon(b.lost.cancelled()).await;
-        hand.records(&b, &theirs, 2..3).await;
+        manual.records(&b, &theirs, 2..3).await;
         committed(&a, 3).await;
-        assert_eq!(hand.position(&theirs.lane), None);
-        check_all(&hand.ledger, std::slice::from_ref(&ours));
-        assert_eq!(hand.process.metric("usage_ledger_lanes_lost_total", None), 1.0);
+        assert_eq!(manual.position(&theirs.lane), None);
+        check_all(&manual.ledger, std::slice::from_ref(&ours));
+        assert_eq!(manual.process.metric("usage_ledger_lanes_lost_total", None), 1.0);
         // Read again from where it was, in the lane's next life.
-        let again = hand.grant(&theirs.lane).await;
-        hand.records(&again, &theirs, 0..3).await;
+        let again = manual.grant(&theirs.lane).await;
+        manual.records(&again, &theirs, 0..3).await;
         committed(&again, 3).await;
-        hand.drain().await;
-        check_all(&hand.ledger, &[ours, theirs]);
-        assert_eq!(hand.process.metric(EVENTS, Some("counted")), 6.0);
+        manual.drain().await;
+        check_all(&manual.ledger, &[ours, theirs]);
+        assert_eq!(manual.process.metric(EVENTS, Some("counted")), 6.0);
     });
 }
 
@@ -191,21 +193,22 @@ fn a_lane_lost_in_flight_takes_nothing_of_the_others_with_it() {
 #[test]
 fn an_overflow_is_cut_down_to_its_booking_and_the_lane_goes_on() {
     run(async {
-        let mut hand = Hand::start(settings());
-        book_beforehand(&hand.ledger).await;
+        let mut manual = ManualSource::start(settings());
+        book_beforehand(&manual.ledger).await;
         let mut usages = usages("small", 30);
         usages[17] = Usage::plain("huge", FULL, HUGE);
         let mut log = Log::plain("overflow", usages);
         log.items[17].expected = Expected::Overflow;
-        let other = Log::plain("other", crate::hand::usages("other", 5));
+        let other = Log::plain("other", crate::manual_source::usages("other", 5));
         let (plan, tried) = recorded(Plan::default());
-        hand.ledger.set_plan(plan);
-        let (a, b) = (hand.grant(&log.lane).await, hand.grant(&other.lane).await);
-        hand.records(&a, &log, 0..30).await;
-        hand.records(&b, &other, 0..5).await;
+        manual.ledger.set_plan(plan);
+        let (a, b) = (manual.grant(&log.lane).await, manual.grant(&other.lane).await);
+        manual.records(&a, &log, 0..30).await;
+        manual.records(&b, &other, 0..5).await;
         committed(&a, 30).await;
-        hand.drain().await;
-        hand.ledger
+        manual.drain().await;
+        manual
+            .ledger
             .read(|stored| check(stored, &[log, other], &[preset()]));
         let tried = tried.lock().expect("no panic").len();
         assert!(tried <= 14, "two lanes, then halves of thirty: {tried} attempts");
@@ -217,18 +220,19 @@ fn an_overflow_is_cut_down_to_its_booking_and_the_lane_goes_on() {
 #[test]
 fn a_drain_does_not_wait_for_the_next_of_the_rare_attempts() {
     run(async {
-        let mut hand = Hand::start(settings());
+        let mut manual = ManualSource::start(settings());
         let log = Log::plain("refused", usages("r", 3));
-        hand.ledger
+        manual
+            .ledger
             .set_plan(Plan::faults(vec![Fault::Refused(Refusal::NotAuthorized); 3]));
-        let granted = hand.grant(&log.lane).await;
-        hand.records(&granted, &log, 0..3).await;
+        let granted = manual.grant(&log.lane).await;
+        manual.records(&granted, &log, 0..3).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(hand.ledger.read(|stored| stored.attempts), 1);
+        assert_eq!(manual.ledger.read(|stored| stored.attempts), 1);
         let asked = tokio::time::Instant::now();
-        hand.drain().await;
+        manual.drain().await;
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-        check_all(&hand.ledger, &[log]);
+        check_all(&manual.ledger, &[log]);
     });
 }
 
@@ -236,22 +240,22 @@ fn a_drain_does_not_wait_for_the_next_of_the_rare_attempts() {
 #[test]
 fn a_letter_behind_an_overflow_does_not_make_its_event_a_duplicate() {
     run(async {
-        let mut hand = Hand::start(settings());
-        book_beforehand(&hand.ledger).await;
+        let mut manual = ManualSource::start(settings());
+        book_beforehand(&manual.ledger).await;
         let mut log = Log::plain("overflow", vec![Usage::plain("huge", FULL, HUGE); 3]);
         log.items[1].payload = String::from_utf8(log.items[1].payload.clone())
             .expect("a text")
             .replace("\"outputTokens\":0", "\"outputTokens\":-1")
             .into_bytes();
         log.items[2].payload = Usage::plain("huge", "acme", 1).json().to_string().into_bytes();
-        let granted = hand.grant(&log.lane).await;
-        hand.records(&granted, &log, 0..2).await;
+        let granted = manual.grant(&log.lane).await;
+        manual.records(&granted, &log, 0..2).await;
         committed(&granted, 2).await;
         // The emitter sends it again, with a quantity that fits.
-        hand.records(&granted, &log, 2..3).await;
+        manual.records(&granted, &log, 2..3).await;
         committed(&granted, 3).await;
-        hand.drain().await;
-        let tally = hand.ledger.read(Stored::tally);
+        manual.drain().await;
+        let tally = manual.ledger.read(Stored::tally);
         assert_eq!((tally.counted, tally.duplicate, tally.dead_letter), (1, 0, 2));
     });
 }
@@ -262,7 +266,7 @@ fn a_letter_behind_an_overflow_does_not_make_its_event_a_duplicate() {
 fn in_doubt_only_the_same_content_is_tried_again() {
     for fate in [Fate::Applied, Fate::NotApplied, Fate::Late] {
         run(async move {
-            let mut hand = Hand::start(limits(6));
+            let mut manual = ManualSource::start(limits(6));
             let (kept, given_up) = (
                 Log::plain("kept", usages("k", 9)),
                 Log::plain("up", usages("u", 3)),
@@ -273,26 +277,26 @@ fn in_doubt_only_the_same_content_is_tried_again() {
                 Fault::Away,
                 Fault::Away,
             ]));
-            hand.ledger.set_plan(plan);
-            let (a, b) = (hand.grant(&kept.lane).await, hand.grant(&given_up.lane).await);
-            hand.records(&b, &given_up, 0..3).await;
-            hand.records(&a, &kept, 0..9).await;
-            while hand.ledger.read(|stored| stored.attempts) == 0 {
+            manual.ledger.set_plan(plan);
+            let (a, b) = (manual.grant(&kept.lane).await, manual.grant(&given_up.lane).await);
+            manual.records(&b, &given_up, 0..3).await;
+            manual.records(&a, &kept, 0..9).await;
+            while manual.ledger.read(|stored| stored.attempts) == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            hand.revoke(&given_up.lane).await;
+            manual.revoke(&given_up.lane).await;
             committed(&a, 9).await;
             {
                 let tried = tried.lock().expect("no panic");
                 assert!(tried[..5].iter().all(|commit| *commit == tried[0]), "{fate:?}");
                 assert_eq!(tried[0].lanes.len(), 2);
             }
-            let again = hand.grant(&given_up.lane).await;
-            assert_eq!(hand.position(&given_up.lane), Some(3), "the whole was applied");
-            hand.idle(&again, 3, None).await;
-            hand.drain().await;
-            check_all(&hand.ledger, &[kept, given_up]);
-            assert_eq!(hand.process.metric(EVENTS, Some("counted")), 12.0, "{fate:?}");
+            let again = manual.grant(&given_up.lane).await;
+            assert_eq!(manual.position(&given_up.lane), Some(3), "the whole was applied");
+            manual.idle(&again, 3, None).await;
+            manual.drain().await;
+            check_all(&manual.ledger, &[kept, given_up]);
+            assert_eq!(manual.process.metric(EVENTS, Some("counted")), 12.0, "{fate:?}");
         });
     }
 }

@@ -3,7 +3,7 @@
 use ingest::decode::{Keep, Payload};
 use ingest::dedupe::EventHash;
 use ingest::lane::LaneId;
-use ingest::ledger::Marked;
+use ingest::ledger::ReplayRequest;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 
@@ -80,13 +80,13 @@ const WAS_CUT: &str = "the record was too large, or refused by the server: its p
 ///
 /// # Errors
 /// When its payload was cut, or is not of the form that its format says.
-pub fn read(stored: &Document) -> Result<Marked, String> {
+pub fn read(stored: &Document) -> Result<ReplayRequest, String> {
     let text = |name: &str| {
         stored
             .get_str(name)
             .map_err(|_| format!("`{name}` is not a text"))
     };
-    Ok(Marked {
+    Ok(ReplayRequest {
         lane: LaneId::from_stored(text("lane")?),
         place: text("place")?.to_owned(),
         payload: payload(stored, text("format")?)?,

@@ -13,7 +13,7 @@ use testkit::workload::{Event, Keys, Workload};
 use testkit::{Error, Result};
 use tokio::task::JoinSet;
 
-use crate::stand::Stand;
+use crate::environment::Environment;
 
 /// Workers at once: one consumer, and one per partition.
 pub(crate) const WORKERS: [usize; 2] = [1, 8];
@@ -23,8 +23,8 @@ const EVENTS: usize = 100_000;
 const TIME: Duration = Duration::from_secs(3);
 
 /// Events per second of this many workers.
-pub(crate) async fn run(stand: &Stand, keys: Keys, workers: usize) -> Result<f64> {
-    let database = stand.database();
+pub(crate) async fn run(environment: &Environment, keys: Keys, workers: usize) -> Result<f64> {
+    let database = environment.database();
     let rows = rows(&database);
     let mut shares: Vec<Vec<Event>> = (0..workers).map(|_| Vec::new()).collect();
     for event in Workload::new(keys, testkit::now()).take(EVENTS) {

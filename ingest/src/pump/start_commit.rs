@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::{Group, Lane, WindowLimits};
-use super::{Attempt, Filling, InFlight, Pump};
+use super::{Attempted, InFlight, OpenBatch, Pump};
 use crate::batch::LaneBatch;
 use crate::clock::Clock;
 use crate::dedupe::{Forget, Scope};
 use crate::lane::ContentId;
-use crate::ledger::{Commit, CommitError, Doubt, Ledger};
-use crate::source::LaneKey;
+use crate::ledger::{Attempt, Commit, CommitError, Ledger};
+use crate::source::GrantId;
 
 /// Statements by which a batch may be larger than the limit without being cut.
 const OVERSHOOT: usize = 64;
@@ -42,7 +42,7 @@ impl ContentIds {
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// Starts a commit, if none is on its way and one is due. Whether it did.
-    pub(super) fn launch(&mut self, draining: bool) -> bool {
+    pub(super) fn start_commit(&mut self, draining: bool) -> bool {
         if self.in_flight.is_some() {
             return false;
         }
@@ -71,7 +71,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             }
         };
         let commit = group.commit(&self.lanes, self.window(), self.contents.next(), self.clock.now());
-        self.attempt(group, commit, Doubt::default());
+        self.attempt(group, commit, Attempt::Fresh);
         true
     }
 
@@ -114,10 +114,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     /// Takes what the lanes have folded.
     fn close(&mut self) -> Group {
-        self.filling = Filling::default();
+        self.open = OpenBatch::default();
         let grouping = &self.settings.policy.grouping;
         let ready = self.lanes.iter_mut().filter(|(_, lane)| !lane.current.is_empty());
-        let take = |(key, lane): (&LaneKey, &mut Lane)| {
+        let take = |(key, lane): (&GrantId, &mut Lane)| {
             (
                 *key,
                 std::mem::replace(&mut lane.current, LaneBatch::new(grouping)),
@@ -128,7 +128,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
-    pub(super) fn attempt(&mut self, group: Group, commit: Commit, mut doubt: Doubt) {
+    pub(super) fn attempt(&mut self, group: Group, commit: Commit, mut attempt: Attempt) {
         self.launched = Instant::now();
         let ledger = Arc::clone(&self.ledger);
         let delay = std::mem::take(&mut self.delay);
@@ -147,13 +147,13 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             let started = Instant::now();
             // A sum beyond 64 bits never gets as far as the database, and nothing is in doubt then.
             let result = match commit.delta.check() {
-                Ok(()) => ledger.commit(&commit, patience, &mut doubt).await,
+                Ok(()) => ledger.commit(&commit, patience, &mut attempt).await,
                 Err(_) => Err(CommitError::Overflow),
             };
-            Attempt {
+            Attempted {
                 group,
                 commit,
-                doubt,
+                attempt,
                 result,
                 took: started.elapsed(),
             }

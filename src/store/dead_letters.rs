@@ -15,9 +15,9 @@ use std::collections::HashSet;
 
 use chrono::DateTime as Instant;
 use ingest::batch::Outcome;
-use ingest::dedupe::{EventHash, Letter, Letters, Scope};
+use ingest::dedupe::{EventHash, RejectedIdState, RejectedIds, Scope};
 use ingest::lane::LaneId;
-use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Marked, Replayed};
+use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, ReplayRequest, ReplayResult};
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
@@ -63,7 +63,7 @@ pub(super) fn keep(
         "eventHash": letter.event_id.as_ref().map(|id| hash(id.hash)),
         "organizationId": letter.about.organization.as_deref(),
         "day": day,
-        "countedBefore": letter.letter == Letter::Counted,
+        "countedBefore": letter.letter == RejectedIdState::Counted,
         "sourceTime": DateTime::from_millis(letter.source_time_ms),
         "rejectedAt": at,
         "schemaVersion": VERSION,
@@ -73,7 +73,7 @@ pub(super) fn keep(
 }
 
 /// What becomes of a letter that was judged again. It matches nothing where the letter is not marked any more.
-pub(super) fn replayed(lane: &LaneId, letter: &Replayed, at: DateTime) -> Document {
+pub(super) fn replayed(lane: &LaneId, letter: &ReplayResult, at: DateTime) -> Document {
     let update = match &letter.result {
         Ok(outcome) => closed("replay", Some(*outcome), at),
         Err(reject) => doc! {
@@ -357,14 +357,14 @@ impl Store {
         &self,
         lane: &LaneId,
         session: &mut ClientSession,
-    ) -> Result<Letters, FenceError> {
+    ) -> Result<RejectedIds, FenceError> {
         let letters = self.collection(DEAD_LETTERS);
         let open = doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventHash": {"$type": "binData"}};
         let found = letters
             .find(open)
             .projection(doc! {"_id": 0, "eventHash": 1, "countedBefore": 1});
         let mut cursor = answer(found.session(&mut *session).into_future()).await?;
-        let mut letters = Letters::default();
+        let mut letters = RejectedIds::default();
         while answer(cursor.advance(session)).await? {
             let stored = cursor.current();
             let id = stored
@@ -377,12 +377,12 @@ impl Store {
                 )));
             };
             let letter = match stored.get_bool("countedBefore") {
-                Ok(true) => Letter::Counted,
-                _ => Letter::Uncounted,
+                Ok(true) => RejectedIdState::Counted,
+                _ => RejectedIdState::Uncounted,
             };
             let open = letters.entry(id).or_insert(letter);
             // One that was told of an event which then did not count knows less than the others.
-            if letter == Letter::Uncounted {
+            if letter == RejectedIdState::Uncounted {
                 *open = letter;
             }
         }
@@ -395,7 +395,7 @@ impl Store {
         lanes: &[LaneId],
         max_letters: usize,
         max_bytes: usize,
-    ) -> Result<Vec<Marked>, FenceError> {
+    ) -> Result<Vec<ReplayRequest>, FenceError> {
         let of = |lane: &LaneId| doc! {"lane": lane.as_str(), "state": "replay"};
         // Each lane by itself: not every server finds an index for `$in`.
         let filter = match lanes {

@@ -1,4 +1,4 @@
-//! A source that is moved by hand: what it sends and when is written down in the test.
+//! A source that is moved by manual: what it sends and when is written down in the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use ingest::clock::Clock;
 use ingest::fake::FakeLedger;
 use ingest::lane::{LaneId, Position};
 use ingest::pump::Settings;
-use ingest::source::{Grant, Record, Signal};
+use ingest::source::{Grant, Record, SourceEvent};
 use tokio::sync::oneshot;
 
 use crate::logs::{Log, Usage};
 use crate::world::{self, Ended, Process, VirtualClock};
 
-pub(crate) struct Hand {
+pub(crate) struct ManualSource {
     pub(crate) process: Process,
     pub(crate) ledger: FakeLedger,
     pub(crate) clock: Arc<VirtualClock>,
 }
 
-impl Hand {
+impl ManualSource {
     /// Signals that fit into the channel.
     pub(crate) const CHANNEL: usize = 16;
 
@@ -46,7 +46,7 @@ impl Hand {
         }
     }
 
-    pub(crate) async fn send(&self, signal: Signal) {
+    pub(crate) async fn send(&self, signal: SourceEvent) {
         let sent = self.process.voice.send(signal).await;
         assert!(sent.is_ok(), "the loop has ended");
     }
@@ -54,7 +54,7 @@ impl Hand {
     /// Asks for a lane.
     pub(crate) async fn ask(&self, lane: &LaneId) -> oneshot::Receiver<Grant> {
         let (reply, granted) = oneshot::channel();
-        self.send(Signal::Assigned {
+        self.send(SourceEvent::Assigned {
             lane: lane.clone(),
             reply,
         })
@@ -77,12 +77,12 @@ impl Hand {
             .iter()
             .map(|item| item.record(grant.key))
             .collect();
-        self.send(Signal::Records(records)).await;
+        self.send(SourceEvent::Records(records)).await;
     }
 
     pub(crate) async fn idle(&self, grant: &Grant, next: i64, as_of_ms: Option<i64>) {
         let (lane, next) = (grant.key, Position::Offset(next));
-        self.send(Signal::Idle { lane, next, as_of_ms }).await;
+        self.send(SourceEvent::Idle { lane, next, as_of_ms }).await;
     }
 
     pub(crate) async fn drain(&mut self) {

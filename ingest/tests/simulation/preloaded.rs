@@ -5,7 +5,7 @@ use std::time::Duration;
 use ingest::dedupe::{Generation, Remember, Scope};
 use ingest::fake::FakeLedger;
 use ingest::lane::{ContentId, FenceMove, LaneId};
-use ingest::ledger::{Acquired, Commit, Doubt, LaneCommit, Ledger, Tally};
+use ingest::ledger::{Acquired, Attempt, Commit, LaneCommit, Ledger, Tally};
 use rollup::fold::{Delta, Fold};
 
 use crate::oracle::preset;
@@ -53,7 +53,7 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         at: chrono::DateTime::UNIX_EPOCH,
     };
     ledger
-        .commit(&commit, Duration::MAX, &mut Doubt::default())
+        .commit(&commit, Duration::MAX, &mut Attempt::Fresh)
         .await
         .expect("applied");
 }

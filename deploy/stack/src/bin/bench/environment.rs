@@ -15,7 +15,7 @@ pub(crate) const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.
 const BATCH: usize = 5_000;
 
-pub(crate) struct Stand {
+pub(crate) struct Environment {
     program: PathBuf,
     mongo: Mongo,
     broker: Broker,
@@ -32,7 +32,7 @@ pub(crate) struct Topic {
     pub(crate) events: u32,
 }
 
-impl Stand {
+impl Environment {
     pub(crate) async fn start() -> Result<Self> {
         let program = product::program()?;
         let mongo = Mongo::start(server::Options {

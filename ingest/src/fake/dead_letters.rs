@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use super::Stored;
 use crate::batch::Outcome;
 use crate::decode::Keep;
-use crate::dedupe::{EventName, Letters, Scope};
+use crate::dedupe::{EventName, RejectedIds, Scope};
 use crate::lane::LaneId;
-use crate::ledger::{Commit, DeadLetter, LaneCommit, Marked};
+use crate::ledger::{Commit, DeadLetter, LaneCommit, ReplayRequest};
 
 /// A stored dead letter.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub enum LetterState {
     /// It waits.
     Open,
     /// It is to be judged again.
-    Marked,
+    ReplayRequest,
     /// Judged again, it ended as this.
     Closed(Outcome),
     /// An event with its id was counted.
@@ -37,13 +37,13 @@ impl LetterState {
     /// Whether the letter is open.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        matches!(self, LetterState::Open | LetterState::Marked)
+        matches!(self, LetterState::Open | LetterState::ReplayRequest)
     }
 }
 
 impl Stored {
     /// The ids of the letters of a lane that are open.
-    pub(super) fn letters_of(&self, lane: &LaneId) -> Letters {
+    pub(super) fn rejected_ids_of(&self, lane: &LaneId) -> RejectedIds {
         let open = self
             .letters
             .iter()
@@ -59,17 +59,17 @@ impl Stored {
     pub(super) fn mark_letters(&mut self) {
         for stored in self.letters.values_mut() {
             if stored.state == LetterState::Open {
-                stored.state = LetterState::Marked;
+                stored.state = LetterState::ReplayRequest;
             }
         }
     }
 
-    pub(super) fn marked(&self, lanes: &[LaneId], max_letters: usize) -> Vec<Marked> {
+    pub(super) fn replay_requests(&self, lanes: &[LaneId], max_letters: usize) -> Vec<ReplayRequest> {
         let marked = self
             .letters
             .iter()
-            .filter(|((lane, _), stored)| lanes.contains(lane) && stored.state == LetterState::Marked);
-        let marked = marked.map(|((lane, place), StoredLetter { letter, .. })| Marked {
+            .filter(|((lane, _), stored)| lanes.contains(lane) && stored.state == LetterState::ReplayRequest);
+        let marked = marked.map(|((lane, place), StoredLetter { letter, .. })| ReplayRequest {
             lane: lane.clone(),
             place: place.clone(),
             payload: letter.payload.clone(),
@@ -98,7 +98,7 @@ impl Stored {
     pub(super) fn stale(&self, commit: &Commit) -> Vec<LaneId> {
         let is_marked = |lane: &LaneId, place: &str| {
             let stored = self.letters.get(&(lane.clone(), place.to_owned()));
-            stored.is_some_and(|stored| stored.state == LetterState::Marked)
+            stored.is_some_and(|stored| stored.state == LetterState::ReplayRequest)
         };
         let lanes = commit.lanes.iter().map(|lane| (&lane.fence.lane, &lane.replayed));
         let stale =

@@ -22,14 +22,14 @@ const RATE: u32 = 200;
 const SLOW_RATE: u32 = 20;
 
 /// Everything that runs. The product is declared first: it ends before what it needs.
-pub(crate) struct Stand {
+pub(crate) struct Environment {
     pub(crate) product: Product,
     broker: Option<(Broker, String)>,
     mongo: Mongo,
     database: String,
 }
 
-impl Stand {
+impl Environment {
     /// Starts everything, and says what.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self> {
         let program = product::program()?;

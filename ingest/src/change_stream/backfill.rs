@@ -28,8 +28,8 @@ use super::bytes::compare;
 use super::{Change, Interrupt, Operation, Polled, Reader, page};
 use crate::clock::Clock;
 use crate::decode::Payload;
-use crate::lane::{DocumentKey, Position, Scan};
-use crate::source::{Record, Signal};
+use crate::lane::{Backfill, DocumentKey, Position};
+use crate::source::{Record, SourceEvent};
 
 /// Documents in a chunk, at most.
 const CHUNK_DOCUMENTS: usize = 5_000;
@@ -101,9 +101,9 @@ impl<C: Clock> Reader<'_, C> {
         &mut self,
         stream: &mut ChangeStream<RawDocumentBuf>,
     ) -> Result<(), Interrupt> {
-        tracing::info!(lane = %self.events.lane(), from = ?self.scan, "taking in the documents that are already there");
+        tracing::info!(lane = %self.events.lane(), from = ?self.backfill, "taking in the documents that are already there");
         let mut sent: u64 = 0;
-        while self.scan != Scan::Done {
+        while self.backfill != Backfill::Done {
             let mut chunk = self.read_chunk().await?;
             let Some(kept) = self.read_up_to(stream, &mut chunk).await? else {
                 continue;
@@ -142,9 +142,9 @@ impl<C: Clock> Reader<'_, C> {
         session: &mut ClientSession,
         since: Timestamp,
     ) -> Result<(Vec<(DocumentKey, RawDocumentBuf)>, bool), Interrupt> {
-        let bound = match &self.scan {
-            Scan::UpTo(id) => Some(id),
-            Scan::Pending | Scan::Done => None,
+        let bound = match &self.backfill {
+            Backfill::UpTo(id) => Some(id),
+            Backfill::Pending | Backfill::Done => None,
         };
         let database = self.events.client.database(&self.events.database);
         let (mut documents, mut bytes) = (Vec::new(), 0);
@@ -225,10 +225,10 @@ impl<C: Clock> Reader<'_, C> {
     }
 
     fn is_scanned(&self, id: &DocumentKey) -> bool {
-        match &self.scan {
-            Scan::Pending => false,
-            Scan::UpTo(bound) => compare(id, bound) != Ordering::Greater,
-            Scan::Done => true,
+        match &self.backfill {
+            Backfill::Pending => false,
+            Backfill::UpTo(bound) => compare(id, bound) != Ordering::Greater,
+            Backfill::Done => true,
         }
     }
 
@@ -243,7 +243,7 @@ impl<C: Clock> Reader<'_, C> {
         let at = |id: &DocumentKey| Position::Stream {
             token: token.clone(),
             is_past,
-            scan: Scan::UpTo(id.clone()),
+            backfill: Backfill::UpTo(id.clone()),
         };
         let mut records: Vec<(DocumentKey, Record)> = Vec::with_capacity(chunk.documents.len() + kept.len());
         for (id, document) in chunk.documents {
@@ -270,11 +270,11 @@ impl<C: Clock> Reader<'_, C> {
         }
         records.sort_by(|(one, _), (other, _)| compare(one, other));
         for (id, record) in records {
-            self.scan = Scan::UpTo(id);
-            self.send(Signal::Records(vec![record])).await?;
+            self.backfill = Backfill::UpTo(id);
+            self.send(SourceEvent::Records(vec![record])).await?;
         }
         if is_last {
-            self.scan = Scan::Done;
+            self.backfill = Backfill::Done;
             self.idle(None).await?;
         }
         Ok(())

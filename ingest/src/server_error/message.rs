@@ -18,7 +18,7 @@ pub fn message(error: &Error) -> String {
         false => format!(" ({})", Vec::from_iter(labels).join(", ")),
     };
     if let Some(answer) = Answer::of(error) {
-        return answer.told() + &labels;
+        return answer.message() + &labels;
     }
     let text = match error.kind.as_ref() {
         ErrorKind::Authentication { message, .. }
@@ -37,7 +37,7 @@ pub fn message(error: &Error) -> String {
 impl Answer {
     /// Code, name and message.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         let name = match (self.name.as_str(), table::line(self.code)) {
             ("", Some(line)) => line.name,
             (name, _) => name,

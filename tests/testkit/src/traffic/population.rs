@@ -56,12 +56,12 @@ const EMBEDDING: Model = model("text-embedding-3-small", "openai", 20, 20, 0);
 const IMAGE: (&str, &str, u64) = ("gpt-image-1", "openai", 42_000_000);
 
 #[derive(Debug)]
-pub(super) struct Cast {
+pub(super) struct Population {
     organizations: Vec<String>,
     users: usize,
 }
 
-impl Cast {
+impl Population {
     pub(super) fn new(organizations: usize, users: usize) -> Self {
         let name = |index: usize| {
             NAMES
