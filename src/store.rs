@@ -21,8 +21,10 @@ mod events;
 mod failure;
 mod fences;
 mod listing;
+mod rows;
 mod session;
 mod unique;
+mod writes;
 
 use std::time::Duration;
 

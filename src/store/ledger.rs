@@ -12,9 +12,6 @@
 //! earlier attempt whose outcome was unknown is known not to have been applied, and never will be, since it
 //! would have conflicted.
 
-mod booking;
-mod known;
-mod rows;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -32,16 +29,15 @@ use mongodb::options::ReadConcern;
 use rollup::period::Calendar;
 use tokio::time::Instant as Moment;
 
-use booking::Work;
-use known::Known;
 use transaction::AttemptError;
 
 use super::acquire::{Move, Moved};
 use super::answer::{ANSWER, SILENCE, answer};
 use super::failure;
 use super::leases::{Lead, Leases};
+use super::rows::{RowChanges, Rows};
 use super::session::Sessions;
-use super::{Error, FENCES, LEDGER, ROLLUPS, Store};
+use super::{Error, FENCES, Store};
 
 /// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
 /// whoever conflicts meets a transaction that holds a row until it ends, and a smaller batch would meet it too.
@@ -51,6 +47,12 @@ const DEAR_ATTEMPTS: usize = 3;
 /// Connections for commits, at most: one transaction is under way, and perhaps another one is being given up.
 const COMMIT_CONNECTIONS: u32 = 2;
 
+/// A commit, with its rows as they are written.
+struct Work<'a> {
+    commit: &'a Commit,
+    rows: RowChanges<'a>,
+}
+
 /// The ledger that the worker writes to.
 #[derive(Debug, Clone)]
 pub struct MongoLedger {
@@ -58,10 +60,9 @@ pub struct MongoLedger {
     /// For transactions alone. A session that was given up goes back to the driver, and is ended: nobody else may have
     /// got it by then.
     commits: Store,
-    calendar: Calendar,
+    rows: Rows,
     leases: Leases,
     sessions: Sessions,
-    known: Arc<Mutex<Known>>,
     /// Fences that we moved, and of which a majority has yet to tell.
     moved: Arc<Mutex<BTreeMap<LaneId, Moved>>>,
 }
@@ -75,11 +76,10 @@ impl MongoLedger {
         let commits = store.apart(COMMIT_CONNECTIONS, |_| {})?;
         Ok(Self {
             sessions: Sessions::new(commits.client.clone(), leases.clone()),
+            rows: Rows::new(store.clone(), calendar),
             store,
             commits,
-            calendar,
             leases,
-            known: Arc::default(),
             moved: Arc::default(),
         })
     }
@@ -108,16 +108,12 @@ impl MongoLedger {
     /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.
     async fn applied(&self, work: &Work<'_>, started: Moment) -> Applied {
         let took = started.elapsed();
-        self.known().committed(&work.ledger, &work.rollups);
+        self.rows.committed(&work.rows);
         let rest = self.store.close_the_rest(work.commit);
         if tokio::time::timeout(ANSWER, rest).await.is_err() {
             tracing::warn!("letters of counted events stay open for now: the database does not answer");
         }
         Applied { took }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads off the fences what became of an attempt that did not match them, or whose outcome is in doubt.
@@ -215,7 +211,7 @@ impl Ledger for MongoLedger {
         if matches!(acquired, Acquired::Granted(_)) {
             led.keep();
             // Whoever had it until now has written to its rows.
-            self.known().forget();
+            self.rows.forget();
         }
         Ok(acquired)
     }
@@ -273,7 +269,10 @@ impl Ledger for MongoLedger {
         attempt: &mut Attempt,
     ) -> Result<Applied, CommitError> {
         let (mut pauses, mut tries, began) = (pauses(), 0, Moment::now());
-        let work = Work::of(commit);
+        let work = Work {
+            commit,
+            rows: RowChanges::from(&commit.delta),
+        };
         loop {
             let started = Moment::now();
             let broken = match self.attempt(&work, patience, attempt).await {
@@ -298,7 +297,7 @@ impl Ledger for MongoLedger {
                     tracing::debug!(
                         "somebody else wrote or removed some of these rows; the same is written by upserts"
                     );
-                    self.known().mistaken(&work.ledger, &work.rollups);
+                    self.rows.mistaken(&work.rows);
                     Fault::retry("a row was not what it was known to be")
                 }
                 AttemptError::Failed(failure) if !attempt.is_in_doubt() => failure,

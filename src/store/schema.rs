@@ -216,7 +216,7 @@ impl Store {
             .collect();
         let meta = doc! {
             "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
-            "granularities": granularities, "lanes": [],
+            "granularities": granularities, "lanes": [], "revision": 0_i64,
         };
         let once = self
             .collection(META)

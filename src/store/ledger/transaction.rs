@@ -6,20 +6,18 @@ use std::time::Duration;
 use ingest::dedupe::Scope;
 use ingest::lane::LaneId;
 use ingest::ledger::{Attempt, Commit, LaneCommit};
-use ingest::server_error::{Act, Answer, DUPLICATE_KEY, Fault, Place};
+use ingest::server_error::{Act, DUPLICATE_KEY, Fault, Place};
 use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
-use rollup::counters::Overflow;
 
-use super::booking::Work;
-use super::{MongoLedger, silence};
+use super::{MongoLedger, Work, silence};
 use crate::store::convert::WindowName;
+use crate::store::rows::{Author, WriteError};
 use crate::store::unique::Changes;
+use crate::store::writes::{CHUNK, Writes};
 use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, convert, dead_letters, failure};
 
-/// Statements in one command.
-pub(super) const CHUNK: usize = 1_000;
 /// How long the answer to a commit is waited for before its outcome is asked for. Longer than a transaction lives.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a commit that is waited for shows that the worker lives.
@@ -41,10 +39,9 @@ pub(super) enum AttemptError {
     Failed(Fault),
 }
 
-impl From<Answer> for AttemptError {
-    /// A statement was refused, or not replicated as it should.
-    fn from(refused: Answer) -> Self {
-        AttemptError::Failed(Fault::from(&refused))
+impl From<Fault> for AttemptError {
+    fn from(fault: Fault) -> Self {
+        AttemptError::Failed(fault)
     }
 }
 
@@ -54,12 +51,13 @@ impl From<mongodb::error::Error> for AttemptError {
     }
 }
 
-impl From<Overflow> for AttemptError {
-    fn from(_: Overflow) -> Self {
-        AttemptError::Failed(Fault {
-            act: Act::Overflow,
-            ..Fault::wait("a counter would not fit 64 bits")
-        })
+impl From<WriteError> for AttemptError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::RowExists => AttemptError::RowExists,
+            WriteError::RevisionMoved => AttemptError::Failed(Fault::retry("a job changed rows meanwhile")),
+            WriteError::Failed(fault) => AttemptError::Failed(fault),
+        }
     }
 }
 
@@ -71,7 +69,7 @@ impl MongoLedger {
         patience: Duration,
         attempt: &mut Attempt,
     ) -> Result<(), AttemptError> {
-        self.probe_rows(work).await;
+        self.rows.probe_rows(&work.rows).await;
         let taken = tokio::time::timeout(patience, self.sessions.take()).await;
         let mut session = taken.map_err(|_| AttemptError::Failed(silence()))??;
         let written = tokio::time::timeout(patience, self.begin(&mut session, work, attempt)).await;
@@ -108,7 +106,12 @@ impl MongoLedger {
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await?;
-        self.write(session, work, attempt).await
+        let mut writes = Writes {
+            database: &self.commits.database,
+            session,
+            life: self.leases.life(),
+        };
+        self.write(&mut writes, work, attempt).await
     }
 
     /// Commits. Until the server has answered, the outcome is not known.
@@ -165,7 +168,7 @@ impl MongoLedger {
 
     async fn write(
         &self,
-        session: &mut ClientSession,
+        writes: &mut Writes<'_>,
         work: &Work<'_>,
         attempt: &mut Attempt,
     ) -> Result<(), AttemptError> {
@@ -176,46 +179,43 @@ impl MongoLedger {
             .map(|lane| convert::fence_move(lane, commit.content))
             .collect();
         let lanes = fences.len();
-        if self.update(session, FENCES, &fences).await? != lanes {
+        if writes.update(FENCES, &fences).await? != lanes {
             return Err(AttemptError::Fenced);
         }
         *attempt = Attempt::Fresh;
         // What may stand in the way comes before what is a lot of work.
         if commit.scope == Scope::Ledger {
-            self.claim_event_ids(session, commit).await?;
+            self.claim_event_ids(writes, commit).await?;
         }
         let at = DateTime::from_chrono(commit.at);
-        self.book(session, work).await?;
-        self.keep_letters(session, commit, at).await?;
-        self.close_letters(session, commit, at).await?;
-        self.remember(session, commit).await?;
+        let author = Author::Lanes(commit.content);
+        self.rows.add(writes, &work.rows, author, commit.at).await?;
+        self.keep_letters(writes, commit, at).await?;
+        self.close_letters(writes, commit, at).await?;
+        self.remember(writes, commit).await?;
         Ok(())
     }
 
     async fn keep_letters(
         &self,
-        session: &mut ClientSession,
+        writes: &mut Writes<'_>,
         commit: &Commit,
         at: DateTime,
     ) -> Result<(), AttemptError> {
         let mut kept = Vec::new();
         for lane in commit.lanes.iter().filter(|lane| !lane.letters.is_empty()) {
-            let taken = self.commits.other_letters(session, lane).await?;
+            let taken = self.commits.other_letters(writes.session, lane).await?;
             kept.extend(
                 lane.letters
                     .iter()
-                    .map(|letter| dead_letters::keep(lane, letter, &taken, &self.calendar, at)),
+                    .map(|letter| dead_letters::keep(lane, letter, &taken, self.rows.calendar(), at)),
             );
         }
-        self.update_all(session, DEAD_LETTERS, kept).await
+        Ok(writes.update_all(DEAD_LETTERS, &kept).await?)
     }
 
     /// Makes the ids that are counted unique in the whole ledger.
-    async fn claim_event_ids(
-        &self,
-        session: &mut ClientSession,
-        commit: &Commit,
-    ) -> Result<(), AttemptError> {
+    async fn claim_event_ids(&self, writes: &mut Writes<'_>, commit: &Commit) -> Result<(), AttemptError> {
         let Changes {
             inserts,
             updates,
@@ -229,10 +229,10 @@ impl MongoLedger {
         ] {
             for statements in statements.chunks(at_once) {
                 let command = doc! {command: EVENT_IDS, list: statements, "ordered": true};
-                match self.write_command(session, raw(&command)?).await? {
+                match writes.statements(&command).await? {
                     Ok(_) => {}
                     Err(refused) if refused.code == DUPLICATE_KEY => return Err(AttemptError::DuplicateIds),
-                    Err(refused) => return Err(refused.into()),
+                    Err(refused) => return Err(Fault::from(&refused).into()),
                 }
             }
         }
@@ -241,7 +241,7 @@ impl MongoLedger {
 
     async fn close_letters(
         &self,
-        session: &mut ClientSession,
+        writes: &mut Writes<'_>,
         commit: &Commit,
         at: DateTime,
     ) -> Result<(), AttemptError> {
@@ -253,7 +253,7 @@ impl MongoLedger {
                 .iter()
                 .map(|letter| dead_letters::replayed(id, letter, at));
             for statements in replayed.collect::<Vec<_>>().chunks(CHUNK) {
-                if self.update(session, DEAD_LETTERS, statements).await? != statements.len() {
+                if writes.update(DEAD_LETTERS, statements).await? != statements.len() {
                     return Err(AttemptError::ReplayCancelled(id.clone()));
                 }
             }
@@ -262,14 +262,14 @@ impl MongoLedger {
         for lane in &commit.lanes {
             for event_ids in lane.closes.chunks(CHUNK) {
                 let which = dead_letters::open_under(&lane.fence.lane, commit.scope, event_ids);
-                let ids = self.commits.some_letters(session, which).await?;
+                let ids = self.commits.some_letters(writes.session, which).await?;
                 closed.extend((!ids.is_empty()).then(|| dead_letters::superseded(ids, at)));
             }
         }
-        self.update_all(session, DEAD_LETTERS, closed).await
+        Ok(writes.update_all(DEAD_LETTERS, &closed).await?)
     }
 
-    async fn remember(&self, session: &mut ClientSession, commit: &Commit) -> Result<(), AttemptError> {
+    async fn remember(&self, writes: &mut Writes<'_>, commit: &Commit) -> Result<(), AttemptError> {
         let dedupe = self.commits.collection(DEDUPE);
         let windows = |lane| {
             let lane: &LaneCommit = lane;
@@ -285,7 +285,7 @@ impl MongoLedger {
             .filter_map(|(lane, name, window)| convert::ids(lane, *name, window))
             .collect();
         if !ids.is_empty() {
-            dedupe.insert_many(ids).session(&mut *session).await?;
+            dedupe.insert_many(ids).session(&mut *writes.session).await?;
         }
         for (lane, name, window) in changes {
             if let Some(horizon_ms) = window.forget_before_ms {
@@ -293,63 +293,9 @@ impl MongoLedger {
                 let old = doc! {
                     "lane": lane.fence.lane.as_str(), "window": name.name(), "newest": {"$lt": horizon},
                 };
-                dedupe.delete_many(old).session(&mut *session).await?;
+                dedupe.delete_many(old).session(&mut *writes.session).await?;
             }
         }
         Ok(())
     }
-
-    async fn update_all(
-        &self,
-        session: &mut ClientSession,
-        collection: &str,
-        statements: Vec<Document>,
-    ) -> Result<(), AttemptError> {
-        for statements in statements.chunks(CHUNK) {
-            self.update(session, collection, statements).await?;
-        }
-        Ok(())
-    }
-
-    /// One `update` command with many statements. How many documents it matched or inserted.
-    async fn update(
-        &self,
-        session: &mut ClientSession,
-        collection: &str,
-        statements: &[Document],
-    ) -> Result<usize, AttemptError> {
-        let command = doc! {"update": collection, "updates": statements, "ordered": true};
-        Ok(self.write_command(session, raw(&command)?).await??)
-    }
-
-    /// One command that writes. How many documents it matched or inserted; or the statement that the server
-    /// refused.
-    pub(super) async fn write_command(
-        &self,
-        session: &mut ClientSession,
-        command: RawDocumentBuf,
-    ) -> Result<Result<usize, Answer>, AttemptError> {
-        let database = &self.commits.database;
-        let answer = database.run_raw_command(command).session(session).await;
-        self.leases.life().touch();
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => match Answer::of(&error) {
-                // Not every server tells it as an error of the statement.
-                Some(refused) if refused.code == DUPLICATE_KEY => return Ok(Err(refused)),
-                _ => return Err(error.into()),
-            },
-        };
-        if let Some(refused) = Answer::within(&answer) {
-            return Ok(Err(refused));
-        }
-        let matched = answer
-            .get_i32("n")
-            .map_err(|_| AttemptError::Failed(Fault::wait("the server's answer to a write has no `n`")))?;
-        Ok(Ok(usize::try_from(matched).unwrap_or(0)))
-    }
-}
-
-fn raw(command: &Document) -> Result<RawDocumentBuf, mongodb::error::Error> {
-    Ok(RawDocumentBuf::try_from(command)?)
 }

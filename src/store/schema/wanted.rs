@@ -126,6 +126,10 @@ fn validator(collection: &str) -> Option<Document> {
         properties.insert(counter.name(), doc! {"bsonType": "long"});
         required.push(counter.name().into());
     }
+    if collection == ROLLUPS {
+        // Only the rollup of the organization has one.
+        properties.insert("version", doc! {"bsonType": "long"});
+    }
     Some(doc! {"$jsonSchema": {"bsonType": "object", "required": required, "properties": properties}})
 }
 

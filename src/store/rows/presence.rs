@@ -21,7 +21,7 @@ use std::hash::{BuildHasher, RandomState};
 use rollup::fold::{LedgerRow, Marginal, RollupRow};
 use rollup::period::Period;
 
-use super::rows::Row;
+use super::statements::Row;
 
 /// A group is asked for when a commit adds to so many of its rows: with fewer, asking costs more than it gains.
 const WORTH_ASKING: usize = 32;
@@ -45,7 +45,7 @@ pub(super) enum Presence {
 
 /// Which rows are known. See the module.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownRows {
     groups: Groups,
     hasher: RandomState,
     /// What is remembered, in rows.
@@ -71,7 +71,7 @@ struct Group {
 enum Extent {
     /// Nobody asked.
     #[default]
-    Unasked,
+    NotProbed,
     /// There are too many to be known.
     Large,
     /// There are none.
@@ -99,7 +99,7 @@ impl Group {
 
 /// A group that is to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct Probe {
     pub(super) organization: Box<str>,
     pub(super) period: Period,
     pub(super) marginal: Option<Marginal>,
@@ -108,22 +108,22 @@ pub(super) struct Ask {
 }
 
 /// Rows of a commit by their `_id`s, and in their order.
-pub(super) type Rows<'a, R> = [(&'a str, &'a R)];
+pub(super) type Ordered<'a, R> = [(&'a str, &'a R)];
 
-impl Known {
+impl KnownRows {
     /// The groups that are worth being asked for, and never were.
-    pub(super) fn unasked<R: Row>(&self, rows: &Rows<'_, R>) -> Vec<Ask> {
-        let is_unasked = |row: &R| {
+    pub(super) fn probes<R: Row>(&self, rows: &Ordered<'_, R>) -> Vec<Probe> {
+        let is_due = |row: &R| {
             let group = self.group(row);
             group.is_none_or(|group| match group.extent {
-                Extent::Unasked => true,
+                Extent::NotProbed => true,
                 Extent::GivenUp(until) => until <= self.now,
                 Extent::Large | Extent::Whole => false,
             })
         };
         groups(rows)
-            .filter(|group| group.len() >= WORTH_ASKING && is_unasked(group[0].1))
-            .map(|group| Ask {
+            .filter(|group| group.len() >= WORTH_ASKING && is_due(group[0].1))
+            .map(|group| Probe {
                 organization: group[0].1.organization().into(),
                 period: group[0].1.period(),
                 marginal: group[0].1.marginal(),
@@ -133,13 +133,13 @@ impl Known {
     }
 
     /// Takes in the answer: the `_id`s of the rows that are there, or one more than was asked for.
-    pub(super) fn learn(&mut self, ask: Ask, ids: &[String]) {
-        let extent = match ids.len() <= ask.most {
+    pub(super) fn learn(&mut self, probe: Probe, ids: &[String]) {
+        let extent = match ids.len() <= probe.most {
             true => Extent::Whole,
             false => Extent::Large,
         };
-        let kinds = self.groups.entry(ask.organization).or_default();
-        let group = kinds.entry((ask.period, ask.marginal)).or_insert_with(|| {
+        let kinds = self.groups.entry(probe.organization).or_default();
+        let group = kinds.entry((probe.period, probe.marginal)).or_insert_with(|| {
             self.size += GROUP_SIZE;
             Group::default()
         });
@@ -154,7 +154,7 @@ impl Known {
     }
 
     /// What is known of each row.
-    pub(super) fn presence<R: Row>(&self, rows: &Rows<'_, R>) -> Vec<Presence> {
+    pub(super) fn presence<R: Row>(&self, rows: &Ordered<'_, R>) -> Vec<Presence> {
         let mut known = Vec::with_capacity(rows.len());
         for rows in groups(rows) {
             let group = self.group(rows[0].1);
@@ -168,7 +168,7 @@ impl Known {
 
     /// These rows were committed: they are there. Where too much is remembered, what was not added to for the
     /// longest is forgotten.
-    pub(super) fn committed(&mut self, ledger: &Rows<'_, LedgerRow>, rollups: &Rows<'_, RollupRow>) {
+    pub(super) fn committed(&mut self, ledger: &Ordered<'_, LedgerRow>, rollups: &Ordered<'_, RollupRow>) {
         self.now += 1;
         self.remember(ledger);
         self.remember(rollups);
@@ -177,7 +177,7 @@ impl Known {
         }
     }
 
-    fn remember<R: Row>(&mut self, rows: &Rows<'_, R>) {
+    fn remember<R: Row>(&mut self, rows: &Ordered<'_, R>) {
         for rows in groups(rows) {
             let row = rows[0].1;
             let kinds = match self.groups.get_mut(row.organization()) {
@@ -191,7 +191,7 @@ impl Known {
             group.used = self.now;
             match group.extent {
                 Extent::GivenUp(until) if until > self.now => continue,
-                Extent::GivenUp(_) => group.extent = Extent::Unasked,
+                Extent::GivenUp(_) => group.extent = Extent::NotProbed,
                 _ => {}
             }
             let before = group.there.len();
@@ -203,12 +203,12 @@ impl Known {
     }
 
     /// What was known of one of these rows was wrong: their groups are given up for a while.
-    pub(super) fn mistaken(&mut self, ledger: &Rows<'_, LedgerRow>, rollups: &Rows<'_, RollupRow>) {
+    pub(super) fn mistaken(&mut self, ledger: &Ordered<'_, LedgerRow>, rollups: &Ordered<'_, RollupRow>) {
         self.give_up(ledger);
         self.give_up(rollups);
     }
 
-    fn give_up<R: Row>(&mut self, rows: &Rows<'_, R>) {
+    fn give_up<R: Row>(&mut self, rows: &Ordered<'_, R>) {
         for rows in groups(rows) {
             let row = rows[0].1;
             let kinds = self.groups.get_mut(row.organization());
@@ -257,7 +257,7 @@ impl Known {
 type Groups = HashMap<Box<str>, HashMap<Kind, Group>>;
 
 /// Rows of one group are neighbours: their `_id`s begin alike.
-fn groups<'a, 'r, R: Row>(rows: &'r Rows<'a, R>) -> impl Iterator<Item = &'r Rows<'a, R>> {
+fn groups<'a, 'r, R: Row>(rows: &'r Ordered<'a, R>) -> impl Iterator<Item = &'r Ordered<'a, R>> {
     rows.chunk_by(|(_, one), (_, other)| {
         one.period() == other.period()
             && one.marginal() == other.marginal()
@@ -318,28 +318,28 @@ mod tests {
 
     #[test]
     fn a_group_is_asked_for_once_and_only_where_a_commit_adds_much_to_it() {
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         let few = users("few", day("2026-01-05"), 0..WORTH_ASKING - 1);
         let many = users("many", day("2026-01-05"), 0..WORTH_ASKING);
         let rows = [few, many].concat();
         let rows = borrowed(&rows);
-        let asks = known.unasked(&rows);
-        let expected = Ask {
+        let probes = known.probes(&rows);
+        let expected = Probe {
             organization: "many".into(),
             period: day("2026-01-05"),
             marginal: Some(Marginal::User),
             most: WORTH_ASKING * READ_FOR_EACH,
         };
-        assert_eq!(asks, [expected]);
+        assert_eq!(probes, [expected]);
         assert_eq!(
             known.presence(&rows),
             vec![Unknown; rows.len()],
             "nothing is known yet"
         );
-        for ask in asks {
-            known.learn(ask, &[rows[rows.len() - 1].0.to_owned()]);
+        for probe in probes {
+            known.learn(probe, &[rows[rows.len() - 1].0.to_owned()]);
         }
-        assert_eq!(known.unasked(&rows), []);
+        assert_eq!(known.probes(&rows), []);
         let mut expected = vec![Unknown; WORTH_ASKING - 1];
         expected.extend([Absent; WORTH_ASKING - 1]);
         expected.push(There);
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_was_committed_is_there_and_nothing_is_known_of_the_rest_of_its_group() {
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         let rows = users("acme", day("2026-01-05"), 0..2);
         known.committed(&[], &borrowed(&rows));
         let more = users("acme", day("2026-01-05"), 0..3);
@@ -359,26 +359,26 @@ mod tests {
 
     #[test]
     fn a_group_with_many_rows_is_not_known_whole() {
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         let rows = users("acme", day("2026-01-05"), 0..WORTH_ASKING);
         let rows = borrowed(&rows);
-        let ask = known.unasked(&rows).remove(0);
-        let there = ids(&users("acme", day("2026-01-05"), 1_000..1_001 + ask.most));
-        known.learn(ask, &there);
+        let probe = known.probes(&rows).remove(0);
+        let there = ids(&users("acme", day("2026-01-05"), 1_000..1_001 + probe.most));
+        known.learn(probe, &there);
         assert_eq!(known.presence(&rows), vec![Unknown; rows.len()]);
-        assert_eq!(known.unasked(&rows), [], "and not asked for again");
+        assert_eq!(known.probes(&rows), [], "and not asked for again");
         known.committed(&[], &rows);
         assert_eq!(known.presence(&rows), vec![There; rows.len()]);
     }
 
     #[test]
     fn after_a_mistake_and_after_a_lane_changed_hands_nothing_is_taken_for_granted() {
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         let rows = users("acme", day("2026-01-05"), 0..WORTH_ASKING);
         let rows = borrowed(&rows);
-        let learn = |known: &mut Known| {
-            let asks = known.unasked(&rows);
-            asks.into_iter().map(|ask| known.learn(ask, &[])).count()
+        let learn = |known: &mut KnownRows| {
+            let probes = known.probes(&rows);
+            probes.into_iter().map(|probe| known.learn(probe, &[])).count()
         };
         assert_eq!(learn(&mut known), 1);
         assert_eq!(known.presence(&rows), vec![Absent; rows.len()]);
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_not_used_goes_first() {
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         let days = ["2026-01-05", "2026-01-06", "2026-01-07"].map(|key| users("acme", day(key), 0..9));
         for rows in &days {
             known.committed(&[], &borrowed(rows));
@@ -423,16 +423,16 @@ mod tests {
         fn a_single_writer_is_never_mistaken(
             commits in prop::collection::vec((0..3_usize, prop::collection::vec(0..200_usize, 1..80)), 1..12),
         ) {
-            let mut known = Known::default();
+            let mut known = KnownRows::default();
             let mut there: HashSet<String> = HashSet::new();
             for (organization, of) in commits {
                 let organization = ["a", "a/b", "c"][organization];
                 let rows = users(organization, day("2026-01-05"), of);
                 let rows = borrowed(&rows);
-                for ask in known.unasked(&rows) {
+                for probe in known.probes(&rows) {
                     let range = key::of_marginal(organization, day("2026-01-05"), Marginal::User);
                     let ids: Vec<String> = there.iter().filter(|id| range.contains(*id)).cloned().collect();
-                    known.learn(ask, &ids);
+                    known.learn(probe, &ids);
                 }
                 for ((id, row), presence) in rows.iter().zip(known.presence(&rows)) {
                     let is_whole = known.group(*row).is_some_and(|group| group.extent == Extent::Whole);

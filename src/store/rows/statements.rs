@@ -1,7 +1,7 @@
 //! The statements that write rows. A commit has many of them, so each is built as the bytes that are sent.
 //!
 //! A row that is not there yet may be inserted, and one that is there added to, which a server does faster than an
-//! upsert; all leave the same row. Which rows those are is told by [`known`](super::known).
+//! upsert; all leave the same row. Which rows those are is told by [`presence`](super::presence).
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,10 @@ static COUNTERS: LazyLock<[CString; Counter::ALL.len()]> = LazyLock::new(|| {
     Counter::ALL.map(|counter| CString::try_from(counter.name()).expect("a name holds no zero byte"))
 });
 
-/// A row that a commit adds to.
+/// The field of an organization's rollup that every write to the organization's rows of its period sets anew.
+const VERSION_FIELD: &CStr = cstr!("version");
+
+/// A row that somebody adds to.
 pub(super) trait Row: Sync {
     fn period(&self) -> Period;
     fn organization(&self) -> &str;
@@ -29,6 +32,8 @@ pub(super) trait Row: Sync {
     fn describe(&self, document: &mut RawDocumentBuf);
     /// Whether the row holds when its first and last event completed.
     fn holds_times(&self) -> bool;
+    /// Whether the row holds the version of all rows of its organization in its period.
+    fn holds_version(&self) -> bool;
 }
 
 impl Row for LedgerRow {
@@ -67,6 +72,10 @@ impl Row for LedgerRow {
     fn holds_times(&self) -> bool {
         true
     }
+
+    fn holds_version(&self) -> bool {
+        false
+    }
 }
 
 impl Row for RollupRow {
@@ -97,6 +106,10 @@ impl Row for RollupRow {
     fn holds_times(&self) -> bool {
         false
     }
+
+    fn holds_version(&self) -> bool {
+        self.marginal == Marginal::Organization
+    }
 }
 
 /// Writes rows of one calendar, at one instant.
@@ -104,6 +117,8 @@ impl Row for RollupRow {
 pub(super) struct Writer<'a> {
     pub(super) calendar: &'a Calendar,
     pub(super) at: DateTime,
+    /// Of what is written: random.
+    pub(super) version: i64,
 }
 
 impl Writer<'_> {
@@ -118,6 +133,9 @@ impl Writer<'_> {
             document.append(name, value);
         }
         document.append(cstr!("updatedAt"), self.at);
+        if row.holds_version() {
+            document.append(VERSION_FIELD, self.version);
+        }
         if row.holds_times() {
             document.append(
                 cstr!("firstEventAt"),
@@ -151,6 +169,15 @@ impl Writer<'_> {
         Ok(statement(id, self.update(row, added, Some(first)), true))
     }
 
+    /// Only says that rows of the organization and period of this rollup have changed.
+    pub(super) fn touch(&self, total: &str) -> RawDocumentBuf {
+        let mut set = one(cstr!("updatedAt"), self.at);
+        set.append(VERSION_FIELD, self.version);
+        let mut update = RawDocumentBuf::new();
+        update.append(cstr!("$set"), set);
+        statement(total, update, false)
+    }
+
     fn update(&self, row: &impl Row, added: RawDocumentBuf, first: Option<RawDocumentBuf>) -> RawDocumentBuf {
         let mut update = RawDocumentBuf::new();
         if !added.is_empty() {
@@ -159,7 +186,11 @@ impl Writer<'_> {
         if let Some(first) = first {
             update.append(cstr!("$setOnInsert"), first);
         }
-        update.append(cstr!("$set"), one(cstr!("updatedAt"), self.at));
+        let mut set = one(cstr!("updatedAt"), self.at);
+        if row.holds_version() {
+            set.append(VERSION_FIELD, self.version);
+        }
+        update.append(cstr!("$set"), set);
         if row.holds_times() {
             let booked = row.booked();
             let [first, last] = [booked.first_event_ms, booked.last_event_ms].map(DateTime::from_millis);
@@ -264,6 +295,7 @@ mod tests {
         Writer {
             calendar: &Calendar::UTC,
             at: DateTime::from_millis(3_000),
+            version: 42,
         }
     }
 
@@ -324,6 +356,34 @@ mod tests {
             .expect("fits");
         let expected = doc! {"q": {"_id": "id"}, "u": {"$set": {"updatedAt": at}}};
         assert_eq!(Document::try_from(&nothing).expect("BSON"), expected);
+    }
+
+    #[test]
+    fn every_statement_sets_the_version_of_the_organizations_rollup_anew() {
+        let total = RollupRow {
+            marginal: Marginal::Organization,
+            value: "acme".into(),
+            provider: None,
+            ..rollup_row([0; Counter::ALL.len()])
+        };
+        let read = |bytes: RawDocumentBuf| Document::try_from(&bytes).expect("BSON");
+        let inserted = read(writer().insert("id", &total).expect("fits"));
+        assert_eq!(inserted.get_i64("version").ok(), Some(42));
+        for statement in [
+            writer().add("id", &total).expect("fits"),
+            writer().upsert("id", &total).expect("fits"),
+            writer().touch("id"),
+        ] {
+            let update = read(statement);
+            let set = update
+                .get_document("u")
+                .and_then(|update| update.get_document("$set"));
+            assert_eq!(
+                set.expect("a change").get_i64("version").ok(),
+                Some(42),
+                "{update}"
+            );
+        }
     }
 
     proptest! {
