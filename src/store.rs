@@ -1,13 +1,17 @@
 //! The ledger in MongoDB: the only place that names its collections, and how they are written.
 //!
+//! A module for each collection, with its documents; and one for each way in which several of them are used:
+//!
+//! * [`fences`], `leases`, `windows`, `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
 //! * [`schema`]: what is created, checked and refused
-//! * [`lanes`]: lanes as an operator sees them
+//! * [`lanes`]: how a stopped lane goes on
 //! * [`leases`]: which workers live, and who leads
 //! * [`ledger`]: the one transaction that makes a batch permanent
 //! * [`dead_letters`]: what was rejected, and how it is judged again
 //! * [`reader`]: the rows as the reader asks for them
 
 pub mod dead_letters;
+pub mod fences;
 pub mod lanes;
 pub mod leases;
 pub mod ledger;
@@ -17,13 +21,14 @@ pub mod schema;
 mod acquire;
 mod answer;
 mod convert;
+mod event_ids;
 mod events;
 mod failure;
-mod fences;
 mod listing;
+mod meta;
 mod rows;
 mod session;
-mod unique;
+mod windows;
 mod writes;
 
 use std::time::Duration;
@@ -148,7 +153,7 @@ impl Store {
     /// Why the ledger cannot be read within this time, as `/readyz` shows it; `None`: it can.
     pub async fn trouble_within(&self, time: Duration) -> Option<&'static str> {
         let meta = self.collection(META);
-        let read = meta.find_one(doc! {"_id": "ledger"}).projection(doc! {"_id": 1});
+        let read = meta.find_one(meta::ledger()).projection(doc! {"_id": 1});
         match tokio::time::timeout(time, async { read.await }).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(failure::readiness(&error)),

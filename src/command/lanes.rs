@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand, ValueEnum};
 use ingest::kafka;
 use ingest::lane::LaneId;
-use mongodb::bson::{Bson, Document};
+use mongodb::bson::DateTime;
 
 use super::settings::Settings;
 use super::{execute, say};
 use crate::config::{Database, Source};
 use crate::failure::Failure;
 use crate::store::Store;
+use crate::store::fences::StoredFence;
 use crate::store::lanes::From;
 
 #[derive(Debug, Subcommand)]
@@ -88,8 +89,8 @@ async fn resume(database: Database, source: Source, lane: LaneId, start: Start) 
     match resumed.gap {
         Some((from, to)) => say(&format!(
             "the lane `{lane}` goes on; events from {} to {} are not counted, and answers over that time say so",
-            instant(&Bson::DateTime(from)),
-            instant(&Bson::DateTime(to)),
+            instant(from),
+            instant(to),
         )),
         None => say(&format!("the lane `{lane}` goes on; nothing is missing")),
     }
@@ -106,24 +107,23 @@ async fn end(source: &Source, lane: &LaneId) -> Result<i64, Failure> {
     kafka::end(topic, lane).await.map_err(Failure::Failed)
 }
 
-fn describe(fence: &Document) -> String {
-    let number = |name: &str| fence.get_i64(name).unwrap_or(0);
+fn describe(fence: &StoredFence) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a `String` cannot fail.
         writeln!(text, "  {name:<12}{value}").expect("writes");
     };
-    let state = match (fence.get_document("stopped"), fence.get_bool("scanning")) {
-        (Ok(stopped), _) => format!("stopped: {}", stopped.get_str("reason").unwrap_or("unknown")),
-        (_, Ok(true)) => "taking in what was there before".into(),
-        _ => "running".into(),
+    let state = match &fence.stopped {
+        Some(stopped) => format!("stopped: {}", stopped.reason),
+        None if fence.scanning => "taking in what was there before".into(),
+        None => "running".into(),
     };
     line("state", state);
-    if let Ok(stopped) = fence.get_document("stopped") {
-        line("since", stopped.get("at").map(instant).unwrap_or_default());
-        line("detail", stopped.get_str("detail").unwrap_or_default().into());
+    if let Some(stopped) = &fence.stopped {
+        line("since", stopped.at.map(instant).unwrap_or_default());
+        line("detail", stopped.detail.clone());
     }
-    let position = match (fence.get("next"), fence.get("token")) {
+    let position = match (fence.next, &fence.token) {
         (Some(next), _) => format!("offset {next}"),
         (None, Some(token)) => token.to_string(),
         (None, None) => "none yet".into(),
@@ -131,41 +131,25 @@ fn describe(fence: &Document) -> String {
     line("position", position);
     line(
         "watermark",
-        fence.get("watermark").map_or_else(|| "unknown".into(), instant),
+        fence.watermark.map_or_else(|| "unknown".into(), instant),
     );
-    line("owner", fence.get_str("owner").unwrap_or("nobody").into());
+    line("owner", fence.owner.clone().unwrap_or_else(|| "nobody".into()));
     line(
         "records",
         format!(
             "{} read = {} counted + {} duplicate + {} skipped + {} dead letters",
-            number("read"),
-            number("counted"),
-            number("duplicate"),
-            number("skipped"),
-            number("deadLetter")
+            fence.read, fence.counted, fence.duplicate, fence.skipped, fence.dead_letter
         ),
     );
-    line(
-        "commits",
-        format!("{} under {} owners", number("seq"), number("epoch")),
-    );
-    for gap in fence
-        .get_array("gaps")
-        .into_iter()
-        .flatten()
-        .filter_map(Bson::as_document)
-    {
-        let edge = |name: &str| gap.get(name).map(instant).unwrap_or_default();
-        line("gap", format!("{} to {}", edge("from"), edge("to")));
+    line("commits", format!("{} under {} owners", fence.seq, fence.epoch));
+    for gap in &fence.gaps {
+        line("gap", format!("{} to {}", instant(gap.from), instant(gap.to)));
     }
-    format!("{}\n{text}", fence.get_str("_id").unwrap_or_default())
+    format!("{}\n{text}", fence.lane)
 }
 
-fn instant(value: &Bson) -> String {
-    match value {
-        Bson::DateTime(instant) => instant
-            .to_chrono()
-            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        other => other.to_string(),
-    }
+fn instant(instant: DateTime) -> String {
+    instant
+        .to_chrono()
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }

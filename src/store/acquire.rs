@@ -20,15 +20,15 @@ use ingest::lane::LaneId;
 use ingest::lease::Life;
 use ingest::ledger::{Acquired, FenceError};
 use mongodb::ClientSession;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::doc;
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReturnDocument;
 
 use super::answer::{WORK, answer, in_time};
-use super::convert::WindowName;
-use super::fences::read;
+use super::fences::{self, StoredFence};
 use super::leases::Leases;
-use super::{DEDUPE, FENCES, Store, dead_letters, failure, server_time};
+use super::windows::{self, StoredIds, WindowName};
+use super::{DEDUPE, Store, dead_letters, failure, server_time};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ impl Store {
     async fn raise_epoch(&self, lane: &LaneId, session: &mut ClientSession) -> mongodb::error::Result<i64> {
         let take = doc! {
             "$inc": {"epoch": 1_i64}, "$currentDate": {"updatedAt": true}, "$set": {"owner": &self.owner},
-            "$setOnInsert": first_fence(lane),
+            "$setOnInsert": fences::first(lane.source() == "mongodb"),
         };
         let moved = self
             .fences_now()
@@ -107,7 +107,7 @@ impl Store {
             .session(session)
             .await?;
         let moved = moved.ok_or_else(|| DriverError::custom("the server made no fence"))?;
-        Ok(moved.get_i64("epoch")?)
+        Ok(moved.epoch)
     }
 
     /// A fence that was moved is ours once a majority has it, unless somebody moved it on meanwhile. What its lane
@@ -119,7 +119,7 @@ impl Store {
         life: &Life,
     ) -> Result<Acquired, FenceError> {
         let Moved { session, epoch } = moved;
-        let fences = self.collection(FENCES);
+        let fences = self.typed_fences();
         let question = fences.find_one(doc! {"_id": lane.as_str()}).max_time(WORK);
         let stored = in_time(question.session(&mut *session).into_future()).await?;
         let stored = stored.map_err(|error| match failure::code(&error) {
@@ -128,16 +128,16 @@ impl Store {
             }
             _ => failure::fence(&error),
         })?;
-        let is_ours = |stored: &Document| {
-            stored.get_i64("epoch").is_ok_and(|stored| stored == *epoch)
-                && stored.get_str("owner").is_ok_and(|owner| owner == self.owner)
+        let is_ours = |stored: &StoredFence| {
+            stored.epoch == *epoch && stored.owner.as_deref() == Some(self.owner.as_str())
         };
         // The move may have been lost with the primary that made it.
         let Some(stored) = stored.filter(is_ours) else {
             let owner = self.owner_of(lane).await?;
             return Ok(Acquired::LeasedTo { owner, ask_in: BUSY });
         };
-        let fence = read(&stored)
+        let fence = stored
+            .fence()
             .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
         life.touch();
         let windows = self.windows(lane, session, life).await?;
@@ -151,8 +151,9 @@ impl Store {
         session: &mut ClientSession,
         life: &Life,
     ) -> Result<Windows<Vec<Generation>>, FenceError> {
-        let dedupe = self.collection(DEDUPE);
-        let found = dedupe.find(doc! {"lane": lane.as_str()}).sort(doc! {"seq": 1});
+        let dedupe = self.database.collection::<StoredIds>(DEDUPE);
+        let (which, order) = windows::of_lane(lane);
+        let found = dedupe.find(which).sort(order);
         let mut cursor = answer(found.session(&mut *session).into_future()).await?;
         let mut open = self.open_letters(lane, session).await?;
         let mut windows: Windows<Vec<Generation>> = Windows::default();
@@ -161,29 +162,22 @@ impl Store {
         while answer(cursor.advance(session)).await? {
             // There may be millions.
             life.touch();
-            let stored = cursor.current();
-            let ids = stored
-                .get_binary("ids")
-                .ok()
-                .and_then(|ids| EventHash::unpack(ids.bytes));
-            let (Ok(window), Ok(newest), Some(ids)) =
-                (stored.get_str("window"), stored.get_datetime("newest"), ids)
-            else {
+            let stored = cursor.deserialize_current().ok();
+            let added = stored.and_then(|stored| Some((stored.window, stored.generation()?)));
+            let Some((window, generation)) = added else {
                 return Err(failure::damaged(format!(
                     "a document of `{DEDUPE}` for `{lane}` is damaged"
                 )));
             };
-            if !open.is_empty() && window == WindowName::Events.name() {
-                let is_overdue = |id: &&EventHash| open.get(*id) == Some(&RejectedIdState::Uncounted);
-                overdue.extend(ids.iter().filter(is_overdue));
-            }
-            let generation = Generation {
-                newest_ms: newest.timestamp_millis(),
-                ids,
-            };
-            match window == WindowName::Scanned.name() {
-                true => windows.scanned.push(generation),
-                false => windows.events.push(generation),
+            match window {
+                WindowName::Events => {
+                    let is_overdue = |id: &&EventHash| open.get(*id) == Some(&RejectedIdState::Uncounted);
+                    if !open.is_empty() {
+                        overdue.extend(generation.ids.iter().filter(is_overdue));
+                    }
+                    windows.events.push(generation);
+                }
+                WindowName::Scanned => windows.scanned.push(generation),
             }
         }
         if !overdue.is_empty() {
@@ -195,13 +189,5 @@ impl Store {
         }
         windows.rejected = open;
         Ok(windows)
-    }
-}
-
-/// The fence of a lane that was never acquired, but for what acquiring it sets.
-fn first_fence(lane: &LaneId) -> Document {
-    doc! {
-        "seq": 0_i64, "scanning": lane.source() == "mongodb",
-        "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
     }
 }

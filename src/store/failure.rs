@@ -39,6 +39,9 @@ pub(super) fn commit(fault: Fault) -> CommitError {
 
 /// What a failed operation outside a transaction means for a fence.
 pub(super) fn fence(error: &Error) -> FenceError {
+    if let ErrorKind::Bson(why) = error.kind.as_ref() {
+        return damaged(format!("what is stored is not what this version stores: {why}"));
+    }
     let Fault { act, why, .. } = Fault::of(error, Place::Outside);
     match act {
         Act::Person(reason) => FenceError::Refused { reason, why },

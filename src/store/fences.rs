@@ -1,29 +1,50 @@
-//! Fences: who may write a lane, and how a stopped one is noted.
+//! `usageFences`: who may write a lane, and how a stopped one is noted.
+
+mod document;
 
 use chrono::{DateTime as Instant, Utc};
-use ingest::lane::{Fence, LaneId};
+use futures_util::TryStreamExt;
+use ingest::lane::LaneId;
 use ingest::ledger::FenceError;
 use ingest::source::Stop;
 use mongodb::Collection;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{CollectionOptions, ReadConcern, WriteConcern};
 
 use super::answer::{WORK, answer};
-use super::{FENCES, META, Store, convert};
+use super::{Error, FENCES, Store, failure};
+
+pub use document::{Stopped, StoredFence, StoredGap};
+pub(super) use document::{fence_move, first};
 
 impl Store {
+    /// The fences, in the order of their lanes.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn fences(&self) -> Result<Vec<StoredFence>, Error> {
+        let fences = self.typed_fences();
+        let found = fences.find(doc! {}).sort(doc! {"_id": 1}).await;
+        let found = found.map_err(failure::unusable)?;
+        found.try_collect().await.map_err(failure::unusable)
+    }
+
+    /// The fences as a majority has them.
+    pub(super) fn typed_fences(&self) -> Collection<StoredFence> {
+        self.database.collection(FENCES)
+    }
+
     /// Who has a lane at this moment.
     pub(super) async fn owner_of(&self, lane: &LaneId) -> Result<String, FenceError> {
         let fences = self.fences_now();
         let found = fences.find_one(doc! {"_id": lane.as_str()}).max_time(WORK);
         let fence = answer(found.into_future()).await?;
-        let owner = fence.as_ref().and_then(|fence| fence.get_str("owner").ok());
-        Ok(owner.unwrap_or_default().to_owned())
+        Ok(fence.and_then(|fence| fence.owner).unwrap_or_default())
     }
 
     /// The fences as the primary has them, whether a majority does or not: with replication behind, what a majority
     /// has names an owner of long ago.
-    pub(super) fn fences_now(&self) -> Collection<Document> {
+    pub(super) fn fences_now(&self) -> Collection<StoredFence> {
         let options = CollectionOptions::builder()
             .read_concern(ReadConcern::local())
             .write_concern(WriteConcern::nodes(1))
@@ -84,29 +105,4 @@ impl Store {
             .max_time(WORK);
         Ok(answer(touched.into_future()).await?.is_some())
     }
-
-    pub(super) async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
-        let lanes: Vec<Bson> = lanes.iter().map(|lane| Bson::from(lane.as_str())).collect();
-        let meta = self.collection(META);
-        let stored = meta
-            .find_one_and_update(doc! {"_id": "ledger"}, doc! {"$set": {"lanes": lanes}})
-            .projection(doc! {"_id": 1})
-            .max_time(WORK);
-        answer(stored.into_future()).await.map(drop)
-    }
-}
-
-/// Reads a stored fence.
-pub(super) fn read(fence: &Document) -> Result<Fence, String> {
-    let number = |name: &str| {
-        fence
-            .get_i64(name)
-            .map_err(|_| format!("`{name}` is not an int64"))
-    };
-    Ok(Fence {
-        epoch: number("epoch")?,
-        seq: number("seq")?,
-        position: convert::position(fence)?,
-        last: convert::last(fence),
-    })
 }

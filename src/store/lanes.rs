@@ -1,7 +1,7 @@
 //! Lanes as an operator sees them, and how a stopped one goes on.
 
 use ingest::lane::LaneId;
-use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 
 use super::{Error, FENCES, Store, failure, server_time};
 
@@ -24,51 +24,26 @@ pub struct Resumed {
 }
 
 impl Store {
-    /// The fences, as stored, in the order of their lanes.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn fences(&self) -> Result<Vec<Document>, Error> {
-        let mut cursor = self
-            .collection(FENCES)
-            .find(doc! {})
-            .sort(doc! {"_id": 1})
-            .await
-            .map_err(failure::unusable)?;
-        let mut fences = Vec::new();
-        while cursor.advance().await.map_err(failure::unusable)? {
-            fences.push(cursor.deserialize_current().map_err(failure::unusable)?);
-        }
-        Ok(fences)
-    }
-
     /// Lets a stopped lane go on. Its epoch is raised, so that a running process takes it up from there; the
     /// gap is recorded, and answers over it say so.
     ///
     /// # Errors
     /// When the lane is not there or not stopped, or the source has no such position.
     pub async fn resume(&self, lane: &LaneId, from: From) -> Result<Resumed, Error> {
-        let fences = self.collection(FENCES);
-        let fence = fences
-            .find_one(doc! {"_id": lane.as_str()})
-            .await
-            .map_err(failure::unusable)?;
+        let found = self.typed_fences().find_one(doc! {"_id": lane.as_str()}).await;
+        let fence = found.map_err(failure::unusable)?;
         let fence = fence.ok_or_else(|| Error::Unusable(format!("there is no lane `{lane}`")))?;
-        let Ok(stopped) = fence.get_document("stopped") else {
+        let Some(stopped) = &fence.stopped else {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
         let now = server_time(&self.client).await.map_err(failure::unusable)?;
-        let gap_from = fence
-            .get_datetime("watermark")
-            .or_else(|_| stopped.get_datetime("at"))
-            .copied()
-            .unwrap_or(now);
-        let (mut change, gap_to) = match (lane.source(), from, stopped.get_document("resumeToken")) {
+        let gap_from = fence.watermark.or(stopped.at).unwrap_or(now);
+        let (mut change, gap_to) = match (lane.source(), from, &stopped.resume_token) {
             // The stream itself says where it goes on: nothing lies between.
-            ("mongodb", From::Earliest, Ok(token)) => (doc! {"$set": {"token": token.clone()}}, None),
-            ("mongodb", From::Earliest, Err(_)) => {
+            ("mongodb", From::Earliest, Some(token)) => (doc! {"$set": {"token": token.clone()}}, None),
+            ("mongodb", From::Earliest, None) => {
                 let oldest = self.oldest_in_oplog().await?;
                 let token = self.token_at(lane, Some(oldest)).await?;
                 (
@@ -97,8 +72,12 @@ impl Store {
         let mut unset = change.get_document("$unset").cloned().unwrap_or_default();
         unset.insert("stopped", "");
         change.insert("$unset", unset);
-        let same = doc! {"_id": lane.as_str(), "epoch": fence.get("epoch").cloned().unwrap_or(Bson::Null), "stopped": {"$exists": true}};
-        let changed = fences.update_one(same, change).await.map_err(failure::unusable)?;
+        let same = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "stopped": {"$exists": true}};
+        let changed = self
+            .collection(FENCES)
+            .update_one(same, change)
+            .await
+            .map_err(failure::unusable)?;
         if changed.matched_count == 0 {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` was taken over just now; look again and repeat"

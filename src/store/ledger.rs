@@ -14,12 +14,13 @@
 
 mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
+use futures_util::TryStreamExt;
 use ingest::lane::{ContentId, LaneId, Resolution, Standing, resolve};
 use ingest::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use ingest::server_error::{Act, Fault, Place};
@@ -34,10 +35,11 @@ use transaction::AttemptError;
 use super::acquire::{Move, Moved};
 use super::answer::{ANSWER, SILENCE, answer};
 use super::failure;
+use super::fences::StoredFence;
 use super::leases::{Lead, Leases};
 use super::rows::{RowChanges, Rows};
 use super::session::Sessions;
-use super::{Error, FENCES, Store};
+use super::{Error, Store};
 
 /// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
 /// whoever conflicts meets a transaction that holds a row until it ends, and a smaller batch would meet it too.
@@ -144,28 +146,21 @@ impl MongoLedger {
     async fn resolution(&self, commit: &Commit) -> Result<Resolution, Fault> {
         let moves = commit.moves();
         let ids: Vec<&str> = moves.iter().map(|expected| expected.lane.as_str()).collect();
-        let mut stored = std::collections::HashMap::new();
-        let mut cursor = self
+        let failed = |error| Fault::of(&error, Place::Outside);
+        let found = self
             .store
-            .collection(FENCES)
+            .typed_fences()
             .find(doc! {"_id": {"$in": ids}})
             .projection(doc! {"epoch": 1, "seq": 1, "content": 1})
             .read_concern(ReadConcern::majority())
-            .await
-            .map_err(|error| Fault::of(&error, Place::Outside))?;
-        while cursor
-            .advance()
-            .await
-            .map_err(|error| Fault::of(&error, Place::Outside))?
-        {
-            let fence = cursor.current();
-            if let (Ok(id), Ok(epoch), Ok(seq)) =
-                (fence.get_str("_id"), fence.get_i64("epoch"), fence.get_i64("seq"))
-            {
-                let content = fence.get_i64("content").ok().map(ContentId);
-                stored.insert(LaneId::from_stored(id), Standing { epoch, seq, content });
-            }
-        }
+            .await;
+        let fences: Vec<StoredFence> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
+        let standing = |fence: StoredFence| {
+            let content = fence.content.map(ContentId);
+            let (epoch, seq) = (fence.epoch, fence.seq);
+            (LaneId::from_stored(&fence.lane), Standing { epoch, seq, content })
+        };
+        let stored: HashMap<LaneId, Standing> = fences.into_iter().map(standing).collect();
         Ok(resolve(&moves, commit.content, |lane| stored.get(lane).copied()))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ingest::lane::LaneId;
 use ingest::server_error::NAMESPACE_NOT_FOUND;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 
 use super::listing::{Listing, listing};
 use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
@@ -86,12 +86,10 @@ impl Store {
 
     /// What the database holds.
     async fn state(&self) -> mongodb::error::Result<State> {
-        if let Some(meta) = self.collection(META).find_one(doc! {"_id": "ledger"}).await? {
-            let version = meta.get("schemaVersion").and_then(integer).unwrap_or(-1);
-            return Ok(if version == i64::from(VERSION) {
-                State::Current
-            } else {
-                State::Version(version)
+        if let Some(meta) = self.meta().await? {
+            return Ok(match meta.version() {
+                version if version == i64::from(VERSION) => State::Current,
+                version => State::Version(version),
             });
         }
         for collection in [LEDGER, ROLLUPS, FENCES] {
@@ -206,30 +204,6 @@ impl Store {
             .collect()
     }
 
-    /// Writes what this ledger is: the last that makes it one.
-    async fn describe(&self, identity: &Identity) -> mongodb::error::Result<()> {
-        let Identity { grouping, currency } = identity;
-        let granularities: Vec<&str> = grouping
-            .granularities()
-            .iter()
-            .map(|granularity| granularity.name())
-            .collect();
-        let meta = doc! {
-            "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
-            "granularities": granularities, "lanes": [], "revision": 0_i64,
-        };
-        let once = self
-            .collection(META)
-            .update_one(doc! {"_id": "ledger"}, doc! {"$setOnInsert": meta})
-            .upsert(true)
-            .await;
-        match once {
-            // Another process was faster: what it wrote is checked next.
-            Err(error) if failure::code(&error) != Some(11000) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// Whether everything is there that this program reads and writes by. Asks for nothing but indexes, which whoever
     /// may read may see.
     async fn check_indexes(&self) -> Result<(), Error> {
@@ -251,28 +225,12 @@ impl Store {
 
     /// Time zone, currency and granularities are what a ledger is for ever.
     async fn check_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let meta = self
-            .collection(META)
-            .find_one(doc! {"_id": "ledger"})
-            .await
-            .map_err(failure::unusable)?
-            .ok_or_else(|| {
-                Error::Unusable(format!(
-                    "`{META}` does not describe a ledger; run `usage-ledger migrate`"
-                ))
-            })?;
-        let granularities = |names: &[Bson]| {
-            names
-                .iter()
-                .filter_map(Bson::as_str)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        let fixed = granularities(
-            meta.get_array("granularities")
-                .map(Vec::as_slice)
-                .unwrap_or_default(),
-        );
+        let meta = self.meta().await.map_err(failure::unusable)?;
+        let meta = meta.ok_or_else(|| {
+            Error::Unusable(format!(
+                "`{META}` does not describe a ledger; run `usage-ledger migrate`"
+            ))
+        })?;
         let ours: Vec<&str> = identity
             .grouping
             .granularities()
@@ -282,15 +240,15 @@ impl Store {
         for (variable, fixed, ours) in [
             (
                 "TIME_ZONE",
-                meta.get_str("timeZone").unwrap_or_default(),
+                meta.time_zone.as_str(),
                 identity.grouping.calendar().zone_name(),
             ),
+            ("CURRENCY", meta.currency.as_str(), identity.currency.as_str()),
             (
-                "CURRENCY",
-                meta.get_str("currency").unwrap_or_default(),
-                identity.currency.as_str(),
+                "GRANULARITIES",
+                meta.granularities.join(",").as_str(),
+                ours.join(",").as_str(),
             ),
-            ("GRANULARITIES", fixed.as_str(), ours.join(",").as_str()),
         ] {
             if fixed != ours {
                 return Err(Error::Setting(Problem {
@@ -315,20 +273,12 @@ impl Store {
         kind: &str,
         lane: Option<&LaneId>,
     ) -> Result<(), Error> {
-        let started = |fence: &Document| fence.get_i64("seq").unwrap_or(0) > 0;
-        let mut cursor = self
-            .collection(FENCES)
-            .find(doc! {})
-            .await
-            .map_err(failure::unusable)?;
         let (mut ours, mut others) = (false, None);
-        while cursor.advance().await.map_err(failure::unusable)? {
-            let fence = cursor.deserialize_current().map_err(failure::unusable)?;
-            let id = LaneId::from_stored(fence.get_str("_id").unwrap_or_default());
-            let is_ours = id.source() == kind && lane.is_none_or(|lane| *lane == id);
-            if is_ours {
+        for fence in self.fences().await? {
+            let id = LaneId::from_stored(&fence.lane);
+            if id.source() == kind && lane.is_none_or(|lane| *lane == id) {
                 ours = true;
-            } else if started(&fence) {
+            } else if fence.seq > 0 {
                 others = Some(id);
             }
         }
@@ -342,14 +292,6 @@ impl Store {
             }));
         }
         // Whoever may not write is told so at the start.
-        self.collection(META)
-            .update_one(doc! {"_id": "ledger"}, doc! {"$set": {"source": kind}})
-            .await
-            .map(drop)
-            .map_err(failure::unusable)
+        self.note_source(kind).await.map_err(failure::unusable)
     }
-}
-
-fn integer(value: &Bson) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }

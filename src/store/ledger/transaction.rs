@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use ingest::dedupe::Scope;
 use ingest::lane::LaneId;
-use ingest::ledger::{Attempt, Commit, LaneCommit};
+use ingest::ledger::{Attempt, Commit};
 use ingest::server_error::{Act, DUPLICATE_KEY, Fault, Place};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 
 use super::{MongoLedger, Work, silence};
-use crate::store::convert::WindowName;
+use crate::store::event_ids::Changes;
 use crate::store::rows::{Author, WriteError};
-use crate::store::unique::Changes;
 use crate::store::writes::{CHUNK, Writes};
-use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, convert, dead_letters, failure};
+use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, dead_letters, failure, fences, windows};
 
 /// How long the answer to a commit is waited for before its outcome is asked for. Longer than a transaction lives.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(90);
@@ -176,7 +175,7 @@ impl MongoLedger {
         let fences: Vec<Document> = commit
             .lanes
             .iter()
-            .map(|lane| convert::fence_move(lane, commit.content))
+            .map(|lane| fences::fence_move(lane, commit.content))
             .collect();
         let lanes = fences.len();
         if writes.update(FENCES, &fences).await? != lanes {
@@ -271,28 +270,19 @@ impl MongoLedger {
 
     async fn remember(&self, writes: &mut Writes<'_>, commit: &Commit) -> Result<(), AttemptError> {
         let dedupe = self.commits.collection(DEDUPE);
-        let windows = |lane| {
-            let lane: &LaneCommit = lane;
-            [
-                (WindowName::Events, &lane.events),
-                (WindowName::Scanned, &lane.scanned),
-            ]
-            .map(|(name, window)| (lane, name, window))
-        };
-        let changes: Vec<_> = commit.lanes.iter().flat_map(windows).collect();
+        let lanes = commit.lanes.iter();
+        let changes: Vec<_> = lanes
+            .flat_map(|lane| windows::changes(lane).map(|(name, window)| (lane, name, window)))
+            .collect();
         let ids: Vec<Document> = changes
             .iter()
-            .filter_map(|(lane, name, window)| convert::ids(lane, *name, window))
+            .filter_map(|(lane, name, window)| windows::added(lane, *name, window))
             .collect();
         if !ids.is_empty() {
             dedupe.insert_many(ids).session(&mut *writes.session).await?;
         }
         for (lane, name, window) in changes {
-            if let Some(horizon_ms) = window.forget_before_ms {
-                let horizon = DateTime::from_millis(horizon_ms);
-                let old = doc! {
-                    "lane": lane.fence.lane.as_str(), "window": name.name(), "newest": {"$lt": horizon},
-                };
+            if let Some(old) = windows::forgotten(&lane.fence.lane, name, window) {
                 dedupe.delete_many(old).session(&mut *writes.session).await?;
             }
         }

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use ingest::lease::Life;
-use mongodb::bson::doc;
 use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
 use rollup::fold::Delta;
@@ -21,10 +20,8 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or there is no ledger.
     pub async fn revision(&self) -> Result<i64, Error> {
-        let meta = self.collection(META);
-        let meta = meta.find_one(doc! {"_id": "ledger"}).await;
-        let meta = meta.map_err(failure::unusable)?;
-        let revision = meta.as_ref().and_then(|meta| meta.get_i64("revision").ok());
+        let meta = self.meta().await.map_err(failure::unusable)?;
+        let revision = meta.map(|meta| meta.revision);
         revision.ok_or_else(|| Error::Unusable(format!("`{META}` does not describe a ledger")))
     }
 

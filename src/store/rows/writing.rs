@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::presence::{KnownRows, Ordered, Presence, Probe};
 use super::statements::{Row, Writer};
 use crate::store::writes::{CHUNK, Writes};
-use crate::store::{LEDGER, META, ROLLUPS, Store, failure};
+use crate::store::{LEDGER, META, ROLLUPS, Store, failure, meta};
 
 /// How long one commit may ask which rows are there.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -291,8 +291,7 @@ async fn update(
 
 /// Moves the revision of the ledger on from what a job read.
 async fn raise_revision(writes: &mut Writes<'_>, revision: i64) -> Result<(), WriteError> {
-    let next = doc! {"q": {"_id": "ledger", "revision": revision}, "u": {"$inc": {"revision": 1_i64}}};
-    match writes.update(META, &[next]).await? {
+    match writes.update(META, &[meta::next_revision(revision)]).await? {
         1 => Ok(()),
         _ => Err(WriteError::RevisionMoved),
     }

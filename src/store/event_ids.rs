@@ -1,4 +1,4 @@
-//! Ids that are unique in the whole ledger ([`Scope::Ledger`](ingest::dedupe::Scope::Ledger)).
+//! `usageEventIds`: ids that are unique in the whole ledger ([`Scope::Ledger`](ingest::dedupe::Scope::Ledger)).
 //!
 //! One document per id, `{_id: hash, lane, counted, letter?}`: `counted` once an event with it is, `letter` while a
 //! dead letter is open under it, so that neither is forgotten before its time. Whatever two lanes do to the same

@@ -1,0 +1,207 @@
+//! A fence as a document of `usageFences`, and its move in a commit.
+
+use ingest::lane::{Backfill, ContentId, DocumentKey, Fence, LastRecord, Position};
+use ingest::ledger::LaneCommit;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
+use serde::Deserialize;
+
+/// What one lane has done, as it is stored. What a fence does not hold yet is as if nothing had been done.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StoredFence {
+    /// The lane.
+    #[serde(rename = "_id")]
+    pub lane: String,
+    /// Counts owners.
+    pub epoch: i64,
+    /// Counts commits.
+    pub seq: i64,
+    /// The id of the last content committed.
+    pub(in crate::store) content: Option<i64>,
+    /// The worker that has the lane, or had it last.
+    pub owner: Option<String>,
+    /// The next offset (Kafka).
+    pub next: Option<i64>,
+    /// The last record counted (Kafka).
+    last: Option<StoredRecord>,
+    /// The resume token (change stream).
+    pub token: Option<Document>,
+    /// Whether the token is that of a change which the server could not deliver.
+    is_past: bool,
+    /// Whether documents that were there before are still being taken in (change stream).
+    pub scanning: bool,
+    /// How far these are taken in.
+    scanned_up_to: Option<Bson>,
+    /// Every event that reached the source up to this instant is counted.
+    pub watermark: Option<DateTime>,
+    /// Why the lane does not go on.
+    pub stopped: Option<Stopped>,
+    /// Spans of time whose events an operator accepted to lose.
+    pub gaps: Vec<StoredGap>,
+    /// Records read, ever.
+    pub read: i64,
+    /// Of these, booked.
+    pub counted: i64,
+    /// Known already.
+    pub duplicate: i64,
+    /// No usage, by rule.
+    pub skipped: i64,
+    /// Rejected.
+    pub dead_letter: i64,
+}
+
+/// Why a lane stopped.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// Its code.
+    pub reason: String,
+    /// In words.
+    #[serde(default)]
+    pub detail: String,
+    /// When it stopped for this reason.
+    pub at: Option<DateTime>,
+    /// Where the stream itself says that it goes on.
+    pub(in crate::store) resume_token: Option<Document>,
+}
+
+/// A span of time with events missing.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct StoredGap {
+    /// Its begin.
+    pub from: DateTime,
+    /// Its end.
+    pub to: DateTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct StoredRecord {
+    offset: i64,
+    timestamp: i64,
+    hash: i64,
+}
+
+impl StoredFence {
+    /// The fence as its owner needs it, or what is wrong with it.
+    pub(in crate::store) fn fence(&self) -> Result<Fence, String> {
+        Ok(Fence {
+            epoch: self.epoch,
+            seq: self.seq,
+            position: self.position()?,
+            last: self.last.map(|last| LastRecord {
+                offset: last.offset,
+                timestamp_ms: last.timestamp,
+                hash: last.hash,
+            }),
+        })
+    }
+
+    fn position(&self) -> Result<Option<Position>, String> {
+        if let Some(next) = self.next {
+            return Ok(Some(Position::Offset(next)));
+        }
+        let Some(token) = self.token.clone() else {
+            return Ok(None);
+        };
+        let backfill = match (self.scanning, &self.scanned_up_to) {
+            (true, None) => Backfill::Pending,
+            (true, Some(id)) => Backfill::UpTo(read_key(id)?),
+            (false, _) => Backfill::Done,
+        };
+        Ok(Some(Position::Stream {
+            token,
+            is_past: self.is_past,
+            backfill,
+        }))
+    }
+}
+
+/// The fence of a lane that was never acquired, but for what acquiring it sets.
+pub(in crate::store) fn first(is_stream: bool) -> Document {
+    doc! {
+        "seq": 0_i64, "scanning": is_stream,
+        "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+    }
+}
+
+/// The statement that moves a lane's fence to this content. It matches nothing where the fence is not where the commit
+/// expects it.
+pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
+    let mut set = doc! {"content": content.0};
+    let mut unset = doc! {"stopped": ""};
+    if let Some(position) = &lane.position {
+        set_position(position, &mut set, &mut unset);
+    }
+    if let Some(last) = lane.last {
+        let LastRecord {
+            offset,
+            timestamp_ms,
+            hash,
+        } = last;
+        set.insert(
+            "last",
+            doc! {"offset": offset, "timestamp": timestamp_ms, "hash": hash},
+        );
+    }
+    let tally = lane.tally;
+    let mut update = doc! {
+        "$inc": {
+            "seq": 1_i64, "read": tally.read(), "counted": tally.counted, "duplicate": tally.duplicate,
+            "skipped": tally.skipped, "deadLetter": tally.dead_letter,
+        },
+        "$currentDate": {"updatedAt": true},
+        "$unset": unset,
+        "$set": set,
+    };
+    if let Some(watermark) = lane.watermark_ms {
+        update.insert("$max", doc! {"watermark": DateTime::from_millis(watermark)});
+    }
+    let fence = &lane.fence;
+    doc! {"q": {"_id": fence.lane.as_str(), "epoch": fence.epoch, "seq": fence.seq}, "u": update}
+}
+
+fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
+    match position {
+        Position::Offset(next) => {
+            set.insert("next", *next);
+        }
+        Position::Stream {
+            token,
+            is_past,
+            backfill,
+        } => {
+            set.insert("token", token.clone());
+            match is_past {
+                true => drop(set.insert("isPast", true)),
+                false => drop(unset.insert("isPast", "")),
+            }
+            set.insert("scanning", *backfill != Backfill::Done);
+            match backfill {
+                Backfill::UpTo(id) => drop(set.insert("scannedUpTo", stored_key(id))),
+                Backfill::Pending | Backfill::Done => drop(unset.insert("scannedUpTo", "")),
+            }
+        }
+    }
+}
+
+/// The `_id` of a document, as a document with its bytes where it is no value: every server takes those.
+fn stored_key(key: &DocumentKey) -> Document {
+    match key {
+        DocumentKey::Plain(value) => doc! {"_id": value.clone()},
+        DocumentKey::Bytes(raw) => doc! {"bytes": Binary {
+            subtype: BinarySubtype::Generic, bytes: raw.as_bytes().to_vec(),
+        }},
+    }
+}
+
+fn read_key(stored: &Bson) -> Result<DocumentKey, String> {
+    let stored = stored.as_document().ok_or("`scannedUpTo` is not a document")?;
+    if let Some(value) = stored.get("_id") {
+        return Ok(value.clone().into());
+    }
+    let bytes = stored.get_binary_generic("bytes").ok();
+    let raw = bytes.and_then(|bytes| RawDocumentBuf::from_bytes(bytes.clone()).ok());
+    raw.map(DocumentKey::Bytes)
+        .ok_or_else(|| "`scannedUpTo` is damaged".into())
+}

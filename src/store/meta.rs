@@ -1,0 +1,104 @@
+//! `usageMeta`: what this ledger is.
+
+use ingest::lane::LaneId;
+use ingest::ledger::FenceError;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::Result as DriverResult;
+use serde::Deserialize;
+
+use super::answer::{WORK, answer};
+use super::schema::VERSION;
+use super::{META, Store, failure};
+use crate::config::Identity;
+
+/// The `_id` of the one document.
+pub(super) const LEDGER: &str = "ledger";
+
+/// What a ledger is, as it is stored.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Meta {
+    /// Of everything stored.
+    pub(super) schema_version: Bson,
+    #[serde(default)]
+    pub(super) time_zone: String,
+    #[serde(default)]
+    pub(super) currency: String,
+    #[serde(default)]
+    pub(super) granularities: Vec<String>,
+    /// The lanes of the source.
+    #[serde(default)]
+    pub(super) lanes: Vec<String>,
+    /// How often a job changed rows.
+    #[serde(default)]
+    pub(super) revision: i64,
+}
+
+impl Meta {
+    /// The version of everything stored; -1 where it is no whole number.
+    pub(super) fn version(&self) -> i64 {
+        let version = &self.schema_version;
+        let whole = version.as_i64().or_else(|| version.as_i32().map(i64::from));
+        whole.unwrap_or(-1)
+    }
+}
+
+/// The one document.
+pub(super) fn ledger() -> Document {
+    doc! {"_id": LEDGER}
+}
+
+impl Store {
+    /// What this ledger is; `None`: there is none.
+    pub(super) async fn meta(&self) -> DriverResult<Option<Meta>> {
+        self.database.collection::<Meta>(META).find_one(ledger()).await
+    }
+
+    /// Writes what this ledger is: the last that makes it one.
+    pub(super) async fn describe(&self, identity: &Identity) -> DriverResult<()> {
+        let Identity { grouping, currency } = identity;
+        let granularities: Vec<&str> = grouping
+            .granularities()
+            .iter()
+            .map(|granularity| granularity.name())
+            .collect();
+        let meta = doc! {
+            "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
+            "granularities": granularities, "lanes": [], "revision": 0_i64,
+        };
+        let once = self
+            .collection(META)
+            .update_one(ledger(), doc! {"$setOnInsert": meta})
+            .upsert(true)
+            .await;
+        match once {
+            // Another process was faster: what it wrote is checked next.
+            Err(error) if failure::code(&error) != Some(11000) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes which kind of source feeds this ledger.
+    pub(super) async fn note_source(&self, kind: &str) -> DriverResult<()> {
+        self.collection(META)
+            .update_one(ledger(), doc! {"$set": {"source": kind}})
+            .await
+            .map(drop)
+    }
+
+    /// Notes which lanes the source has.
+    pub(super) async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
+        let lanes: Vec<Bson> = lanes.iter().map(|lane| Bson::from(lane.as_str())).collect();
+        let meta = self.collection(META);
+        let stored = meta
+            .find_one_and_update(ledger(), doc! {"$set": {"lanes": lanes}})
+            .projection(doc! {"_id": 1})
+            .max_time(WORK);
+        answer(stored.into_future()).await.map(drop)
+    }
+}
+
+/// Moves the revision on from what a job read; matches nothing where another one was faster.
+pub(super) fn next_revision(revision: i64) -> Document {
+    doc! {"q": {"_id": LEDGER, "revision": revision}, "u": {"$inc": {"revision": 1_i64}}}
+}
