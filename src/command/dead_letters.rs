@@ -13,9 +13,9 @@ use super::{execute, say};
 use crate::app;
 use crate::config::{Database, Rules};
 use crate::failure::Failure;
-use crate::inert::{inert, short};
 use crate::store::Store;
 use crate::store::letters::{self, Which};
+use rollup::inert::{inert, short};
 
 /// What `--state` takes besides the states.
 const ANY: &str = "any";
