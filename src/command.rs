@@ -18,8 +18,8 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::{Database, Identity, Process, Reader, SETTINGS, Source, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
-use crate::inert::inert_lines;
 use crate::telemetry;
+use rollup::inert::inert_lines;
 use settings::Settings;
 
 /// An exact usage ledger for AI platforms: who used what, to the token and the nano-dollar

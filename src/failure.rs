@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::config::Problem;
-use crate::inert::inert_lines;
 use crate::store;
+use rollup::inert::inert_lines;
 
 /// The exit code of settings and arguments that are wrong.
 pub(crate) const BAD_CONFIGURATION: u8 = 64;

@@ -63,5 +63,4 @@ pub mod store;
 mod app;
 mod failure;
 mod files;
-mod inert;
 mod telemetry;

@@ -7,7 +7,7 @@ use prometheus::{IntGaugeVec, Opts, Registry};
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::inert::inert_lines;
+use rollup::inert::inert_lines;
 
 /// Logs to the standard error: text on a terminal, JSON elsewhere. `RUST_LOG` chooses what is logged.
 #[expect(

@@ -9,7 +9,7 @@ use rollup::counters::Counter;
 pub(crate) use self::cell::text_cell;
 use crate::problem::Problem;
 use crate::reader::Key;
-use crate::totals::{Money, Totals, shown_name};
+use crate::totals::{Figure, Money, Totals, shown_name};
 
 /// A line of a table.
 pub(crate) type Line = Vec<String>;
@@ -52,9 +52,9 @@ pub(crate) fn totals_columns() -> impl Iterator<Item = &'static str> {
 
 /// The counters of a line of a table. A cost that nobody knows is an empty cell.
 pub(crate) fn totals_cells(totals: &Totals) -> impl Iterator<Item = String> {
-    let counters = Counter::ALL.map(|counter| match counter {
-        Counter::CostNanos => cost_cell(totals.cost()),
-        counter => totals.get(counter).to_string(),
+    let counters = Counter::ALL.map(|counter| match totals.figure(counter) {
+        Figure::Money(money) => cost_cell(money),
+        Figure::Count(count) => count.to_string(),
     });
     counters
         .into_iter()

@@ -151,6 +151,7 @@ impl FakeReader {
                 completed_at_ms: used.at.timestamp_millis(),
                 dimensions: used.dimensions,
                 counters: used.counters,
+                is_cost_rounded: false,
             };
             fold.add(&event).expect("in the calendar");
         }

@@ -5,14 +5,10 @@ use std::str::FromStr;
 
 use rollup::counters::{Counter, Counters, Overflow, Sums};
 use rollup::money::Nanos;
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
-
-/// The name under which cost is shown.
-pub(crate) const COST: &str = "cost";
 
 /// An ISO 4217 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,16 +89,42 @@ impl Totals {
         self.currency
     }
 
-    /// What it cost. Nobody knows where there are requests and all of them came without a cost.
+    /// What it cost. Nobody knows where there are requests and all of them are unpriced.
     pub(crate) fn cost(&self) -> Option<Money> {
+        self.money(Counter::CostNanos)
+    }
+
+    /// What of that the ledger's own prices say.
+    pub(crate) fn priced_cost(&self) -> Option<Money> {
+        self.money(Counter::PricedNanos)
+    }
+
+    /// A counter of nano-units as money: known where the cost is.
+    fn money(&self, counter: Counter) -> Option<Money> {
         let requests = self.get(Counter::Requests);
-        let amount = self.get(Counter::CostNanos);
-        let unknown = requests > 0 && self.get(Counter::UnpricedRequests) >= requests && amount == 0;
-        (!unknown).then_some(Money {
-            amount: Amount(amount),
+        let is_unpriced = requests > 0 && self.get(Counter::UnpricedRequests) >= requests;
+        let is_known = !is_unpriced || self.get(Counter::CostNanos) != 0;
+        is_known.then_some(Money {
+            amount: Amount(self.get(counter)),
             currency: self.currency,
         })
     }
+
+    /// A counter as it is shown.
+    pub(crate) fn figure(&self, counter: Counter) -> Figure {
+        match is_money(counter) {
+            true => Figure::Money(self.money(counter)),
+            false => Figure::Count(self.get(counter)),
+        }
+    }
+}
+
+/// What a counter is shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Figure {
+    Count(i64),
+    Money(Option<Money>),
 }
 
 impl Money {
@@ -114,21 +136,21 @@ impl Money {
 /// The name under which a counter is shown.
 pub(crate) const fn shown_name(counter: Counter) -> &'static str {
     match counter {
-        Counter::CostNanos => COST,
+        Counter::CostNanos => "cost",
+        Counter::PricedNanos => "pricedCost",
         counter => counter.name(),
     }
 }
 
+/// Whether a counter counts nano-units of the currency.
+const fn is_money(counter: Counter) -> bool {
+    matches!(counter, Counter::CostNanos | Counter::PricedNanos)
+}
+
 impl Serialize for Totals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(Counter::ALL.len()))?;
-        for counter in Counter::ALL {
-            match counter {
-                Counter::CostNanos => map.serialize_entry(COST, &self.cost())?,
-                counter => map.serialize_entry(shown_name(counter), &self.get(counter))?,
-            }
-        }
-        map.end()
+        let figures = Counter::ALL.map(|counter| (shown_name(counter), self.figure(counter)));
+        serializer.collect_map(figures)
     }
 }
 
@@ -137,9 +159,9 @@ impl PartialSchema for Totals {
         let mut object = ObjectBuilder::new().schema_type(Type::Object);
         for counter in Counter::ALL {
             let name = shown_name(counter);
-            object = match counter {
-                Counter::CostNanos => object.property(name, nullable_money()),
-                _ => object.property(
+            object = match is_money(counter) {
+                true => object.property(name, nullable_money()),
+                false => object.property(
                     name,
                     ObjectBuilder::new()
                         .schema_type(Type::Integer)
@@ -157,9 +179,7 @@ pub(crate) fn nullable_money() -> RefOr<Schema> {
     utoipa::openapi::OneOfBuilder::new()
         .item(ObjectBuilder::new().schema_type(Type::Null))
         .item(Ref::from_schema_name(Money::name()))
-        .description(Some(
-            "null where there are requests and all of them came without a cost",
-        ))
+        .description(Some("null where there are requests and all of them are unpriced"))
         .into()
 }
 
@@ -196,23 +216,31 @@ mod tests {
             totals["cost"],
             json!({"amount": "12.345678901", "currency": "USD"})
         );
+        assert_eq!(
+            totals["pricedCost"],
+            json!({"amount": "0.000000000", "currency": "USD"})
+        );
+        assert_eq!((totals.get("costNanos"), totals.get("pricedNanos")), (None, None));
         assert_eq!(totals["requests"], json!(2));
     }
 
     #[test]
     fn an_unknown_cost_is_null_and_a_known_zero_is_zero() {
         let zero = json!({"amount": "0.000000000", "currency": "USD"});
-        let unpriced = |requests, unpriced, nanos| {
+        let totals = |requests, unpriced, nanos| {
             shown(&[
                 (Counter::Requests, requests),
                 (Counter::UnpricedRequests, unpriced),
                 (Counter::CostNanos, nanos),
-            ])["cost"]
-                .clone()
+            ])
         };
+        let unpriced = |requests, unpriced, nanos| totals(requests, unpriced, nanos)["cost"].clone();
         assert_eq!(unpriced(0, 0, 0), zero);
         assert_eq!(unpriced(3, 2, 0), zero);
         assert_eq!(unpriced(3, 3, 0), Value::Null);
+        // A part of what nobody knows.
+        assert_eq!(totals(3, 3, 0)["pricedCost"], Value::Null);
+        assert_eq!(totals(3, 2, 0)["pricedCost"], zero);
         assert_eq!(unpriced(3, 3, 5)["amount"], json!("0.000000005"));
     }
 

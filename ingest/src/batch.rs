@@ -19,8 +19,8 @@ use crate::lane::{LastRecord, Position};
 use crate::ledger::{DeadLetter, ReplayRequest, ReplayResult, Tally};
 use crate::source::Record;
 
-pub use verdict::Outcome;
 use verdict::{Entry, Origin, Verdict, place, reject_as};
+pub use verdict::{Gaps, Outcome};
 
 /// When a batch is committed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +182,7 @@ impl LaneBatch {
                     id,
                     closes: id.is_some_and(|id| windows.count(id)),
                     is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
+                    gaps: Gaps::of(&event),
                 }
             }
         };
@@ -321,7 +322,7 @@ impl LaneBatch {
                 },
             ) => Some(DeadLetter {
                 place: place(record),
-                reject: *reject,
+                reject: reject.clone(),
                 about: record.payload.about(),
                 payload: record.payload.clone(),
                 event_id: event_id.clone(),
@@ -341,7 +342,7 @@ impl LaneBatch {
             Origin::DeadLetter { place, .. } => Some(ReplayResult {
                 place: place.clone(),
                 result: match &entry.verdict {
-                    Verdict::DeadLetter { reject, .. } => Err(*reject),
+                    Verdict::DeadLetter { reject, .. } => Err(reject.clone()),
                     closed => Ok(closed.outcome()),
                 },
             }),
@@ -363,6 +364,14 @@ impl LaneBatch {
             )
         };
         self.entries.iter().filter(is_late).count()
+    }
+
+    /// What is not known of each event that was counted.
+    pub fn gaps(&self) -> impl Iterator<Item = Gaps> + '_ {
+        self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted { gaps, .. } => Some(gaps),
+            _ => None,
+        })
     }
 
     /// Whether dead letters were judged again.

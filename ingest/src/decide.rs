@@ -16,10 +16,14 @@
 //! | 9 | a `type` of its own; `request.corrected` | skipped; rejected: `unsupported_type` |
 //! | 10 | `testMode` | skipped |
 //! | 11 | an event that completed before the ledger's start | skipped |
-//! | 12 | a field that breaks a rule of the contract | rejected, with the reason and the field |
+//! | 12 | a field that breaks a rule of the contract, or contradicts another | rejected, with the reason and the field |
 //! | 13 | an event whose id is known | a duplicate, whatever the clock says by now |
 //! | 14 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
 //! | 15 | any other event | counted |
+//!
+//! What is counted and not known is counted as such: a request without a cost as unpriced, a completed one of kind `llm`
+//! or `embedding` without any quantity as unmetered. One that failed without either cost nothing. Every rejection says in
+//! one sentence what was found and what to send instead.
 //!
 //! What a Kafka value is, in this order: a whole CloudEvent where the content type says so · the data of one where there
 //! are `ce_*` headers · the event where it has an `eventId` · a whole CloudEvent where it has a `specversion` · the event.

@@ -173,7 +173,13 @@ impl Payload {
             Payload::Message { value, headers } => check(|| message::read(value.as_deref(), headers), rules),
             Payload::Document(document) => check_document(document, rules),
             Payload::Change(change) => check_change(change, rules),
-            Payload::Oversized { .. } => Read::rejected(Reject::record(Reason::TooLarge)),
+            Payload::Oversized { length, .. } => {
+                let reject = Reject::record(Reason::TooLarge);
+                Read::rejected(match length {
+                    Some(length) => reject.found(format_args!("has {length} bytes")),
+                    None => reject,
+                })
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::batch::Outcome;
+use crate::batch::{Gaps, Outcome};
 use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
@@ -93,6 +93,10 @@ pub struct Metrics {
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
     pub(crate) lanes_added: IntCounter,
+    unpriced: IntCounter,
+    unmetered: IntCounter,
+    unattributed: IntCounter,
+    rounded: IntCounter,
     replays: IntCounterVec,
 }
 
@@ -206,6 +210,16 @@ impl Metrics {
                 "lanes_added_total",
                 "Lanes that the source gained: ids of the keys that moved there are remembered in their former lanes",
             )?,
+            unpriced: counter("unpriced_events_total", "Events counted whose cost nobody knows")?,
+            unmetered: counter(
+                "unmetered_events_total",
+                "Events counted that completed and carry no quantity: their fields may have other names",
+            )?,
+            unattributed: counter("unattributed_events_total", "Events counted that name no agent")?,
+            rounded: counter(
+                "rounded_costs_total",
+                "Events counted whose cost had more than nine decimals, and was rounded",
+            )?,
             replays,
         })
     }
@@ -214,6 +228,25 @@ impl Metrics {
         for letter in letters {
             let outcome = letter.result.unwrap_or(Outcome::DeadLetter);
             self.replays.with_label_values(&[outcome.name()]).inc();
+        }
+    }
+
+    pub(crate) fn gaps(&self, events: impl Iterator<Item = Gaps>) {
+        let mut counts = [0_u64; 4];
+        for gaps in events {
+            let found = [
+                gaps.is_unpriced,
+                gaps.is_unmetered,
+                gaps.is_unattributed,
+                gaps.is_rounded,
+            ];
+            for (count, found) in counts.iter_mut().zip(found) {
+                *count += u64::from(found);
+            }
+        }
+        let counters = [&self.unpriced, &self.unmetered, &self.unattributed, &self.rounded];
+        for (counter, count) in counters.into_iter().zip(counts) {
+            counter.inc_by(count);
         }
     }
 

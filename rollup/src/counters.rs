@@ -32,13 +32,19 @@ pub enum Counter {
     Images,
     /// Cost in nano-units (1e-9) of the ledger's currency.
     CostNanos,
-    /// Requests that came without a cost.
+    /// Requests whose cost nobody knows.
     UnpricedRequests,
+    /// Requests whose usage nobody knows.
+    UnmeteredRequests,
+    /// Requests that the price book priced.
+    PricedRequests,
+    /// What the price book priced them at: a part of the cost.
+    PricedNanos,
 }
 
 impl Counter {
     /// Every counter, in stored order.
-    pub const ALL: [Counter; 14] = [
+    pub const ALL: [Counter; 17] = [
         Counter::Requests,
         Counter::FailedRequests,
         Counter::AbortedRequests,
@@ -53,6 +59,9 @@ impl Counter {
         Counter::Images,
         Counter::CostNanos,
         Counter::UnpricedRequests,
+        Counter::UnmeteredRequests,
+        Counter::PricedRequests,
+        Counter::PricedNanos,
     ];
 
     /// The name under which the counter is stored.
@@ -73,6 +82,9 @@ impl Counter {
             Counter::Images => "images",
             Counter::CostNanos => "costNanos",
             Counter::UnpricedRequests => "unpricedRequests",
+            Counter::UnmeteredRequests => "unmeteredRequests",
+            Counter::PricedRequests => "pricedRequests",
+            Counter::PricedNanos => "pricedNanos",
         }
     }
 }
@@ -199,7 +211,8 @@ mod tests {
         assert_eq!(
             names.join(" "),
             "requests failedRequests abortedRequests inputTokens cachedInputTokens cacheWriteTokens outputTokens \
-             reasoningTokens totalTokens audioMillis characters images costNanos unpricedRequests"
+             reasoningTokens totalTokens audioMillis characters images costNanos unpricedRequests unmeteredRequests \
+             pricedRequests pricedNanos"
         );
         assert!(
             Counter::ALL

@@ -6,16 +6,17 @@
 //! rejected with a [`Reason`] and the name of the field.
 
 mod raw;
+mod reject;
 mod validate;
 
 use std::borrow::Cow;
-use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use crate::counters::Counters;
 
 pub use raw::{DocumentId, Field, RawEvent, Value};
+pub use reject::{Reject, shown};
 pub use validate::{About, Rules, validate};
 
 /// Stands for an agent or a user that the event does not name.
@@ -145,6 +146,8 @@ pub struct Event<'a> {
     pub dimensions: Dimensions<Cow<'a, str>>,
     /// How much of it.
     pub counters: Counters,
+    /// Whether its cost had more decimals than are kept.
+    pub is_cost_rounded: bool,
 }
 
 /// A record that is no usage by rule, and is only counted as skipped.
@@ -194,10 +197,12 @@ pub enum Reason {
     ControlCharacter,
     /// A text is of the form `__…__`, which is reserved.
     ReservedValue,
-    /// A quantity is negative or above 10^15.
+    /// A quantity is negative or above 10^15, or a cost is.
     OutOfRange,
     /// A part is larger than the whole that includes it.
     SubsetExceedsTotal,
+    /// The total that was stated is not the sum of input and output.
+    TotalMismatch,
     /// More than one of the cost fields is there.
     CostConflict,
     /// The currency is not the ledger's.
@@ -240,6 +245,7 @@ impl Reason {
             Reason::ReservedValue => "reserved_value",
             Reason::OutOfRange => "out_of_range",
             Reason::SubsetExceedsTotal => "subset_exceeds_total",
+            Reason::TotalMismatch => "total_mismatch",
             Reason::CostConflict => "cost_conflict",
             Reason::CurrencyMismatch => "currency_mismatch",
             Reason::DuplicateField => "duplicate_field",
@@ -251,41 +257,6 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::Overflow => "overflow",
             Reason::Unstorable => "unstorable",
-        }
-    }
-}
-
-/// A rejected record: why, and which field is at fault (`None`: the record as a whole).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub struct Reject {
-    /// Why.
-    pub reason: Reason,
-    /// The field at fault, under its name in the contract.
-    pub field: Option<&'static str>,
-}
-
-impl Reject {
-    /// A rejection for one field.
-    #[must_use]
-    pub const fn field(reason: Reason, field: Field) -> Self {
-        Self {
-            reason,
-            field: Some(field.name()),
-        }
-    }
-
-    /// A rejection of the record as a whole.
-    #[must_use]
-    pub const fn record(reason: Reason) -> Self {
-        Self { reason, field: None }
-    }
-}
-
-impl fmt::Display for Reject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field {
-            Some(field) => write!(f, "`{field}`: {}", self.reason.code()),
-            None => f.write_str(self.reason.code()),
         }
     }
 }
@@ -302,12 +273,30 @@ pub fn check_time(
 ) -> Result<(), Reject> {
     let now_ms = now.timestamp_millis();
     let oldest_ms = max_age.map_or(i64::MIN, |age| now_ms.saturating_sub(age.num_milliseconds()));
-    if completed_at_ms < MIN_COMPLETED_AT_MS.max(oldest_ms) {
-        Err(Reject::field(Reason::TooOld, Field::CompletedAt))
-    } else if completed_at_ms > now_ms.saturating_add(MAX_CLOCK_SKEW.num_milliseconds()) {
-        Err(Reject::field(Reason::InTheFuture, Field::CompletedAt))
-    } else {
-        Ok(())
+    let reject = |reason, than: String| {
+        let at = instant_in_words(completed_at_ms);
+        Err(Reject::field(reason, Field::CompletedAt).found(format_args!("is {at}, {than}")))
+    };
+    let earliest_ms = MIN_COMPLETED_AT_MS.max(oldest_ms);
+    if completed_at_ms < earliest_ms {
+        return reject(
+            Reason::TooOld,
+            format!("before {}", instant_in_words(earliest_ms)),
+        );
+    }
+    if completed_at_ms > now_ms.saturating_add(MAX_CLOCK_SKEW.num_milliseconds()) {
+        return reject(
+            Reason::InTheFuture,
+            format!("and it was {}", instant_in_words(now_ms)),
+        );
+    }
+    Ok(())
+}
+
+fn instant_in_words(ms: i64) -> String {
+    match DateTime::from_timestamp_millis(ms) {
+        Some(at) => at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        None => format!("{ms} ms since 1970"),
     }
 }
 

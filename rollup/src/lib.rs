@@ -6,14 +6,18 @@
 //!
 //! * [`event`]: the contract of `request.completed`, and the validation of every rule of it
 //! * [`period`]: granularities, period keys and the calendar of the ledger's time zone
+//! * [`decimal`]: decimal numbers in every form that programs write
 //! * [`money`]: amounts as integer nano-units of a currency
 //! * [`key`]: the canonical `_id` of a stored row
 //! * [`counters`]: the counters of a row, and their exact sums
 //! * [`fold`]: events to rows and rollups
+//! * [`inert`]: texts of events as terminals and logs may show them
 
 pub mod counters;
+pub mod decimal;
 pub mod event;
 pub mod fold;
+pub mod inert;
 pub mod key;
 pub mod money;
 pub mod period;

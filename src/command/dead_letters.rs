@@ -13,9 +13,9 @@ use super::{execute, say};
 use crate::app;
 use crate::config::{Database, Rules};
 use crate::failure::Failure;
-use crate::inert::{inert, short};
 use crate::store::Store;
 use crate::store::dead_letters::{self, Which};
+use rollup::inert::{inert, short};
 
 /// What `--state` takes besides the states.
 const ANY: &str = "any";
@@ -160,7 +160,7 @@ async fn list(database: Database, which: Which, output: Output) -> Result<(), Fa
     let mut shown: u64 = 0;
     let print = |letter: Document| {
         if shown == 0 && !output.json {
-            say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT"))?;
+            say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT", "WHY"))?;
         }
         shown += 1;
         match output.json {
@@ -273,11 +273,12 @@ fn row(letter: &Document) -> String {
         &reason,
         &short(text("eventId")),
         rejected.as_deref().unwrap_or_default(),
+        &inert(text("message")),
     )
 }
 
-fn line(id: &str, state: &str, reason: &str, event: &str, rejected: &str) -> String {
-    format!("{id:<34} {state:<8} {reason:<32} {event:<26} {rejected}")
+fn line(id: &str, state: &str, reason: &str, event: &str, rejected: &str, why: &str) -> String {
+    format!("{id:<34} {state:<8} {reason:<32} {event:<26} {rejected:<20} {why}")
 }
 
 #[cfg(test)]
@@ -292,11 +293,13 @@ mod tests {
         let letter = doc! {
             "_id": "kafka/t/0/7", "state": "open", "reason": "too_long", "field": "eventId",
             "eventId": format!("\u{1b}[2Ja\nb\u{202e}{}", "x".repeat(128)),
+            "message": "`eventId` has 135 characters: a text of 1 to 128 characters",
         };
         let row = row(&letter);
+        assert!(row.ends_with(": a text of 1 to 128 characters"), "{row}");
         assert!(row.contains("\\u001b[2Ja\\u000ab\\u202exxx"), "{row}");
         assert!(
-            row.contains('…') && row.lines().count() == 1 && row.len() < 250,
+            row.contains('…') && row.lines().count() == 1 && row.len() < 300,
             "{row}"
         );
     }

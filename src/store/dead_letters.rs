@@ -57,6 +57,7 @@ pub(super) fn keep(
         "place": &place,
         "reason": letter.reject.reason.code(),
         "field": letter.reject.field,
+        "message": letter.reject.message(),
         "state": if is_kept { "open" } else { LOST },
         "open": lane.fence.lane.as_str(),
         "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
@@ -78,7 +79,8 @@ pub(super) fn replayed(lane: &LaneId, letter: &ReplayResult, at: DateTime) -> Do
         Ok(outcome) => closed("replay", Some(*outcome), at),
         Err(reject) => doc! {
             "$set": {
-                "state": "open", "reason": reject.reason.code(), "field": reject.field, "replayedAt": at,
+                "state": "open", "reason": reject.reason.code(), "field": reject.field, "message": reject.message(),
+                "replayedAt": at,
             },
             "$unset": {"replayRequestedAt": ""},
         },

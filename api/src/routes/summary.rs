@@ -48,8 +48,12 @@ pub(crate) struct SummaryAnswer {
     active_agents: u64,
     /// What no agent is named for.
     unattributed: Unattributed,
-    /// What came without a cost.
-    unpriced: Unpriced,
+    /// Requests whose cost nobody knows.
+    unpriced: Unknown,
+    /// Completed requests whose usage nobody knows.
+    unmetered: Unknown,
+    /// What the ledger's own prices say, a part of the totals.
+    priced: Priced,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,13 +78,20 @@ struct Dates {
 struct Unattributed {
     requests: i64,
     total_tokens: i64,
-    /// Null where there are requests and all of them came without a cost.
+    /// Null where there are requests and all of them are unpriced.
     cost: Option<Money>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Unpriced {
+struct Unknown {
     requests: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Priced {
+    requests: i64,
+    /// Null where the cost of the totals is.
+    cost: Option<Money>,
 }
 
 impl Route for Summary {
@@ -181,8 +192,15 @@ async fn summary<S: Snapshot>(common: &Common, context: &QueryContext<S>) -> Res
             total_tokens: unattributed.get(Counter::TotalTokens),
             cost: unattributed.cost(),
         },
-        unpriced: Unpriced {
+        unpriced: Unknown {
             requests: totals.get(Counter::UnpricedRequests),
+        },
+        unmetered: Unknown {
+            requests: totals.get(Counter::UnmeteredRequests),
+        },
+        priced: Priced {
+            requests: totals.get(Counter::PricedRequests),
+            cost: totals.priced_cost(),
         },
     })
 }

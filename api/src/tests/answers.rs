@@ -54,7 +54,9 @@ async fn answers_have_exactly_the_members_they_must() {
             "activeUsers",
             "activeAgents",
             "unattributed",
-            "unpriced"
+            "unpriced",
+            "unmetered",
+            "priced"
         ])
     );
     assert_eq!(members(&summary["totals"]).len(), Counter::ALL.len());

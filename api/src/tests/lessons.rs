@@ -278,6 +278,29 @@ async fn l18_the_unattributed_share_is_shown() {
     assert_eq!(filtered["unattributed"]["requests"], json!(0));
 }
 
+/// L22: usage that nobody knew was shown as 0.
+#[tokio::test]
+async fn l22_what_is_unmetered_and_what_the_ledger_priced_itself_is_shown() {
+    let world = World::at(NOW);
+    let unmetered = || used("2026-09-28").counting(Counter::UnmeteredRequests, 1);
+    let priced = used("2026-09-28")
+        .cost(7)
+        .counting(Counter::PricedRequests, 1)
+        .counting(Counter::PricedNanos, 5);
+    world.reader.book([unmetered(), unmetered().cost(3), priced]);
+    let answer = world.ask("summary", "").await;
+    assert_eq!(answer["unpriced"], json!({"requests": 1}));
+    assert_eq!(answer["unmetered"], json!({"requests": 2}));
+    assert_eq!(
+        answer["priced"],
+        json!({"requests": 1, "cost": money("0.000000005")})
+    );
+    assert_eq!(answer["totals"]["unmeteredRequests"], json!(2));
+    assert_eq!(answer["totals"]["pricedRequests"], json!(1));
+    assert_eq!(answer["totals"]["pricedCost"], money("0.000000005"));
+    assert_eq!(answer["totals"]["cost"], money("0.000000010"));
+}
+
 /// L19: an inner join on names lost the totals of what was deleted. Nothing is joined here.
 #[tokio::test]
 async fn l19_an_organization_that_nobody_knows_by_name_keeps_its_row() {

@@ -2,20 +2,27 @@
 
 use serde_json::Value;
 
-use rollup::money::Nanos;
+use rollup::decimal::{Decimal, DecimalError, Rounded};
+use rollup::money;
 
 use super::World;
 use crate::fake::used;
 use crate::rows::Dimension;
 
+type Read = fn(&Decimal<'_>) -> Result<Rounded, DecimalError>;
+
+fn read(amount: &Value, unit: Read) -> i64 {
+    let decimal = Decimal::parse(amount.as_str().expect("a text")).expect("an amount");
+    let nanos = unit(&decimal).expect("fits").value;
+    i64::try_from(nanos).expect("fits")
+}
+
 fn nanos(cents: &Value) -> i64 {
-    let nanos = Nanos::parse_cents(cents.as_str().expect("cents")).expect("cents");
-    i64::try_from(nanos.0).expect("fits")
+    read(cents, money::of_cents)
 }
 
 fn amount(totals: &Value) -> i64 {
-    let nanos = Nanos::parse_units(totals["cost"]["amount"].as_str().expect("a cost")).expect("an amount");
-    i64::try_from(nanos.0).expect("fits")
+    read(&totals["cost"]["amount"], money::of_units)
 }
 
 async fn world(window: &Value) -> World {

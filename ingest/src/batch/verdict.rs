@@ -1,6 +1,7 @@
 //! What was judged, and the verdict on it.
 
-use rollup::event::Reject;
+use rollup::counters::Counter;
+use rollup::event::{Event, Reject, UNATTRIBUTED};
 
 use crate::decode::{Keep, Payload, Source};
 use crate::dedupe::{EventHash, EventName, RejectedIdState, Scope, Windows};
@@ -41,6 +42,30 @@ impl Outcome {
     }
 }
 
+/// What is not known of an event that was counted, or not as exactly as it was stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gaps {
+    /// Nobody knows what it cost.
+    pub is_unpriced: bool,
+    /// Nobody knows how much was used.
+    pub is_unmetered: bool,
+    /// No agent is named.
+    pub is_unattributed: bool,
+    /// Its cost had more decimals than are kept.
+    pub is_rounded: bool,
+}
+
+impl Gaps {
+    pub(super) fn of(event: &Event<'_>) -> Self {
+        Self {
+            is_unpriced: event.counters[Counter::UnpricedRequests] > 0,
+            is_unmetered: event.counters[Counter::UnmeteredRequests] > 0,
+            is_unattributed: event.dimensions.agent == UNATTRIBUTED,
+            is_rounded: event.is_cost_rounded,
+        }
+    }
+}
+
 /// The verdict on a record, with what a commit needs of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
@@ -50,6 +75,8 @@ pub(super) enum Verdict {
         closes: bool,
         /// It completed before the window began.
         is_late: bool,
+        /// What is not known of it.
+        gaps: Gaps,
     },
     Duplicate,
     Skipped,

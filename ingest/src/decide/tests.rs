@@ -1,6 +1,7 @@
 use bson::oid::ObjectId;
 use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use proptest::prelude::*;
+use rollup::counters::Counter;
 use rollup::event::Reason;
 use serde_json::{Value, json};
 
@@ -78,7 +79,14 @@ fn decided(payload: &Payload) -> String {
 
 fn told(decision: &Decision<'_>) -> String {
     match decision {
-        Decision::Count { event, .. } => format!("counted for {}", event.dimensions.organization),
+        Decision::Count { event, .. } => {
+            let marks = [
+                (Counter::UnpricedRequests, ", unpriced"),
+                (Counter::UnmeteredRequests, ", unmetered"),
+            ];
+            let marks = marks.map(|(counter, mark)| if event.counters[counter] > 0 { mark } else { "" });
+            format!("counted for {}{}", event.dimensions.organization, marks.concat())
+        }
         Decision::Duplicate => "duplicate".to_owned(),
         Decision::Skip(skip) => format!("skipped: {skip:?}"),
         Decision::Reject(reject) => format!("rejected: {reject}"),
@@ -165,6 +173,16 @@ fn each_line_of_the_table_decides() {
             "rejected: `inputTokens`: out_of_range",
         ),
         (
+            12,
+            plain(&event(json!({"totalTokens": 8}))),
+            "rejected: `totalTokens`: total_mismatch",
+        ),
+        (
+            12,
+            plain(&event(json!({"cost": "12,50"}))),
+            "rejected: `cost`: invalid_value",
+        ),
+        (
             13,
             plain(&event(
                 json!({"eventId": "known", "completedAt": COMPLETED_MS - 999 * HOUR_MS}),
@@ -183,9 +201,23 @@ fn each_line_of_the_table_decides() {
             plain(&event(json!({"completedAt": COMPLETED_MS + 2 * HOUR_MS}))),
             "rejected: `completedAt`: in_the_future",
         ),
-        (15, message(Some(data), &[json]), "counted for acme"),
-        (15, change("insert", Some(image.clone())), "counted for acme"),
-        (15, Payload::Document(image), "counted for acme"),
+        (15, message(Some(data), &[json]), "counted for acme, unpriced"),
+        (
+            15,
+            plain(&event(json!({"inputTokens": null, "totalTokens": 0}))),
+            "counted for acme, unpriced, unmetered",
+        ),
+        (
+            15,
+            plain(&event(json!({"inputTokens": null, "outcome": "failed"}))),
+            "counted for acme",
+        ),
+        (
+            15,
+            change("insert", Some(image.clone())),
+            "counted for acme, unpriced",
+        ),
+        (15, Payload::Document(image), "counted for acme, unpriced"),
     ] {
         assert_eq!(decided(&payload), expected, "line {line}: {payload:?}");
     }

@@ -37,18 +37,23 @@ fn field_value(value: RawBsonRef<'_>) -> Value<'_> {
         RawBsonRef::Int32(value) => Value::Integer(value.into()),
         RawBsonRef::Int64(value) => Value::Integer(value),
         RawBsonRef::Double(value) => Value::Float(value),
-        RawBsonRef::Decimal128(value) => decimal(&value.to_string()),
+        RawBsonRef::Decimal128(value) => decimal(value.to_string()),
         RawBsonRef::String(value) => Value::Text(Cow::Borrowed(value)),
         RawBsonRef::DateTime(value) => Value::Date(value.timestamp_millis()),
-        _ => Value::Other,
+        RawBsonRef::Array(_) => Value::Other("an array"),
+        RawBsonRef::Document(_) => Value::Other("an object"),
+        RawBsonRef::ObjectId(_) => Value::Other("an ObjectId"),
+        RawBsonRef::Binary(_) => Value::Other("binary data"),
+        _ => Value::Other("of a type that no field has"),
     }
 }
 
-/// A decimal number that is an integer stays one; any other is judged by its nearest double.
-fn decimal(text: &str) -> Value<'static> {
-    match (text.parse(), text.parse()) {
-        (Ok(integer), _) => Value::Integer(integer),
-        (_, Ok(float)) => Value::Float(float),
-        _ => Value::Other,
+/// A decimal number, as it says itself; what is none is a double that is none.
+fn decimal(text: String) -> Value<'static> {
+    match text.as_str() {
+        "NaN" => Value::Float(f64::NAN),
+        "Infinity" => Value::Float(f64::INFINITY),
+        "-Infinity" => Value::Float(f64::NEG_INFINITY),
+        _ => Value::number(text.into()),
     }
 }

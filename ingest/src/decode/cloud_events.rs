@@ -79,7 +79,7 @@ impl<'a> Attributes<'a> {
         }
         let own_id = event.take(Field::EventId);
         if own_id != Value::Absent && own_id != self.id {
-            return Err(Reject::field(Reason::IdMismatch, Field::EventId));
+            return Err(Reject::field(Reason::IdMismatch, Field::EventId).value(&own_id));
         }
         event.set(Field::EventId, self.id);
         event.take(Field::Type);
@@ -118,8 +118,7 @@ pub(super) fn is_structured(value: &[u8]) -> bool {
 }
 
 pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|_| Reject::record(Reason::InvalidJson))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| json::malformed(&error))?;
     check_version(&envelope.specversion)?;
     let attributes = Attributes {
         id: envelope.id,
@@ -135,33 +134,28 @@ pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
         _ => false,
     };
     if !is_json {
-        return Err(attribute(Reason::UnsupportedContentType, "datacontenttype"));
+        let reject = Reject::named(Reason::UnsupportedContentType, "datacontenttype");
+        return Err(reject.value(&envelope.datacontenttype));
     }
     if envelope.data_base64 != Value::Absent {
-        return Err(attribute(Reason::UnsupportedContentType, "data_base64"));
+        return Err(Reject::named(Reason::UnsupportedContentType, "data_base64"));
     }
     let data = envelope
         .data
-        .ok_or(attribute(Reason::MissingField, "data"))?
+        .ok_or_else(|| Reject::named(Reason::MissingField, "data"))?
         .get();
     if !data.starts_with('{') {
-        return Err(attribute(Reason::WrongType, "data"));
+        return Err(Reject::named(Reason::WrongType, "data"));
     }
     attributes.with_data(json::read(data.as_bytes())?)
 }
 
 fn check_version(version: &Value<'_>) -> Result<(), Reject> {
+    let reject = |reason| Err(Reject::named(reason, "specversion").value(version));
     match version {
         Value::Text(text) if text == VERSION => Ok(()),
-        Value::Absent => Err(attribute(Reason::MissingField, "specversion")),
-        _ => Err(attribute(Reason::InvalidValue, "specversion")),
-    }
-}
-
-const fn attribute(reason: Reason, name: &'static str) -> Reject {
-    Reject {
-        reason,
-        field: Some(name),
+        Value::Absent => reject(Reason::MissingField),
+        _ => reject(Reason::InvalidValue),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Kafka records: plain JSON, or CloudEvents in either mode. Headers say which; without any the value does.
 
-use rollup::event::{Field, RawEvent, Reason, Reject, Value};
+use rollup::event::{Field, RawEvent, Reason, Reject, Value, shown};
 
 use super::{cloud_events, json};
 
@@ -20,10 +20,8 @@ pub(super) fn read<'a>(value: Option<&'a [u8]>, headers: &'a [Header]) -> Result
     if headers.is_empty() {
         return plain(present(value)?);
     }
-    let format = match header(headers, "content-type")? {
-        Some(name) => Format::of(name),
-        None => Format::Json,
-    };
+    let content_type = header(headers, "content-type")?;
+    let format = content_type.map_or(Format::Json, Format::of);
     if format == Format::CloudEvent {
         return cloud_events::structured(json::text(present(value)?)?);
     }
@@ -32,11 +30,11 @@ pub(super) fn read<'a>(value: Option<&'a [u8]>, headers: &'a [Header]) -> Result
             // Whatever it carries: it is no usage.
             return Ok(attributes.alone());
         }
-        supported(format)?;
+        supported(format, content_type)?;
         return attributes.with_data(json::read(present(value)?)?);
     }
     let value = present(value)?;
-    supported(format)?;
+    supported(format, content_type)?;
     plain(value)
 }
 
@@ -53,14 +51,16 @@ fn plain(value: &[u8]) -> Result<RawEvent<'_>, Reject> {
 fn present(value: Option<&[u8]>) -> Result<&[u8], Reject> {
     value
         .filter(|value| !value.is_empty())
-        .ok_or(Reject::record(Reason::EmptyRecord))
+        .ok_or_else(|| Reject::record(Reason::EmptyRecord))
 }
 
-fn supported(format: Format) -> Result<(), Reject> {
-    if format == Format::Unsupported {
-        Err(Reject::record(Reason::UnsupportedContentType))
-    } else {
-        Ok(())
+fn supported(format: Format, content_type: Option<&str>) -> Result<(), Reject> {
+    match (format, content_type) {
+        (Format::Unsupported, Some(name)) => {
+            let found = format_args!("is of the type `{}`", shown(name));
+            Err(Reject::record(Reason::UnsupportedContentType).found(found))
+        }
+        _ => Ok(()),
     }
 }
 

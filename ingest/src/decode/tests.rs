@@ -40,23 +40,157 @@ fn message(value: &[u8]) -> Payload {
     }
 }
 
+fn decimal(text: &str) -> Bson {
+    Bson::Decimal128(text.parse().expect("a decimal"))
+}
+
 #[test]
 fn every_number_type_without_a_fraction_is_an_integer() {
-    let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a decimal"));
-    for number in [Bson::Int32(7), Bson::Int64(7), Bson::Double(7.0), decimal("7")] {
+    for number in [
+        Bson::Int32(70),
+        Bson::Int64(70),
+        Bson::Double(70.0),
+        decimal("70"),
+        decimal("70.0"),
+        decimal("7E+1"),
+    ] {
         let payload = document(doc! {"inputTokens": number});
-        assert_eq!(event(&payload).counters[Counter::InputTokens], 7);
+        assert_eq!(event(&payload).counters[Counter::InputTokens], 70);
     }
-    assert_eq!(
-        rejected(&document(doc! {"inputTokens": decimal("7.5")})),
-        ("invalid_value", Some("inputTokens"))
-    );
-    assert_eq!(
-        rejected(&document(doc! {"inputTokens": f64::NAN})),
-        ("invalid_value", Some("inputTokens"))
-    );
-    let payload = document(doc! {"costEstimateCents": decimal("12.3456")});
-    assert_eq!(event(&payload).counters[Counter::CostNanos], 123_456_000);
+    for (number, reason) in [
+        (decimal("7.5"), "invalid_value"),
+        (decimal("1E-6176"), "invalid_value"),
+        (decimal("1E+6111"), "out_of_range"),
+        (decimal("1000000000000001"), "out_of_range"),
+        (decimal("Infinity"), "invalid_value"),
+        (Bson::Double(f64::NEG_INFINITY), "invalid_value"),
+        (Bson::Double(1e16), "out_of_range"),
+    ] {
+        assert_eq!(
+            rejected(&document(doc! {"inputTokens": number})),
+            (reason, Some("inputTokens"))
+        );
+    }
+}
+
+/// Lesson L22: usage that nobody knows is no usage of nothing, in whichever way a transport says that.
+#[test]
+fn l22_unknown_usage_is_the_same_over_both_transports() {
+    let unmetered = |payload: &Payload| event(payload).counters[Counter::UnmeteredRequests];
+    for nothing in [
+        Bson::Double(f64::NAN),
+        decimal("NaN"),
+        Bson::Null,
+        Bson::Undefined,
+    ] {
+        let payload = document(doc! {"inputTokens": nothing.clone(), "outputTokens": nothing});
+        assert_eq!(unmetered(&payload), 1);
+    }
+    let message_with = |quantity: &str| {
+        let text = format!(
+            r#"{{"eventId":"e","completedAt":1767607200000,"source":"chat","organizationId":"o","inputTokens":{quantity}}}"#
+        );
+        message(text.as_bytes())
+    };
+    assert_eq!(unmetered(&message_with("null")), 1);
+    assert_eq!(unmetered(&message_with("0")), 0);
+    assert_eq!(unmetered(&document(doc! {"inputTokens": 0.0})), 0);
+    assert_eq!(unmetered(&document(doc! {"prompt_tokens": 7})), 1);
+}
+
+/// Lesson L23: costs as databases hold them.
+#[test]
+fn l23_costs_of_every_number_type_are_exact() {
+    for (field, number, nanos, is_rounded) in [
+        ("cost", Bson::Int32(3), 3_000_000_000, false),
+        ("cost", Bson::Int64(3), 3_000_000_000, false),
+        ("cost", Bson::Double(7.5e-5), 75_000, false),
+        ("cost", Bson::Double(0.1), 100_000_000, false),
+        ("cost", Bson::Double(0.1 + 0.2), 300_000_000, true),
+        ("cost", Bson::Double(1e-300), 0, true),
+        ("cost", Bson::Double(-0.0), 0, false),
+        ("cost", decimal("12.345678901"), 12_345_678_901, false),
+        ("cost", decimal("7.5E-5"), 75_000, false),
+        ("cost", decimal("1E+2"), 100_000_000_000, false),
+        ("cost", decimal("0E-6176"), 0, false),
+        ("cost", decimal("1E-6176"), 0, true),
+        ("cost", Bson::String("7.5e-05".into()), 75_000, false),
+        ("costNanos", Bson::Double(7.0), 7, false),
+        ("costNanos", decimal("7"), 7, false),
+        ("costEstimateCents", decimal("12.3456"), 123_456_000, false),
+        ("costEstimateCents", Bson::Double(1e-7), 1, false),
+    ] {
+        let payload = document(doc! {field: number.clone()});
+        let event = event(&payload);
+        assert_eq!(event.counters[Counter::CostNanos], nanos, "{field}: {number}");
+        assert_eq!(event.is_cost_rounded, is_rounded, "{field}: {number}");
+    }
+    for field in ["cost", "costNanos", "costEstimateCents"] {
+        for (number, reason) in [
+            (Bson::Double(f64::NAN), "invalid_value"),
+            (Bson::Double(f64::INFINITY), "invalid_value"),
+            (decimal("NaN"), "invalid_value"),
+            (decimal("-Infinity"), "invalid_value"),
+            (decimal("1E+6111"), "out_of_range"),
+            (Bson::Double(1e300), "out_of_range"),
+            (Bson::Int32(-1), "out_of_range"),
+            (Bson::Boolean(true), "wrong_type"),
+        ] {
+            let found = rejected(&document(doc! {field: number.clone()}));
+            assert_eq!(found, (reason, Some(field)), "{field}: {number}");
+        }
+    }
+}
+
+/// Of a record as well as of a field; and none grows with the record.
+#[test]
+fn a_rejection_says_what_was_found() {
+    let said = |payload: &Payload| {
+        payload
+            .check(&rules())
+            .checked
+            .expect_err("a rejection")
+            .message()
+    };
+    let long = "x".repeat(100_000);
+    for (payload, expected) in [
+        (
+            message(b"{\"eventId\": NaN}"),
+            "the record is no JSON at line 1, column 13: one JSON object (`NaN` is no JSON, `null` is)",
+        ),
+        (
+            message(format!("\"{long}\"").as_bytes()),
+            "the record is no object at line 1, column 100002: one JSON object (`NaN` is no JSON, `null` is)",
+        ),
+        (
+            message(b"{\"eventId\": \"\xff\"}"),
+            "the record is no UTF-8 at its byte 13: texts in UTF-8",
+        ),
+        (
+            message(&[b'x'; MAX_RECORD_BYTES + 1]).cut(),
+            "the record has 262145 bytes: at most 262144 bytes",
+        ),
+        (
+            document(doc! {"cost": format!("12,50{long}")[..128].to_owned()}),
+            &format!(
+                "`cost` is `12,50{}…`: a decimal with a point, from 0 to 1000000",
+                &long[..35]
+            ),
+        ),
+        (
+            document(doc! {"model": ObjectId::from_bytes([0; 12])}),
+            "`model` is an ObjectId: a text of at most 128 characters",
+        ),
+        (
+            Payload::Message {
+                value: Some(b"x".to_vec()),
+                headers: vec![("content-type".into(), b"application/avro".to_vec())],
+            },
+            "the record is of the type `application/avro`: `application/json`, or a CloudEvent as JSON",
+        ),
+    ] {
+        assert_eq!(said(&payload), expected);
+    }
 }
 
 #[test]

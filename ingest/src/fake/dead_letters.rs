@@ -111,7 +111,8 @@ impl Stored {
         let id = &lane.fence.lane;
         for replayed in &lane.replayed {
             if let Some(stored) = self.letters.get_mut(&(id.clone(), replayed.place.clone())) {
-                stored.state = replayed.result.map_or(LetterState::Open, LetterState::Closed);
+                let closed = replayed.result.as_ref().ok().copied();
+                stored.state = closed.map_or(LetterState::Open, LetterState::Closed);
             }
         }
         for ((of, _), stored) in &mut self.letters {

@@ -48,6 +48,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             kind: Kind::Llm,
         },
         counters,
+        is_cost_rounded: false,
     };
     let mut fold = Fold::new(Grouping::new(Calendar::UTC, &[Granularity::Daily]).expect("with daily"));
     let mut delta = Delta::default();

@@ -118,6 +118,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.metrics
             .committed(group.lanes.iter().flat_map(|(_, batch)| batch.outcomes()));
         self.metrics
+            .gaps(group.lanes.iter().flat_map(|(_, batch)| batch.gaps()));
+        self.metrics
             .replayed(group.lanes.iter().flat_map(|(_, batch)| batch.replayed()));
         let late: usize = group.lanes.iter().map(|(_, batch)| batch.late()).sum();
         self.metrics.late.inc_by(late as u64);

@@ -35,8 +35,9 @@ pub(crate) struct Usage {
     pub(crate) user: Option<&'static str>,
     pub(crate) source: &'static str,
     pub(crate) outcome: Option<&'static str>,
-    pub(crate) input: i64,
-    pub(crate) output: i64,
+    /// `None`: nobody knows it.
+    pub(crate) input: Option<i64>,
+    pub(crate) output: Option<i64>,
     pub(crate) cost_nanos: Option<i64>,
 }
 
@@ -52,8 +53,8 @@ impl Usage {
             user: Some("ann"),
             source: "chat",
             outcome: None,
-            input,
-            output: 0,
+            input: Some(input),
+            output: Some(0),
             cost_nanos: Some(7),
         }
     }
@@ -88,8 +89,8 @@ impl Usage {
             user: pick(rng, &[None, Some("ann"), Some("bob")]),
             source: pick(rng, &["chat", "workflow", "openai-compat", "batch"]),
             outcome: pick(rng, &[None, None, Some("failed"), Some("aborted")]),
-            input: rng.random_range(0..1_000),
-            output: rng.random_range(0..1_000),
+            input: rng.random_bool(0.7).then(|| rng.random_range(0..1_000)),
+            output: rng.random_bool(0.7).then(|| rng.random_range(0..1_000)),
             cost_nanos: rng.random_bool(0.8).then(|| rng.random_range(0..1_000_000)),
         }
     }
@@ -98,8 +99,9 @@ impl Usage {
     pub(crate) fn event(&self) -> Event<'static> {
         let mut counters = Counters::default();
         counters[Counter::Requests] = 1;
-        counters[Counter::InputTokens] = self.input;
-        counters[Counter::TotalTokens] = self.input;
+        let input = self.input.expect("metered");
+        counters[Counter::InputTokens] = input;
+        counters[Counter::TotalTokens] = input;
         counters[Counter::CostNanos] = self.cost_nanos.expect("priced");
         let (provider, model) = self.model.expect("known");
         let dimensions = Dimensions {
@@ -118,6 +120,7 @@ impl Usage {
             completed_at_ms: self.at_ms,
             dimensions: dimensions.map(|text| Cow::Borrowed(*text)),
             counters,
+            is_cost_rounded: false,
         }
     }
 

@@ -13,7 +13,9 @@ use crate::logs::{Expected, FULL, Log, PRESET, Usage};
 /// Everything that names a row.
 type Key = Vec<String>;
 /// The counters, and the first and last completion (ms).
-type Row = ([i128; 14], i64, i64);
+/// What a row counts, in stored order.
+type Counts = [i128; 17];
+type Row = (Counts, i64, i64);
 
 /// The rows of the ledger and the rollups.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -113,24 +115,30 @@ impl Rows {
 }
 
 fn add(rows: &mut BTreeMap<Key, Row>, key: Key, usage: &Usage) {
-    let row = rows.entry(key).or_insert(([0; 14], i64::MAX, i64::MIN));
+    let row = rows.entry(key).or_insert(([0; 17], i64::MAX, i64::MIN));
     let one_if = |is: bool| i64::from(is);
+    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    let is_metered = usage.input.is_some() || usage.output.is_some();
+    let is_free = usage.outcome == Some("failed") && !is_metered;
     // In stored order.
     let added = [
         1,
         one_if(usage.outcome == Some("failed")),
         one_if(usage.outcome == Some("aborted")),
-        usage.input,
+        input,
         0,
         0,
-        usage.output,
+        output,
         0,
-        usage.input + usage.output,
+        input + output,
         0,
         0,
         0,
         usage.cost_nanos.unwrap_or(0),
-        one_if(usage.cost_nanos.is_none()),
+        one_if(usage.cost_nanos.is_none() && !is_free),
+        one_if(usage.outcome.is_none() && !is_metered),
+        0,
+        0,
     ];
     for (sum, added) in row.0.iter_mut().zip(added) {
         *sum += i128::from(added);
@@ -207,10 +215,10 @@ fn check_lane<'a>(stored: &Stored, log: &'a Log) -> Vec<&'a Usage> {
 /// is not in a tally.
 pub(crate) fn check_coherence(stored: &Stored, beforehand: usize) {
     let rows = Rows::stored(stored);
-    let sum = |rows: &BTreeMap<Key, Row>, named: &dyn Fn(&Key) -> bool| -> BTreeMap<Key, [i128; 14]> {
+    let sum = |rows: &BTreeMap<Key, Row>, named: &dyn Fn(&Key) -> bool| -> BTreeMap<Key, Counts> {
         let mut sums = BTreeMap::new();
         for (key, row) in rows.iter().filter(|(key, _)| named(key)) {
-            let sum: &mut [i128; 14] = sums.entry(key[..3].to_vec()).or_default();
+            let sum: &mut Counts = sums.entry(key[..3].to_vec()).or_default();
             for (sum, value) in sum.iter_mut().zip(row.0) {
                 *sum += value;
             }
@@ -221,8 +229,8 @@ pub(crate) fn check_coherence(stored: &Stored, beforehand: usize) {
     for set in ["organization", "agent", "model", "user", "source"] {
         assert_eq!(sum(&rows.rollups, &|key| key[3] == set), whole, "the set `{set}`");
     }
-    let total = |granularity: &str| -> [i128; 14] {
-        let mut total = [0; 14];
+    let total = |granularity: &str| -> Counts {
+        let mut total = [0; 17];
         for row in whole
             .iter()
             .filter(|(key, _)| key[1] == granularity)

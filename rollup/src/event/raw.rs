@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A field of the event contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub enum Field {
     Outcome,
     InputTokens,
     OutputTokens,
+    TotalTokens,
     CachedInputTokens,
     CacheWriteTokens,
     ReasoningTokens,
@@ -62,6 +64,7 @@ impl Field {
             Field::Outcome => "outcome",
             Field::InputTokens => "inputTokens",
             Field::OutputTokens => "outputTokens",
+            Field::TotalTokens => "totalTokens",
             Field::CachedInputTokens => "cachedInputTokens",
             Field::CacheWriteTokens => "cacheWriteTokens",
             Field::ReasoningTokens => "reasoningTokens",
@@ -96,6 +99,7 @@ impl Field {
             "outcome" => Field::Outcome,
             "inputTokens" => Field::InputTokens,
             "outputTokens" => Field::OutputTokens,
+            "totalTokens" => Field::TotalTokens,
             "cachedInputTokens" => Field::CachedInputTokens,
             "cacheWriteTokens" => Field::CacheWriteTokens,
             "reasoningTokens" => Field::ReasoningTokens,
@@ -122,14 +126,27 @@ pub enum Value<'a> {
     Bool(bool),
     /// An integer of up to 64 bits.
     Integer(i64),
-    /// Any other number.
+    /// A double that says what it is in binary.
     Float(f64),
+    /// Any other number, as it was written: a decimal.
+    Decimal(Cow<'a, str>),
     /// A text.
     Text(Cow<'a, str>),
     /// A BSON date: milliseconds since 1970-01-01T00:00:00Z.
     Date(i64),
-    /// A type that no field of the contract has (an array, an object, binary data …).
-    Other,
+    /// A type that no field of the contract has, and what people call it: `an array`, `an object` …
+    Other(&'static str),
+}
+
+impl<'a> Value<'a> {
+    /// The number with this text.
+    #[must_use]
+    pub fn number(text: Cow<'a, str>) -> Self {
+        match text.parse() {
+            Ok(integer) => Value::Integer(integer),
+            Err(_) => Value::Decimal(text),
+        }
+    }
 }
 
 /// The `_id` of an event's document.
@@ -222,45 +239,22 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// JSON as it is written: no float ever stands for a number that has more digits than a float, and a number that no type
+/// holds is a fault of its field, not of the record.
 impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Value<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        Ok(match text.as_bytes() {
+            [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
+                Value::Text(Cow::Borrowed(&text[1..text.len() - 1]))
             }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Value::Absent)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Value::Bool(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Value::Integer(value))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                #[allow(clippy::cast_precision_loss, reason = "only its being out of range matters")]
-                Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Value::Float(value))
-            }
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-                Ok(Value::Text(Cow::Borrowed(value)))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(Value::Text(Cow::Owned(value.to_owned())))
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Value::Other)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Value::Other)
-            }
-        }
-        deserializer.deserialize_any(Any)
+            [b'"', ..] => Value::Text(Cow::Owned(serde_json::from_str(text).map_err(D::Error::custom)?)),
+            [b'-' | b'0'..=b'9', ..] => Value::number(Cow::Borrowed(text)),
+            [b't', ..] => Value::Bool(true),
+            [b'f', ..] => Value::Bool(false),
+            [b'[', ..] => Value::Other("an array"),
+            [b'{', ..] => Value::Other("an object"),
+            _ => Value::Absent,
+        })
     }
 }

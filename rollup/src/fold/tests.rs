@@ -31,6 +31,7 @@ fn event(at_ms: i64, parts: [&'static str; 4], tokens: i64) -> Event<'static> {
         completed_at_ms: at_ms,
         dimensions,
         counters,
+        is_cost_rounded: false,
     }
 }
 

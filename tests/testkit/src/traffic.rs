@@ -184,9 +184,11 @@ impl Generator {
             60..75 => TimeForm::TextWithOffset,
             _ => TimeForm::Millis,
         };
-        let cost_form = match self.rng.random_range(0..3) {
+        let cost_form = match self.rng.random_range(0..5) {
             0 => CostForm::Amount,
-            1 => CostForm::Nanos,
+            1 => CostForm::Exponent,
+            2 => CostForm::Number,
+            3 => CostForm::Nanos,
             _ => CostForm::Cents,
         };
         Draft {

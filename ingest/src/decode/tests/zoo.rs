@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decode::Keep;
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 35] = [
     "_id",
     "eventId",
     "type",
@@ -23,6 +23,7 @@ const NAMES: [&str; 34] = [
     "outcome",
     "inputTokens",
     "outputTokens",
+    "totalTokens",
     "cachedInputTokens",
     "cacheWriteTokens",
     "reasoningTokens",
@@ -60,7 +61,12 @@ fn verdict(payload: Payload) -> &'static str {
             "event"
         }
         Ok(Checked::Skipped(_)) => "skip",
-        Err(reject) => reject.reason.code(),
+        Err(reject) => {
+            let message = reject.message();
+            assert!(message.chars().count() < 500, "it is bounded: {message:.600}");
+            assert_eq!(rollup::inert::inert(&message), message);
+            reject.reason.code()
+        }
     }
 }
 
@@ -185,6 +191,7 @@ fn every_type_in_every_field_has_a_verdict() {
         "too_large",
         "image_missing",
         "missing_field",
+        "total_mismatch",
     ] {
         assert!(seen.contains(expected), "{expected}: {seen:?}");
     }
@@ -201,6 +208,9 @@ fn every_json_value_in_every_field_has_a_verdict() {
         "-1",
         "1e400",
         "1e-400",
+        "1e999999999",
+        "-1e-999999999",
+        "0.1234567890123456789",
         "1.5",
         "9223372036854775808",
         "\"\"",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::item::{Draft, Item};
 
 /// How many kinds of flaw there are.
-pub(super) const COUNT: usize = 14;
+pub(super) const COUNT: usize = 16;
 
 /// The event with the flaw of that number.
 pub(super) fn apply(flaw: usize, draft: Draft) -> Item {
@@ -30,6 +30,19 @@ pub(super) fn apply(flaw: usize, draft: Draft) -> Item {
             [
                 ("cachedInputTokens", json!(tokens + 1)),
                 ("cacheWriteTokens", Value::Null),
+            ],
+        ),
+        13 => {
+            let sum = tokens + draft.usage.output_tokens;
+            one("total_mismatch", "totalTokens", json!(sum + 1))
+        }
+        14 => draft.rejected(
+            "invalid_value",
+            "cost",
+            [
+                ("cost", json!("12,50")),
+                ("costNanos", Value::Null),
+                ("costEstimateCents", Value::Null),
             ],
         ),
         _ => draft.rejected(

@@ -96,6 +96,9 @@ pub(crate) enum TimeForm {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CostForm {
     Amount,
+    /// As programs write small numbers.
+    Exponent,
+    Number,
     Nanos,
     Cents,
 }
@@ -255,16 +258,18 @@ fn completed_at(at: DateTime<Utc>, form: TimeForm) -> Value {
 fn cost(nanos: u64, form: CostForm) -> (&'static str, Value) {
     match form {
         CostForm::Amount => ("cost", Value::from(decimal(u128::from(nanos)))),
+        CostForm::Exponent => ("cost", Value::from(format!("{nanos}e-09"))),
+        CostForm::Number => ("cost", number(nanos, 1e9)),
         CostForm::Nanos => ("costNanos", Value::from(nanos)),
-        CostForm::Cents => ("costEstimateCents", cents(nanos)),
+        CostForm::Cents => ("costEstimateCents", number(nanos, 1e7)),
     }
 }
 
 /// Below 2^53 nanos the quotient is the double nearest to the true decimal, whose shortest form is that
-/// very decimal: at most seven decimals, and exact.
+/// very decimal: exact.
 #[allow(clippy::cast_precision_loss, reason = "costs are far below 2^53")]
-fn cents(nanos: u64) -> Value {
-    json!(nanos as f64 / 1e7)
+fn number(nanos: u64, in_one: f64) -> Value {
+    json!(nanos as f64 / in_one)
 }
 
 fn to_bson(name: &str, value: &Value, doubles: bool) -> Bson {

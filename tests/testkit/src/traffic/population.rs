@@ -94,6 +94,15 @@ impl Population {
             3..6 => Outcome::Aborted,
             _ => Outcome::Completed,
         };
+        match usage.outcome {
+            Outcome::Failed if rng.random_bool(0.5) => {
+                unused(&mut usage);
+                usage.cost_nanos = None;
+            }
+            // The provider answered, and did not say what it took.
+            Outcome::Completed if rng.random_bool(0.01) => unused(&mut usage),
+            _ => {}
+        }
         usage
     }
 
@@ -132,6 +141,16 @@ impl Population {
     fn user(&self, rng: &mut StdRng) -> String {
         format!("user-{:03}", skewed(rng, self.users) + 1)
     }
+}
+
+/// Without any quantity.
+fn unused(usage: &mut Usage) {
+    usage.input_tokens = 0;
+    usage.cached_input_tokens = 0;
+    usage.cache_write_tokens = 0;
+    usage.output_tokens = 0;
+    usage.reasoning_tokens = 0;
+    usage.images = 0;
 }
 
 fn workflow(rng: &mut StdRng, usage: &mut Usage) {

@@ -1,5 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
+use serde_json::Value;
+
 use super::*;
 
 fn start() -> DateTime<Utc> {
@@ -107,7 +109,9 @@ fn the_mix_has_all_that_emitters_send() {
         |usage: &Usage| usage.user.is_none(),
         |usage: &Usage| usage.model.is_none(),
         |usage: &Usage| usage.cost_nanos.is_none(),
-        |usage: &Usage| usage.outcome == Outcome::Failed,
+        |usage: &Usage| usage.outcome == Outcome::Failed && usage.input_tokens > 0,
+        |usage: &Usage| usage.outcome == Outcome::Failed && usage.input_tokens + usage.images == 0,
+        |usage: &Usage| usage.outcome == Outcome::Completed && usage.input_tokens + usage.images == 0,
         |usage: &Usage| usage.outcome == Outcome::Aborted,
     ] {
         assert!(usages.iter().any(|usage| absent(usage)));
@@ -124,10 +128,13 @@ fn every_form_of_cost_says_the_same_amount() {
             .event
             .get("costNanos")
             .map(|value| value.as_u64().expect("an integer"));
-        let amount = item
-            .event
-            .get("cost")
-            .map(|value| digits(value.as_str().expect("a text"), 9));
+        let amount = item.event.get("cost").map(|value| match value {
+            Value::Number(number) => digits(&number.as_f64().expect("a double").to_string(), 9),
+            text => match text.as_str().expect("a text").strip_suffix("e-09") {
+                Some(nanos) => nanos.parse().expect("digits"),
+                None => digits(text.as_str().expect("a text"), 9),
+            },
+        });
         let cents = item
             .event
             .get("costEstimateCents")

@@ -62,6 +62,14 @@ pub struct Totals {
     #[serde(rename = "cost", serialize_with = "as_amount")]
     pub cost_nanos: u128,
     pub unpriced_requests: u64,
+    pub unmetered_requests: u64,
+}
+
+impl Usage {
+    /// Whether its event carries a quantity: one of nothing is not written.
+    fn is_metered(&self) -> bool {
+        [self.input_tokens, self.output_tokens, self.images] != [0; 3]
+    }
 }
 
 impl AddAssign<&Usage> for Totals {
@@ -77,14 +85,19 @@ impl AddAssign<&Usage> for Totals {
         self.total_tokens += usage.input_tokens + usage.output_tokens;
         self.images += usage.images;
         self.cost_nanos += u128::from(usage.cost_nanos.unwrap_or(0));
-        self.unpriced_requests += u64::from(usage.cost_nanos.is_none());
+        let is_metered = usage.is_metered();
+        let failed_at_once = usage.outcome == Outcome::Failed && !is_metered;
+        self.unpriced_requests += u64::from(usage.cost_nanos.is_none() && !failed_at_once);
+        let has_tokens = ["llm", "embedding"].contains(&usage.kind);
+        let is_done = usage.outcome == Outcome::Completed;
+        self.unmetered_requests += u64::from(is_done && has_tokens && !is_metered);
     }
 }
 
 impl Totals {
     /// The counters that the reader answers as JSON integers, by their names there.
     #[must_use]
-    pub fn integers(&self) -> [(&'static str, u64); 11] {
+    pub fn integers(&self) -> [(&'static str, u64); 12] {
         [
             ("requests", self.requests),
             ("failedRequests", self.failed_requests),
@@ -97,6 +110,7 @@ impl Totals {
             ("totalTokens", self.total_tokens),
             ("images", self.images),
             ("unpricedRequests", self.unpriced_requests),
+            ("unmeteredRequests", self.unmetered_requests),
         ]
     }
 

@@ -10,7 +10,8 @@ const SHOWN: usize = 64;
 
 /// A text without control and format characters: each is written as JSON would, `\u001b`. What is shown inside JSON is
 /// the same value.
-pub(crate) fn inert(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn inert(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
     }
@@ -28,13 +29,21 @@ pub(crate) fn inert(text: &str) -> Cow<'_, str> {
 }
 
 /// The same of a text with lines of its own, such as JSON for people.
-pub(crate) fn inert_lines(text: &str) -> String {
+#[must_use]
+pub fn inert_lines(text: &str) -> String {
     text.split('\n').map(inert).collect::<Vec<_>>().join("\n")
 }
 
 /// The same, and no longer than a list has room for.
-pub(crate) fn short(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(SHOWN) {
+#[must_use]
+pub fn short(text: &str) -> Cow<'_, str> {
+    beginning(text, SHOWN)
+}
+
+/// The same of the first characters of a text, as many as this.
+#[must_use]
+pub fn beginning(text: &str, characters: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters) {
         None => inert(text),
         Some((end, _)) => Cow::Owned(format!("{}…", inert(&text[..end]))),
     }
