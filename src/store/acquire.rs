@@ -190,7 +190,7 @@ impl Store {
             let ids: Vec<EventHash> = overdue.iter().copied().collect();
             let which = letters::open_under(lane, Scope::Lane, &ids);
             let at = answer(server_time(&self.client)).await?;
-            answer(self.supersede_all(which, at)).await?;
+            answer(self.supersede_all(lane, &which, at)).await?;
             open.retain(|id, _| !overdue.contains(id));
         }
         windows.letters = open;
@@ -203,5 +203,6 @@ fn first_fence(lane: &LaneId) -> Document {
     doc! {
         "seq": 0_i64, "scanning": lane.source() == "mongodb",
         "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+        "letters": 0_i64,
     }
 }

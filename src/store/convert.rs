@@ -44,10 +44,13 @@ pub(super) fn fence_move(lane: &LaneCommit, content: ContentId) -> Document {
         );
     }
     let tally = lane.tally;
+    let letters = lane.letters.len() + lane.replayed.len() + lane.closes.len();
     let mut update = doc! {
         "$inc": {
             "seq": 1_i64, "read": tally.read(), "counted": tally.counted, "duplicate": tally.duplicate,
             "skipped": tally.skipped, "deadLetter": tally.dead_letter,
+            // No number of letters: it tells readers that some may have changed.
+            "letters": i64::try_from(letters).unwrap_or(i64::MAX),
         },
         "$currentDate": {"updatedAt": true},
         "$unset": unset,

@@ -63,6 +63,7 @@ pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
 /// the marginal (`set`) stands behind the period there.
 fn indexes(collection: &str) -> Vec<Index> {
     let all = Index::of_all;
+    let waiting = |keys| Index::of_some(keys, doc! {"open": {"$exists": true}});
     match collection {
         // One person's own usage must not cost a scan of the organization's.
         LEDGER => vec![all(
@@ -88,10 +89,9 @@ fn indexes(collection: &str) -> Vec<Index> {
             all(doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
-            Index::of_some(
-                doc! {"organizationId": 1, "day": 1, "reason": 1},
-                doc! {"open": {"$exists": true}},
-            ),
+            // Those that wait, as they are counted: of an organization, of nobody, and of all.
+            waiting(doc! {"organizationId": 1, "day": 1, "reason": 1, "open": 1}),
+            waiting(doc! {"day": 1, "organizationId": 1, "reason": 1, "open": 1}),
         ],
         _ => vec![],
     }
