@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::reader::{ReadError, Scope, Span, Whose};
-use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
 use super::{READ_TIME, Snapshot, failed, pipeline};
 use crate::store::DEAD_LETTERS;
@@ -61,6 +61,11 @@ fn waiting(whose: &Whose, days: Span) -> Document {
 
 fn reason(counted: &RawDocument) -> Option<(String, u64)> {
     let reason = counted.get_str("_id").ok()?;
-    let events = counted.get_i64("events").ok()?;
-    Some((reason.to_owned(), u64::try_from(events).ok()?))
+    let events = match counted.get("events").ok()?? {
+        RawBsonRef::Int64(events) => u64::try_from(events).ok()?,
+        // Not every server keeps the type of what it sums.
+        RawBsonRef::Int32(events) => u64::try_from(events).ok()?,
+        _ => return None,
+    };
+    Some((reason.to_owned(), events))
 }
