@@ -6,7 +6,7 @@ use api::reader::{ReadError, Scope, Span, Whose};
 use mongodb::bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
 use super::{READ_TIME, Snapshot, failed, pipeline};
-use crate::store::DEAD_LETTERS;
+use crate::store::REJECTED;
 
 impl Snapshot {
     /// How many wait in these days, by reason. Indexes hold all that is asked for: there may be very many, and their
@@ -21,7 +21,7 @@ impl Snapshot {
             doc! {"$group": {"_id": "$reason", "events": {"$sum": 1_i64}}},
         ];
         let mut session = self.instant.session(&self.store).await?;
-        let letters = self.store.collection(DEAD_LETTERS);
+        let letters = self.store.collection(REJECTED);
         let counting = letters.aggregate(stages).max_time(READ_TIME);
         let counted = counting.session(&mut *session).with_type::<RawDocumentBuf>();
         let mut cursor = counted.await.map_err(|error| failed(&error))?;
@@ -39,7 +39,7 @@ impl Snapshot {
     }
 }
 
-/// The letters that wait.
+/// Those of the letters that wait.
 fn waiting(whose: &Whose, days: Span) -> Document {
     let mut filter = match whose {
         Whose::Nobody => doc! {"organizationId": null},
@@ -54,8 +54,6 @@ fn waiting(whose: &Whose, days: Span) -> Document {
         "day",
         doc! {"$gte": days.first.to_string(), "$lte": days.last.to_string()},
     );
-    // A comparison, and not `$exists`: that an index answers alone.
-    filter.insert("open", doc! {"$gt": ""});
     filter
 }
 
