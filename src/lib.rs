@@ -64,4 +64,5 @@ mod app;
 mod failure;
 mod files;
 mod inert;
+mod open_letters;
 mod telemetry;

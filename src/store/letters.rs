@@ -16,6 +16,7 @@
 
 mod day;
 mod payload;
+mod told;
 
 use std::collections::HashSet;
 
@@ -30,6 +31,7 @@ use rollup::period::Calendar;
 
 pub use payload::read;
 use payload::{CUT, DROPPED};
+use told::changed;
 
 use super::answer::{WORK, answer};
 use super::convert::hash;
@@ -192,11 +194,6 @@ impl Which {
     }
 }
 
-/// The change of a fence whose lane has so many letters in another state.
-fn changed(letters: i64) -> Document {
-    doc! {"$inc": {"letters": letters}}
-}
-
 /// Letters that events close in their transaction, at most, for each question.
 const CLOSED_AT_ONCE: i64 = 1_000;
 
@@ -304,12 +301,6 @@ impl Store {
             telling.session(session).await?;
         }
         Ok(letters)
-    }
-
-    /// Tells readers that letters of these lanes have another state.
-    async fn tell_of_letters(&self, lanes: Document) -> DriverResult<()> {
-        let fences = self.collection(FENCES);
-        fences.update_many(lanes, changed(1)).await.map(drop)
     }
 
     /// How many letters there are, in this state or in any.

@@ -6,7 +6,7 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use ingest::lane::LaneId;
-use ingest::server_error::{NAMESPACE_NOT_FOUND, COMMAND_NOT_SUPPORTED_ON_VIEW};
+use ingest::server_error::{COMMAND_NOT_SUPPORTED_ON_VIEW, NAMESPACE_NOT_FOUND};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::listing::{Listing, listing};

@@ -2,9 +2,9 @@
 
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
-use testkit::eventually;
 use testkit::product::Product;
-use testkit::world::World;
+use testkit::world::{World, admin};
+use testkit::{eventually, process};
 
 use crate::reader_routes::event;
 
@@ -61,6 +61,20 @@ async fn an_organization_whose_every_event_is_refused_is_told_so_until_they_are_
         rejected(&reader, "summary?organizationId=other&preset=7d").await["events"],
         json!(0)
     );
+    metrics_have(
+        &worker,
+        &[
+            "open 5",
+            "total{reason=\"too_old\"} 3",
+            "total{reason=\"overflow\"} 0",
+        ],
+    )
+    .await;
+    let log = process::log_after(worker.process().log(), 0);
+    for reason in ["too_old", "invalid_value"] {
+        let look = format!("`usage-ledger dead-letters list --reason {reason}`");
+        assert!(log.contains(&look), "{log}");
+    }
     let longer = rejected(&reader, "series?organizationId=acme&preset=90d").await;
     assert_eq!(longer["reasons"]["too_old"], json!(3));
 
@@ -84,7 +98,20 @@ async fn an_organization_whose_every_event_is_refused_is_told_so_until_they_are_
             json!({"events": 3, "reasons": {"invalid_value": 2, "too_old": 1}})
         );
     }
+    metrics_have(&worker, &["open 3"]).await;
     worker.stop(testkit::PATIENCE).await.expect("drains");
+}
+
+/// Waits until these metrics of dead letters have these values.
+async fn metrics_have(worker: &Product, expected: &[&str]) {
+    eventually(&format!("the metrics {expected:?}"), || async {
+        let (_, told) = admin(worker, "/metrics").await;
+        let mut lines = expected
+            .iter()
+            .map(|line| format!("usage_ledger_dead_letters_{line}"));
+        lines.all(|line| told.lines().any(|told| told == line))
+    })
+    .await;
 }
 
 /// Waits until so many letters that stayed were judged again.

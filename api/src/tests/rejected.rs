@@ -1,5 +1,6 @@
 //! What was refused is told beside what was counted.
 
+use rollup::event::Reason;
 use serde_json::{Value, json};
 
 use super::{World, bearing, person, staff};
@@ -133,4 +134,16 @@ async fn answers_about_the_same_days_count_letters_once() {
     world.reader.set_letters([]);
     world.ask("summary", "").await;
     assert_eq!(world.reader.take_letter_reads(), 1);
+}
+
+#[test]
+fn the_page_has_words_for_every_reason() {
+    for language in ["en", "de"] {
+        let path = format!("{}/dashboard/src/i18n/{language}.ts", env!("CARGO_MANIFEST_DIR"));
+        let words = std::fs::read_to_string(path).expect("reads");
+        for reason in Reason::ALL {
+            let code = reason.code();
+            assert!(words.contains(&format!("      {code}: \"")), "{language}: {code}");
+        }
+    }
 }
