@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Identity, Listen, Process, Reader, Source, Worker};
 use crate::failure::Failure;
 use crate::files::{self, Connections};
+use crate::open_letters::OpenLetters;
 use crate::store::leases::{Lanes, Leases};
 use crate::store::ledger::MongoLedger;
 use crate::store::schema::Change;
@@ -271,6 +272,12 @@ async fn start_worker(
     };
     let calendar = *identity.grouping.calendar();
     let ledger = MongoLedger::open(store.clone(), calendar, leases.clone())?;
+    let open_letters = OpenLetters::new(store.clone(), registry.clone()).map_err(metrics)?;
+    let letters_stop = stop.clone();
+    tasks.spawn(async move {
+        open_letters.keep(letters_stop).await;
+        Ok(())
+    });
     let pump = Pump::new(Arc::new(ledger), clock, settings, ingest_metrics, health);
     let stop = stop.clone();
     tasks.spawn(async move {

@@ -63,4 +63,5 @@ pub mod store;
 mod app;
 mod failure;
 mod files;
+mod open_letters;
 mod telemetry;

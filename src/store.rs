@@ -53,6 +53,8 @@ pub const DEDUPE: &str = "usageDedupe";
 pub const EVENT_IDS: &str = "usageEventIds";
 /// Rejected records.
 pub const DEAD_LETTERS: &str = "usageDeadLetters";
+/// A view of the rejected records that wait: of each its organization, day and reason, and nothing of what it holds.
+pub const REJECTED: &str = "usageRejected";
 /// What this ledger is.
 pub const META: &str = "usageMeta";
 

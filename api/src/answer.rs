@@ -20,6 +20,7 @@ use crate::problem::Problem;
 use crate::query::{QueryContext, View};
 use crate::question::{Days, filters};
 use crate::reader::{Reader, Snapshot};
+use crate::rejected::Rejections;
 use crate::render::{json, render};
 use crate::route::{Common, Route};
 
@@ -145,13 +146,21 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             &self.parameters,
             self.today,
             snapshot.freshness().version,
+            snapshot.freshness().letters,
             &gaps,
         ));
         let made = app.answers.get_or_make(key, async {
             let _turn = app.turns.take(&self.name).await;
             let context = self.context(snapshot);
             let answer = self.route.answer(&self.common, &context).await?;
-            let head = Head::new(self.common.organization(), &self.common.days, context.zone, &gaps);
+            let rejections = Rejections::read(Q::REJECTED, &self.common, &context).await?;
+            let head = Head::new(
+                self.common.organization(),
+                &self.common.days,
+                context.zone,
+                &gaps,
+                rejections,
+            );
             render(&head, &answer, &purse)
         });
         let response = json(made.await?, &fresh, headers, &purse)?;

@@ -65,7 +65,8 @@ impl<R: Reader> App<R> {
             snapshots: SharedSnapshot::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {
-                states: Cache::new(bytes / 16, metrics.parts.clone()),
+                states: Cache::new(bytes / 32, metrics.parts.clone()),
+                rejected: Cache::new(bytes / 32, metrics.parts.clone()),
                 parts: Cache::new(bytes / 16 * 7, metrics.parts.clone()),
                 rankings: Cache::new(bytes / 8, metrics.parts.clone()),
                 interners: KeyInterners::new(bytes / 4),

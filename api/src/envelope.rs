@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::question::Days;
 use crate::range::Preset;
 use crate::reader::{Freshness, Gap, Lane};
+use crate::rejected::Rejections;
 
 /// What every answer starts with.
 #[derive(Serialize, ToSchema)]
@@ -21,6 +22,9 @@ pub(crate) struct Head<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Option<Vec<ShownGap>>, nullable = false)]
     gaps: Vec<ShownGap>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rejections: Option<Rejections>,
 }
 
 /// The days of an answer, both included.
@@ -99,6 +103,7 @@ impl<'a> Head<'a> {
         days: &Days,
         time_zone: &'static str,
         gaps: &[Gap],
+        rejections: Option<Rejections>,
     ) -> Self {
         let shown = |gap: &Gap| ShownGap {
             from: Instant(gap.from),
@@ -113,6 +118,7 @@ impl<'a> Head<'a> {
                 time_zone,
             },
             gaps: gaps.iter().map(shown).collect(),
+            rejections,
         }
     }
 }

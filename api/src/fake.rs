@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::reader::{
     Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Scope, Snapshot, Span, Version,
+    Whose,
 };
 use crate::rows::{Dimension, Rows, dimensions};
 
@@ -39,6 +41,19 @@ struct State {
     pending: Vec<Used>,
     /// The last commit that touched a period of an organization.
     touched: BTreeMap<(String, Period), u64>,
+    letters: Vec<Letter>,
+    /// How often dead letters changed.
+    letter_changes: u64,
+    /// How often they were counted.
+    letter_reads: Arc<AtomicU64>,
+}
+
+/// A dead letter: its day, its reason, and whose it is where that could be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Letter {
+    pub(crate) day: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) organization: Option<&'static str>,
 }
 
 /// What goes wrong after a while.
@@ -64,6 +79,8 @@ pub(crate) struct Frozen {
     reads: Arc<Mutex<Vec<Span>>>,
     touched: BTreeMap<(String, Period), u64>,
     freshness: Freshness,
+    letters: Vec<Letter>,
+    letter_reads: Arc<AtomicU64>,
 }
 
 /// A finished request.
@@ -165,6 +182,19 @@ impl FakeReader {
         });
     }
 
+    /// Changes which dead letters wait.
+    pub(crate) fn set_letters(&self, letters: impl IntoIterator<Item = Letter>) {
+        self.state(|state| {
+            state.letters = letters.into_iter().collect();
+            state.letter_changes += 1;
+        });
+    }
+
+    /// How often dead letters were counted since the last time.
+    pub(crate) fn take_letter_reads(&self) -> u64 {
+        self.state(|state| state.letter_reads.swap(0, Ordering::SeqCst))
+    }
+
     pub(crate) fn set_lanes(&self, lanes: Vec<Lane>) {
         self.state(|state| state.lanes = lanes);
     }
@@ -207,10 +237,8 @@ impl FakeReader {
     }
 }
 
-impl State {
-    fn version(&self) -> Version {
-        Version(Sha256::digest(self.commits.to_be_bytes()).into())
-    }
+fn version(changes: u64) -> Version {
+    Version(Sha256::digest(changes.to_be_bytes()).into())
 }
 
 impl Reader for FakeReader {
@@ -238,8 +266,11 @@ impl Reader for FakeReader {
                 touched: state.touched.clone(),
                 freshness: Freshness {
                     lanes: state.lanes.clone(),
-                    version: state.version(),
+                    version: version(state.commits),
+                    letters: version(state.letter_changes),
                 },
+                letters: state.letters.clone(),
+                letter_reads: Arc::clone(&state.letter_reads),
             };
             Ok((frozen, std::mem::take(&mut state.pending)))
         })?;
@@ -423,6 +454,27 @@ impl Snapshot for Frozen {
             .unwrap_or_else(PoisonError::into_inner)
             .push(span);
         Ok(found)
+    }
+
+    async fn rejected(&self, whose: &Whose, days: Span) -> Result<BTreeMap<String, u64>, ReadError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        self.letter_reads.fetch_add(1, Ordering::SeqCst);
+        let is_meant = |letter: &&Letter| {
+            let day = Period::parse(Granularity::Daily, letter.day).expect(letter.day);
+            let is_theirs = match (whose, letter.organization) {
+                (Whose::Of(scope), Some(organization)) => in_scope(scope, organization),
+                (Whose::Nobody, None) => true,
+                (Whose::Of(_), None) | (Whose::Nobody, Some(_)) => false,
+            };
+            is_theirs && days.first <= day && day <= days.last
+        };
+        let mut reasons = BTreeMap::new();
+        for letter in self.letters.iter().filter(is_meant) {
+            *reasons.entry(letter.reason.to_owned()).or_default() += 1;
+        }
+        Ok(reasons)
     }
 
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {

@@ -44,6 +44,7 @@ mod query;
 mod question;
 mod range;
 mod ranking;
+mod rejected;
 mod render;
 mod route;
 mod router;

@@ -13,7 +13,8 @@ use utoipa::openapi::{
 use crate::envelope::{Fresh, Head};
 use crate::parameter::{Form, MAX_VALUES, Parameter};
 use crate::problem;
-use crate::route::Route;
+use crate::rejected::Rejections;
+use crate::route::{Route, Tells};
 use crate::settings::{Access, Settings};
 
 const BEARER: &str = "bearer";
@@ -24,6 +25,7 @@ pub(crate) struct Described {
     title: &'static str,
     parameters: &'static [&'static [&'static Parameter]],
     answer: String,
+    tells_rejected: bool,
     schemas: Vec<(String, RefOr<Schema>)>,
 }
 
@@ -34,6 +36,7 @@ impl Described {
             title: Q::TITLE,
             parameters: Q::PARAMETERS,
             answer: Q::Answer::name().into_owned(),
+            tells_rejected: Q::REJECTED != Tells::Nothing,
             schemas: all_of::<Q::Answer>(),
         }
     }
@@ -53,6 +56,7 @@ pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>, settings
     let mut components = ComponentsBuilder::new()
         .schemas_from_iter(all_of::<Head<'_>>())
         .schemas_from_iter(all_of::<Fresh>())
+        .schemas_from_iter(all_of::<Rejections>())
         .schemas_from_iter(all_of::<problem::Body<'_>>())
         .security_scheme(
             BEARER,
@@ -132,10 +136,13 @@ fn operation(route: &Described, zone: &str) -> OperationBuilder {
 }
 
 fn answered(route: &Described) -> ResponseBuilder {
-    let body = AllOfBuilder::new()
+    let mut body = AllOfBuilder::new()
         .item(Ref::from_schema_name(Head::name()))
-        .item(Ref::from_schema_name(Fresh::name()))
-        .item(Ref::from_schema_name(route.answer.clone()));
+        .item(Ref::from_schema_name(Fresh::name()));
+    if route.tells_rejected {
+        body = body.item(Ref::from_schema_name(Rejections::name()));
+    }
+    let body = body.item(Ref::from_schema_name(route.answer.clone()));
     let csv = ObjectBuilder::new().schema_type(Type::String).description(Some(
         "The whole answer, one line per row, with a line of column names first.",
     ));
@@ -234,6 +241,7 @@ mod tests {
         let shared = [
             all_of::<Head<'_>>(),
             all_of::<Fresh>(),
+            all_of::<Rejections>(),
             all_of::<problem::Body<'_>>(),
         ];
         for (name, schema) in own.chain(shared.into_iter().flatten()) {

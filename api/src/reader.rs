@@ -13,7 +13,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters};
-use rollup::period::Period;
+use rollup::period::{Granularity, Period};
 
 use crate::rows::{Dimension, Rows, dimensions};
 
@@ -47,6 +47,13 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
         span: Span,
     ) -> impl Future<Output = Result<Vec<PeriodTotals>, ReadError>> + Send;
 
+    /// How many events wait as dead letters that are counted in these days, by the code of the reason.
+    fn rejected(
+        &self,
+        whose: &Whose,
+        days: Span,
+    ) -> impl Future<Output = Result<BTreeMap<String, u64>, ReadError>> + Send;
+
     /// The oldest and the newest day with rows.
     fn bounds(
         &self,
@@ -61,6 +68,8 @@ pub struct Freshness {
     pub lanes: Vec<Lane>,
     /// A version of the whole ledger: two snapshots with equal versions hold equal rows.
     pub version: Version,
+    /// The same of its dead letters: with equal versions, the same ones wait.
+    pub letters: Version,
 }
 
 /// One lane of the source.
@@ -162,6 +171,15 @@ pub enum Scope {
     AllExcept(Vec<String>),
 }
 
+/// Whose dead letters are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// Those that name one of these organizations.
+    Of(Scope),
+    /// Those of which it could not be read whose they are.
+    Nobody,
+}
+
 /// Consecutive periods of one granularity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -172,6 +190,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// Days, both included.
+    #[must_use]
+    pub fn of_days(first: NaiveDate, last: NaiveDate) -> Self {
+        Self {
+            first: Period::holding(Granularity::Daily, first),
+            last: Period::holding(Granularity::Daily, last),
+        }
+    }
+
     /// Its periods, oldest first.
     pub fn periods(self) -> impl Iterator<Item = Period> {
         std::iter::successors(Some(self.first), |period| Some(period.next()))

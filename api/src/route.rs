@@ -22,6 +22,7 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     const PATH: &'static str;
     const TITLE: &'static str;
     const PARAMETERS: &'static [&'static [&'static Parameter]];
+    const REJECTED: Tells = Tells::OfTheirs;
     type Answer: Serialize + ToSchema + Send + Sync;
 
     /// The right that the question needs.
@@ -43,6 +44,17 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
         common: &Common,
         context: QueryContext<S>,
     ) -> impl Future<Output = Result<CsvTable, Problem>> + Send;
+}
+
+/// What the answers of a route tell of events that were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Nothing: whose usage a person's refused event is, nobody knows.
+    Nothing,
+    /// Those of the organizations that the answer is about. Where that is the whole platform, also those that name none.
+    OfTheirs,
+    /// To staff, also those that name none: they may be of this organization, too.
+    OfAll,
 }
 
 /// The part that all questions share.

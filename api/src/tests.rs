@@ -10,6 +10,7 @@ mod marginal_rows;
 mod paging;
 mod platform;
 mod ports;
+mod rejected;
 
 mod teams;
 mod windows;

@@ -31,5 +31,6 @@ pub mod lease;
 pub mod ledger;
 pub mod metrics;
 pub mod pump;
+mod rejections;
 pub mod server_error;
 pub mod source;

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use rollup::event::Reason;
 
 use crate::batch::{Gaps, Outcome};
 use crate::clock::Clock;
@@ -98,6 +99,7 @@ pub struct Metrics {
     unattributed: IntCounter,
     rounded: IntCounter,
     replays: IntCounterVec,
+    dead_letters: IntCounterVec,
 }
 
 impl Metrics {
@@ -150,6 +152,14 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let dead_letters = IntCounterVec::new(
+            Opts::new(
+                name("dead_letters_total"),
+                "Records rejected since the process started, by reason",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(dead_letters.clone()))?;
         registry.register(Box::new(events.clone()))?;
         registry.register(Box::new(commits.clone()))?;
         registry.register(Box::new(replays.clone()))?;
@@ -160,6 +170,9 @@ impl Metrics {
         }
         for outcome in Outcome::ALL {
             replays.with_label_values(&[outcome.name()]);
+        }
+        for reason in Reason::ALL {
+            dead_letters.with_label_values(&[reason.code()]);
         }
         for outcome in CommitOutcome::ALL {
             commits.with_label_values(&[outcome.name()]);
@@ -221,7 +234,12 @@ impl Metrics {
                 "Events counted whose cost had more than nine decimals, and was rounded",
             )?,
             replays,
+            dead_letters,
         })
+    }
+
+    pub(crate) fn rejected(&self, reason: Reason) {
+        self.dead_letters.with_label_values(&[reason.code()]).inc();
     }
 
     pub(crate) fn replayed(&self, letters: impl Iterator<Item = ReplayResult>) {
@@ -368,7 +386,7 @@ mod tests {
             .flat_map(|family| family.get_metric())
             .flat_map(|metric| metric.get_label())
             .map(|label| label.name())
-            .filter(|name| !["source", "result", "outcome"].contains(name))
+            .filter(|name| !["source", "result", "outcome", "reason"].contains(name))
             .collect();
         assert_eq!(free_labels, Vec::<&str>::new());
         assert!(

@@ -33,6 +33,7 @@ use crate::hold::Reminder;
 use crate::lane::{Backfill, LaneId, Position};
 use crate::ledger::{Applied, Attempt, Commit, CommitError, FenceError, Ledger};
 use crate::metrics::Metrics;
+use crate::rejections::Rejections;
 use crate::source::{GrantId, Record, Revoked, Signals, SourceEvent};
 
 use acquire::Background;
@@ -144,6 +145,7 @@ pub struct Pump<L, C> {
     replays: Replays,
     dropping_payloads: bool,
     reminders: Reminders,
+    rejections: Rejections,
     /// Cancelled when everything folded is to be committed, and nothing more read.
     drains: CancellationToken,
 }
@@ -197,6 +199,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             replays: Replays::Rest,
             dropping_payloads: false,
             reminders: Reminders::default(),
+            rejections: Rejections::default(),
             drains: CancellationToken::new(),
         }
     }
@@ -222,6 +225,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             while self.fold_backlog() | self.start_commit(draining) {}
             self.let_go_of_stopped_lanes();
             self.observe();
+            self.rejections.say(self.clock.now());
             if draining && self.in_flight.is_none() {
                 self.finish().await;
                 return Ok(());

@@ -25,6 +25,8 @@ pub use table::{Line, TABLE, is_of_snapshot, line};
 pub const DUPLICATE_KEY: i32 = 11000;
 /// `NamespaceNotFound`.
 pub const NAMESPACE_NOT_FOUND: i32 = 26;
+/// `CommandNotSupportedOnView`.
+pub const COMMAND_NOT_SUPPORTED_ON_VIEW: i32 = 166;
 /// `NamespaceExists`.
 pub const NAMESPACE_EXISTS: i32 = 48;
 /// `InvalidOptions`.

@@ -228,6 +228,34 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 24] = [
+        Reason::InvalidJson,
+        Reason::InvalidUtf8,
+        Reason::EmptyRecord,
+        Reason::UnsupportedContentType,
+        Reason::MissingField,
+        Reason::WrongType,
+        Reason::InvalidValue,
+        Reason::EmptyText,
+        Reason::TooLong,
+        Reason::ControlCharacter,
+        Reason::ReservedValue,
+        Reason::OutOfRange,
+        Reason::SubsetExceedsTotal,
+        Reason::CostConflict,
+        Reason::CurrencyMismatch,
+        Reason::DuplicateField,
+        Reason::IdMismatch,
+        Reason::TooOld,
+        Reason::InTheFuture,
+        Reason::UnsupportedType,
+        Reason::ImageMissing,
+        Reason::TooLarge,
+        Reason::Overflow,
+        Reason::Unstorable,
+    ];
+
     /// The code stored with a dead letter.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -303,6 +331,19 @@ fn instant_in_words(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_is_listed_once_with_a_code_of_its_own() {
+        let codes: std::collections::BTreeSet<&str> = Reason::ALL.into_iter().map(Reason::code).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(
+            Reason::ALL
+                .into_iter()
+                .enumerate()
+                .all(|(at, reason)| reason as usize == at)
+        );
+        assert_eq!(Reason::ALL.last(), Some(&Reason::Unstorable), "the last of all");
+    }
 
     #[test]
     fn the_clock_rules_hold_at_their_edges() {

@@ -184,7 +184,7 @@ impl Store {
             let ids: Vec<EventHash> = overdue.iter().copied().collect();
             let which = dead_letters::open_under(lane, Scope::Lane, &ids);
             let at = answer(server_time(&self.client)).await?;
-            answer(self.supersede_all(which, at)).await?;
+            answer(self.supersede_all(lane, &which, at)).await?;
             open.retain(|id, _| !overdue.contains(id));
         }
         windows.rejected = open;

@@ -8,12 +8,18 @@
 //! | `closed` | `closedBy` an `event` with its id, or by a `replay` that ended as `outcome` | nothing, ever |
 //!
 //! `open` (the lane) is there only while the letter waits: the index of what is open holds no others.
+//!
+//! Every letter that waits is usage that is in no sum, and answers tell how many there are by `day` and `reason`. So
+//! they are changed by what keeps a letter, closes it or judges it again; not by marks, nor by payloads that are
+//! dropped. Whatever changes a letter's state raises `letters` of a fence, and no remembered answer outlives that: where
+//! answers change, in the transaction that changes them.
 
+mod day;
 mod payload;
+mod told;
 
 use std::collections::HashSet;
 
-use chrono::DateTime as Instant;
 use ingest::batch::Outcome;
 use ingest::dedupe::{EventHash, RejectedIdState, RejectedIds, Scope};
 use ingest::lane::LaneId;
@@ -21,15 +27,16 @@ use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, ReplayRequest, 
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
-use rollup::period::{Calendar, Granularity};
+use rollup::period::Calendar;
 
 pub use payload::read;
 use payload::{CUT, DROPPED};
+use told::changed;
 
 use super::answer::{WORK, answer};
 use super::convert::hash;
 use super::schema::VERSION;
-use super::{DEAD_LETTERS, Store, failure};
+use super::{DEAD_LETTERS, FENCES, Store, failure};
 
 /// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
 ///
@@ -45,11 +52,6 @@ pub(super) fn keep(
         true => format!("{}@{}", letter.place, letter.source_time_ms),
         false => letter.place.clone(),
     };
-    let completed_at = letter
-        .about
-        .completed_at_ms
-        .and_then(Instant::from_timestamp_millis);
-    let day = completed_at.map(|at| calendar.period_of(Granularity::Daily, at).to_string());
     let payload = payload::write(&letter.payload, letter.keep);
     let is_kept = payload.get_str("format").is_ok_and(|format| format != CUT);
     let mut fields = doc! {
@@ -63,7 +65,7 @@ pub(super) fn keep(
         "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
         "eventHash": letter.event_id.as_ref().map(|id| hash(id.hash)),
         "organizationId": letter.about.organization.as_deref(),
-        "day": day,
+        "day": day::of(letter, calendar, at.to_chrono()).to_string(),
         "countedBefore": letter.letter == RejectedIdState::Counted,
         "sourceTime": DateTime::from_millis(letter.source_time_ms),
         "rejectedAt": at,
@@ -251,19 +253,56 @@ impl Store {
     pub(super) async fn close_the_rest(&self, commit: &Commit) {
         for lane in commit.lanes.iter().filter(|lane| !lane.closes.is_empty()) {
             let rest = open_under(&lane.fence.lane, commit.scope, &lane.closes);
-            if let Err(error) = self.supersede_all(rest, DateTime::from_chrono(commit.at)).await {
+            let at = DateTime::from_chrono(commit.at);
+            if let Err(error) = self.supersede_all(&lane.fence.lane, &rest, at).await {
                 let error = failure::message(&error);
                 tracing::warn!(error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
             }
         }
     }
 
-    pub(super) async fn supersede_all(&self, which: Document, at: DateTime) -> DriverResult<()> {
-        let close = closed("event", None, at);
-        self.collection(DEAD_LETTERS)
-            .update_many(which, close)
-            .await
-            .map(drop)
+    /// Closes letters of events that were counted, some of them at once. The lane's fence tells of it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it writes no rows: the one transaction that does is the ledger's"
+    )]
+    pub(super) async fn supersede_all(
+        &self,
+        lane: &LaneId,
+        which: &Document,
+        at: DateTime,
+    ) -> DriverResult<()> {
+        let mut session = self.client.start_session().await?;
+        loop {
+            let some = session.start_transaction();
+            let closed = some.and_run((self, lane, which), move |session, (store, lane, which)| {
+                Box::pin(store.supersede_some(session, lane, which, at))
+            });
+            if closed.await? < CLOSED_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same in a transaction, with no more letters than one takes. How many.
+    async fn supersede_some(
+        &self,
+        session: &mut ClientSession,
+        lane: &LaneId,
+        which: &Document,
+        at: DateTime,
+    ) -> DriverResult<i64> {
+        let ids = self.some_letters(session, which.clone()).await?;
+        let letters = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        if letters > 0 {
+            let (open, fences) = (self.collection(DEAD_LETTERS), self.collection(FENCES));
+            let closing = open.update_many(doc! {"_id": {"$in": ids}}, closed("event", None, at));
+            closing.session(&mut *session).await?;
+            // Last: nobody else waits for the fence for longer than the commit takes.
+            let telling = fences.update_one(doc! {"_id": lane.as_str()}, changed(letters));
+            telling.session(session).await?;
+        }
+        Ok(letters)
     }
 
     /// How many letters there are, in this state or in any.
@@ -324,9 +363,9 @@ impl Store {
             let which = doc! {"_id": {"$in": ids}, "state": "open"};
             let drop =
                 doc! {"$set": {"state": LOST, "format": DROPPED}, "$unset": {"payload": "", "headers": ""}};
-            dropped += answer(letters.update_many(which, drop).into_future())
-                .await?
-                .modified_count;
+            let changed = answer(letters.update_many(which, drop).into_future()).await?;
+            dropped += changed.modified_count;
+            answer(self.tell_of_letters(doc! {"_id": lane.as_str()})).await?;
         }
         Ok(dropped)
     }
@@ -351,7 +390,15 @@ impl Store {
             .collection(DEAD_LETTERS)
             .update_many(which.filter(&["open"]), mark)
             .await;
-        Ok(marked.map_err(failure::unusable)?.modified_count)
+        let marked = marked.map_err(failure::unusable)?.modified_count;
+        let lanes = match &which.lane {
+            Some(lane) => doc! {"_id": lane},
+            None => doc! {},
+        };
+        if marked > 0 {
+            self.tell_of_letters(lanes).await.map_err(failure::unusable)?;
+        }
+        Ok(marked)
     }
 
     /// The ids of the letters of a lane that are open, and what they say of them.
@@ -434,8 +481,8 @@ impl Store {
         let wait = doc! {"$set": {"state": "open", "replayError": why}, "$unset": {"replayRequestedAt": ""}};
         let letters = self.collection(DEAD_LETTERS);
         let which = doc! {"_id": id, "state": "replay"};
-        answer(letters.update_one(which, wait).into_future())
-            .await
-            .map(drop)
+        answer(letters.update_one(which, wait).into_future()).await?;
+        let lane = stored.get_str("lane").unwrap_or_default();
+        answer(self.tell_of_letters(doc! {"_id": lane})).await
     }
 }

@@ -8,6 +8,7 @@
 mod instant;
 mod pipeline;
 mod reading;
+mod rejected;
 mod row;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use api::reader::{
     Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Scope, Snapshot as Port, Span, Version,
+    Whose,
 };
 use api::rows::Rows;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -161,6 +163,10 @@ impl Port for Snapshot {
         Ok(found)
     }
 
+    async fn rejected(&self, whose: &Whose, days: Span) -> Result<BTreeMap<String, u64>, ReadError> {
+        self.count_rejected(whose, days).await
+    }
+
     async fn bounds(&self, scope: &Scope) -> Result<Option<(NaiveDate, NaiveDate)>, ReadError> {
         Ok(self.edge(scope, 1).await?.zip(self.edge(scope, -1).await?))
     }
@@ -194,9 +200,9 @@ impl Snapshot {
 /// What the fences say of the lanes that the source has.
 ///
 /// Rows change only where a record was read, a dead letter was counted, or an operator's command moved the
-/// revision: a version of these numbers is a version of all rows.
+/// revision: a version of these numbers is a version of all rows. Whatever changes dead letters raises `letters`.
 fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
-    let mut digest = Sha256::new();
+    let (mut digest, mut letters) = (Sha256::new(), Sha256::new());
     digest.update(format!("{:?}", meta.get("revision")));
     let known: BTreeMap<&str, &Document> = fences
         .iter()
@@ -208,6 +214,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
             fence.get("read"),
             fence.get("counted")
         ));
+        letters.update(format!("{name:?} {:?}", fence.get("letters")));
     }
     let names = meta.get_array("lanes").map(Vec::as_slice).unwrap_or_default();
     let mut lanes = Vec::with_capacity(names.len());
@@ -218,6 +225,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     Freshness {
         lanes,
         version: Version(digest.finalize().into()),
+        letters: Version(letters.finalize().into()),
     }
 }
 
@@ -295,6 +303,12 @@ mod tests {
         let mut replayed = fence("a", 3);
         replayed.insert("counted", 1);
         assert_ne!(version(&meta, replayed), before);
+        let mut closed = fence("a", 3);
+        closed.insert("letters", 1_i64);
+        let letters = |fence: Document| freshness(&meta, &[fence]).letters;
+        assert_ne!(letters(closed.clone()), letters(fence("a", 3)));
+        assert_eq!(version(&meta, closed), before, "rows are what they were");
+        assert_eq!(letters(fence("a", 4)), letters(fence("a", 3)));
         assert_ne!(
             version(&doc! {"lanes": ["a"], "revision": 1_i64}, fence("a", 3)),
             before

@@ -6,14 +6,14 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use ingest::lane::LaneId;
-use ingest::server_error::NAMESPACE_NOT_FOUND;
+use ingest::server_error::{COMMAND_NOT_SUPPORTED_ON_VIEW, NAMESPACE_NOT_FOUND};
 use mongodb::bson::{Document, doc};
 
 use super::listing::{Listing, listing};
 use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
 use crate::config::{Identity, Problem, Source};
 use difference::{Difference, Present, Step, Validator, differences};
-use wanted::Wanted;
+use wanted::{View, Wanted};
 
 /// The version of everything stored.
 pub const VERSION: i32 = 1;
@@ -110,7 +110,9 @@ impl Store {
             for difference in differences(wanted, present.get(&wanted.name)) {
                 match difference {
                     Difference::Step(step) => steps.push(step),
-                    other @ Difference::Options { .. } => return Err(Error::Unusable(other.message())),
+                    other @ (Difference::Options { .. } | Difference::NoView { .. }) => {
+                        return Err(Error::Unusable(other.message()));
+                    }
                 }
             }
         }
@@ -129,8 +131,12 @@ impl Store {
             Step::Collection {
                 collection,
                 validator,
+                view,
             } => {
                 let mut create = self.database.create_collection(collection);
+                if let Some(View { on, pipeline }) = view {
+                    create = create.view_on(on.to_owned()).pipeline(pipeline);
+                }
                 if let Some(validator) = validator {
                     create = create.validator(validator);
                 }
@@ -157,24 +163,18 @@ impl Store {
     /// Those of the collections that are there, as they are.
     async fn look(&self, wanted: &[Wanted]) -> mongodb::error::Result<BTreeMap<String, Present>> {
         let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-        let validators = self.validators(&names).await?;
-        let mut present = BTreeMap::new();
-        for wanted in wanted {
-            let Some(validator) = validators.get(&wanted.name).cloned() else {
-                continue;
-            };
-            // None are asked for of what may be a view.
-            let indexes = match wanted.indexes.is_empty() {
-                true => Vec::new(),
-                false => self.indexes_of(&wanted.name).await?,
-            };
-            present.insert(wanted.name.clone(), Present { validator, indexes });
+        let mut present = self.listed(&names).await?;
+        // None are asked for of what may be a view.
+        for wanted in wanted.iter().filter(|wanted| !wanted.indexes.is_empty()) {
+            if let Some(present) = present.get_mut(&wanted.name) {
+                present.indexes = self.indexes_of(&wanted.name).await?;
+            }
         }
         Ok(present)
     }
 
-    /// The validators of those of the collections that are there.
-    async fn validators(&self, names: &[&str]) -> mongodb::error::Result<BTreeMap<String, Validator>> {
+    /// Those of the collections that are there, without their indexes.
+    async fn listed(&self, names: &[&str]) -> mongodb::error::Result<BTreeMap<String, Present>> {
         let Listing { collections, hidden } = listing(&self.database, names).await?;
         if let Some(why) = &hidden {
             tracing::warn!(why, "validators are not compared, and are left as they are");
@@ -187,8 +187,15 @@ impl Store {
                 Validator::Is(validator.ok().cloned())
             }
         };
-        let named = |listed: &Document| Ok((listed.get_str("name")?.to_owned(), validator(listed)));
-        collections.iter().map(named).collect()
+        let present = |listed: &Document| {
+            let present = Present {
+                validator: validator(listed),
+                indexes: Vec::new(),
+                is_view: listed.get_str("type").is_ok_and(|kind| kind == "view"),
+            };
+            Ok((listed.get_str("name")?.to_owned(), present))
+        };
+        collections.iter().map(present).collect()
     }
 
     /// The indexes of a collection, as the server tells them.
@@ -208,14 +215,19 @@ impl Store {
     /// may read may see.
     async fn check_indexes(&self) -> Result<(), Error> {
         for wanted in wanted::ledger() {
-            let present = match self.indexes_of(&wanted.name).await {
-                Ok(indexes) => Some(Present {
-                    validator: Validator::Unknown,
-                    indexes,
-                }),
-                Err(error) if failure::code(&error) == Some(NAMESPACE_NOT_FOUND) => None,
-                Err(error) => return Err(failure::unusable(error)),
+            let (indexes, is_view) = match self.indexes_of(&wanted.name).await {
+                Ok(indexes) => (Some(indexes), false),
+                Err(error) => match failure::code(&error) {
+                    Some(NAMESPACE_NOT_FOUND) => (None, false),
+                    Some(COMMAND_NOT_SUPPORTED_ON_VIEW) => (Some(Vec::new()), true),
+                    _ => return Err(failure::unusable(error)),
+                },
             };
+            let present = indexes.map(|indexes| Present {
+                validator: Validator::Unknown,
+                indexes,
+                is_view,
+            });
             if let Some(difference) = differences(&wanted, present.as_ref()).first() {
                 return Err(Error::Unusable(difference.message()));
             }

@@ -88,6 +88,23 @@ fn known_events() -> Vec<Document> {
     ]
 }
 
+/// Of one organization every event is refused, and of one event nobody knows whose it is.
+fn refused_events() -> Vec<Document> {
+    let event = |more: Document| {
+        let mut event = known(
+            "refused",
+            "2025-01-15T10:00:00Z",
+            doc! {"source": "chat", "agentSlug": "support"},
+        );
+        event.extend(more);
+        event
+    };
+    let mut events = vec![event(doc! {"cost": "12,50"}); 30];
+    events.extend(vec![event(doc! {"inputTokens": -1}); 7]);
+    events.push(event(doc! {"organizationId": 7}));
+    events
+}
+
 fn crowd() -> Vec<Document> {
     let person = |n: i64| {
         known(
@@ -257,7 +274,7 @@ async fn browse(name: &str, chosen: &[&str]) {
         "the usage page was not built into this program: run `make test`, or `deploy/setup.sh test` and \
          `make dashboard` and this test again"
     );
-    let documents: Vec<Document> = [known_events(), crowd(), lively()].concat();
+    let documents: Vec<Document> = [known_events(), refused_events(), crowd(), lively()].concat();
     load(&world, &mut product, documents).await;
     let (old, new) = (
         World::new(&format!("{name}_behind")).await,

@@ -23,6 +23,7 @@ mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
 mod readme;
+mod rejected;
 mod replicas;
 mod roles;
 mod rows;

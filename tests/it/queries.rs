@@ -290,9 +290,13 @@ async fn fill(world: &World) {
         (
             "usageDeadLetters",
             vec![
-                doc! {"state": "closed", "open": null},
+                doc! {"state": "closed"},
                 doc! {"state": "open", "lane": "kafka/filler/0", "open": "kafka/filler/0", "reason": "filler"},
                 doc! {"state": "replay", "lane": "kafka/filler/1", "open": "kafka/filler/1"},
+                // Of another organization, of another day, and of nobody.
+                doc! {"state": "lost", "open": "kafka/filler/2", "organizationId": "filler"},
+                doc! {"state": "lost", "open": "kafka/filler/3", "organizationId": "acme", "day": "1999-01-01"},
+                doc! {"state": "lost", "open": "kafka/filler/4", "organizationId": null, "day": "1999-01-01"},
             ],
         ),
         ("usageDedupe", vec![doc! {"lane": "kafka/filler/0"}]),
@@ -309,6 +313,7 @@ async fn fill(world: &World) {
         for number in 0..MUCH {
             for (at, change) in changes.iter().enumerate() {
                 let mut document = one.clone();
+                document.remove("open");
                 document.extend(change.clone());
                 document
                     .extend(doc! {"_id": format!("filler/{number}/{at}"), "eventId": format!("f-{number}")});

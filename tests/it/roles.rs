@@ -339,6 +339,8 @@ async fn a_reader_cannot_write() {
         ErrorKind::Command(command) => command.code,
         other => panic!("no refusal: {other}"),
     };
+    let rejected = reader.collection("usageRejected").find_one(doc! {}).await;
+    assert_eq!(rejected.expect("reads"), None, "how many, and of what");
     for name in ["usageLedger", "usageRollups", "usageFences", "usageMeta"] {
         let collection = reader.collection(name);
         collection.find_one(doc! {}).await.expect("reads");

@@ -47,6 +47,9 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.goto(EMPTY);
       await expect(page.getByRole("heading", { name: t.empty.title })).toBeVisible();
       await accessible(page);
+      await open("staff", `organizationId=refused&${JANUARY}`);
+      await expect(page.getByRole("heading", { name: t.rejected.title })).toBeVisible();
+      await accessible(page);
       await open("member", JANUARY);
       await expect(card(page, t.cards.cost)).toBeVisible();
       await accessible(page);

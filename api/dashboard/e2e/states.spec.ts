@@ -26,6 +26,43 @@ test("a range without usage says so", async ({ page, open, t, count }) => {
   await expect(card(page, t.cards.requests).locator(".figure")).toHaveText(count(0));
 });
 
+test("where everything was refused, that is told, and why, and how it is found", async ({
+  page,
+  open,
+  t,
+  count,
+}) => {
+  await open("staff", `organizationId=refused&${JANUARY}&agentSlug=support`);
+  const notice = page.locator(".notice");
+  const reasons = `30 ${t.rejected.reasons.invalid_value}, 7 ${t.rejected.reasons.out_of_range}`;
+  await expect(notice).toContainText(t.rejected.events(count(37), 37, reasons));
+  await expect(notice).toContainText(t.rejected.unfiltered);
+  await expect(notice).toContainText("usage-ledger dead-letters list");
+  await expect(page.getByRole("heading", { name: t.rejected.title })).toBeVisible();
+  // Nothing is claimed of requests that nobody could count.
+  await expect(card(page, t.cards.cost)).toContainText(t.cards.refused);
+  for (const claim of [t.cards.allPriced, t.cards.attributed, t.empty.title]) {
+    await expect(page.getByText(claim)).toHaveCount(0);
+  }
+  await open("staff", `organizationId=refused&from=2025-02-01&to=2025-02-28`);
+  await expect(page.getByRole("heading", { name: t.empty.title })).toBeVisible();
+  await expect(card(page, t.cards.cost)).toContainText(t.cards.none);
+  await expect(notice).toHaveCount(0);
+});
+
+test("the platform is told of what was refused, and of what names nobody", async ({
+  page,
+  open,
+  t,
+  count,
+}) => {
+  await open("staff", WINTER);
+  const notice = page.locator(".notice");
+  const reasons = `30 ${t.rejected.reasons.invalid_value}, 7 ${t.rejected.reasons.out_of_range}`;
+  await expect(notice).toContainText(t.rejected.events(count(37), 37, reasons));
+  await expect(notice).toContainText(t.rejected.withoutOrganization(count(1), 1));
+});
+
 test("a ledger with nothing in it says so, and that it does not know how complete it is", async ({
   page,
   t,

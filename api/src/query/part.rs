@@ -9,6 +9,7 @@ use crate::key_interner::{Found, KeyInterner, KeyInterners};
 use crate::period_columns::PeriodColumns;
 use crate::ranking::RankedGroups;
 use crate::reader::{Group, Key, PeriodTotals};
+use crate::rejected::Reasons;
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;
@@ -38,6 +39,8 @@ pub(crate) struct Remembered {
     pub(crate) parts: Parts,
     /// Rankings: each is as large as the columns of several periods, and quickly made from them.
     pub(crate) rankings: Parts,
+    /// What was refused, by the state of the dead letters.
+    pub(crate) rejected: Cache<Reasons>,
     pub(crate) interners: KeyInterners,
 }
 

@@ -16,7 +16,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERED, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
-use crate::route::{Common, Route};
+use crate::route::{Common, Route, Tells};
 use crate::rows::Filters;
 use crate::totals::shown_name;
 
@@ -55,6 +55,7 @@ impl Route for Meta {
     const PATH: &'static str = "/v1/usage/meta";
     const TITLE: &'static str = "What there is to ask for";
     const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS];
+    const REJECTED: Tells = Tells::OfAll;
     type Answer = MetaAnswer;
 
     fn rule(_: &Parameters) -> Rule {

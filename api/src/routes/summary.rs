@@ -17,7 +17,7 @@ use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
 use crate::reader::{Key, Snapshot};
-use crate::route::{Common, Route};
+use crate::route::{Common, Route, Tells};
 use crate::rows::{Dimension, answering, is_sentinel};
 use crate::totals::{Money, Totals};
 
@@ -129,6 +129,7 @@ impl Route for Me {
     const PATH: &'static str = "/v1/usage/me";
     const TITLE: &'static str = "The caller's own usage";
     const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS, FILTERS];
+    const REJECTED: Tells = Tells::Nothing;
     type Answer = SummaryAnswer;
 
     fn rule(_: &Parameters) -> Rule {

@@ -32,7 +32,14 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect(text)
 }
 
-const HEAD: [&str; 5] = ["organizationId", "range", "generatedAt", "dataAsOf", "lagSeconds"];
+const HEAD: [&str; 6] = [
+    "organizationId",
+    "range",
+    "generatedAt",
+    "dataAsOf",
+    "lagSeconds",
+    "rejected",
+];
 
 fn with_head<'a>(names: &[&'a str]) -> Vec<&'a str> {
     sorted(&[&HEAD, names].concat())

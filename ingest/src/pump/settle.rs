@@ -123,6 +123,10 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
             .replayed(group.lanes.iter().flat_map(|(_, batch)| batch.replayed()));
         let late: usize = group.lanes.iter().map(|(_, batch)| batch.late()).sum();
         self.metrics.late.inc_by(late as u64);
+        for letter in commit.lanes.iter().flat_map(|lane| &lane.letters) {
+            self.metrics.rejected(letter.reject.reason);
+            self.rejections.add(letter.reject.reason);
+        }
         for (key, batch) in &group.lanes {
             let Some(lane) = self.lanes.get_mut(key) else {
                 continue;

@@ -122,6 +122,7 @@ pub(in crate::store) fn first(is_stream: bool) -> Document {
     doc! {
         "seq": 0_i64, "scanning": is_stream,
         "read": 0_i64, "counted": 0_i64, "duplicate": 0_i64, "skipped": 0_i64, "deadLetter": 0_i64,
+        "letters": 0_i64,
     }
 }
 
@@ -145,10 +146,13 @@ pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Doc
         );
     }
     let tally = lane.tally;
+    let letters = lane.letters.len() + lane.replayed.len() + lane.closes.len();
     let mut update = doc! {
         "$inc": {
             "seq": 1_i64, "read": tally.read(), "counted": tally.counted, "duplicate": tally.duplicate,
             "skipped": tally.skipped, "deadLetter": tally.dead_letter,
+            // No number of letters: it tells readers that some may have changed.
+            "letters": i64::try_from(letters).unwrap_or(i64::MAX),
         },
         "$currentDate": {"updatedAt": true},
         "$unset": unset,

@@ -6,7 +6,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 
-use super::wanted::Wanted;
+use super::wanted::{View, Wanted};
 
 /// The options that decide what an index holds, refuses and deletes, and whether a query may use it.
 const OPTIONS: [&str; 6] = [
@@ -103,15 +103,18 @@ pub(super) struct Present {
     pub(super) validator: Validator,
     /// Its indexes, as a server tells them.
     pub(super) indexes: Vec<Document>,
+    /// Whether it is a view.
+    pub(super) is_view: bool,
 }
 
 /// How something becomes as it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step {
-    /// Make the collection, with its validator.
+    /// Make the collection with its validator, or the view.
     Collection {
         collection: String,
         validator: Option<Document>,
+        view: Option<View>,
     },
     /// Give it another validator.
     Validator { collection: String, validator: Document },
@@ -124,6 +127,8 @@ pub(super) enum Step {
 pub(super) enum Difference {
     /// What a step mends.
     Step(Step),
+    /// There is a collection in the place of a view. What is in it may be somebody's.
+    NoView { collection: String },
     /// There is an index of the same keys that is another one. It may be somebody's: only a person may drop it.
     Options {
         collection: String,
@@ -138,14 +143,15 @@ pub(super) fn differences(wanted: &Wanted, present: Option<&Present>) -> Vec<Dif
     let collection = wanted.name.clone();
     let (first, stored) = match present {
         None => {
-            let validator = wanted.validator.clone();
-            (
-                Some(Step::Collection {
-                    collection,
-                    validator,
-                }),
-                [].as_slice(),
-            )
+            let missing = Step::Collection {
+                collection,
+                validator: wanted.validator.clone(),
+                view: wanted.view.clone(),
+            };
+            (Some(missing), [].as_slice())
+        }
+        Some(present) if wanted.view.is_some() && !present.is_view => {
+            return vec![Difference::NoView { collection }];
         }
         Some(present) => (
             other_validator(wanted, &present.validator),
@@ -209,6 +215,10 @@ impl Difference {
                 "the index {} of `{collection}` is missing; run `usage-ledger migrate`",
                 index.keys
             ),
+            Difference::NoView { collection } => format!(
+                "`{collection}` is a collection and has to be a view; drop it, with `db.{collection}.drop()` in the \
+                 database of the ledger, and run `usage-ledger migrate`"
+            ),
             Difference::Options {
                 collection,
                 name,
@@ -251,6 +261,7 @@ mod tests {
                 Index::of_all(doc! {"a": 1, "b": -1}),
                 Index::of_some(doc! {"c": 1}, doc! {"open": {"$exists": true}}),
             ],
+            view: None,
         }
     }
 
@@ -263,6 +274,7 @@ mod tests {
                 doc! {"v": 2, "key": {"a": 1.0, "b": -1_i64}, "name": "a_1_b_-1", "unique": false},
                 doc! {"v": 2, "key": {"c": 1}, "name": "c", "partialFilterExpression": {"open": {"$exists": true}}},
             ],
+            is_view: false,
         }
     }
 
@@ -311,8 +323,42 @@ mod tests {
         let first = Step::Collection {
             collection: "rows".into(),
             validator: wanted().validator,
+            view: None,
         };
         assert_eq!(steps[0], first);
+    }
+
+    #[test]
+    fn a_view_is_made_where_nothing_is_in_its_place() {
+        let view = View {
+            on: "letters",
+            pipeline: vec![doc! {"$match": {}}],
+        };
+        let wanted = Wanted {
+            name: "some".into(),
+            validator: None,
+            indexes: Vec::new(),
+            view: Some(view.clone()),
+        };
+        let made = Step::Collection {
+            collection: "some".into(),
+            validator: None,
+            view: Some(view),
+        };
+        assert_eq!(differences(&wanted, None), [Difference::Step(made)]);
+        let mut present = Present {
+            validator: Validator::Unknown,
+            indexes: Vec::new(),
+            is_view: true,
+        };
+        assert_eq!(differences(&wanted, Some(&present)), []);
+        present.is_view = false;
+        let found = differences(&wanted, Some(&present));
+        assert!(
+            found[0]
+                .message()
+                .contains("`some` is a collection and has to be a view")
+        );
     }
 
     #[test]

@@ -6,9 +6,9 @@ use rollup::fold::Marginal;
 
 use super::difference::Index;
 use crate::config::Source;
-use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEASES, LEDGER, META, ROLLUPS};
+use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEASES, LEDGER, META, REJECTED, ROLLUPS};
 
-const COLLECTIONS: [&str; 8] = [
+const COLLECTIONS: [&str; 9] = [
     LEDGER,
     ROLLUPS,
     FENCES,
@@ -16,6 +16,7 @@ const COLLECTIONS: [&str; 8] = [
     DEDUPE,
     EVENT_IDS,
     DEAD_LETTERS,
+    REJECTED,
     META,
 ];
 
@@ -28,6 +29,16 @@ pub(super) struct Wanted {
     pub(super) validator: Option<Document>,
     /// Its indexes besides `_id`.
     pub(super) indexes: Vec<Index>,
+    /// What it is made of, where it is a view.
+    pub(super) view: Option<View>,
+}
+
+/// What a view shows.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct View {
+    /// The collection that it is of.
+    pub(super) on: &'static str,
+    pub(super) pipeline: Vec<Document>,
 }
 
 /// The collections of every ledger.
@@ -36,6 +47,7 @@ pub(super) fn ledger() -> Vec<Wanted> {
         name: (*name).to_owned(),
         validator: validator(name),
         indexes: indexes(name),
+        view: view(name),
     };
     COLLECTIONS.iter().map(wanted).collect()
 }
@@ -51,6 +63,7 @@ pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
             name: collection.clone(),
             validator: None,
             indexes: Vec::new(),
+            view: None,
         });
     }
     all
@@ -63,6 +76,7 @@ pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
 /// the marginal (`set`) stands behind the period there.
 fn indexes(collection: &str) -> Vec<Index> {
     let all = Index::of_all;
+    let waiting = |keys| Index::of_some(keys, doc! {"open": {"$exists": true}});
     match collection {
         // One person's own usage must not cost a scan of the organization's.
         LEDGER => vec![all(
@@ -88,13 +102,25 @@ fn indexes(collection: &str) -> Vec<Index> {
             all(doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
-            Index::of_some(
-                doc! {"organizationId": 1, "day": 1, "reason": 1},
-                doc! {"open": {"$exists": true}},
-            ),
+            // Those that wait, as they are counted: of an organization, of nobody, and of all.
+            waiting(doc! {"organizationId": 1, "day": 1, "reason": 1, "open": 1}),
+            waiting(doc! {"day": 1, "organizationId": 1, "reason": 1, "open": 1}),
         ],
         _ => vec![],
     }
+}
+
+/// What a view shows. Letters hold whatever an emitter sent, and answers only tell how many there are: who reads for
+/// answers need not have the right to read letters. A comparison, and not `$exists`: that an index answers alone.
+fn view(name: &str) -> Option<View> {
+    let pipeline = vec![
+        doc! {"$match": {"open": {"$gt": ""}}},
+        doc! {"$project": {"_id": 0, "organizationId": 1, "day": 1, "reason": 1}},
+    ];
+    (name == REJECTED).then_some(View {
+        on: DEAD_LETTERS,
+        pipeline,
+    })
 }
 
 /// The validator of a collection: nothing that is not a whole row gets in, whoever writes it.

@@ -39,6 +39,15 @@ pub(super) struct Question {
 
 impl Question {
     fn of(collection: &str, mut find: Document) -> Self {
+        // MongoDB asks the collection of a view for what is asked of the view; SecantusDB makes the whole view first.
+        let collection = match (collection, find.get_document_mut("filter")) {
+            ("usageRejected", Ok(filter)) => {
+                filter.insert("open", doc! {"$gt": ""});
+                find.insert("find", "usageDeadLetters");
+                "usageDeadLetters"
+            }
+            _ => collection,
+        };
         let mut shape = format!("{collection} ");
         for (name, value) in &find {
             if name != "find" && name != "limit" && name != "batchSize" {

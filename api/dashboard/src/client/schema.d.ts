@@ -295,6 +295,30 @@ export interface components {
              */
             to: string;
         };
+        /**
+         * @description Events of the range that were refused, and are not in the figures. Filters do not apply: what an event was about is
+         *     not known for sure.
+         */
+        Rejected: {
+            /**
+             * Format: int64
+             * @description How many of them name an organization that the answer is about.
+             */
+            events: number;
+            /** @description The same, by the code of the reason. */
+            reasons: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many more there are that name no organization. To staff: in answers about the whole platform, and in `meta`.
+             */
+            withoutOrganization?: number;
+        };
+        /** @description The member of an answer that tells of it. */
+        Rejections: {
+            rejected: components["schemas"]["Rejected"];
+        };
         /** @description Usage over time. */
         SeriesAnswer: {
             /** @description Every bucket of the range, oldest first. */
@@ -481,7 +505,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["BreakdownAnswer"];
+                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["Rejections"] & components["schemas"]["BreakdownAnswer"];
                     "text/csv": string;
                 };
             };
@@ -751,7 +775,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["MetaAnswer"];
+                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["Rejections"] & components["schemas"]["MetaAnswer"];
                     "text/csv": string;
                 };
             };
@@ -899,7 +923,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["SeriesAnswer"];
+                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["Rejections"] & components["schemas"]["SeriesAnswer"];
                     "text/csv": string;
                 };
             };
@@ -1043,7 +1067,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["SummaryAnswer"];
+                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["Rejections"] & components["schemas"]["SummaryAnswer"];
                     "text/csv": string;
                 };
             };
@@ -1191,7 +1215,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["TableAnswer"];
+                    "application/json": components["schemas"]["Question"] & components["schemas"]["Freshness"] & components["schemas"]["Rejections"] & components["schemas"]["TableAnswer"];
                     "text/csv": string;
                 };
             };

@@ -28,5 +28,7 @@ export type Period = components["schemas"]["Period"];
 export type TableRow = components["schemas"]["TableRow"];
 export type Row = components["schemas"]["BreakdownRow"];
 export type Problem = components["schemas"]["Problem"];
-/** What every answer says about itself. */
-export type Freshness = components["schemas"]["Freshness"] & components["schemas"]["Question"];
+export type Rejected = components["schemas"]["Rejected"];
+/** What every answer says about itself; somebody's own is not told what was refused. */
+export type Freshness = components["schemas"]["Freshness"] &
+  components["schemas"]["Question"] & { rejected?: Rejected };

@@ -72,6 +72,49 @@ export const de: Messages = {
     gap: (from, to) =>
       `Ereignisse, die zwischen ${from} und ${to} abgeschlossen wurden, können fehlen: Ein Teil ihrer Quelle ging verloren.`,
   },
+  rejected: {
+    events: (count, events, reasons) =>
+      events === 1
+        ? `1 Ereignis wurde abgelehnt und fehlt in diesen Zahlen: ${reasons}.`
+        : `${count} Ereignisse wurden abgelehnt und fehlen in diesen Zahlen: ${reasons}.`,
+    unfiltered: "Filter gelten für sie nicht.",
+    withoutOrganization: (count, events) =>
+      events === 1
+        ? "1 abgelehntes Ereignis nennt keine lesbare Organisation."
+        : `${count} abgelehnte Ereignisse nennen keine lesbare Organisation.`,
+    find: "Wer das Ledger betreibt, findet und berichtigt sie mit",
+    title: "In diesem Zeitraum wurde nichts gezählt",
+    hint: "Es kamen Ereignisse, und alle wurden abgelehnt: Der Hinweis oben sagt, warum.",
+    otherReason: (code) => `aus einem anderen Grund (${code})`,
+    reasons: {
+      invalid_json: "ohne gültiges JSON",
+      invalid_utf8: "ohne lesbaren Text",
+      empty_record: "ohne Inhalt",
+      unsupported_content_type: "in einem anderen Format",
+      missing_field: "ohne ein nötiges Feld",
+      wrong_type: "mit einem Feld vom falschen Typ",
+      invalid_value: "mit einem unlesbaren Wert",
+      empty_text: "mit einem leeren Pflichtfeld",
+      too_long: "mit einem zu langen Text",
+      control_character: "mit einem Steuerzeichen",
+      reserved_value: "mit einem reservierten Namen",
+      out_of_range: "mit einer negativen oder unmöglich großen Menge",
+      subset_exceeds_total: "mit einem Teil, der größer ist als das Ganze",
+      total_mismatch: "mit einer Summe, die nicht stimmt",
+      cost_conflict: "mit mehr als einer Kostenangabe",
+      currency_mismatch: "in einer anderen Währung",
+      duplicate_field: "mit einem doppelten Feld",
+      id_mismatch: "mit zwei verschiedenen Kennungen",
+      id_reused: "mit der Kennung eines anderen Ereignisses",
+      too_old: "zu alt",
+      in_the_future: "in der Zukunft abgeschlossen",
+      unsupported_type: "von einer Art, die noch nicht gezählt wird",
+      image_missing: "als Änderung von unbekanntem Umfang",
+      too_large: "zu groß",
+      overflow: "jenseits dessen, was ein Zähler fasst",
+      unstorable: "von der Datenbank nicht angenommen",
+    },
+  },
   errors: {
     title: "Das konnte nicht gelesen werden",
     unreachable: "Der Server ist nicht erreichbar. Prüfen Sie die Verbindung und versuchen Sie es erneut.",
@@ -108,6 +151,8 @@ export const de: Messages = {
     split: (input, output) => `${input} Eingabe, ${output} Ausgabe`,
     unpriced: (requests) => `ohne ${requests} Anfragen ohne Preis`,
     allPriced: "jede Anfrage hat einen Preis",
+    none: "keine Anfrage im Zeitraum",
+    refused: "ohne die abgelehnten Ereignisse",
     unattributed: (share) => `${share} der Anfragen nennen keinen Assistenten`,
     attributed: "jede Anfrage nennt einen Assistenten",
     named: "mit einer Anfrage im Zeitraum",

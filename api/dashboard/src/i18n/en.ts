@@ -71,6 +71,50 @@ export const en = {
     gap: (from: string, to: string) =>
       `Events that completed between ${from} and ${to} may be missing: a part of their source was lost.`,
   },
+  rejected: {
+    events: (count: string, events: number, reasons: string) =>
+      events === 1
+        ? `1 event was refused and is not in these figures: ${reasons}.`
+        : `${count} events were refused and are not in these figures: ${reasons}.`,
+    unfiltered: "Filters do not apply to them.",
+    withoutOrganization: (count: string, events: number) =>
+      events === 1
+        ? "1 refused event names no organization that could be read."
+        : `${count} refused events name no organization that could be read.`,
+    find: "Whoever operates the ledger finds them, and mends them, with",
+    title: "Nothing was counted in this range",
+    hint: "Events came, and all of them were refused: the notice above says why.",
+    otherReason: (code: string) => `for another reason (${code})`,
+    // By the code of a reason, after a number of events.
+    reasons: {
+      invalid_json: "that are no JSON",
+      invalid_utf8: "that are no readable text",
+      empty_record: "without content",
+      unsupported_content_type: "in another format",
+      missing_field: "without a required field",
+      wrong_type: "with a field of the wrong type",
+      invalid_value: "with a value that cannot be read",
+      empty_text: "with a required field left empty",
+      too_long: "with a text that is too long",
+      control_character: "with a control character",
+      reserved_value: "with a reserved name",
+      out_of_range: "with a negative or impossibly large quantity",
+      subset_exceeds_total: "with a part larger than the whole",
+      total_mismatch: "with a total that does not add up",
+      cost_conflict: "with more than one cost",
+      currency_mismatch: "in another currency",
+      duplicate_field: "with a field given twice",
+      id_mismatch: "with two ids that differ",
+      id_reused: "with the id of another event",
+      too_old: "too old",
+      in_the_future: "completed in the future",
+      unsupported_type: "of a kind that is not counted yet",
+      image_missing: "that are changes of unknown extent",
+      too_large: "too large",
+      overflow: "beyond what a counter holds",
+      unstorable: "that the database does not take",
+    } as Record<string, string>,
+  },
   errors: {
     title: "This could not be read",
     unreachable: "The reader cannot be reached. Check the connection, and try again.",
@@ -106,6 +150,8 @@ export const en = {
     split: (input: string, output: string) => `${input} in, ${output} out`,
     unpriced: (requests: string) => `without ${requests} unpriced requests`,
     allPriced: "every request has a price",
+    none: "no request in this range",
+    refused: "without the events that were refused",
     unattributed: (share: string) => `${share} of requests name no assistant`,
     attributed: "every request names an assistant",
     named: "with a request in this range",

@@ -4,6 +4,7 @@
 import { type UseQueryResult, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { AskError } from "../client/ask";
+import type { Rejected } from "../client/types";
 import { visible } from "../format/text";
 import type { Messages } from "../i18n/en";
 import { useLocale } from "../i18n/locale";
@@ -17,6 +18,27 @@ export function Loading({ lines = 4 }: { lines?: number }) {
         // biome-ignore lint/suspicious/noArrayIndexKey: the lines are all alike
         <span key={line} className="bone" aria-hidden="true" />
       ))}
+    </div>
+  );
+}
+
+/** What somebody has to know of the figures. */
+export function Notice({ children }: { children: ReactNode }) {
+  return (
+    <p className="notice warn" role="status">
+      {children}
+    </p>
+  );
+}
+
+/** A range in which nothing was counted: perhaps since all of it was refused. */
+export function Nothing({ rejected }: { rejected?: Rejected }) {
+  const { t } = useLocale();
+  const said = (rejected?.events ?? 0) > 0 ? t.rejected : t.empty;
+  return (
+    <div className="card empty">
+      <h2>{said.title}</h2>
+      <p>{said.hint}</p>
     </div>
   );
 }

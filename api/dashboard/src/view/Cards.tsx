@@ -1,8 +1,9 @@
 import type { ReactNode } from "react";
 import type { Metric } from "../address/address";
-import type { Totals } from "../client/types";
+import type { Rejected, Totals } from "../client/types";
 import { changeOf } from "../format/change";
 import { formatShare } from "../format/numbers";
+import type { Messages } from "../i18n/en";
 import { useLocale } from "../i18n/locale";
 import { Cost, unitsOf, useFigures } from "../parts/figures";
 
@@ -45,12 +46,27 @@ function Delta({ metric, now, before }: { metric: Metric; now: Totals; before: T
 interface Props {
   totals: Totals;
   before?: Totals | undefined;
+  /** What was refused, where it is known whose it is. */
+  rejected?: Rejected;
   /** Cards that only one view has. */
   children?: ReactNode;
 }
 
+/** What is claimed of every request: of none there is nothing to claim, nor where some were refused. */
+export function claimOf(
+  totals: Totals,
+  rejected: Rejected | undefined,
+  t: Messages,
+  ofEvery: string,
+): string {
+  if ((rejected?.events ?? 0) > 0) {
+    return t.cards.refused;
+  }
+  return totals.requests > 0 ? ofEvery : t.cards.none;
+}
+
 /** Totals, and what they were before. */
-export function Cards({ totals, before, children }: Props) {
+export function Cards({ totals, before, rejected, children }: Props) {
   const { t } = useLocale();
   const { count } = useFigures();
   return (
@@ -79,7 +95,9 @@ export function Cards({ totals, before, children }: Props) {
         now={totals}
         before={before}
         note={
-          totals.unpricedRequests > 0 ? t.cards.unpriced(count(totals.unpricedRequests)) : t.cards.allPriced
+          totals.unpricedRequests > 0
+            ? t.cards.unpriced(count(totals.unpricedRequests))
+            : claimOf(totals, rejected, t, t.cards.allPriced)
         }
       >
         <Cost cost={totals.cost} />

@@ -3,7 +3,9 @@ import type { ReactNode } from "react";
 import type { Freshness } from "../client/types";
 import { daysBetween, formatInstant, formatRange, formatSeconds } from "../format/dates";
 import { useLocale } from "../i18n/locale";
+import { Notice } from "../parts/states";
 import { useSession } from "../session/session";
+import { RejectedNotice } from "./RejectedNotice";
 
 /** Figures that are further behind are called out. */
 const STALE_SECONDS = 5 * 60;
@@ -37,6 +39,7 @@ export function FreshnessBanner({ answer, children }: Props) {
         </p>
         <Refresh />
       </section>
+      {answer.rejected && <RejectedNotice rejected={answer.rejected} />}
       {at === null && <Notice>{t.notices.unknown}</Notice>}
       {at !== null && behind > STALE_SECONDS && (
         <Notice>{t.notices.stale(formatSeconds(behind, locale))}</Notice>
@@ -47,14 +50,6 @@ export function FreshnessBanner({ answer, children }: Props) {
         </Notice>
       ))}
     </>
-  );
-}
-
-function Notice({ children }: { children: ReactNode }) {
-  return (
-    <p className="notice warn" role="status">
-      {children}
-    </p>
   );
 }
 

@@ -5,11 +5,11 @@ import { dayOf, formatRange } from "../format/dates";
 import { formatShare } from "../format/numbers";
 import { useLocale } from "../i18n/locale";
 import { shareOf, useFigures } from "../parts/figures";
-import { Failure, Read } from "../parts/states";
+import { Failure, Nothing, Read } from "../parts/states";
 import { useSession } from "../session/session";
 import { manages } from "../session/token";
 import { AgentsTable } from "./AgentsTable";
-import { Card, Cards } from "./Cards";
+import { Card, Cards, claimOf } from "./Cards";
 import { FreshnessBanner } from "./FreshnessBanner";
 import { TopLists } from "./TopLists";
 import { Trend } from "./Trend";
@@ -60,25 +60,22 @@ function Totals({ data }: { data: NonNullable<ReturnType<typeof useAnswer<"summa
         {t.change.against(formatRange(previous.range.from, previous.range.to, locale))}{" "}
         {endsToday && t.words.today}
       </FreshnessBanner>
-      <Cards totals={totals} before={previous.totals}>
+      <Cards totals={totals} before={previous.totals} rejected={data.rejected}>
         <Card title={t.cards.users} note={t.cards.named}>
           {count(data.activeUsers)}
         </Card>
         <Card
           title={t.cards.agents}
           note={
-            unattributed.requests > 0 ? t.cards.unattributed(formatShare(share, locale)) : t.cards.attributed
+            unattributed.requests > 0
+              ? t.cards.unattributed(formatShare(share, locale))
+              : claimOf(totals, data.rejected, t, t.cards.attributed)
           }
         >
           {count(data.activeAgents)}
         </Card>
       </Cards>
-      {totals.requests === 0 && (
-        <div className="card empty">
-          <h2>{t.empty.title}</h2>
-          <p>{t.empty.hint}</p>
-        </div>
-      )}
+      {totals.requests === 0 && <Nothing rejected={data.rejected} />}
     </>
   );
 }

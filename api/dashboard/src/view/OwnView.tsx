@@ -2,7 +2,7 @@ import { useAddress } from "../address/useAddress";
 import { questions, useAnswer } from "../client/questions";
 import { formatRange } from "../format/dates";
 import { useLocale } from "../i18n/locale";
-import { Read } from "../parts/states";
+import { Nothing, Read } from "../parts/states";
 import { Cards } from "./Cards";
 import { FreshnessBanner } from "./FreshnessBanner";
 
@@ -23,12 +23,7 @@ export function OwnView({ organization }: { organization: string }) {
             <p className="muted">{t.own.help}</p>
           </section>
           <Cards totals={data.totals} before={data.previous.totals} />
-          {data.totals.requests === 0 && (
-            <div className="card empty">
-              <h2>{t.empty.title}</h2>
-              <p>{t.empty.hint}</p>
-            </div>
-          )}
+          {data.totals.requests === 0 && <Nothing />}
         </>
       )}
     </Read>

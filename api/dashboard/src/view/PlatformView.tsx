@@ -5,7 +5,7 @@ import type { Table } from "../client/types";
 import { formatRange } from "../format/dates";
 import { useLocale } from "../i18n/locale";
 import { useFigures } from "../parts/figures";
-import { Read } from "../parts/states";
+import { Nothing, Read } from "../parts/states";
 import { Card, Cards } from "./Cards";
 import { CsvButton } from "./CsvButton";
 import { FreshnessBanner } from "./FreshnessBanner";
@@ -67,17 +67,12 @@ function Totals({ data }: { data: Table }) {
           <span className="excluded">{t.words.excluded(excludedOrganizations.join(", "))}</span>
         )}
       </FreshnessBanner>
-      <Cards totals={totals} before={before.data?.totals}>
+      <Cards totals={totals} before={before.data?.totals} rejected={data.rejected}>
         <Card title={t.cards.organizations} note={t.cards.named}>
           {count(data.rows.length)}
         </Card>
       </Cards>
-      {data.rows.length === 0 && (
-        <div className="card empty">
-          <h2>{t.empty.title}</h2>
-          <p>{t.empty.hint}</p>
-        </div>
-      )}
+      {data.rows.length === 0 && <Nothing rejected={data.rejected} />}
     </>
   );
 }

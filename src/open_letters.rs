@@ -1,0 +1,65 @@
+//! How many dead letters wait, for Prometheus.
+
+use std::time::Duration;
+
+use prometheus::{IntGauge, Registry};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Store;
+
+/// How often it is asked whether there may be others.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// A gauge of the dead letters of the whole ledger that wait. Every worker shows the same number.
+pub(crate) struct OpenLetters {
+    store: Store,
+    registry: Registry,
+    gauge: IntGauge,
+    /// The fences' word of the letters that were counted. `None`: nothing was counted yet.
+    counted: Option<i64>,
+}
+
+impl OpenLetters {
+    pub(crate) fn new(store: Store, registry: Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            store,
+            registry,
+            gauge: IntGauge::new(
+                "usage_ledger_dead_letters_open",
+                "Dead letters of the whole ledger that wait: usage that is in no figure",
+            )?,
+            counted: None,
+        })
+    }
+
+    /// Counts whenever letters have changed.
+    pub(crate) async fn keep(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.count().await {
+                tracing::debug!(%error, "how many dead letters wait is not known now");
+            }
+        }
+    }
+
+    async fn count(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let changes = self.store.letter_changes().await?;
+        if self.counted == Some(changes) {
+            return Ok(());
+        }
+        let open = self.store.count_open_letters().await?;
+        self.gauge.set(i64::try_from(open)?);
+        if self.counted.is_none() {
+            // Not before: that none waits would be a claim.
+            self.registry.register(Box::new(self.gauge.clone()))?;
+        }
+        self.counted = Some(changes);
+        Ok(())
+    }
+}
