@@ -16,15 +16,16 @@
 //! A partition whose position no longer exists, or whose topic is another one of the same name, stops its lane;
 //! nothing is skipped.
 
+mod client;
 mod context;
 mod lanes;
 mod outbox;
+mod partitions;
 mod reader;
 mod record;
 mod refusal;
 mod settings;
 mod standing;
-mod steps;
 mod topic;
 mod track;
 mod watch;

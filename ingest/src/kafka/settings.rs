@@ -166,6 +166,12 @@ impl Settings {
         LaneId::kafka(&self.topic, partition)
     }
 
+    /// The lanes of partitions.
+    pub(super) fn lanes(&self, partitions: impl IntoIterator<Item = i32>) -> Vec<LaneId> {
+        let lane = |partition| self.lane(partition);
+        partitions.into_iter().map(lane).collect()
+    }
+
     /// The configuration of the member of the group.
     pub(super) fn member(&self) -> ClientConfig {
         let mut config = self.base();
