@@ -20,7 +20,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bson::{Document, RawDocumentBuf};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
@@ -31,7 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::decode::{Payload, hashed};
-use crate::hold::HOLD;
+use crate::hold::{HOLD, pauses};
 use crate::lane::{Backfill, LaneId, Position};
 use crate::ledger::Refusal;
 use crate::source::{Grant, Record, SourceEvent, Stop, StopReason, Voice};
@@ -134,12 +133,8 @@ pub async fn run<C: Clock>(events: Events, clock: Arc<C>, signals: Voice) {
 
 /// Reads the lane until something ends that for good, opening the stream again whenever it fails.
 async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Grant) -> Interrupt {
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(OPEN_AGAIN)
-        .with_jitter()
-        .without_max_times();
-    let mut pauses = backoff.build();
+    let backoff = || pauses(Duration::from_millis(100), OPEN_AGAIN);
+    let mut waited = backoff();
     let (token, passed, backfill) = match grant.fence.position.clone() {
         Some(Position::Stream {
             token,
@@ -207,10 +202,10 @@ async fn follow<C: Clock>(events: &Events, clock: &C, signals: &Voice, grant: Gr
             other => return other,
         };
         if reader.token != before {
-            pauses = backoff.build();
+            waited = backoff();
         }
         reader.was_away = true;
-        let pause = pauses.next().unwrap_or(OPEN_AGAIN);
+        let pause = waited.next().unwrap_or(OPEN_AGAIN);
         if let Some(over) = wait(signals, &grant, SourceEvent::Away(Some(why)), pause).await {
             return over;
         }

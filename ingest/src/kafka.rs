@@ -18,6 +18,7 @@
 
 mod client;
 mod context;
+mod hindrance;
 mod lanes;
 mod outbox;
 mod partitions;
@@ -40,8 +41,8 @@ use crate::hold::HOLD;
 use crate::lane::LaneId;
 use crate::source::{SourceEvent, Voice};
 use context::Log;
+use hindrance::Hindrance;
 use reader::Reader;
-use standing::Hindrance;
 
 pub use settings::{Problem, Setting, Settings};
 

@@ -30,6 +30,7 @@ pub mod lane;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;
+mod outcome;
 pub mod pump;
 pub mod server_error;
 pub mod source;

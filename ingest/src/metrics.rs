@@ -9,11 +9,10 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::batch::Outcome;
 use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
-use crate::ledger::ReplayResult;
+use crate::ledger::{Outcome, ReplayResult};
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

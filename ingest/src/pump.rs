@@ -15,6 +15,7 @@ mod dead_letters;
 mod group;
 mod lanes;
 mod limit;
+mod settings;
 mod topology;
 
 use std::collections::VecDeque;
@@ -26,7 +27,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Limits, Policy};
 use crate::clock::Clock;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
@@ -41,23 +41,12 @@ use dead_letters::DeadLetters;
 use lanes::{Lane, Lanes};
 use topology::Topology;
 
+pub use settings::Settings;
+
 /// How often the ledger is asked for dead letters that are to be judged again.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often payloads of letters that are kept for too long are looked for.
 const DROP_EVERY: Duration = Duration::from_secs(10);
-
-/// How the loop works.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// When a batch is committed.
-    pub limits: Limits,
-    /// What records are judged by.
-    pub policy: Policy,
-    /// The most ids in the windows of this process.
-    pub max_ids: usize,
-    /// How long the payloads of open letters are kept; `None`: for ever.
-    pub letter_keep: Option<Duration>,
-}
 
 /// Why the loop ended on its own: nothing it can do helps.
 #[derive(Debug, thiserror::Error)]

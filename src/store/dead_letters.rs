@@ -14,10 +14,9 @@ mod payload;
 use std::collections::HashSet;
 
 use chrono::DateTime as Instant;
-use ingest::batch::Outcome;
 use ingest::dedupe::{EventHash, RejectedIdState, RejectedIds, Scope};
 use ingest::lane::LaneId;
-use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, ReplayRequest, ReplayResult};
+use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Outcome, ReplayRequest, ReplayResult};
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;

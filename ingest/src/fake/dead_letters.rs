@@ -3,11 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::Stored;
-use crate::batch::Outcome;
 use crate::decode::Keep;
 use crate::dedupe::{EventName, RejectedIds, Scope};
 use crate::lane::LaneId;
-use crate::ledger::{Commit, DeadLetter, LaneCommit, ReplayRequest};
+use crate::ledger::{Commit, DeadLetter, LaneCommit, Outcome, ReplayRequest};
 
 /// A stored dead letter.
 #[derive(Debug, Clone, PartialEq)]

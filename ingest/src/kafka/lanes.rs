@@ -8,11 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::track::{Bounds, Done, Track};
+use crate::hold;
 use crate::source::{Grant, Stop};
 
 /// How long until a lane that stopped is asked for again. It is given when somebody has said how it goes on.
@@ -214,12 +215,7 @@ impl Lane {
 /// At least [`SETTLE`]. Two members that both believe the lane to be theirs take it from each other less and
 /// less often, until one of them hears from the group.
 fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(SETTLE)
-        .with_max_delay(Duration::from_secs(15))
-        .with_jitter()
-        .without_max_times()
-        .build()
+    hold::pauses(SETTLE, Duration::from_secs(15))
 }
 
 #[cfg(test)]

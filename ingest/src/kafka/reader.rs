@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 
 use super::client::{Client, POLL};
 use super::context::{Log, Rebalanced};
+use super::hindrance::{By, Hindrance};
 use super::outbox::Outbox;
 use super::partitions::{Partitions, Polled};
 use super::record::Taken;
-use super::refusal::{self, By};
+use super::refusal;
 use super::settings::Settings;
-use super::standing::{Hindrance, Standing};
+use super::standing::Standing;
 use super::topic::{Missing, Topic, changed};
 use super::watch::{Seen, Watcher};
 use crate::clock::Clock;

@@ -15,9 +15,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Log, ObserverContext};
+use super::hindrance::Hindrance;
 use super::refusal;
 use super::settings::Settings;
-use super::standing::Hindrance;
 use super::track::Bounds;
 use crate::clock::Clock;
 

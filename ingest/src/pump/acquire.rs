@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::background::{backoff, trouble};
 use crate::health::{Concern, Health, LaneHealth, Trouble};
-use crate::hold::{HOLD, Reminder};
+use crate::hold::{HOLD, Reminder, while_away};
 use crate::lane::LaneId;
 use crate::ledger::{Acquired, FenceError, Granted, Ledger};
 use crate::source::Grant;
@@ -59,7 +58,7 @@ pub(super) async fn until_resumed<L: Ledger>(
         ledger.alive();
         if let Err(error) = &looked {
             in_trouble = true;
-            health.trouble(Concern::Lanes, Some(trouble(error)));
+            health.trouble(Concern::Lanes, Some(Trouble::from(error)));
         } else if std::mem::take(&mut in_trouble) {
             health.trouble(Concern::Lanes, None);
         }
@@ -90,7 +89,7 @@ pub(super) async fn acquire<L: Ledger>(
     health: &Health,
     mut wanted: Wanted<'_>,
 ) -> Option<Granted> {
-    let (mut waited, mut reminder) = (backoff(), Reminder::default());
+    let (mut waited, mut reminder) = (while_away(), Reminder::default());
     let mut standby = false;
     health.waits(lane, LaneHealth::Acquiring);
     loop {

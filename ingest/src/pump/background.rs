@@ -2,9 +2,7 @@
 //! waits for none of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -15,13 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::acquire::{Wanted, acquire, until_resumed};
 use super::lanes::Asking;
 use crate::health::{Concern, Health, Trouble};
-use crate::hold::{HOLD, Reminder};
+use crate::hold::{HOLD, Reminder, while_away};
 use crate::lane::LaneId;
 use crate::ledger::{FenceError, Granted, Ledger, ReplayRequest};
 use crate::source::{Grant, Stop};
 
-/// The longest pause before a note is tried again, should the backoff know none.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Dead letters that are judged again in one commit, at most, and their bytes.
 const REPLAYS: usize = 1_000;
 const REPLAY_BYTES: usize = 8 << 20;
@@ -140,24 +136,17 @@ impl<L: Ledger> Background<L> {
     }
 }
 
-pub(super) const fn trouble(error: &FenceError) -> Trouble {
-    match error {
-        FenceError::Away(_) => Trouble::Away,
-        FenceError::Refused { reason, .. } => Trouble::Refused(*reason),
-    }
-}
-
 /// Tries again for as long as it takes.
 async fn until_back<F>(health: &Health, mut ask: impl FnMut() -> F)
 where
     F: Future<Output = Result<(), FenceError>>,
 {
-    let (mut waited, mut reminder) = (backoff(), Reminder::default());
+    let (mut waited, mut reminder) = (while_away(), Reminder::default());
     loop {
         let Err(error) = ask().await else { break };
-        health.trouble(Concern::Notes, Some(trouble(&error)));
+        health.trouble(Concern::Notes, Some(Trouble::from(&error)));
         let pause = match error {
-            FenceError::Away(_) => waited.next().unwrap_or(TRY_AGAIN),
+            FenceError::Away(_) => waited.next().unwrap_or(HOLD),
             FenceError::Refused { reason, why } => {
                 reminder.refused("what is noted of lanes cannot be written", reason, &why);
                 HOLD
@@ -166,14 +155,4 @@ where
         tokio::time::sleep(pause).await;
     }
     health.trouble(Concern::Notes, None);
-}
-
-/// Pauses between attempts at what fails because the ledger is away.
-pub(super) fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -13,15 +13,14 @@ use rollup::event::Reason;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
-use super::background::backoff;
 use super::group::{Group, WindowLimits};
 use super::lanes::Lanes;
 use super::limit::{Limit, Sample};
+use super::settings::Settings;
 use crate::batch::LaneBatch;
 use crate::dedupe::{Forget, Scope};
 use crate::health::{Concern, Health, Trouble};
-use crate::hold::{HOLD, Reminder};
+use crate::hold::{HOLD, Reminder, while_away};
 use crate::lane::{ContentId, FenceMove};
 use crate::ledger::{Applied, Attempt, Commit, CommitError, Ledger};
 use crate::metrics::{CommitOutcome, Metrics};
@@ -119,7 +118,7 @@ impl<L: Ledger> Committer<L> {
             wasted: Duration::ZERO,
             extensions: 0,
             contents: ContentIds::default(),
-            backoff: backoff(),
+            backoff: while_away(),
             delay: Duration::ZERO,
             launched: Instant::now(),
             reminder: Reminder::default(),
@@ -219,7 +218,9 @@ impl<L: Ledger> Committer<L> {
                 return false;
             }
             let waiting = self.queue.pop_front();
-            let mut group = waiting.unwrap_or_else(|| lanes.close(&self.settings.policy.grouping));
+            let mut group = waiting.unwrap_or_else(|| Group {
+                lanes: lanes.close(&self.settings.policy.grouping),
+            });
             group.retain(lanes);
             // Empty where all its lanes were lost while it was on its way: there may be more behind it.
             if !group.lanes.is_empty() {
@@ -418,13 +419,13 @@ impl<L: Ledger> Committer<L> {
     }
 
     fn applied(&mut self, group: &Group, commit: &Commit, lanes: &mut Lanes) {
-        self.backoff = backoff();
+        self.backoff = while_away();
         let batches = || group.lanes.iter().map(|(_, batch)| batch);
         self.metrics.committed(batches().flat_map(LaneBatch::outcomes));
         self.metrics.replayed(batches().flat_map(LaneBatch::replayed));
         let late: usize = batches().map(LaneBatch::late).sum();
         self.metrics.late.inc_by(late as u64);
-        for (lane, watermark_ms) in lanes.committed(group, commit) {
+        for (lane, watermark_ms) in lanes.committed(&group.lanes, commit) {
             self.health.watermark(&lane, Some(watermark_ms));
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::background::trouble;
 use crate::health::Trouble;
 use crate::hold::Reminder;
 use crate::ledger::FenceError;
@@ -71,7 +70,7 @@ impl DeadLetters {
             FenceError::Refused { reason, why } => self.reminder.refused(WHAT, *reason, why),
         }
         self.replays = Replays::Rest;
-        trouble(error)
+        Trouble::from(error)
     }
 
     /// Payloads hold whatever an emitter sent: they are kept for as long as the settings say. Those of letters that were

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::group::Group;
 use crate::batch::{LaneBatch, Limits};
 use crate::dedupe::{Window, Windows};
 use crate::lane::{LaneId, Position};
@@ -262,22 +261,24 @@ impl Lanes {
     }
 
     /// Takes what the lanes have folded.
-    pub(super) fn close(&mut self, grouping: &Grouping) -> Group {
+    pub(super) fn close(&mut self, grouping: &Grouping) -> Vec<(GrantId, LaneBatch)> {
         self.open = OpenBatch::default();
         let ready = self.ours.iter_mut().filter(|(_, lane)| !lane.current.is_empty());
         let take = |(key, lane): (&GrantId, &mut Lane)| {
             let empty = LaneBatch::new(grouping);
             (*key, std::mem::replace(&mut lane.current, empty))
         };
-        Group {
-            lanes: ready.map(take).collect(),
-        }
+        ready.map(take).collect()
     }
 
-    /// A group is permanent: fences, windows and positions move. The watermarks that are known of its lanes now.
-    pub(super) fn committed(&mut self, group: &Group, commit: &Commit) -> Vec<(LaneId, i64)> {
+    /// Batches are permanent: fences, windows and positions move. The watermarks that are known of their lanes now.
+    pub(super) fn committed(
+        &mut self,
+        batches: &[(GrantId, LaneBatch)],
+        commit: &Commit,
+    ) -> Vec<(LaneId, i64)> {
         let mut watermarks = Vec::new();
-        for (key, batch) in &group.lanes {
+        for (key, batch) in batches {
             let Some(lane) = self.ours.get_mut(key) else {
                 continue;
             };

@@ -94,8 +94,8 @@ fn what_is_taken_to_be_committed_is_folded_no_longer() {
     let mut lanes = Lanes::default();
     let ((first, _), (second, _)) = (grant(&mut lanes, 0, 1), grant(&mut lanes, 1, 1));
     fold(&mut lanes, first, 0);
-    let group = lanes.close(&policy().grouping);
-    assert_eq!(group.keys().collect::<Vec<_>>(), [first]);
+    let batches = lanes.close(&policy().grouping);
+    assert_eq!(batches.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [first]);
     assert_eq!(*lanes.open(), OpenBatch::default());
     assert!(!lanes.have_any());
     fold(&mut lanes, second, 0);
