@@ -21,9 +21,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollup::clock::Clock;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::hold::{HOLD, pauses};
 use crate::lane::Backfill;
 use crate::source::{Grant, SourceEvent, Stop, Voice};

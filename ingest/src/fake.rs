@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rollup::clock::Clock;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
 use crate::lane::{LaneId, Position};
 use crate::lease::{self, Life};
 use crate::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};

@@ -33,10 +33,10 @@ mod watch;
 
 use std::sync::Arc;
 
+use rollup::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::hold::HOLD;
 use crate::lane::LaneId;
 use crate::source::{SourceEvent, Voice};

@@ -17,7 +17,6 @@
 
 pub mod batch;
 pub mod change_stream;
-pub mod clock;
 pub mod decide;
 pub mod decode;
 pub mod dedupe;

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use rollup::clock::Clock;
 
-use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
 use crate::ledger::{Outcome, ReplayResult};

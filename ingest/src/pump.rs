@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rollup::clock::Clock;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
 use crate::lane::{Backfill, LaneId, Position};

@@ -10,7 +10,9 @@
 //! * [`key`]: the canonical `_id` of a stored row
 //! * [`counters`]: the counters of a row, and their exact sums
 //! * [`fold`]: events to rows and rollups
+//! * [`clock`]: what the other crates are told the time by
 
+pub mod clock;
 pub mod counters;
 pub mod event;
 pub mod fold;

@@ -23,13 +23,13 @@ use std::cmp::Ordering;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, doc, rawdoc};
 use mongodb::ClientSession;
 use mongodb::change_stream::ChangeStream;
+use rollup::clock::Clock;
 
 use super::bytes::compare;
 use super::change::{Change, Operation};
 use super::interrupt::Interrupt;
 use super::page;
 use super::reader::{Polled, Reader};
-use crate::clock::Clock;
 use crate::decode::Payload;
 use crate::lane::{Backfill, DocumentKey, Position};
 use crate::source::{Record, SourceEvent};

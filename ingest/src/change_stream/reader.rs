@@ -10,13 +10,13 @@ use bson::{Document, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::options::{FullDocumentBeforeChangeType, FullDocumentType};
+use rollup::clock::Clock;
 
 use super::change::{Change, Operation};
 use super::events::Events;
 use super::interrupt::Interrupt;
 use super::large::Ask;
 use super::standing::Standing;
-use crate::clock::Clock;
 use crate::decode::{Payload, hashed};
 use crate::lane::{Backfill, Position};
 use crate::source::{Grant, Record, SourceEvent, Stop, StopReason, Voice};

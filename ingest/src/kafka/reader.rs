@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rollup::clock::Clock;
 use tokio::runtime::Handle;
 
 use super::client::{Client, POLL};
@@ -18,7 +19,6 @@ use super::settings::Settings;
 use super::standing::Standing;
 use super::topic::{Missing, Topic, changed};
 use super::watch::{Seen, Watcher};
-use crate::clock::Clock;
 use crate::source::{SourceEvent, Stop, Voice};
 
 /// Records in one signal, at most.
