@@ -7,11 +7,11 @@
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod given;
 mod parse;
 mod parts;
 mod table;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,26 +22,9 @@ use ingest::dedupe::Scope;
 use ingest::kafka;
 use rollup::fold::Grouping;
 
-pub use parse::Parser;
+pub use given::{Given, Problem};
+pub use parse::{Parser, Part};
 pub use table::{SETTINGS, Section, Setting};
-
-/// Settings as they were given, by name (without `USAGE_LEDGER_`). What is not set is not in it.
-pub type Given = BTreeMap<&'static str, String>;
-
-/// A setting that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The environment variable.
-    pub variable: String,
-    /// What was expected.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.variable, self.message)
-    }
-}
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -161,15 +144,6 @@ pub struct Process {
     pub admin: Listen,
     /// How long a drain may take.
     pub drain_timeout: Duration,
-}
-
-/// What a command is told: values made of the settings of some sections.
-pub trait Part: Sized {
-    /// The sections.
-    fn sections() -> Vec<Section>;
-
-    /// Reads the values. What is wrong is noted; then nobody gets to see what is returned here.
-    fn read(parser: &mut Parser<'_>) -> Self;
 }
 
 /// Checks the settings of these parts.

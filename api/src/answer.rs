@@ -41,7 +41,7 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let format = Format::accepted(headers)?;
     let parameters = Parameters::parse(query, Q::PARAMETERS)?;
     let grant = caller.grant(Q::rule(&parameters), parameters.one("organizationId"))?;
-    let now = (app.now)();
+    let now = app.clock.now();
     let today = app.settings.calendar.day_of(now);
     let mut common = Common {
         grant,

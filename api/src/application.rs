@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use prometheus::Registry;
+use rollup::clock::Clock;
 use rollup::period::Granularity;
 
 use crate::access::token::Verifier;
@@ -24,15 +24,12 @@ use crate::turns::Turns;
 /// Questions that are worked on at the same time; the others wait. Each reads one thing after the other.
 pub const QUESTIONS_AT_ONCE: u32 = 8;
 
-/// Tells the time: nothing here asks the machine.
-pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
-
 /// The state that handlers share.
 pub(crate) struct App<R: Reader> {
     pub(crate) settings: Settings,
     pub(crate) currency: Currency,
     pub(crate) granularities: Arc<[Granularity]>,
-    pub(crate) now: Now,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) snapshots: SharedSnapshot<R>,
     pub(crate) answers: Cache<Rendered>,
     pub(crate) remembered: Arc<Remembered>,
@@ -49,7 +46,7 @@ impl<R: Reader> App<R> {
     pub(crate) fn new(
         settings: Settings,
         reader: R,
-        now: Now,
+        clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Self, SettingsError> {
         let metrics = Metrics::new(registry)?;
@@ -61,7 +58,7 @@ impl<R: Reader> App<R> {
         Ok(Self {
             currency,
             granularities: settings.granularities.clone().into(),
-            now,
+            clock,
             snapshots: SharedSnapshot::new(reader),
             answers: Cache::new(bytes / 8, metrics.answers.clone()).of_at_most(HELD_BYTES),
             remembered: Arc::new(Remembered {

@@ -58,7 +58,7 @@ mod totals;
 mod turns;
 
 pub use access::token::check_access;
-pub use application::{Now, QUESTIONS_AT_ONCE};
+pub use application::QUESTIONS_AT_ONCE;
 pub use axum::Router;
 pub use router::router;
 pub use serve::{listen, serve};

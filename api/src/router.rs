@@ -11,11 +11,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use prometheus::Registry;
+use rollup::clock::Clock;
 use tower_http::compression::CompressionLayer;
 
 use crate::access::Caller;
 use crate::answer::answer;
-use crate::application::{App, Now};
+use crate::application::App;
 use crate::held::Held;
 use crate::host::of_this_machine;
 use crate::limit::Name;
@@ -72,10 +73,10 @@ pub(crate) fn entries<R: Reader>() -> Vec<Entry<R>> {
 pub fn router<R: Reader>(
     settings: Settings,
     reader: R,
-    now: Now,
+    clock: Arc<dyn Clock>,
     registry: &Registry,
 ) -> Result<Router, SettingsError> {
-    let app = Arc::new(App::new(settings, reader, now, registry)?);
+    let app = Arc::new(App::new(settings, reader, clock, registry)?);
     let entries = entries::<R>();
     let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
@@ -122,7 +123,7 @@ async fn admit<R: Reader>(State(app): State<Arc<App<R>>>, mut request: Request, 
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let caller = match app.verifier.caller(request.headers(), (app.now)()).await {
+    let caller = match app.verifier.caller(request.headers(), app.clock.now()).await {
         Ok(caller) => caller,
         // Who guesses tokens is counted under the address that the guesses come from.
         Err(problem) => {

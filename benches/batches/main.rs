@@ -5,10 +5,10 @@
 //! size gets an empty database and a topic that holds more than it can take in its time. *hot* counts its ids in scope
 //! `ledger`: in scope `lane` its batches have a few dozen statements, whatever their limit.
 
+mod environment;
 mod worker;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use testkit::kafka::{self, Broker};
 use testkit::measure::Number;
@@ -16,6 +16,7 @@ use testkit::mongodb::{self, Mongo};
 use testkit::workload::{Keys, Workload};
 use testkit::{Error, Result};
 
+use environment::Environment;
 use worker::Ran;
 
 /// Statements of a transaction.
@@ -23,9 +24,6 @@ const SIZES: [usize; 8] = [250, 500, 1_000, 2_000, 4_000, 8_000, 12_000, 20_000]
 const PARTITIONS: u16 = 8;
 /// Events that are made before they are sent.
 const BATCH: usize = 5_000;
-/// What is measured.
-const MEASURED: Duration = Duration::from_secs(14);
-
 /// What is counted.
 struct Load {
     keys: Keys,
@@ -51,16 +49,6 @@ const LOADS: [Load; 2] = [
         events: 1_500_000,
     },
 ];
-
-/// Servers, and a topic that is full already.
-struct Environment {
-    mongo: Mongo,
-    broker: Broker,
-    topic: String,
-    scope: &'static str,
-    first: u32,
-    events: u32,
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {

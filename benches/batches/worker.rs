@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ingest::batch::Policy;
-use ingest::clock::Clock;
 use ingest::health::Health;
 use ingest::kafka;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use rollup::clock::Clock;
 use testkit::{Error, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,10 @@ use usage_ledger::store::leases::{Lanes, Leases};
 use usage_ledger::store::ledger::MongoLedger;
 use usage_ledger::store::schema::Change;
 
-use crate::{Environment, MEASURED};
+use crate::environment::Environment;
 
+/// What is measured.
+const MEASURED: Duration = Duration::from_secs(14);
 /// How often the counter is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long nothing may be committed.

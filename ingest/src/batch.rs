@@ -16,11 +16,12 @@ use crate::decide::{Decision, Time, decide};
 use crate::decode::{Payload, Source};
 use crate::dedupe::{EventHash, ExistingId, Generation, RejectedIdState, Scope, Windows};
 use crate::lane::{LastRecord, Position};
-use crate::ledger::{DeadLetter, ReplayRequest, ReplayResult, Tally};
+use crate::ledger::{DeadLetter, ReplayRequest, ReplayResult};
+use crate::outcome::{Outcome, Tally};
 use crate::source::Record;
 
+pub use verdict::Gaps;
 use verdict::{Entry, Origin, Verdict, place, reject_as};
-pub use verdict::{Gaps, Outcome};
 
 /// When a batch is committed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

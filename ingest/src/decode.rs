@@ -2,8 +2,10 @@
 
 mod bson;
 mod cloud_events;
+mod content_type;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod headers;
 mod json;
 mod keep;
 mod message;

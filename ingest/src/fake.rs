@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rollup::clock::Clock;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
 use crate::lane::{LaneId, Position};
 use crate::lease::{self, Life};
 use crate::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use crate::source::Stop;
 
-pub use dead_letters::{LetterState, StoredLetter};
+pub use dead_letters::{LetterState, Letters, StoredLetter};
 pub use leases::StoredLease;
 pub use plan::{Fate, Fault, Plan, Told, Turn};
 pub use stored::{Stored, StoredFence};
@@ -125,7 +125,7 @@ impl FakeLedger {
 
     /// Says that every dead letter that waits is to be judged again.
     pub fn mark_letters(&self) {
-        lock(&self.shared.stored).mark_letters();
+        dead_letters::mark(&mut lock(&self.shared.stored).letters);
     }
 
     /// Looks at what is stored.
@@ -248,12 +248,13 @@ impl Ledger for FakeLedger {
         travel(Duration::ZERO).await;
         let mut stored = self.stored()?;
         stored.looked_for_letters += 1;
-        Ok(stored.replay_requests(lanes, max_letters))
+        Ok(dead_letters::replay_requests(&stored.letters, lanes, max_letters))
     }
 
     async fn drop_payloads(&self, lanes: &[LaneId], before: DateTime<Utc>) -> Result<u64, FenceError> {
         travel(Duration::ZERO).await;
-        Ok(self.stored()?.drop_payloads(lanes, before))
+        let mut stored = self.stored()?;
+        Ok(dead_letters::drop_payloads(&mut stored.letters, lanes, before))
     }
 
     async fn commit(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::lane::LaneId;
-use crate::ledger::Refusal;
+use crate::ledger::{FenceError, Refusal};
 use crate::source::StopReason;
 
 /// How long records may wait for their commit, or the source say nothing, before that counts as a stall.
@@ -51,6 +51,15 @@ pub(crate) enum Trouble {
     Away,
     /// A person must act.
     Refused(Refusal),
+}
+
+impl From<&FenceError> for Trouble {
+    fn from(error: &FenceError) -> Self {
+        match error {
+            FenceError::Away(_) => Trouble::Away,
+            FenceError::Refused { reason, .. } => Trouble::Refused(*reason),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

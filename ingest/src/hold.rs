@@ -1,16 +1,53 @@
-//! How what only a person can mend is waited for.
+//! How what passes by itself is waited for, and what only a person can mend.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use crate::ledger::Refusal;
+/// What only a person can mend while the process runs. It keeps what it has, and tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// A right is missing, or the credentials are no longer good.
+    NotAuthorized,
+    /// The server takes no such write, or no more of them: a validator, a quota, a setting.
+    WriteRefused,
+    /// The consumer group does not take this member in.
+    GroupRefused,
+}
+
+impl Refusal {
+    /// The reason as `/readyz` shows it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Refusal::NotAuthorized => "not_authorized",
+            Refusal::WriteRefused => "write_refused",
+            Refusal::GroupRefused => "group_refused",
+        }
+    }
+}
 
 /// How long until it is tried again.
 pub(crate) const HOLD: Duration = Duration::from_secs(30);
 /// How often it is said, at most.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
+
+/// Pauses between attempts at what passes by itself: longer each time, and never the same for two processes.
+pub(crate) fn pauses(least: Duration, most: Duration) -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// The same for a ledger that is away.
+pub(crate) fn while_away() -> ExponentialBackoff {
+    pauses(Duration::from_millis(100), Duration::from_secs(5))
+}
 
 /// Says what a person must mend, each thing once a minute.
 #[derive(Debug, Default)]

@@ -16,31 +16,33 @@
 //! A partition whose position no longer exists, or whose topic is another one of the same name, stops its lane;
 //! nothing is skipped.
 
+mod client;
 mod context;
+mod hindrance;
 mod lanes;
 mod outbox;
+mod partitions;
 mod reader;
 mod record;
 mod refusal;
 mod settings;
 mod standing;
-mod steps;
 mod topic;
 mod track;
 mod watch;
 
 use std::sync::Arc;
 
+use rollup::clock::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::hold::HOLD;
 use crate::lane::LaneId;
 use crate::source::{SourceEvent, Voice};
 use context::Log;
+use hindrance::Hindrance;
 use reader::Reader;
-use standing::Hindrance;
 
 pub use settings::{Problem, Setting, Settings};
 

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use rollup::event::{About, Reject};
 use rollup::fold::Delta;
 
-use crate::batch::Outcome;
 use crate::decode::{Keep, Payload};
 use crate::dedupe::{
     EventHash, EventName, ExistingId, Generation, RejectedIdState, Remember, Scope, Windows,
@@ -15,36 +14,8 @@ use crate::dedupe::{
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
-/// What became of the records of a batch. The four add up to the records read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// Booked.
-    pub counted: i64,
-    /// Known already.
-    pub duplicate: i64,
-    /// No usage, by rule.
-    pub skipped: i64,
-    /// Rejected, kept with a reason.
-    pub dead_letter: i64,
-}
-
-impl Tally {
-    /// The records read.
-    #[must_use]
-    pub const fn read(&self) -> i64 {
-        self.counted + self.duplicate + self.skipped + self.dead_letter
-    }
-
-    /// Adds records of one outcome.
-    pub const fn add(&mut self, outcome: Outcome, records: i64) {
-        *match outcome {
-            Outcome::Counted => &mut self.counted,
-            Outcome::Duplicate => &mut self.duplicate,
-            Outcome::Skipped => &mut self.skipped,
-            Outcome::DeadLetter => &mut self.dead_letter,
-        } += records;
-    }
-}
+pub use crate::hold::Refusal;
+pub use crate::outcome::{Outcome, Tally};
 
 /// A rejected record, kept with everything that is needed to judge it again.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,29 +136,6 @@ impl Attempt {
     #[must_use]
     pub const fn is_in_doubt(self) -> bool {
         matches!(self, Attempt::InDoubt)
-    }
-}
-
-/// What only a person can mend while the process runs. It keeps what it has, and tries again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
-    /// A right is missing, or the credentials are no longer good.
-    NotAuthorized,
-    /// The server takes no such write, or no more of them: a validator, a quota, a setting.
-    WriteRefused,
-    /// The consumer group does not take this member in.
-    GroupRefused,
-}
-
-impl Refusal {
-    /// The reason as `/readyz` shows it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Refusal::NotAuthorized => "not_authorized",
-            Refusal::WriteRefused => "write_refused",
-            Refusal::GroupRefused => "group_refused",
-        }
     }
 }
 

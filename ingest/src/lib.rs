@@ -17,7 +17,6 @@
 
 pub mod batch;
 pub mod change_stream;
-pub mod clock;
 pub mod decide;
 pub mod decode;
 pub mod dedupe;
@@ -30,6 +29,7 @@ pub mod lane;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;
+mod outcome;
 pub mod pump;
 mod rejections;
 pub mod server_error;

@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use rollup::clock::Clock;
 use rollup::event::Reason;
 
-use crate::batch::{Gaps, Outcome};
-use crate::clock::Clock;
+use crate::batch::Gaps;
 use crate::decode::Source;
 use crate::health::Health;
-use crate::ledger::ReplayResult;
+use crate::ledger::{Outcome, ReplayResult};
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,57 +9,44 @@
 //! the same group is tried again, cut in two, or cut down to the lanes that are still ours.
 
 mod acquire;
+mod background;
+mod committer;
+mod dead_letters;
 mod group;
+mod lanes;
 mod limit;
-mod settle;
-mod start_commit;
+mod settings;
+mod topology;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use rollup::clock::Clock;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Limits, Policy};
-use crate::clock::Clock;
 use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
 use crate::lane::{Backfill, LaneId, Position};
-use crate::ledger::{Applied, Attempt, Commit, CommitError, FenceError, Ledger};
+use crate::ledger::{FenceError, Granted, Ledger, ReplayRequest};
 use crate::metrics::Metrics;
-use crate::rejections::Rejections;
-use crate::source::{GrantId, Record, Revoked, Signals, SourceEvent};
+use crate::source::{Grant, GrantId, Record, Revoked, Signals, SourceEvent, Stop};
 
-use acquire::Background;
-use group::{Group, Lane};
-use limit::Limit;
-use start_commit::ContentIds;
+use background::{Answer, Background};
+use committer::{Attempted, Committer, Settled};
+use dead_letters::DeadLetters;
+use lanes::{Lane, Lanes};
+use topology::Topology;
 
-/// How often the position of an idle lane is stored.
-const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
+pub use settings::Settings;
+
 /// How often the ledger is asked for dead letters that are to be judged again.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often payloads of letters that are kept for too long are looked for.
 const DROP_EVERY: Duration = Duration::from_secs(10);
-
-/// How the loop works.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// When a batch is committed.
-    pub limits: Limits,
-    /// What records are judged by.
-    pub policy: Policy,
-    /// The most ids in the windows of this process.
-    pub max_ids: usize,
-    /// How long the payloads of open letters are kept; `None`: for ever.
-    pub letter_keep: Option<Duration>,
-}
 
 /// Why the loop ended on its own: nothing it can do helps.
 #[derive(Debug, thiserror::Error)]
@@ -69,145 +56,53 @@ pub enum Error {
     Source(String),
 }
 
-/// A commit on its way.
-struct InFlight {
-    attempt: BoxFuture<'static, Attempted>,
-    lanes: Vec<GrantId>,
-    records: usize,
-    has_replays: bool,
-}
-
-/// What a commit attempt came back with.
-struct Attempted {
-    group: Group,
-    commit: Commit,
-    attempt: Attempt,
-    result: Result<Applied, CommitError>,
-    took: Duration,
-}
-
-/// What is being folded over all lanes.
-#[derive(Debug, Default)]
-struct OpenBatch {
-    events: usize,
-    bytes: usize,
-    statements: usize,
-    since: Option<Instant>,
-}
-
-impl OpenBatch {
-    fn fold(&mut self, lane: &mut Lane, fold: impl FnOnce(&mut Lane)) {
-        let before = (
-            lane.current.records(),
-            lane.current.bytes(),
-            lane.current.statements(),
-        );
-        fold(lane);
-        self.events += lane.current.records() - before.0;
-        self.bytes += lane.current.bytes() - before.1;
-        self.statements += lane.current.statements() - before.2;
-    }
-}
-
 /// The loop. See the module.
 pub struct Pump<L, C> {
     ledger: Arc<L>,
     clock: Arc<C>,
-    settings: Settings,
+    settings: Arc<Settings>,
     metrics: Metrics,
     health: Health,
-    lanes: BTreeMap<GrantId, Lane>,
-    /// Lanes that the ledger is asked for; cancelled where the source has them no longer.
-    asking: BTreeMap<LaneId, CancellationToken>,
-    /// Lanes that stopped here; cancelled once that is stored.
-    halted: BTreeMap<LaneId, CancellationToken>,
-    granted: u64,
+    lanes: Lanes,
+    committer: Committer<L>,
+    background: Background<L>,
+    topology: Topology,
+    dead_letters: DeadLetters,
+    /// What was read, and is still to be folded.
     backlog: VecDeque<Record>,
-    open: OpenBatch,
-    queue: VecDeque<Group>,
-    in_flight: Option<InFlight>,
-    /// How many statements a transaction may have.
-    limit: Limit,
-    /// What attempts have cost since a commit was applied.
-    wasted: Duration,
-    /// How often what cannot be halved took too long, since a commit was applied.
-    extensions: u32,
-    contents: ContentIds,
-    side: FuturesUnordered<BoxFuture<'static, Background>>,
-    backoff: ExponentialBackoff,
-    delay: Duration,
-    launched: Instant,
-    /// The newest lanes of the source that are not on their way to the ledger yet.
-    topology: Option<Vec<LaneId>>,
-    storing_topology: bool,
-    /// The lanes that the source had when it last said so.
-    source_lanes: Option<Vec<LaneId>>,
-    replays: Replays,
-    dropping_payloads: bool,
-    reminders: Reminders,
-    rejections: Rejections,
-    /// Cancelled when everything folded is to be committed, and nothing more read.
-    drains: CancellationToken,
-}
-
-/// Say what only a person can mend.
-#[derive(Debug, Default)]
-struct Reminders {
-    commit: Reminder,
-    letters: Reminder,
-    source: Reminder,
-}
-
-/// Whether the ledger is being asked for dead letters that are to be judged again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Replays {
-    Rest,
-    Asking,
-    /// There were more than it gave at once.
-    More,
+    /// Says what only a person can mend of the source.
+    reminder: Reminder,
 }
 
 impl<L: Ledger, C: Clock> Pump<L, C> {
     /// A loop that owns no lane yet.
     pub fn new(ledger: Arc<L>, clock: Arc<C>, settings: Settings, metrics: Metrics, health: Health) -> Self {
-        let limit = Limit::new(settings.limits.commit_target, settings.limits.max_rows);
+        let settings = Arc::new(settings);
         Self {
+            committer: Committer::new(
+                Arc::clone(&ledger),
+                Arc::clone(&settings),
+                metrics.clone(),
+                health.clone(),
+            ),
+            background: Background::new(Arc::clone(&ledger), health.clone()),
+            dead_letters: DeadLetters::new(settings.letter_keep),
             ledger,
             clock,
             settings,
             metrics,
             health,
-            lanes: BTreeMap::new(),
-            asking: BTreeMap::new(),
-            halted: BTreeMap::new(),
-            granted: 0,
+            lanes: Lanes::default(),
+            topology: Topology::default(),
             backlog: VecDeque::new(),
-            open: OpenBatch::default(),
-            queue: VecDeque::new(),
-            in_flight: None,
-            limit,
-            wasted: Duration::ZERO,
-            extensions: 0,
-            contents: ContentIds::default(),
-            side: FuturesUnordered::new(),
-            backoff: backoff(),
-            delay: Duration::ZERO,
-            launched: Instant::now(),
-            topology: None,
-            storing_topology: false,
-            source_lanes: None,
-            replays: Replays::Rest,
-            dropping_payloads: false,
-            reminders: Reminders::default(),
-            rejections: Rejections::default(),
-            drains: CancellationToken::new(),
+            reminder: Reminder::default(),
         }
     }
 
     /// The same with transactions of so many statements, whatever they cost: what the learned number is measured by.
     #[must_use]
     pub fn with_fixed_size(mut self, statements: usize) -> Self {
-        self.limit = Limit::fixed(statements);
+        self.committer.fix_size(statements);
         self
     }
 
@@ -222,15 +117,15 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         drop_payloads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
-            while self.fold_backlog() | self.start_commit(draining) {}
+            while self.fold_backlog() | self.committer.start(&mut self.lanes, || self.clock.now()) {}
             self.let_go_of_stopped_lanes();
             self.observe();
-            self.rejections.say(self.clock.now());
-            if draining && self.in_flight.is_none() {
+            self.committer.say_rejections(self.clock.now());
+            if draining && !self.committer.is_busy() {
                 self.finish().await;
                 return Ok(());
             }
-            let due = self.due();
+            let due = self.committer.due(&self.lanes);
             // In a fixed order, what the source says last: nothing above it is ready time and again.
             tokio::select! {
                 biased;
@@ -242,20 +137,19 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 }
                 () = stop.cancelled(), if !draining => {
                     draining = true;
-                    self.drains.cancel();
+                    self.committer.drain();
                     signals.said.close();
                     // Never folded, so their positions have not moved: the next owner reads them again.
                     self.backlog.clear();
                 }
-                attempt = async { self.in_flight.as_mut().expect("guarded").attempt.as_mut().await }, if self.in_flight.is_some() => {
-                    self.in_flight = None;
+                attempted = self.committer.attempted() => {
                     self.ledger.alive();
-                    self.settle(attempt);
+                    self.settle(attempted);
                 }
-                Some(side) = self.side.next() => self.background_done(side),
-                _ = replay.tick(), if !draining => self.ask_for_replays(),
+                Some(answer) = self.background.next() => self.answered(answer),
+                _ = replay.tick(), if !draining => self.look_for_replays(),
                 _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && self.in_flight.is_none() => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !self.committer.is_busy() => {}
                 said = signals.said.recv(), if self.backlog.is_empty() && !draining => {
                     let said = said.ok_or_else(|| Error::Source("it ended".into()))?;
                     // What came since it was looked for above may be older than this.
@@ -277,8 +171,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.health.heard(self.clock.now());
         self.ledger.alive();
         for lane in revoked.lanes {
-            self.ask_no_more(&lane);
-            if let Some(key) = self.key_of(&lane) {
+            self.lanes.ask_no_more(&lane);
+            if let Some(key) = self.lanes.key_of(&lane) {
                 self.remove(key);
             }
             self.ledger.lost(&lane);
@@ -294,33 +188,21 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.health.heard(self.clock.now());
         self.ledger.alive();
         match signal {
-            SourceEvent::Topology(lanes) => self.store_topology(lanes),
+            SourceEvent::Topology(lanes) => self.note_topology(lanes),
             SourceEvent::Assigned { lane, reply } => {
                 self.health.joined();
-                self.acquire(lane, reply);
+                let asking = self.lanes.ask(&lane);
+                self.background.acquire(lane, reply, asking);
             }
             SourceEvent::Joined => self.health.joined(),
             SourceEvent::Records(records) => self.backlog = records.into(),
             SourceEvent::Idle { lane, next, as_of_ms } => {
-                if let Some(lane) = self.lanes.get_mut(&lane) {
+                if let Some(lane) = self.lanes.get_mut(lane) {
                     self.health.lane(&lane.id, reading(&next));
                     lane.current.idle(next, as_of_ms);
                 }
             }
-            SourceEvent::Stopped { lane, stop } => {
-                if !self.health.is_stopped(&lane, stop.reason) {
-                    tracing::error!(
-                        %lane, reason = stop.reason.name(), detail = stop.detail,
-                        "the lane stopped; nothing is skipped. Look at `usage-ledger lanes list`, then say how to go on: \
-                         `usage-ledger lanes resume --lane {lane} --from earliest|now --accept-gap`"
-                    );
-                }
-                self.health.lane(&lane, LaneHealth::Stopped(stop.reason));
-                let granted = self.key_of(&lane).and_then(|key| self.lanes.get_mut(&key));
-                if let Some(lane) = granted {
-                    lane.stop = Some(stop);
-                }
-            }
+            SourceEvent::Stopped { lane, stop } => self.stopped(&lane, stop),
             SourceEvent::Away(why) => {
                 if let Some(why) = &why {
                     tracing::warn!(error = why, "the source is away; reading goes on when it is back");
@@ -328,9 +210,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.health.trouble(Concern::Source, why.map(|_| Trouble::Away));
             }
             SourceEvent::Refused { reason, why } => {
-                self.reminders
-                    .source
-                    .refused("the source cannot be read", reason, &why);
+                self.reminder.refused("the source cannot be read", reason, &why);
                 self.health
                     .trouble(Concern::Source, Some(Trouble::Refused(reason)));
             }
@@ -339,25 +219,34 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         Ok(())
     }
 
+    /// The source cannot go on with a lane.
+    fn stopped(&mut self, lane: &LaneId, stop: Stop) {
+        if !self.health.is_stopped(lane, stop.reason) {
+            tracing::error!(
+                %lane, reason = stop.reason.name(), detail = stop.detail,
+                "the lane stopped; nothing is skipped. Look at `usage-ledger lanes list`, then say how to go on: \
+                 `usage-ledger lanes resume --lane {lane} --from earliest|now --accept-gap`"
+            );
+        }
+        self.health.lane(lane, LaneHealth::Stopped(stop.reason));
+        self.lanes.stop(lane, stop);
+    }
+
     /// Folds what was read, until the batch is full. Whether anything was folded.
     fn fold_backlog(&mut self) -> bool {
         let mut folded = false;
         let now = self.clock.now();
-        while !self.is_full() {
+        while !self.committer.is_full(&self.lanes) {
             let Some(record) = self.backlog.pop_front() else {
                 break;
             };
-            let Some(lane) = self.lanes.get_mut(&record.lane) else {
-                continue;
-            };
-            if lane.current.records() == 0 {
-                self.health.lane(&lane.id, reading(&record.next));
-            }
-            let policy = &self.settings.policy;
-            self.open.fold(lane, |lane| {
-                lane.current.push(record, policy, &mut lane.windows, now)
+            let (health, policy) = (&self.health, &self.settings.policy);
+            folded |= self.lanes.fold(record.lane, |lane| {
+                if lane.current.records() == 0 {
+                    health.lane(&lane.id, reading(&record.next));
+                }
+                lane.current.push(record, policy, &mut lane.windows, now);
             });
-            folded = true;
         }
         self.folded(now);
         folded
@@ -365,56 +254,113 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     /// Something was folded, or nothing: readiness goes by how long it waits for its commit.
     fn folded(&mut self, now: DateTime<Utc>) {
-        if self.open.events > 0 && self.open.since.is_none() {
-            self.open.since = Some(Instant::now());
+        if self.lanes.begin_batch() {
             self.health.waiting_since(Some(now));
         }
     }
 
-    fn is_full(&self) -> bool {
-        let limits = &self.settings.limits;
-        self.open.events >= limits.max_events
-            || self.open.bytes >= limits.max_bytes
-            || self.open.statements >= self.limit.statements()
+    /// Judges dead letters again. Their lanes may have gone meanwhile: whoever has them now finds the letters.
+    fn replay(&mut self, letters: Vec<ReplayRequest>) {
+        let now = self.clock.now();
+        for letter in letters {
+            let Some(key) = self.lanes.key_of(&letter.lane) else {
+                continue;
+            };
+            let policy = &self.settings.policy;
+            self.lanes.fold(key, |lane| {
+                lane.current.replay(letter, policy, &mut lane.windows, now);
+            });
+        }
+        self.folded(now);
     }
 
-    /// When the batch is committed although it is not full; `None`: there is nothing to commit.
-    fn due(&self) -> Option<Instant> {
-        if !self.queue.is_empty() {
-            return Some(Instant::now());
+    /// What an attempt to commit means for the lanes.
+    fn settle(&mut self, attempted: Attempted) {
+        match self.committer.settle(attempted, &mut self.lanes) {
+            Settled::Applied if self.dead_letters.are_more() => self.look_for_replays(),
+            Settled::Applied | Settled::Waits => {}
+            Settled::Lost(fences) => {
+                for fence in fences {
+                    self.lose(&fence.lane, fence.epoch);
+                }
+            }
         }
-        let idle = || self.lanes.values().any(|lane| !lane.current.is_empty());
-        match self.open.since {
-            Some(since) => Some(since + self.settings.limits.max_age),
-            None => idle().then(|| self.launched + IDLE_COMMIT_EVERY),
+    }
+
+    /// The ledger answered what it was asked beside commits.
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Acquired {
+                lane,
+                reply,
+                unwanted,
+                granted,
+            } => {
+                let is_wanted = self.lanes.asked(&lane, &unwanted);
+                match granted {
+                    Some(granted) if is_wanted => self.granted(lane, reply, granted),
+                    Some((fence, _)) => self.give_back(lane, fence.epoch),
+                    None => self.given_up(&lane),
+                }
+            }
+            Answer::Topology => {
+                self.topology.stored();
+                self.store_topology();
+            }
+            Answer::ReplayRequests(Ok(letters)) => {
+                self.health.trouble(Concern::DeadLetters, None);
+                self.dead_letters.given(letters.len());
+                self.replay(letters);
+            }
+            Answer::ReplayRequests(Err(error)) => {
+                let trouble = self.dead_letters.not_given(&error);
+                self.health.trouble(Concern::DeadLetters, Some(trouble));
+            }
+            Answer::Dropped(result) => self.dead_letters.dropped(result),
+            Answer::Noted => {}
         }
+    }
+
+    fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, granted: Granted) {
+        let key = self.lanes.next_grant();
+        let (lane, grant) = Lane::new(id.clone(), key, granted, &self.settings.policy.grouping);
+        let (epoch, seq) = (lane.epoch, lane.seq);
+        if reply.send(grant).is_err() {
+            return self.give_back(id, epoch);
+        }
+        tracing::info!(lane = %id, epoch, seq, "the lane is ours");
+        if let Some(older) = self.lanes.key_of(&id) {
+            self.remove(older);
+        }
+        self.health.watermark(&id, None);
+        self.lanes.insert(key, lane);
+    }
+
+    /// The source no longer wants the lane that it asked for; unless it has it from another asking.
+    fn given_up(&self, lane: &LaneId) {
+        // Nobody asks any more whether the ledger is back.
+        self.health.trouble(Concern::Lanes, None);
+        if self.lanes.key_of(lane).is_none() {
+            self.health.lost(lane);
+        }
+    }
+
+    /// The source gave the lane up while we waited for it.
+    fn give_back(&self, lane: LaneId, epoch: i64) {
+        self.given_up(&lane);
+        self.background.give_back(lane, epoch);
     }
 
     /// Cuts a lane out of everything that is not committed. The other lanes' records stay.
     fn remove(&mut self, key: GrantId) -> Option<Lane> {
-        let lane = self.lanes.remove(&key)?;
-        lane.lost.cancel();
-        self.open.events -= lane.current.records();
-        self.open.bytes -= lane.current.bytes();
-        self.open.statements -= lane.current.statements();
-        if self.open.events == 0 {
-            self.open.since = None;
-        }
-        for group in &mut self.queue {
-            group.retain(&self.lanes);
-        }
-        self.queue.retain(|group| !group.lanes.is_empty());
+        let lane = self.lanes.remove(key)?;
+        self.committer.retain(&self.lanes);
         Some(lane)
-    }
-
-    fn key_of(&self, lane: &LaneId) -> Option<GrantId> {
-        let found = self.lanes.iter().find(|(_, ours)| ours.id == *lane);
-        found.map(|(key, _)| *key)
     }
 
     /// The grant of a lane under this epoch is over. The lane may be ours again by now, under a newer one.
     fn lose(&mut self, lane: &LaneId, epoch: i64) {
-        let key = self.key_of(lane).filter(|key| self.lanes[key].epoch == epoch);
+        let key = self.lanes.key_in_epoch(lane, epoch);
         if let Some(lane) = key.and_then(|key| self.remove(key)) {
             self.ledger.lost(&lane.id);
             tracing::warn!(lane = %lane.id, epoch = lane.epoch, "the lane was taken over by another process");
@@ -424,35 +370,87 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
+    /// Lets go of lanes that stopped, once everything they read is committed.
+    fn let_go_of_stopped_lanes(&mut self) {
+        for key in self.lanes.stopped(|key| self.committer.has(key)) {
+            let Some(Lane {
+                id,
+                epoch,
+                stop: Some(stop),
+                ..
+            }) = self.remove(key)
+            else {
+                continue;
+            };
+            // Now, and not whenever the note is written: the lane may be ours again by then.
+            self.ledger.lost(&id);
+            let noted = self.lanes.halt(&id);
+            self.background
+                .note_stop(id, epoch, stop, self.clock.now(), noted);
+        }
+    }
+
+    fn note_topology(&mut self, lanes: Vec<LaneId>) {
+        let added = self.topology.changed(lanes);
+        if added > 0 {
+            tracing::warn!(
+                added,
+                "the source has more lanes: a duplicate of an event whose key moved there is recognised again only once \
+                 its first copy came by the new lane too, or with USAGE_LEDGER_DEDUPE_SCOPE=ledger"
+            );
+            self.metrics.lanes_added.inc_by(added as u64);
+        }
+        self.store_topology();
+    }
+
+    fn store_topology(&mut self) {
+        if let Some(lanes) = self.topology.next() {
+            self.background.store_topology(lanes);
+        }
+    }
+
+    fn look_for_replays(&mut self) {
+        let lanes = self.lanes.ids();
+        let are_on_their_way = self.committer.has_replays() || self.lanes.have_replays();
+        if !lanes.is_empty() && self.dead_letters.ask(are_on_their_way) {
+            self.background.look_for_replays(lanes);
+        }
+    }
+
+    fn drop_payloads(&mut self) {
+        let lanes = self.lanes.ids();
+        if lanes.is_empty() {
+            return;
+        }
+        if let Some(before) = self.dead_letters.drop_before(self.clock.now()) {
+            self.background.drop_payloads(lanes, before);
+        }
+    }
+
     fn observe(&self) {
-        let on_its_way = self.in_flight.as_ref().map_or(0, |commit| commit.records);
-        let pending = self.open.events + self.queue.iter().map(Group::records).sum::<usize>() + on_its_way;
-        if pending == 0 && self.in_flight.is_none() {
+        let pending = self.lanes.open().events + self.committer.records();
+        if pending == 0 && !self.committer.is_busy() {
             self.health.waiting_since(None);
         }
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.pending.set(count(pending));
-        self.metrics.rows_limit.set(count(self.limit.statements()));
+        self.metrics.rows_limit.set(count(self.committer.statements()));
         self.metrics.lanes.set(count(self.lanes.len()));
-        self.metrics.dedupe_ids.set(count(
-            self.lanes.values().map(|lane| lane.windows.events.len()).sum(),
-        ));
-        self.metrics.letter_ids.set(count(
-            self.lanes.values().map(|lane| lane.windows.rejected.len()).sum(),
-        ));
-        let length_ms = self.window().length_ms;
-        let reaches = self
-            .lanes
-            .values()
-            .map(|lane| lane.windows.events.reach_ms(length_ms));
+        let windows = || self.lanes.iter().map(|lane| &lane.windows);
+        let ids = windows().map(|windows| windows.events.len()).sum();
+        self.metrics.dedupe_ids.set(count(ids));
+        let rejected = windows().map(|windows| windows.rejected.len()).sum();
+        self.metrics.letter_ids.set(count(rejected));
+        let length_ms = self.settings.policy.window_ms();
+        let reach_ms = windows().map(|windows| windows.events.reach_ms(length_ms)).min();
         #[allow(clippy::cast_precision_loss, reason = "seconds of a window, shown to people")]
         self.metrics
             .dedupe_window
-            .set(reaches.min().unwrap_or(length_ms) as f64 / 1000.0);
+            .set(reach_ms.unwrap_or(length_ms) as f64 / 1000.0);
     }
 
     async fn finish(self) {
-        for lane in self.lanes.into_values() {
+        for lane in self.lanes.into_ours() {
             given_back(lane.id.as_str(), self.ledger.release(&lane.id, lane.epoch).await);
         }
         given_back("this worker", self.ledger.leave().await);
@@ -478,13 +476,4 @@ fn reading(position: &Position) -> LaneHealth {
         }
         | Position::Offset(_) => LaneHealth::Running,
     }
-}
-
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

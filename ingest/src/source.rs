@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Payload;
+use crate::hold::Refusal;
 use crate::lane::{Fence, LaneId, LastRecord, Position};
-use crate::ledger::Refusal;
 
 /// Names one time that a lane was granted. Records under an older grant are dropped unread, so nothing
 /// that was on its way when a lane was lost can reach the lane's next life.

@@ -12,7 +12,9 @@
 //! * [`counters`]: the counters of a row, and their exact sums
 //! * [`fold`]: events to rows and rollups
 //! * [`inert`]: texts of events as terminals and logs may show them
+//! * [`clock`]: what the other crates are told the time by
 
+pub mod clock;
 pub mod counters;
 pub mod decimal;
 pub mod event;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::given::{Given, Problem};
 use super::table::{SETTINGS, variable};
-use super::{Given, Problem};
 
 /// The largest file that is taken for a secret, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;

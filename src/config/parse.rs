@@ -7,8 +7,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::table::{SETTINGS, variable};
-use super::{Given, Part, Problem};
+use super::given::{Given, Problem};
+use super::table::{SETTINGS, Section, variable};
+
+/// What a command is told: values made of the settings of some sections.
+pub trait Part: Sized {
+    /// The sections.
+    fn sections() -> Vec<Section>;
+
+    /// Reads the values. What is wrong is noted; then nobody gets to see what is returned here.
+    fn read(parser: &mut Parser<'_>) -> Self;
+}
 
 /// Reads settings, and notes what is wrong with them.
 pub struct Parser<'a> {

@@ -20,10 +20,9 @@ mod told;
 
 use std::collections::HashSet;
 
-use ingest::batch::Outcome;
 use ingest::dedupe::{EventHash, RejectedIdState, RejectedIds, Scope};
 use ingest::lane::LaneId;
-use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, ReplayRequest, ReplayResult};
+use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Outcome, ReplayRequest, ReplayResult};
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;

@@ -7,6 +7,7 @@
 mod churn;
 mod load;
 mod oracle;
+mod scale;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -20,15 +21,11 @@ use testkit::mongodb::{Mongo, Options};
 use self::churn::{Act, plan};
 use self::load::Load;
 use self::oracle::Oracle;
+use self::scale::{PARTITIONS, TOPIC};
 use self::workers::Workers;
 use testkit::PATIENCE;
 use testkit::world::World;
 
-const TOPIC: &str = "storm";
-const PARTITIONS: i32 = 8;
-const WORKERS: usize = 3;
-/// How long a member may be silent before the group goes on without it.
-const SESSION: Duration = Duration::from_secs(3);
 /// How long no lane may move while there is more to read, when the storm is over.
 const STILL: Duration = PATIENCE;
 

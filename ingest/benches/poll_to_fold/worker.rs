@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::batch::{Limits, Policy};
-use ingest::clock::Clock;
 use ingest::dedupe::Scope;
 use ingest::fake::FakeLedger;
 use ingest::health::Health;
@@ -12,6 +11,7 @@ use ingest::kafka::{self, Settings};
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use prometheus::Registry;
+use rollup::clock::Clock;
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};

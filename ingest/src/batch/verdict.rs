@@ -6,41 +6,8 @@ use rollup::event::{Event, Reject, UNATTRIBUTED};
 use crate::decode::{Keep, Payload, Source};
 use crate::dedupe::{EventHash, EventName, RejectedIdState, Scope, Windows};
 use crate::lane::Position;
+use crate::outcome::Outcome;
 use crate::source::Record;
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Booked.
-    Counted,
-    /// Known already.
-    Duplicate,
-    /// No usage, by rule.
-    Skipped,
-    /// Rejected, with a reason.
-    DeadLetter,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Outcome; 4] = [
-        Outcome::Counted,
-        Outcome::Duplicate,
-        Outcome::Skipped,
-        Outcome::DeadLetter,
-    ];
-
-    /// The value of the metrics' label.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Counted => "counted",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Skipped => "skipped",
-            Outcome::DeadLetter => "dead_letter",
-        }
-    }
-}
 
 /// What is not known of an event that was counted, or not as exactly as it was stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,10 +23,13 @@ use std::cmp::Ordering;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, doc, rawdoc};
 use mongodb::ClientSession;
 use mongodb::change_stream::ChangeStream;
+use rollup::clock::Clock;
 
 use super::bytes::compare;
-use super::{Change, Interrupt, Operation, Polled, Reader, page};
-use crate::clock::Clock;
+use super::change::{Change, Operation};
+use super::interrupt::Interrupt;
+use super::page;
+use super::reader::{Polled, Reader};
 use crate::decode::Payload;
 use crate::lane::{Backfill, DocumentKey, Position};
 use crate::source::{Record, SourceEvent};
@@ -95,26 +98,26 @@ fn find(collection: &str, filter: &RawDocument, limit: i64, since: Timestamp) ->
     }
 }
 
-impl<C: Clock> Reader<'_, C> {
-    /// Sends everything that is in the collection, and what the stream brings meanwhile.
-    pub(super) async fn scan_history(
-        &mut self,
-        stream: &mut ChangeStream<RawDocumentBuf>,
-    ) -> Result<(), Interrupt> {
-        tracing::info!(lane = %self.events.lane(), from = ?self.backfill, "taking in the documents that are already there");
-        let mut sent: u64 = 0;
-        while self.backfill != Backfill::Done {
-            let mut chunk = self.read_chunk().await?;
-            let Some(kept) = self.read_up_to(stream, &mut chunk).await? else {
-                continue;
-            };
-            sent += chunk.documents.len() as u64;
-            self.send_chunk(chunk, kept).await?;
-            tracing::info!(documents = sent, "taken in so far");
-        }
-        Ok(())
+/// Sends everything that is in the collection, and what the stream brings meanwhile.
+pub(super) async fn scan_history<C: Clock>(
+    reader: &mut Reader<'_, C>,
+    stream: &mut ChangeStream<RawDocumentBuf>,
+) -> Result<(), Interrupt> {
+    tracing::info!(lane = %reader.events.lane(), from = ?reader.backfill, "taking in the documents that are already there");
+    let mut sent: u64 = 0;
+    while reader.backfill != Backfill::Done {
+        let mut chunk = reader.read_chunk().await?;
+        let Some(kept) = reader.read_up_to(stream, &mut chunk).await? else {
+            continue;
+        };
+        sent += chunk.documents.len() as u64;
+        reader.send_chunk(chunk, kept).await?;
+        tracing::info!(documents = sent, "taken in so far");
     }
+    Ok(())
+}
 
+impl<C: Clock> Reader<'_, C> {
     async fn read_chunk(&self) -> Result<Chunk, Interrupt> {
         let no_time = || Interrupt::Away("the server gives no operation times: it is no replica set".into());
         let client = &self.events.client;

@@ -2,7 +2,7 @@
 
 use bson::{Document, RawBsonRef, RawDocumentBuf, Timestamp};
 
-use super::Interrupt;
+use super::interrupt::Interrupt;
 use super::large::LEFT_OUT;
 use crate::decode::Payload;
 use crate::lane::{DocumentKey, Position};

@@ -5,10 +5,7 @@
 //! that a majority has, before each poll; where the poll is empty, everything of the latter was read.
 
 use bson::oid::ObjectId;
-use bson::{Document, Timestamp, doc};
-
-use super::{Interrupt, Reader};
-use crate::clock::Clock;
+use bson::{Document, Timestamp};
 
 /// What a primary says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,33 +58,9 @@ impl Writes {
     }
 }
 
-impl<C: Clock> Reader<'_, C> {
-    /// Asks how the primary stands now. Up to when everything was read by the poll before, which was empty.
-    pub(super) async fn look(&mut self) -> Result<Option<i64>, Interrupt> {
-        let now = self.ask_standing().await?;
-        let election = now.election;
-        match self.standing.replace(now) {
-            None => Ok(None),
-            Some(before) if before.election == election => Ok(Some(before.as_of_ms)),
-            // The stream may be of the former primary, and behind this one.
-            Some(_) => Err(Interrupt::Again),
-        }
-    }
-
-    pub(super) async fn ask_standing(&mut self) -> Result<Standing, Interrupt> {
-        let asked_ms = self.clock.now().timestamp_millis();
-        let admin = self.events.client.database("admin");
-        let hello = admin.run_command(doc! {"hello": 1}).into_future();
-        let hello = self.answer(hello).await?;
-        Standing::read(&hello, asked_ms).ok_or_else(|| {
-            Interrupt::Away("the server does not say what a majority has: it is no replica set".into())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bson::DateTime;
+    use bson::{DateTime, doc};
 
     use super::*;
 

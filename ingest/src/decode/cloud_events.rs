@@ -12,8 +12,9 @@ use rollup::event::{COMPLETED, CORRECTED, Field, RawEvent, Reason, Reject, Value
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::content_type::Format;
+use super::headers::{Header, header};
 use super::json;
-use super::message::{self, Header};
 
 /// The version that is read here.
 const VERSION: &str = "1.0";
@@ -29,7 +30,7 @@ pub(super) struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// Those in the headers of a record in binary mode; `None` where it is in none.
     pub(super) fn of(headers: &'a [Header]) -> Result<Option<Self>, Reject> {
-        let value = |name: &str| message::header(headers, name);
+        let value = |name: &str| header(headers, name);
         let once = |name: &str, field: Field| {
             let is_it = |header: &&Header| header.0.eq_ignore_ascii_case(name);
             match headers.iter().filter(is_it).count() {
@@ -130,7 +131,7 @@ pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
     }
     let is_json = match &envelope.datacontenttype {
         Value::Absent => true,
-        Value::Text(content_type) => message::is_json(content_type),
+        Value::Text(content_type) => Format::of(content_type) == Format::Json,
         _ => false,
     };
     if !is_json {

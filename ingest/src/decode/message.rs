@@ -2,19 +2,9 @@
 
 use rollup::event::{Field, RawEvent, Reason, Reject, Value, shown};
 
+use super::content_type::Format;
+use super::headers::{Header, header};
 use super::{cloud_events, json};
-
-/// A header as it was read: its name and its value.
-pub(super) type Header = (String, Vec<u8>);
-
-/// What a content type says of the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    /// A whole CloudEvent as JSON.
-    CloudEvent,
-    Unsupported,
-}
 
 pub(super) fn read<'a>(value: Option<&'a [u8]>, headers: &'a [Header]) -> Result<RawEvent<'a>, Reject> {
     if headers.is_empty() {
@@ -61,43 +51,5 @@ fn supported(format: Format, content_type: Option<&str>) -> Result<(), Reject> {
             Err(Reject::record(Reason::UnsupportedContentType).found(found))
         }
         _ => Ok(()),
-    }
-}
-
-/// The text of a header; `None` where it is not there, or empty.
-pub(super) fn header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, Reject> {
-    let found = headers
-        .iter()
-        .find(|(header, _)| header.eq_ignore_ascii_case(name));
-    let text = found.map(|(_, value)| json::text(value)).transpose()?;
-    Ok(text.filter(|text| !text.is_empty()))
-}
-
-/// Whether a content type is JSON, and so can hold an event.
-pub(super) fn is_json(content_type: &str) -> bool {
-    Format::of(content_type) == Format::Json
-}
-
-impl Format {
-    fn of(content_type: &str) -> Self {
-        let mut parts = content_type.split(';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let other_charset = parts
-            .filter_map(|parameter| parameter.split_once('='))
-            .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-            .any(|(_, charset)| {
-                let charset = charset.trim().trim_matches('"');
-                !["utf-8", "utf8", "us-ascii"]
-                    .iter()
-                    .any(|known| charset.eq_ignore_ascii_case(known))
-            });
-        match media_type.as_str() {
-            _ if other_charset => Format::Unsupported,
-            "application/cloudevents+json" => Format::CloudEvent,
-            name if name.starts_with("application/cloudevents") => Format::Unsupported,
-            "application/json" | "text/json" => Format::Json,
-            name if name.starts_with("application/") && name.ends_with("+json") => Format::Json,
-            _ => Format::Unsupported,
-        }
     }
 }

@@ -1,13 +1,16 @@
 //! Stored dead letters: how long they stay open, and what closes them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
-use super::Stored;
-use crate::batch::Outcome;
 use crate::decode::Keep;
 use crate::dedupe::{EventName, RejectedIds, Scope};
 use crate::lane::LaneId;
-use crate::ledger::{Commit, DeadLetter, LaneCommit, ReplayRequest};
+use crate::ledger::{Commit, DeadLetter, LaneCommit, Outcome, ReplayRequest};
+
+/// Dead letters, by lane and place.
+pub type Letters = BTreeMap<(LaneId, String), StoredLetter>;
 
 /// A stored dead letter.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,86 +44,80 @@ impl LetterState {
     }
 }
 
-impl Stored {
-    /// The ids of the letters of a lane that are open.
-    pub(super) fn rejected_ids_of(&self, lane: &LaneId) -> RejectedIds {
-        let open = self
-            .letters
-            .iter()
-            .filter(|((of, _), stored)| of == lane && stored.state.is_open());
-        let id = |stored: &StoredLetter| {
-            let id = stored.letter.event_id.as_ref()?;
-            Some((id.hash, stored.letter.letter))
-        };
-        open.filter_map(|(_, stored)| id(stored)).collect()
-    }
+/// The ids of the letters of a lane that are open.
+pub(super) fn rejected_ids_of(letters: &Letters, lane: &LaneId) -> RejectedIds {
+    let open = letters
+        .iter()
+        .filter(|((of, _), stored)| of == lane && stored.state.is_open());
+    let id = |stored: &StoredLetter| {
+        let id = stored.letter.event_id.as_ref()?;
+        Some((id.hash, stored.letter.letter))
+    };
+    open.filter_map(|(_, stored)| id(stored)).collect()
+}
 
-    /// Says that every letter that waits is to be judged again.
-    pub(super) fn mark_letters(&mut self) {
-        for stored in self.letters.values_mut() {
-            if stored.state == LetterState::Open {
-                stored.state = LetterState::ReplayRequest;
-            }
+/// Says that every letter that waits is to be judged again.
+pub(super) fn mark(letters: &mut Letters) {
+    for stored in letters.values_mut() {
+        if stored.state == LetterState::Open {
+            stored.state = LetterState::ReplayRequest;
         }
     }
+}
 
-    pub(super) fn replay_requests(&self, lanes: &[LaneId], max_letters: usize) -> Vec<ReplayRequest> {
-        let marked = self
-            .letters
-            .iter()
-            .filter(|((lane, _), stored)| lanes.contains(lane) && stored.state == LetterState::ReplayRequest);
-        let marked = marked.map(|((lane, place), StoredLetter { letter, .. })| ReplayRequest {
-            lane: lane.clone(),
-            place: place.clone(),
-            payload: letter.payload.clone(),
-            event_id: letter.event_id.as_ref().map(|id| id.hash),
-            source_time_ms: letter.source_time_ms,
-        });
-        marked.take(max_letters).collect()
-    }
+pub(super) fn replay_requests(letters: &Letters, lanes: &[LaneId], max_letters: usize) -> Vec<ReplayRequest> {
+    let marked = letters
+        .iter()
+        .filter(|((lane, _), stored)| lanes.contains(lane) && stored.state == LetterState::ReplayRequest);
+    let marked = marked.map(|((lane, place), StoredLetter { letter, .. })| ReplayRequest {
+        lane: lane.clone(),
+        place: place.clone(),
+        payload: letter.payload.clone(),
+        event_id: letter.event_id.as_ref().map(|id| id.hash),
+        source_time_ms: letter.source_time_ms,
+    });
+    marked.take(max_letters).collect()
+}
 
-    /// Drops the payloads of open letters that were rejected before this. How many.
-    pub(super) fn drop_payloads(&mut self, lanes: &[LaneId], before: DateTime<Utc>) -> u64 {
-        let is_old = |lane: &LaneId, stored: &StoredLetter| {
-            lanes.contains(lane)
-                && stored.state == LetterState::Open
-                && stored.rejected_at < before
-                && stored.letter.keep != Keep::Nothing
-        };
-        let old = self
-            .letters
-            .iter_mut()
-            .filter(|((lane, _), stored)| is_old(lane, stored));
-        old.map(|(_, stored)| stored.letter.keep = Keep::Nothing).count() as u64
-    }
+/// Drops the payloads of open letters that were rejected before this. How many.
+pub(super) fn drop_payloads(letters: &mut Letters, lanes: &[LaneId], before: DateTime<Utc>) -> u64 {
+    let is_old = |lane: &LaneId, stored: &StoredLetter| {
+        lanes.contains(lane)
+            && stored.state == LetterState::Open
+            && stored.rejected_at < before
+            && stored.letter.keep != Keep::Nothing
+    };
+    let old = letters
+        .iter_mut()
+        .filter(|((lane, _), stored)| is_old(lane, stored));
+    old.map(|(_, stored)| stored.letter.keep = Keep::Nothing).count() as u64
+}
 
-    /// Lanes of a commit in which a letter is not marked any more: it was looked up too early.
-    pub(super) fn stale(&self, commit: &Commit) -> Vec<LaneId> {
-        let is_marked = |lane: &LaneId, place: &str| {
-            let stored = self.letters.get(&(lane.clone(), place.to_owned()));
-            stored.is_some_and(|stored| stored.state == LetterState::ReplayRequest)
-        };
-        let lanes = commit.lanes.iter().map(|lane| (&lane.fence.lane, &lane.replayed));
-        let stale =
-            lanes.filter(|(lane, letters)| letters.iter().any(|letter| !is_marked(lane, &letter.place)));
-        stale.map(|(lane, _)| lane.clone()).collect()
-    }
+/// Lanes of a commit in which a letter is not marked any more: it was looked up too early.
+pub(super) fn stale(letters: &Letters, commit: &Commit) -> Vec<LaneId> {
+    let is_marked = |lane: &LaneId, place: &str| {
+        let stored = letters.get(&(lane.clone(), place.to_owned()));
+        stored.is_some_and(|stored| stored.state == LetterState::ReplayRequest)
+    };
+    let lanes = commit.lanes.iter().map(|lane| (&lane.fence.lane, &lane.replayed));
+    let stale = lanes.filter(|(lane, letters)| letters.iter().any(|letter| !is_marked(lane, &letter.place)));
+    stale.map(|(lane, _)| lane.clone()).collect()
+}
 
-    /// Closes what a commit closes.
-    pub(super) fn close_letters(&mut self, lane: &LaneCommit, scope: Scope) {
-        let id = &lane.fence.lane;
-        for replayed in &lane.replayed {
-            if let Some(stored) = self.letters.get_mut(&(id.clone(), replayed.place.clone())) {
-                let closed = replayed.result.as_ref().ok().copied();
-                stored.state = closed.map_or(LetterState::Open, LetterState::Closed);
-            }
+/// Closes what a commit closes.
+pub(super) fn close(letters: &mut Letters, lane: &LaneCommit, scope: Scope) {
+    let id = &lane.fence.lane;
+    for replayed in &lane.replayed {
+        if let Some(stored) = letters.get_mut(&(id.clone(), replayed.place.clone())) {
+            let closed = replayed.result.as_ref().ok().copied();
+            stored.state = closed.map_or(LetterState::Open, LetterState::Closed);
         }
-        for ((of, _), stored) in &mut self.letters {
-            let is_in_reach = of == id || scope == Scope::Ledger;
-            let has_id = |id: &EventName| lane.closes.contains(&id.hash);
-            if is_in_reach && stored.state.is_open() && stored.letter.event_id.as_ref().is_some_and(has_id) {
-                stored.state = LetterState::Superseded;
-            }
+    }
+    for ((of, _), stored) in letters.iter_mut() {
+        let is_in_reach = of == id || scope == Scope::Ledger;
+        let has_id = |id: &EventName| lane.closes.contains(&id.hash);
+        if is_in_reach && stored.state.is_open() && stored.letter.event_id.as_ref().is_some_and(has_id) {
+            stored.state = LetterState::Superseded;
         }
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Delta, RowDelta};
 
-use super::dead_letters::{LetterState, StoredLetter};
+use super::dead_letters::{self, LetterState, Letters, StoredLetter};
 use super::leases::{InTheWay, Leases, StoredLease};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
@@ -47,7 +47,7 @@ pub struct Stored {
     /// The rows and the rollups: every counter fits 64 bits.
     pub rows: Delta,
     /// The dead letters, by lane and place.
-    pub letters: BTreeMap<(LaneId, String), StoredLetter>,
+    pub letters: Letters,
     /// The lanes that the source has.
     pub topology: Vec<LaneId>,
     /// Attempts to commit, of all processes.
@@ -74,7 +74,7 @@ impl Stored {
         Windows {
             events: ids(|windows| &windows.events),
             scanned: ids(|windows| &windows.scanned),
-            rejected: self.rejected_ids_of(lane),
+            rejected: dead_letters::rejected_ids_of(&self.letters, lane),
         }
     }
 
@@ -238,7 +238,7 @@ impl Stored {
 
     /// Whether letters and ids are as a commit expects them.
     fn accepts(&self, commit: &Commit) -> Result<(), CommitError> {
-        let stale = self.stale(commit);
+        let stale = dead_letters::stale(&self.letters, commit);
         if !stale.is_empty() {
             return Err(CommitError::Lost(stale));
         }
@@ -328,7 +328,7 @@ impl Stored {
             self.apply_lane(lane, commit);
         }
         for lane in &commit.lanes {
-            self.close_letters(lane, commit.scope);
+            dead_letters::close(&mut self.letters, lane, commit.scope);
         }
         if commit.scope == Scope::Ledger {
             self.unique.apply(commit);

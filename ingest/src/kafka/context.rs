@@ -191,10 +191,7 @@ impl Member {
     /// Waits until the loop has let go of the lanes: nothing is committed for them from then on. Where the
     /// loop is gone there is nobody left to wait for.
     pub(super) fn let_go(&self, partitions: &[i32]) {
-        let lanes = partitions
-            .iter()
-            .map(|partition| self.settings.lane(*partition))
-            .collect();
+        let lanes = self.settings.lanes(partitions.iter().copied());
         if self.voice.revoke(lanes).blocking_recv().is_err() {
             tracing::debug!("lanes were revoked after the loop had ended");
         }

@@ -1,56 +1,43 @@
 //! The member of the consumer group: polls on a thread of its own, and never stops polling for long.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rollup::clock::Clock;
 use tokio::runtime::Handle;
 
-use super::context::{LastError, Log, Member, Rebalanced};
-use super::lanes::Lane;
+use super::client::{Client, POLL};
+use super::context::{Log, Rebalanced};
+use super::hindrance::{By, Hindrance};
 use super::outbox::Outbox;
-use super::record::{self, Taken};
-use super::refusal::{self, By};
+use super::partitions::{Partitions, Polled};
+use super::record::Taken;
+use super::refusal;
 use super::settings::Settings;
-use super::standing::{Hindrance, Standing};
-use super::topic::Topic;
-use super::watch::{Ask, Seen, Watcher};
-use crate::clock::Clock;
-use crate::source::{SourceEvent, Voice};
+use super::standing::Standing;
+use super::topic::{Missing, Topic, changed};
+use super::watch::{Seen, Watcher};
+use crate::source::{SourceEvent, Stop, Voice};
 
 /// Records in one signal, at most.
 const BATCH_RECORDS: usize = 512;
 /// Bytes in one signal, at most (and one record more).
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How long an empty poll waits.
-pub(super) const POLL: Duration = Duration::from_millis(50);
-/// How often Kafka is told of committed positions.
-pub(super) const SHOW_EVERY: Duration = Duration::from_secs(5);
 
 /// The poller. See the module.
 pub(super) struct Reader {
-    pub(super) settings: Settings,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) consumer: BaseConsumer<Member>,
-    pub(super) trouble: LastError,
-    pub(super) outbox: Outbox,
-    pub(super) rebalanced: Receiver<Rebalanced>,
-    pub(super) asks: Sender<Ask>,
-    pub(super) seen: Receiver<Seen>,
-    pub(super) lanes: BTreeMap<i32, Lane>,
-    pub(super) watched: BTreeSet<i32>,
-    pub(super) topic: Topic,
-    pub(super) standing: Standing,
-    /// Partitions that give nothing although they have more.
-    pub(super) stalled: BTreeSet<i32>,
-    pub(super) is_paused: bool,
-    pub(super) show_at: Instant,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    outbox: Outbox,
+    rebalanced: Receiver<Rebalanced>,
+    partitions: Partitions,
+    seen: Receiver<Seen>,
+    topic: Topic,
+    standing: Standing,
     /// Why this member can do nothing more.
-    pub(super) ended: Option<Hindrance>,
+    ended: Option<Hindrance>,
 }
 
 impl Reader {
@@ -69,38 +56,21 @@ impl Reader {
         let (tell_seen, seen) = channel();
         let watcher =
             Watcher::new(&settings, Arc::clone(&clock), log.clone(), asked, tell_seen).map_err(failed)?;
-        let trouble = LastError::new(log);
-        let context = Member {
-            settings: settings.clone(),
-            voice: voice.clone(),
-            rebalanced: tell_rebalanced,
-            trouble: trouble.clone(),
-        };
-        let consumer: BaseConsumer<Member> =
-            settings.member().create_with_context(context).map_err(failed)?;
-        // Once: subscribing again would rebalance again (D12).
-        consumer.subscribe(&[settings.topic()]).map_err(failed)?;
+        let client = Client::join(&settings, voice.clone(), log, tell_rebalanced).map_err(failed)?;
         std::thread::Builder::new()
             .name("kafka-watch".into())
             .spawn(move || watcher.run())
             .map_err(|error| format!("a thread cannot be started: {error}"))?;
         let standing = Standing::new(settings.is_brokers_group(), before, Instant::now());
         Ok(Self {
+            partitions: Partitions::new(settings.clone(), client, asks),
             settings,
             clock,
-            consumer,
-            trouble,
             outbox: Outbox::new(voice, runtime),
             rebalanced,
-            asks,
             seen,
-            lanes: BTreeMap::new(),
-            watched: BTreeSet::new(),
             topic: Topic::default(),
             standing,
-            stalled: BTreeSet::new(),
-            is_paused: false,
-            show_at: Instant::now(),
             ended: None,
         })
     }
@@ -109,37 +79,18 @@ impl Reader {
     pub(super) fn run(mut self) -> Result<Option<Hindrance>, String> {
         while !self.outbox.is_closed() {
             if let Some(why) = self.ended.take() {
-                self.give_up();
+                self.partitions.give_up(&self.topic.ours());
                 return Ok(Some(why));
             }
             self.follow_group()?;
             self.follow_topic()?;
-            self.advance_lanes()?;
-            self.show_positions();
-            self.deliver()?;
+            self.partitions.advance(&mut self.outbox)?;
+            self.partitions.show_positions();
+            self.partitions.deliver(&mut self.outbox)?;
             self.poll()?;
         }
-        self.leave();
+        self.partitions.leave();
         Ok(None)
-    }
-
-    /// Hands over what was read. While the loop stands still the partitions are paused, and polling goes on.
-    fn deliver(&mut self) -> Result<(), String> {
-        let taken = self.outbox.deliver(!self.is_paused);
-        if taken == self.is_paused {
-            self.pause(!taken)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn pause(&mut self, pause: bool) -> Result<(), String> {
-        let list = self.list(self.watched.iter().copied());
-        let done = match pause {
-            true => self.consumer.pause(&list),
-            false => self.consumer.resume(&list),
-        };
-        self.is_paused = pause;
-        done.map_err(|error| format!("partitions cannot be paused or resumed: {error}"))
     }
 
     /// Reads what has arrived, up to a batch.
@@ -148,66 +99,70 @@ impl Reader {
         let (mut batch, mut bytes, mut wait) = (Vec::new(), 0, POLL);
         let (mut stops, mut suspects, mut failure) = (Vec::new(), Vec::new(), None);
         while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            match self.consumer.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
+            let Some(polled) = self.partitions.poll(wait, now_ms) else {
+                break;
+            };
+            wait = Duration::ZERO;
+            let (partition, taken) = match polled {
+                Polled::Message(partition, taken) => (partition, taken),
+                Polled::End => {
                     self.standing.read();
-                    match record::take(&mut self.lanes, &message, now_ms) {
-                        Taken::Record(record) => {
-                            bytes += record.payload.size();
-                            batch.push(record);
-                        }
-                        Taken::Nothing => {}
-                        Taken::Stop(stop) => stops.push((message.partition(), stop)),
-                        Taken::Suspect => {
-                            suspects.push(message.partition());
-                            break;
-                        }
-                    }
+                    continue;
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.standing.read();
-                    if let Some((_, track)) = self.lanes.get_mut(&partition).and_then(Lane::reading) {
-                        track.meet_end();
-                    }
-                }
-                // What follows may depend on what it means.
-                Some(Err(error)) => {
+                Polled::Failed(error) => {
                     failure = Some(error);
                     break;
                 }
+            };
+            self.standing.read();
+            match taken {
+                Taken::Record(record) => {
+                    bytes += record.payload.size();
+                    batch.push(record);
+                }
+                Taken::Nothing => {}
+                Taken::Stop(stop) => stops.push((partition, stop)),
+                Taken::Suspect => {
+                    suspects.push(partition);
+                    break;
+                }
             }
-            wait = Duration::ZERO;
         }
         if !batch.is_empty() {
             self.outbox.push(SourceEvent::Records(batch));
         }
         for (partition, stop) in stops {
-            self.stop(partition, stop)?;
+            self.partitions.stop(partition, stop, &mut self.outbox)?;
         }
         if !suspects.is_empty() {
-            self.begin_again(&suspects)?;
+            self.partitions.begin_again(&suspects)?;
         }
         failure.map_or(Ok(()), |error| self.fail(&error))
     }
 
     fn fail(&mut self, error: &KafkaError) -> Result<(), String> {
-        if let Some((code, why)) = self.consumer.client().fatal_error() {
+        if let Some((code, why)) = self.partitions.client().fatal_error() {
             // This member can do nothing more; another one may, some time.
             let why = format!("this member of the group can do nothing more, and joins anew: {why}");
             let refused = refusal::of(code, &why, &self.settings);
             self.ended = Some(refused.map_or(Hindrance::Away(why), |(_, refused)| refused));
             return Ok(());
         }
-        let why = self.trouble.take().unwrap_or_else(|| error.to_string());
+        let why = self
+            .partitions
+            .client()
+            .complaint()
+            .unwrap_or_else(|| error.to_string());
         let code = error.rdkafka_error_code();
         if let Some((by, refused)) = code.and_then(|code| refusal::of(code, &why, &self.settings)) {
             return self.refused(by, refused);
         }
         match code {
             // It does not say which partition: each is looked at again.
-            Some(RDKafkaErrorCode::AutoOffsetReset) => self.begin_all_again(),
-            Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented) => self.damaged(&why),
+            Some(RDKafkaErrorCode::AutoOffsetReset) => self.partitions.begin_all_again(),
+            Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented) => {
+                self.partitions.damaged(&why)
+            }
             // The client has complained of it; the watch tells whether the topic is there.
             _ => {
                 tracing::debug!(%error, why, "a poll failed; polling goes on");
@@ -224,15 +179,10 @@ impl Reader {
             By::Topic => {
                 self.standing.refuse(by, why);
                 // So that an end which was met before is met again, and tells that the topic can be read.
-                return self.begin_all_again();
+                return self.partitions.begin_all_again();
             }
         }
         Ok(())
-    }
-
-    fn begin_all_again(&mut self) -> Result<(), String> {
-        let all: Vec<i32> = self.watched.iter().copied().collect();
-        self.begin_again(&all)
     }
 
     /// Takes note of what the group has assigned and revoked.
@@ -242,27 +192,93 @@ impl Reader {
                 Rebalanced::Assigned(partitions) => {
                     tracing::info!(?partitions, "the group has assigned partitions");
                     self.standing.taken_in();
-                    let now = Instant::now();
-                    for partition in partitions {
-                        self.lanes.insert(partition, Lane::new(now));
-                        self.topic.ours.insert(partition);
-                    }
+                    self.topic.assign(&partitions);
+                    self.partitions.assign(&partitions)?;
                 }
                 Rebalanced::Revoked(partitions) => {
                     tracing::info!(?partitions, "the group has revoked partitions");
-                    for partition in partitions {
-                        self.lanes.remove(&partition);
-                        self.stalled.remove(&partition);
-                        if self.topic.gone.contains(&partition) {
-                            // The group knows no partitions of a topic that is gone; what we read of it has stopped
-                            // all the same.
-                            self.tell_deleted(partition);
-                        }
+                    self.partitions.revoke(&partitions)?;
+                    // The group knows no partitions of a topic that is gone; what we read of it has stopped all the
+                    // same.
+                    for partition in partitions.into_iter().filter(|gone| self.topic.is_gone(*gone)) {
+                        let lane = self.settings.lane(partition);
+                        let stop = self.deleted();
+                        self.outbox.push(SourceEvent::Stopped { lane, stop });
                     }
                 }
             }
-            self.watch()?;
         }
         Ok(())
+    }
+
+    /// Takes note of what was seen of the topic.
+    fn follow_topic(&mut self) -> Result<(), String> {
+        while let Ok(seen) = self.seen.try_recv() {
+            let mut hindrance = None;
+            match seen {
+                Seen::Away(why) => hindrance = Some(Hindrance::Away(why)),
+                Seen::Refused(why) => hindrance = Some(why),
+                Seen::Missing => hindrance = self.missing()?,
+                Seen::Partitions(partitions) => self.found(partitions)?,
+                Seen::Placed(partition, bounds) => {
+                    self.partitions.place(partition, bounds, &mut self.outbox)?;
+                }
+                Seen::Stable(partition, stable) => self.partitions.settle(partition, stable)?,
+                Seen::Ends { at_ms, ends } => self.partitions.mark(at_ms, &ends, &mut self.outbox)?,
+            }
+            self.standing.watch = hindrance;
+        }
+        let has_partitions = self.partitions.assigned().next().is_some();
+        let stalled = self.partitions.stalled();
+        for signal in self.standing.news(has_partitions, stalled, Instant::now()) {
+            self.outbox.push(signal);
+        }
+        Ok(())
+    }
+
+    /// The topic is not there. What to wait for, if it never was.
+    fn missing(&mut self) -> Result<Option<Hindrance>, String> {
+        match self.topic.missing() {
+            Missing::Unclear => {}
+            Missing::Deleted(partitions) => {
+                for partition in partitions {
+                    let stop = self.deleted();
+                    self.partitions.stop(partition, stop, &mut self.outbox)?;
+                }
+            }
+            Missing::Never => {
+                let why = format!("the topic `{}` does not exist", self.settings.topic());
+                return Ok(Some(Hindrance::Away(why)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The topic is there, with so many partitions.
+    fn found(&mut self, partitions: i32) -> Result<(), String> {
+        let found = self.topic.found(partitions, self.partitions.assigned());
+        if !found.not_ours.is_empty() {
+            self.outbox.revoke(self.settings.lanes(found.not_ours));
+        }
+        if !found.is_changed {
+            return Ok(());
+        }
+        self.outbox
+            .push(SourceEvent::Topology(self.settings.lanes(0..partitions)));
+        let removed: Vec<i32> = self
+            .partitions
+            .assigned()
+            .filter(|partition| *partition >= partitions)
+            .collect();
+        for partition in removed {
+            let stop = changed(format!("the topic has only {partitions} partitions now"));
+            self.partitions.stop(partition, stop, &mut self.outbox)?;
+        }
+        Ok(())
+    }
+
+    /// Why lanes of a topic stop that was deleted.
+    fn deleted(&self) -> Stop {
+        changed(format!("the topic `{}` was deleted", self.settings.topic()))
     }
 }

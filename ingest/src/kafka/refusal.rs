@@ -2,18 +2,9 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::hindrance::{By, Hindrance};
 use super::settings::Settings;
-use super::standing::Hindrance;
 use crate::ledger::Refusal;
-
-/// Who refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
-    /// The group: this member gets no partitions.
-    Group,
-    /// The topic: what is assigned gives nothing.
-    Topic,
-}
 
 /// Who refuses what by this error, and what is to be done; `None`: it passes by itself, as a rebalance does, or says what
 /// nobody knows.

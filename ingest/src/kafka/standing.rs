@@ -2,36 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::refusal::By;
+use super::hindrance::{By, Hindrance};
 use crate::hold::HOLD;
-use crate::ledger::Refusal;
 use crate::source::SourceEvent;
 
 /// In the newer protocol a member that gets no partition hears nothing of the group. Who was not refused for so long is
 /// in: a refusal comes with the first answer.
 const UNREFUSED: Duration = Duration::from_secs(10);
-
-/// Why nothing is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Hindrance {
-    /// It passes by itself.
-    Away(String),
-    /// Somebody has to act.
-    Refused(Refusal, String),
-}
-
-impl Hindrance {
-    pub(super) fn signal(self) -> SourceEvent {
-        match self {
-            Hindrance::Away(why) => SourceEvent::Away(Some(why)),
-            Hindrance::Refused(reason, why) => SourceEvent::Refused { reason, why },
-        }
-    }
-
-    const fn is_refusal(&self) -> bool {
-        matches!(self, Hindrance::Refused(..))
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -142,6 +119,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hold::Refusal;
 
     /// What is said, in words.
     fn words(signals: Vec<SourceEvent>) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::topic::changed;
 use crate::lane::{Fence, LastRecord, Position};
 use crate::source::{Stop, StopReason};
 
@@ -95,10 +96,10 @@ impl Track {
         let Bounds { low, high } = bounds;
         let next = done.next.unwrap_or(low);
         if next > high {
-            return Err(changed(format!(
+            return Err(Box::new(changed(format!(
                 "the partition ends at offset {high}, and everything up to {next} was read before: the topic was \
                  recreated, or lost records"
-            )));
+            ))));
         }
         if next < low {
             return Err(Box::new(Stop {
@@ -137,7 +138,7 @@ impl Track {
                     "the record at offset {} is not the one that was read there before: the topic was recreated",
                     record.offset
                 ));
-                return Met::Changed(*stop);
+                return Met::Changed(stop);
             }
             if record.offset > expected.offset {
                 // Compaction, or the marker of a transaction, is no sign of another topic.
@@ -211,10 +212,10 @@ impl Track {
     /// The partition ended here, at an instant before it was asked.
     pub(super) fn mark(&mut self, at_ms: i64, end: i64) -> Result<(), Box<Stop>> {
         if end < self.end {
-            return Err(changed(format!(
+            return Err(Box::new(changed(format!(
                 "the partition ended at offset {} before and ends at {end} now: the topic was recreated, or lost records",
                 self.end
-            )));
+            ))));
         }
         self.end = end;
         match self.marks.back_mut() {
@@ -248,14 +249,6 @@ impl Track {
         self.latest_ms = latest;
         latest
     }
-}
-
-fn changed(detail: String) -> Box<Stop> {
-    Box::new(Stop {
-        reason: StopReason::TopicChanged,
-        detail,
-        resumable: None,
-    })
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use rollup::clock::Clock;
 
 use super::context::{Log, ObserverContext};
+use super::hindrance::Hindrance;
 use super::refusal;
 use super::settings::Settings;
-use super::standing::Hindrance;
 use super::track::Bounds;
-use crate::clock::Clock;
 
 /// How often ends are asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

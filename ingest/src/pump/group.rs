@@ -1,31 +1,17 @@
 //! A group commit: what all lanes of the process contribute to one transaction.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rollup::event::Reason;
 use rollup::fold::Delta;
 
+use super::lanes::Lanes;
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::{EventHash, ExistingId, Forget, SCANNED_MS, Scope, Windows};
-use crate::lane::{ContentId, FenceMove, LaneId};
+use crate::dedupe::{EventHash, ExistingId, Forget, SCANNED_MS, Scope};
+use crate::lane::{ContentId, FenceMove};
 use crate::ledger::{Commit, LaneCommit};
-use crate::source::{GrantId, Stop};
-
-/// A lane that is ours.
-#[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) id: LaneId,
-    pub(super) epoch: i64,
-    pub(super) seq: i64,
-    pub(super) windows: Windows,
-    /// What is being folded, and not yet on its way.
-    pub(super) current: LaneBatch,
-    pub(super) lost: tokio_util::sync::CancellationToken,
-    pub(super) committed: tokio::sync::watch::Sender<Option<crate::lane::Position>>,
-    /// The lane cannot go on; it is let go of when all it read is committed.
-    pub(super) stop: Option<Stop>,
-}
+use crate::source::GrantId;
 
 /// The batches of several lanes, to be committed together.
 #[derive(Debug, Default)]
@@ -55,7 +41,7 @@ impl Group {
     /// folded per lane; only here are they merged.
     pub(super) fn commit(
         &self,
-        lanes: &BTreeMap<GrantId, Lane>,
+        lanes: &Lanes,
         window: WindowLimits,
         content: ContentId,
         at: DateTime<Utc>,
@@ -70,7 +56,7 @@ impl Group {
         let max_ids = window.ids_of_a_lane(lanes.len());
         let forget = window.forget.map(|forget| forget.of_each(self.lanes.len()));
         for (key, batch) in &self.lanes {
-            let Some(lane) = lanes.get(key) else { continue };
+            let Some(lane) = lanes.get(*key) else { continue };
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
             let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids, forget);
@@ -106,8 +92,8 @@ impl Group {
     }
 
     /// Leaves out the lanes that are no longer ours.
-    pub(super) fn retain(&mut self, lanes: &BTreeMap<GrantId, Lane>) {
-        self.lanes.retain(|(key, _)| lanes.contains_key(key));
+    pub(super) fn retain(&mut self, lanes: &Lanes) {
+        self.lanes.retain(|(key, _)| lanes.has(*key));
     }
 
     /// The lanes in the group.
@@ -180,11 +166,11 @@ impl Group {
     pub(super) fn held(
         self,
         held: &HashMap<EventHash, ExistingId>,
-        lanes: &mut BTreeMap<GrantId, Lane>,
+        lanes: &mut Lanes,
         policy: &Policy,
     ) -> Self {
         let judge = |(key, batch): (GrantId, LaneBatch)| {
-            let windows = &mut lanes.get_mut(&key)?.windows;
+            let windows = &mut lanes.get_mut(key)?.windows;
             Some((key, batch.held(held, policy, windows)))
         };
         Self {
@@ -193,14 +179,9 @@ impl Group {
     }
 
     /// Rejects what cannot be booked. Only for a group that cannot be cut any further.
-    pub(super) fn reject_counted(
-        self,
-        reason: Reason,
-        lanes: &mut BTreeMap<GrantId, Lane>,
-        policy: &Policy,
-    ) -> Self {
+    pub(super) fn reject_counted(self, reason: Reason, lanes: &mut Lanes, policy: &Policy) -> Self {
         let reject = |(key, batch): (GrantId, LaneBatch)| {
-            let lane = lanes.get_mut(&key)?;
+            let lane = lanes.get_mut(key)?;
             Some((key, batch.reject_counted(reason, policy, &mut lane.windows)))
         };
         Self {
@@ -210,14 +191,10 @@ impl Group {
 
     /// Rejects what the server refuses, or keeps it in another form. Only for a group that cannot be cut any further.
     /// Whether anything is left to be changed.
-    pub(super) fn reject_unstorable(
-        self,
-        lanes: &mut BTreeMap<GrantId, Lane>,
-        policy: &Policy,
-    ) -> (Self, bool) {
+    pub(super) fn reject_unstorable(self, lanes: &mut Lanes, policy: &Policy) -> (Self, bool) {
         let mut is_changed = false;
         let reject = |(key, batch): (GrantId, LaneBatch)| {
-            let lane = lanes.get_mut(&key)?;
+            let lane = lanes.get_mut(key)?;
             let (batch, changed) = batch.reject_unstorable(policy, &mut lane.windows);
             is_changed |= changed;
             Some((key, batch))

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use mongodb::error::{Error, ErrorKind};
 
-use super::{Answer, UNAUTHORIZED, table};
+use super::answer::Answer;
+use super::table::{self, UNAUTHORIZED};
 
 /// Characters of an error that are told.
 const MAX_CHARS: usize = 400;

@@ -3,10 +3,26 @@
 //! Codes and names are those of MongoDB's `error_codes.yml`, up to version 8.2, and a few that its code gives
 //! without a name there.
 
-use super::{Act, Place};
-use crate::ledger::Refusal;
+use super::act::{Act, Place};
+use crate::hold::Refusal;
 
 use Act::{BadRecord, LaneLost, RetrySame, RetryWhole, TakeLess, Wait};
+
+/// `DuplicateKey`.
+pub const DUPLICATE_KEY: i32 = 11000;
+/// `NamespaceNotFound`.
+pub const NAMESPACE_NOT_FOUND: i32 = 26;
+/// `CommandNotSupportedOnView`.
+pub const COMMAND_NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// `NamespaceExists`.
+pub const NAMESPACE_EXISTS: i32 = 48;
+/// `InvalidOptions`.
+pub const INVALID_OPTIONS: i32 = 72;
+/// `Unauthorized`.
+pub const UNAUTHORIZED: i32 = 13;
+
+/// `BadValue`: what it is about is in its message only.
+pub(super) const BAD_VALUE: i32 = 2;
 
 /// Somebody has to give the right.
 const RIGHT: Act = Act::Person(Refusal::NotAuthorized);

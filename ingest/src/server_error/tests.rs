@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use bson::doc;
 
 use super::*;
+use crate::hold::Refusal;
+use crate::server_error::table::BAD_VALUE;
 
 use Act::{BadRecord, LaneLost, Overflow, RetrySame, RetryWhole, TakeLess, Wait};
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::batch::{Limits, Policy};
-use ingest::clock::Clock;
 use ingest::dedupe::Scope;
 use ingest::fake::{FakeLedger, StoredFence};
 use ingest::health::Health;
@@ -19,6 +18,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rollup::clock::Clock;
 use rollup::counters::Counter;
 use rollup::event::Rules;
 use rollup::fold::{Grouping, Marginal};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ingest::clock::Clock;
 use ingest::fake::FakeLedger;
 use ingest::lane::{LaneId, Position};
 use ingest::pump::Settings;
 use ingest::source::{Grant, Record, SourceEvent};
+use rollup::clock::Clock;
 use tokio::sync::oneshot;
 
 use crate::logs::{Log, Usage};

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ingest::batch::{Limits, Policy};
-use ingest::clock::Clock;
 use ingest::dedupe::Scope;
 use ingest::fake::FakeLedger;
 use ingest::health::Health;
@@ -16,6 +15,7 @@ use ingest::metrics::Metrics;
 use ingest::pump::{Error, Pump, Settings};
 use ingest::source::{self, Voice};
 use prometheus::Registry;
+use rollup::clock::Clock;
 use rollup::event::Rules;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};

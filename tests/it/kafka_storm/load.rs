@@ -12,7 +12,7 @@ use testkit::kafka::records::{Ended, Partition, Sender};
 use testkit::now;
 use testkit::traffic::{Generator, Item, Options, Verdict};
 
-use super::{PARTITIONS, TOPIC};
+use super::scale::{PARTITIONS, TOPIC};
 
 /// Events per second outside of transactions, and how often some are sent.
 const RATE: u32 = 400;

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use testkit::kafka::records::Partition;
 use testkit::traffic::{Totals, Usage, Verdict};
 
-use super::TOPIC;
 use super::load::{Sent, event_id};
+use super::scale::TOPIC;
 use testkit::world::World;
 
 /// How many differences of one kind are told.

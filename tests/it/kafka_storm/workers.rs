@@ -8,7 +8,7 @@ use testkit::process::was_killed;
 use testkit::product::Product;
 
 use super::churn::Act;
-use super::{SESSION, TOPIC, WORKERS};
+use super::scale::{SESSION, TOPIC, WORKERS};
 use testkit::world::{World, admin};
 
 /// How long a worker may take to leave: it has 20 s for its drain.

@@ -11,6 +11,7 @@ mod invalid;
 mod item;
 mod population;
 mod truth;
+mod usage;
 
 use std::collections::VecDeque;
 
@@ -18,8 +19,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-pub use item::{Item, Verdict};
-pub use truth::{Outcome, Totals, Truth, Usage, decimal};
+pub use item::{Identity, Item, Verdict};
+pub use truth::Truth;
+pub use usage::{Outcome, Totals, Usage, decimal};
 
 use item::Draft;
 pub(crate) use item::{CostForm, TimeForm, render};
@@ -27,15 +29,6 @@ use population::Population;
 
 /// How many of the last counted events may come again.
 const MEMORY: usize = 500;
-
-/// What an event is known by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity {
-    /// Its `eventId`; a duplicate is another document, or record, with the same one.
-    EventId,
-    /// The `_id` of its document, which MongoDB keeps unique: there are no duplicates. Not for Kafka.
-    Document,
-}
 
 /// The mix. Shares are parts of one; what remains is counted.
 #[derive(Debug, Clone)]

@@ -5,8 +5,16 @@ use bson::{Bson, DateTime as BsonTime, Document};
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::Identity;
-use super::truth::{Outcome, Usage, decimal};
+use super::usage::{Outcome, Usage, decimal};
+
+/// What an event is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Its `eventId`; a duplicate is another document, or record, with the same one.
+    EventId,
+    /// The `_id` of its document, which MongoDB keeps unique: there are no duplicates. Not for Kafka.
+    Document,
+}
 
 /// What a ledger must do with an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::truth::{Outcome, Usage};
+use super::usage::{Outcome, Usage};
 
 const NAMES: [&str; 8] = [
     "acme", "globex", "initech", "umbrella", "hooli", "stark", "wayne", "tyrell",

@@ -1,4 +1,5 @@
-//! Time as a parameter: the loop never asks the machine what time it is.
+//! Time as a parameter: neither the loop nor the reader asks the machine what time it is, and nothing in this crate asks
+//! anybody.
 
 use chrono::{DateTime, Utc};
 
