@@ -6,7 +6,7 @@ use chrono::{DateTime as Instant, SecondsFormat, Utc};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, value_parser};
 use ingest::decide::{Decision, Time, decide};
-use mongodb::bson::{Bson, DateTime, Document};
+use mongodb::bson::DateTime;
 
 use super::settings::Settings;
 use super::{execute, say};
@@ -14,7 +14,7 @@ use crate::app;
 use crate::config::{Database, Rules};
 use crate::failure::Failure;
 use crate::store::Store;
-use crate::store::dead_letters::{self, Which};
+use crate::store::dead_letters::{self, StoredLetter, Which};
 use rollup::inert::{inert, short};
 
 /// What `--state` takes besides the states.
@@ -158,13 +158,13 @@ async fn list(database: Database, which: Which, output: Output) -> Result<(), Fa
     let store = Store::open(&database).await?;
     let state = Some(output.state.as_str()).filter(|state| *state != ANY);
     let mut shown: u64 = 0;
-    let print = |letter: Document| {
+    let print = |letter: StoredLetter| {
         if shown == 0 && !output.json {
             say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT", "WHY"))?;
         }
         shown += 1;
         match output.json {
-            true => say(&Bson::Document(letter).into_relaxed_extjson().to_string()),
+            true => say(&letter.to_json().to_string()),
             false => say(&row(&letter)),
         }
     };
@@ -196,7 +196,7 @@ async fn show(database: Database, id: String) -> Result<(), Failure> {
     let Some(letter) = found else {
         return Err(Failure::Failed(format!("there is no dead letter `{id}`")));
     };
-    say(&format!("{:#}", Bson::Document(letter).into_relaxed_extjson()))
+    say(&format!("{:#}", letter.to_json()))
 }
 
 async fn replay(
@@ -226,11 +226,11 @@ async fn replay(
 /// What would become of open letters, as far as that is known without their lane.
 async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>) -> Result<(), Failure> {
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
-    let judge = |letter: Document| {
-        let outcome = match dead_letters::read(&letter) {
+    let judge = |letter: StoredLetter| {
+        let outcome = match letter.replay_request() {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
-                let counted_before = matches!(letter.get_bool("countedBefore"), Ok(true));
+                let counted_before = letter.is_counted_before();
                 let time = Time::of_letter(&marked, rules.max_age, now);
                 match decide(&marked.payload, &rules.event, time, |_| counted_before).decision {
                     Decision::Reject(reject) => format!("would stay a dead letter: {reject}"),
@@ -253,27 +253,25 @@ async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>
     Ok(())
 }
 
-fn row(letter: &Document) -> String {
-    let text = |name: &str| letter.get_str(name).unwrap_or_default();
-    let reason = match text("field") {
-        "" => text("reason").to_owned(),
-        field => format!("{} `{field}`", text("reason")),
+fn row(letter: &StoredLetter) -> String {
+    let reason = match letter.field() {
+        None => letter.reason().to_owned(),
+        Some(field) => format!("{} `{field}`", letter.reason()),
     };
-    let state = match (text("closedBy"), text("outcome")) {
-        ("", _) => text("state").to_owned(),
-        (by, "") => format!("closed by {by}"),
-        (by, outcome) => format!("closed by {by}: {outcome}"),
+    let state = match (letter.closed_by(), letter.outcome()) {
+        (None, _) => letter.state().to_owned(),
+        (Some(by), None) => format!("closed by {by}"),
+        (Some(by), Some(outcome)) => format!("closed by {by}: {outcome}"),
     };
-    let rejected = letter
-        .get_datetime("rejectedAt")
-        .map(|at| at.to_chrono().to_rfc3339_opts(SecondsFormat::Secs, true));
+    let rejected = letter.rejected_at();
+    let rejected = rejected.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
     line(
-        &inert(text("_id")),
+        &inert(letter.id()),
         &state,
         &reason,
-        &short(text("eventId")),
+        &short(letter.event_id()),
         rejected.as_deref().unwrap_or_default(),
-        &inert(text("message")),
+        &inert(letter.message()),
     )
 }
 
@@ -295,7 +293,7 @@ mod tests {
             "eventId": format!("\u{1b}[2Ja\nb\u{202e}{}", "x".repeat(128)),
             "message": "`eventId` has 135 characters: a text of 1 to 128 characters",
         };
-        let row = row(&letter);
+        let row = row(&letter.into());
         assert!(row.ends_with(": a text of 1 to 128 characters"), "{row}");
         assert!(row.contains("\\u001b[2Ja\\u000ab\\u202exxx"), "{row}");
         assert!(

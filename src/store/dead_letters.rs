@@ -15,6 +15,7 @@
 //! answers change, in the transaction that changes them.
 
 mod day;
+mod document;
 mod payload;
 mod told;
 
@@ -28,7 +29,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
 use rollup::period::Calendar;
 
-pub use payload::read;
+pub use document::StoredLetter;
 use payload::{CUT, DROPPED};
 use told::changed;
 
@@ -323,7 +324,7 @@ impl Store {
         which: &Which,
         state: Option<&str>,
         limit: Option<u32>,
-        mut show: impl FnMut(Document) -> Result<(), E>,
+        mut show: impl FnMut(StoredLetter) -> Result<(), E>,
     ) -> Result<(), E> {
         let letters = self.collection(DEAD_LETTERS);
         let found = letters
@@ -332,7 +333,8 @@ impl Store {
             .limit(limit.map_or(0, i64::from));
         let mut cursor = found.await.map_err(failure::unusable)?;
         while cursor.advance().await.map_err(failure::unusable)? {
-            show(cursor.deserialize_current().map_err(failure::unusable)?)?;
+            let letter: Document = cursor.deserialize_current().map_err(failure::unusable)?;
+            show(letter.into())?;
         }
         Ok(())
     }
@@ -462,7 +464,7 @@ impl Store {
             let stored = cursor
                 .deserialize_current()
                 .map_err(|error| failure::fence(&error))?;
-            match read(&stored) {
+            match payload::read(&stored) {
                 Ok(letter) => {
                     bytes += letter.payload.size();
                     marked.push(letter);

@@ -16,10 +16,11 @@ use std::time::Duration;
 use chrono::{DateTime as Moment, Utc};
 use ingest::lane::LaneId;
 use ingest::lease::{self, Life};
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::Result;
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Client, Collection};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Error, LEASES, Store, failure, server_time};
@@ -42,13 +43,40 @@ pub enum Lanes {
     Led,
 }
 
+/// A lease as it is stored: that of a worker under the worker's name, that of a lane under the lane's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StoredLease {
+    #[serde(rename = "_id")]
+    id: String,
+    /// The worker that leads the lane.
+    owner: String,
+    renewed_at: Option<DateTime>,
+    length_ms: Option<i64>,
+    /// The session of the worker's transactions.
+    session: Option<Document>,
+}
+
+impl StoredLease {
+    /// For how long it still holds. One without its time holds no longer.
+    fn remaining(&self, now: Moment<Utc>) -> Option<Duration> {
+        let length = u64::try_from(self.length_ms?).ok()?;
+        lease::remaining(self.renewed_at?.to_chrono(), Duration::from_millis(length), now)
+    }
+
+    /// It, as it was read: of several that find it over only one changes it.
+    fn unchanged(&self) -> Document {
+        doc! {"_id": &self.id, "renewedAt": self.renewed_at}
+    }
+}
+
 /// The leases of this worker. Clones share them.
 #[derive(Clone)]
 pub struct Leases(Arc<Shared>);
 
 struct Shared {
     client: Client,
-    leases: Collection<Document>,
+    leases: Collection<StoredLease>,
     owner: String,
     length: Duration,
     lanes: Lanes,
@@ -115,7 +143,7 @@ impl Leases {
             options.read_concern = Some(ReadConcern::local());
         })?;
         Ok(Self(Arc::new(Shared {
-            leases: store.collection(LEASES),
+            leases: store.database.collection(LEASES),
             client: store.client,
             owner: store.owner,
             length,
@@ -234,17 +262,18 @@ impl Leases {
         }
         let id = lane.as_str();
         let stored = self.0.leases.find_one(doc! {"_id": id}).await?;
-        let other = stored.filter(|lease| owner(lease) != self.0.owner);
+        let other = stored.filter(|lease| lease.owner != self.0.owner);
         // Matched as it was read: of several that find it over only one takes it.
         let unchanged = match &other {
             None => doc! {"_id": id, "owner": &self.0.owner},
             Some(lease) => {
-                if let Some(left) = remaining(lease, self.now().await?) {
-                    let owner = owner(lease).to_owned();
+                if let Some(left) = lease.remaining(self.now().await?) {
+                    let owner = lease.owner.clone();
                     return Ok(Lead::LeasedTo { owner, left });
                 }
-                let renewed = lease.get("renewedAt").cloned().unwrap_or(Bson::Null);
-                doc! {"_id": id, "owner": owner(lease), "renewedAt": renewed}
+                let mut unchanged = lease.unchanged();
+                unchanged.insert("owner", &lease.owner);
+                unchanged
             }
         };
         led.lane = Some(lane.clone());
@@ -260,7 +289,10 @@ impl Leases {
             .return_document(ReturnDocument::After)
             .await;
         let faster = || Lead::LeasedTo {
-            owner: other.as_ref().map(owner).unwrap_or_default().to_owned(),
+            owner: other
+                .as_ref()
+                .map(|lease| lease.owner.clone())
+                .unwrap_or_default(),
             left: Duration::ZERO,
         };
         match taken {
@@ -303,10 +335,10 @@ impl Leases {
         let Some(lease) = self.0.leases.find_one(doc! {"_id": owner}).await? else {
             return Ok(None);
         };
-        if let Some(left) = remaining(&lease, now) {
+        if let Some(left) = lease.remaining(now) {
             return Ok(Some(left));
         }
-        if let Ok(session) = lease.get_document("session") {
+        if let Some(session) = &lease.session {
             tracing::info!(
                 owner,
                 "a transaction of a worker whose lease is over is in the way: it is ended"
@@ -340,9 +372,8 @@ impl Leases {
         let long_ago = now - SWEEP_AFTER;
         while leases.advance().await? {
             let lease = leases.deserialize_current()?;
-            if remaining(&lease, long_ago).is_none() {
-                let unchanged = doc! {"_id": lease.get("_id"), "renewedAt": lease.get("renewedAt")};
-                self.0.leases.delete_one(unchanged).await?;
+            if lease.remaining(long_ago).is_none() {
+                self.0.leases.delete_one(lease.unchanged()).await?;
             }
         }
         Ok(())
@@ -360,19 +391,4 @@ impl Leases {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn owner(lease: &Document) -> &str {
-    lease.get_str("owner").unwrap_or_default()
-}
-
-/// For how long a stored lease still holds. One that is damaged holds no longer.
-fn remaining(lease: &Document, now: Moment<Utc>) -> Option<Duration> {
-    let renewed = lease
-        .get_datetime("renewedAt")
-        .ok()
-        .copied()
-        .map(DateTime::to_chrono)?;
-    let length = u64::try_from(lease.get_i64("lengthMs").ok()?).ok()?;
-    lease::remaining(renewed, Duration::from_millis(length), now)
 }

@@ -80,7 +80,7 @@ const WAS_CUT: &str = "the record was too large, or refused by the server: its p
 ///
 /// # Errors
 /// When its payload was cut, or is not of the form that its format says.
-pub fn read(stored: &Document) -> Result<ReplayRequest, String> {
+pub(super) fn read(stored: &Document) -> Result<ReplayRequest, String> {
     let text = |name: &str| {
         stored
             .get_str(name)
