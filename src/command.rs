@@ -1,4 +1,4 @@
-//! What a person can ask of the program.
+//! The commands of the program.
 //!
 //! Arguments and environment are read here and nowhere else. Exit codes: 0 clean, 64 a setting or argument
 //! is wrong, 1 any other failure.

@@ -1,4 +1,4 @@
-//! Open files: what the connections of the two ports may take, so that the rest of the program has enough.
+//! Open files: the share of the two ports' connections, so that the rest of the program has enough.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

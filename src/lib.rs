@@ -4,8 +4,8 @@
 //! streams or Kafka, merges them into rows keyed by agent, model, user and period, keeps precomputed rollups
 //! beside them, and serves both.
 //!
-//! A stranger reads on in this order: the picture and the rooms, the two walks, the invariants; then the recipe of what is
-//! to be changed.
+//! A stranger reads on in this order: the picture and the words, the two walks, the invariants; then the recipe of the
+//! change to be made.
 //!
 #![doc = include_str!("architecture.md")]
 //!

@@ -1,4 +1,4 @@
-//! How many dead letters wait, for Prometheus.
+//! The number of dead letters that wait, for Prometheus.
 
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
-//! The ledger in MongoDB: the only place that names its collections, and how they are written.
+//! The ledger in MongoDB: the only place that names its collections and writes them.
 //!
 //! A module for each collection, with its documents; and one for each way in which several of them are used:
 //!
 //! * [`fences`], `leases`, `windows`, `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
-//! * [`schema`]: what is created, checked and refused
-//! * [`lanes`]: how a stopped lane goes on
-//! * [`leases`]: which workers live, and who leads
+//! * [`schema`]: creation, checks and refusals
+//! * [`lanes`]: the remedy for a stopped lane
+//! * [`leases`]: the workers that live, and the leader among them
 //! * [`ledger`]: the one transaction that makes a batch permanent
-//! * [`dead_letters`]: what was rejected, and how it is judged again
+//! * [`dead_letters`]: rejected records, and their replay
 //! * [`reader`]: the rows as the reader asks for them
 
 pub mod dead_letters;
@@ -45,7 +45,7 @@ pub const LEDGER: &str = "usageLedger";
 pub const ROLLUPS: &str = "usageRollups";
 /// One document per lane.
 pub const FENCES: &str = "usageFences";
-/// Which workers live, and which of them lead change streams.
+/// Workers that live, and those of them that lead change streams.
 pub const LEASES: &str = "usageLeases";
 /// Ids of counted events, a document per commit and lane.
 pub const DEDUPE: &str = "usageDedupe";
@@ -53,9 +53,9 @@ pub const DEDUPE: &str = "usageDedupe";
 pub const EVENT_IDS: &str = "usageEventIds";
 /// Rejected records.
 pub const DEAD_LETTERS: &str = "usageDeadLetters";
-/// A view of the rejected records that wait: of each its organization, day and reason, and nothing of what it holds.
+/// A view of the rejected records that wait: of each its organization, day and reason, and nothing of its content.
 pub const REJECTED: &str = "usageRejected";
-/// What this ledger is.
+/// The description of this ledger.
 pub const META: &str = "usageMeta";
 
 /// Connections for readiness, at most.
@@ -65,16 +65,16 @@ const FIND_SERVER: Duration = Duration::from_secs(5);
 /// MongoDB 6.0.
 const OLDEST_WIRE_VERSION: i32 = 17;
 
-/// Why the store cannot be used.
+/// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting is wrong: exit 64.
     #[error("{0}")]
     Setting(Problem),
-    /// Whatever is wrong, the program cannot start or go on: exit 1.
+    /// The program cannot start or go on: exit 1.
     #[error("{0}")]
     Unusable(String),
-    /// The server answers, and says what passes by itself. Whoever has the time asks again; exit 1 for all others.
+    /// The server answers, with an error that passes by itself. A caller with time asks again; exit 1 for all others.
     #[error("{0}")]
     Passing(String),
 }
@@ -86,7 +86,7 @@ pub struct Store {
     database: Database,
     /// Names this process in the fences and the leases.
     owner: String,
-    /// What the client was made from.
+    /// The options that the client was made from.
     options: ClientOptions,
 }
 
@@ -118,8 +118,8 @@ impl Store {
         Self::connect(&settings.uri, &settings.name).await
     }
 
-    /// The same ledger over at most so many connections of its own, made from these options: whoever else asks much is
-    /// not in the way, and no session of others is met there.
+    /// The same ledger over at most so many connections of its own, made from these options: other callers are not in the
+    /// way, and no session of theirs is met there.
     ///
     /// # Errors
     /// When there can be no further client.
@@ -137,8 +137,7 @@ impl Store {
         })
     }
 
-    /// The same ledger over connections that nothing else uses: for readiness, which is to be told whatever else is
-    /// asked.
+    /// The same ledger over connections that nothing else uses: for readiness, which is to be told under any load.
     ///
     /// # Errors
     /// When there can be no further client.
@@ -146,13 +145,13 @@ impl Store {
         self.apart(READINESS_CONNECTIONS, |_| {})
     }
 
-    /// The client, for what reads beside the ledger: the events.
+    /// The client, for the source that reads events beside the ledger.
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Why the ledger cannot be read within this time, as `/readyz` shows it; `None`: it can.
+    /// The reason for which the ledger cannot be read within this time, as `/readyz` shows it; `None`: it can.
     pub async fn trouble_within(&self, time: Duration) -> Option<&'static str> {
         let meta = self.collection(META);
         let read = meta.find_one(meta::ledger()).projection(doc! {"_id": 1});
@@ -188,7 +187,7 @@ impl Store {
     }
 }
 
-/// What the server says of itself.
+/// The server's own description.
 async fn hello(client: &Client) -> mongodb::error::Result<Document> {
     client.database("admin").run_command(doc! {"hello": 1}).await
 }

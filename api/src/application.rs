@@ -1,4 +1,4 @@
-//! The reader put together: what all requests share.
+//! The reader put together: the state that all requests share.
 
 use std::sync::Arc;
 

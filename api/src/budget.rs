@@ -1,7 +1,7 @@
-//! The bytes of all answers under way, and what each caller may hold of them.
+//! The bytes of all answers under way, and the share of each caller.
 //!
-//! What an answer takes comes back when its last byte is sent, which may be long: so none of it can be asked back when
-//! somebody else comes. Whoever takes more therefore leaves room beforehand: [`is_fair`].
+//! The bytes of an answer come back when its last one is sent, which may be long: so none of them can be asked back when
+//! somebody else comes. A caller who takes more therefore leaves room beforehand: [`is_fair`].
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Where the next page of a ranking starts, as an opaque text.
+//! The start of the next page of a ranking, as an opaque text.
 //!
 //! A cursor names the question that it belongs to, so that it cannot be used to read another one from the
 //! middle. It grants nothing: access is checked on every request.

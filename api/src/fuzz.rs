@@ -1,5 +1,4 @@
-//! What is checked of every query string, cursor and token that a fuzzer thinks of, besides that none makes the
-//! reader panic.
+//! The checks of every query string, cursor and token that a fuzzer thinks of, besides that none makes the reader panic.
 
 mod given;
 mod token;

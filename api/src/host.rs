@@ -1,7 +1,7 @@
-//! Which names mean this machine.
+//! The names that mean this machine.
 //!
 //! A reader that asks nobody for a token is open to every page that the user's browser has open, unless the
-//! browser keeps that page from reading the answer. It does not where the page's own name was made to mean this
+//! browser keeps that page from reading the answer. It does not if the page's own name was made to mean this
 //! machine (DNS rebinding). But then that name is in the request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -6,8 +6,8 @@
 //! * [`admin`]: metrics and health, on their own port
 //! * [`serve`](fn@serve): a listener, a router and a signal to stop
 //!
-//! Totals are summed where the rows are, never capped on the way, and a read that fails is an error, never
-//! a zero. Nothing here asks the machine what time it is.
+//! Totals are summed where the rows are, never capped on the way, and a failed read is an error, never a zero. The clock
+//! is a parameter.
 
 pub mod admin;
 #[cfg(any(test, fuzzing))]

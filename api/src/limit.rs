@@ -1,4 +1,4 @@
-//! How often one caller may ask.
+//! The rate at which one caller may ask.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;

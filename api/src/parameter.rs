@@ -1,7 +1,7 @@
-//! Parameters of a question: which there are, and their strict parsing.
+//! Parameters of a question, and their strict parsing.
 //!
-//! One table describes a route's parameters to the parser and to the OpenAPI document. Whatever is
-//! malformed, unknown, or given twice where one value is meant is refused; nothing is coerced.
+//! One table describes a route's parameters to the parser and to the OpenAPI document. Malformed and
+//! unknown parameters are refused, and second ones where one value is meant; nothing is coerced.
 
 use std::str::FromStr;
 

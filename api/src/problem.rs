@@ -1,6 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457).
 //!
-//! A problem says what the caller can do about it. What went wrong inside is logged and never sent.
+//! A problem says what the caller can do about it. Its cause inside is logged and never sent.
 
 use std::error::Error;
 

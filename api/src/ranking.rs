@@ -1,4 +1,4 @@
-//! Which groups come first, and what is left after a page of them.
+//! The order of groups, and the rest after a page of them.
 //!
 //! The order is the same everywhere: by the metric, largest first, then by tokens, then by name. It is
 //! total, so that a page can end at any group and the next one start right after it.

@@ -1,8 +1,8 @@
 //! The port through which stored rows are read.
 //!
 //! One answer is about one [`Snapshot`], how fresh it is included: everything it asks is answered from the same
-//! instant of the store, so that parents equal the sum of their children while writers run, and what is said of the
-//! rows is true of them. Groups arrive as a stream, so that memory stays bounded however many users there are.
+//! instant of the store, so that parents equal the sum of their children while writers run, and freshness is that of
+//! the rows. Groups arrive as a stream, so that memory stays bounded however many users there are.
 
 use std::collections::BTreeMap;
 use std::error::Error;

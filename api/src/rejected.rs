@@ -1,4 +1,4 @@
-//! What was refused: events that wait as dead letters, and are in no sum.
+//! Refused events: they wait as dead letters, and are in no sum.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

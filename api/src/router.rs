@@ -1,4 +1,4 @@
-//! The public routes, and what every request passes on its way to them.
+//! The public routes, and the gates that every request passes on its way to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How many answers one caller may have under way at once.
+//! The number of answers that one caller may have under way at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

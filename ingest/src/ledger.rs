@@ -17,22 +17,22 @@ use crate::source::Stop;
 pub use crate::hold::Refusal;
 pub use crate::outcome::{Outcome, Tally};
 
-/// A rejected record, kept with everything that is needed to judge it again.
+/// A rejected record, with everything that is needed to judge it again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
     /// Where it was in its lane; unique within it.
     pub place: String,
-    /// Why, and which field.
+    /// The reason, and the field at fault.
     pub reject: Reject,
-    /// What was read.
+    /// The record as it was read.
     pub payload: Payload,
-    /// In what form that is kept.
+    /// The form in which that is kept.
     pub keep: Keep,
     /// The event's own id, where one could be read.
     pub event_id: Option<EventName>,
-    /// What was known of that id.
+    /// The state of that id.
     pub letter: RejectedIdState,
-    /// What the record is about, as far as it could be read.
+    /// The organization and time of the record, as far as they could be read.
     pub about: About,
     /// When the source took it in, in milliseconds.
     pub source_time_ms: i64,
@@ -45,7 +45,7 @@ pub struct ReplayRequest {
     pub lane: LaneId,
     /// Where it was in its lane.
     pub place: String,
-    /// What was read.
+    /// The record as it was read.
     pub payload: Payload,
     /// The event's own id, where one could be read.
     pub event_id: Option<EventHash>,
@@ -53,16 +53,16 @@ pub struct ReplayRequest {
     pub source_time_ms: i64,
 }
 
-/// What came of judging a dead letter again.
+/// The result of judging a dead letter again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplayResult {
     /// Where it was in its lane.
     pub place: String,
-    /// What closes it; or why it stays open.
+    /// The outcome that closes it, or the reason for which it stays open.
     pub result: Result<Outcome, Reject>,
 }
 
-/// What one lane contributes to a commit.
+/// The part of one lane in a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneCommit {
     /// The fence that must still be ours, and how it moves.
@@ -73,7 +73,7 @@ pub struct LaneCommit {
     pub last: Option<LastRecord>,
     /// Every event that reached the source up to this instant (ms) is counted after this commit.
     pub watermark_ms: Option<i64>,
-    /// What became of the records.
+    /// The outcomes of the records.
     pub tally: Tally,
     /// The event ids that were counted.
     pub events: Remember,
@@ -120,8 +120,8 @@ pub struct Applied {
     pub took: Duration,
 }
 
-/// What is known of the attempts at a commit that were made before. While the outcome of one is in doubt only the
-/// same content may be tried again: a part of it would be counted on top of the whole.
+/// The state of the attempts at a commit that were made before. While the outcome of one is in doubt only the same
+/// content may be tried again: a part of it would be counted on top of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attempt {
     /// None was applied, and none will be.
@@ -139,7 +139,7 @@ impl Attempt {
     }
 }
 
-/// Why a commit was not applied. Each variant says who must act.
+/// A commit was not applied. Each variant says who must act.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// These lanes belong to another process. Cut them out; the rest may be tried again.
@@ -151,40 +151,40 @@ pub enum CommitError {
     /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
     #[error("{} of the ids are in the ledger already", .0.len())]
     DuplicateIds(Vec<(EventHash, ExistingId)>),
-    /// Somebody else was in the way, again and again. Halve: what is done sooner meets fewer.
+    /// Somebody else was in the way, again and again. Halve: a shorter commit meets fewer.
     #[error("a conflict: {0}")]
     Conflict(String),
     /// Time, cache or size. Take less.
     #[error("too much for one transaction: {0}")]
     TooMuch(String),
-    /// The server would not take what follows from a record. Halve, to find it.
+    /// The server refuses a statement that a record leads to. Halve, to find it.
     #[error("a record cannot be written: {0}")]
     BadRecord(String),
-    /// The database is away, or says what nobody knows. Try the same again, for as long as it takes.
+    /// The database is away, or gives an error that no table knows. Try the same again, for as long as it takes.
     #[error("the database is away: {0}")]
     Away(String),
     /// Keep the same, and try again now and then: a person must act.
     #[error("the ledger cannot be written: {why}")]
     Refused {
-        /// What is to be mended.
+        /// The thing to be mended.
         reason: Refusal,
-        /// What the server said.
+        /// The words of the server.
         why: String,
     },
 }
 
-/// Why the ledger did not answer what it was asked beside commits.
+/// The ledger did not answer a question beside commits.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// The database is away, or says what nobody knows. Try again, for as long as it takes.
+    /// The database is away, or gives an error that no table knows. Try again, for as long as it takes.
     #[error("the database is away: {0}")]
     Away(String),
     /// Try again now and then: a person must act.
     #[error("the fence cannot be read or written: {why}")]
     Refused {
-        /// What is to be mended.
+        /// The thing to be mended.
         reason: Refusal,
-        /// What the server said.
+        /// The words of the server.
         why: String,
     },
 }

@@ -1,16 +1,16 @@
 //! From a source of events to committed batches.
 //!
-//! * [`source`]: what a source says to the loop; [`change_stream`] and [`kafka`] speak it
-//! * [`decode`]: from what was read to what the contract says of it
-//! * [`decide`]: what becomes of it: the one judge
+//! * [`source`]: the signals of a source to the loop; [`change_stream`] and [`kafka`] give them
+//! * [`decode`]: from payloads to raw events of the contract
+//! * [`decide`]: the one judge of records
 //! * [`dedupe`]: the window in which a duplicate is recognised
 //! * [`batch`]: the records of a lane between reading and committing
-//! * [`lane`]: lanes, positions and fences, and how an unknown outcome is read off them
-//! * [`lease`]: who lives, and who leads
+//! * [`lane`]: lanes, positions and fences, and the outcome of a commit that is read off them
+//! * [`lease`]: the workers that live, and the leader among them
 //! * [`ledger`]: the port through which a batch becomes permanent
 //! * `fake`: the fake ledger, for simulation (feature `fakes`)
 //! * [`pump`]: the one loop that owns all of it
-//! * [`server_error`]: what an error of MongoDB means, and who must act
+//! * [`server_error`]: the meaning of an error of MongoDB, and who must act
 //!
 //! Nothing is counted here that is not committed, and nothing is committed without the position it was
 //! read at.

@@ -48,7 +48,7 @@ const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often payloads of letters that are kept for too long are looked for.
 const DROP_EVERY: Duration = Duration::from_secs(10);
 
-/// Why the loop ended on its own: nothing it can do helps.
+/// The loop ended on its own: nothing it can do helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The source cannot go on.
@@ -68,9 +68,9 @@ pub struct Pump<L, C> {
     background: Background<L>,
     topology: Topology,
     dead_letters: DeadLetters,
-    /// What was read, and is still to be folded.
+    /// Records that were read, and are still to be folded.
     backlog: VecDeque<Record>,
-    /// Says what only a person can mend of the source.
+    /// Says which fault of the source only a person can mend.
     reminder: Reminder,
 }
 
@@ -99,7 +99,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
-    /// The same with transactions of so many statements, whatever they cost: what the learned number is measured by.
+    /// The same with transactions of so many statements, whatever they cost: the measure of the learned number.
     #[must_use]
     pub fn with_fixed_size(mut self, statements: usize) -> Self {
         self.committer.fix_size(statements);
@@ -232,7 +232,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.lanes.stop(lane, stop);
     }
 
-    /// Folds what was read, until the batch is full. Whether anything was folded.
+    /// Folds records of the backlog, until the batch is full. Whether anything was folded.
     fn fold_backlog(&mut self) -> bool {
         let mut folded = false;
         let now = self.clock.now();
@@ -259,7 +259,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
-    /// Judges dead letters again. Their lanes may have gone meanwhile: whoever has them now finds the letters.
+    /// Judges dead letters again. Their lanes may have gone meanwhile: their owner of now finds the letters.
     fn replay(&mut self, letters: Vec<ReplayRequest>) {
         let now = self.clock.now();
         for letter in letters {
@@ -274,7 +274,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         self.folded(now);
     }
 
-    /// What an attempt to commit means for the lanes.
+    /// Settles an attempt to commit for the lanes.
     fn settle(&mut self, attempted: Attempted) {
         match self.committer.settle(attempted, &mut self.lanes) {
             Settled::Applied if self.dead_letters.are_more() => self.look_for_replays(),
@@ -287,7 +287,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
     }
 
-    /// The ledger answered what it was asked beside commits.
+    /// The ledger answered a question beside commits.
     fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Acquired {

@@ -1,5 +1,4 @@
-//! Time as a parameter: neither the loop nor the reader asks the machine what time it is, and nothing in this crate asks
-//! anybody.
+//! Time as a parameter: neither the loop nor the reader asks the machine for it, and nothing in this crate asks anybody.
 
 use chrono::{DateTime, Utc};
 

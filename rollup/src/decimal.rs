@@ -1,6 +1,6 @@
 //! Decimal numbers in every form that programs write: `12`, `12.50`, `.5`, `1.`, `7.5e-05`, `1E+3`.
 //!
-//! A number is never expanded: what `1e999999999` takes is what its text takes.
+//! A number is never expanded: `1e999999999` takes as much memory as its text.
 
 /// Digits of the largest result: any number of so many fits 128 bits.
 const MAX_DIGITS: i64 = 38;

@@ -1,8 +1,8 @@
 //! The contract of an event: a finished request, as an emitter describes it.
 //!
 //! Decoding is split in two. A decoder of a wire format (JSON, BSON, CloudEvents) fills a [`RawEvent`] with
-//! whatever the emitter wrote; [`validate`] is the only judge of it, so that every format obeys the same
-//! rules. Nothing is clamped, defaulted or guessed beyond what the contract says: what breaks a rule is
+//! the values of the emitter; [`validate`] is the only judge of it, so that every format obeys the same
+//! rules. Nothing is clamped, defaulted or guessed beyond the contract: an event that breaks a rule is
 //! rejected with a [`Reason`] and the name of the field.
 
 mod raw;

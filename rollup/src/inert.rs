@@ -1,7 +1,7 @@
 //! Texts of events as terminals and logs may show them.
 //!
-//! Whoever emits events chooses their ids: one with an escape sequence could move the cursor of whoever lists letters,
-//! and one that turns the direction of writing could show another id than it is.
+//! Emitters choose the ids of their events: one with an escape sequence could move the cursor of a person who lists
+//! letters, and one that turns the direction of writing could show another id than it is.
 
 use std::borrow::Cow;
 

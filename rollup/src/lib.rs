@@ -1,5 +1,4 @@
-//! The pure core of usage-ledger: what an event is, which period it belongs to, what it is worth, and how
-//! many events become few rows.
+//! The pure core of usage-ledger: events and their rules, periods, amounts, and the fold of many events to few rows.
 //!
 //! Nothing here reads a clock, a file or a socket. Every function takes values and returns values, so that
 //! each can be tested against a naive oracle and replayed from a seed.
@@ -12,7 +11,7 @@
 //! * [`counters`]: the counters of a row, and their exact sums
 //! * [`fold`]: events to rows and rollups
 //! * [`inert`]: texts of events as terminals and logs may show them
-//! * [`clock`]: what the other crates are told the time by
+//! * [`clock`]: the clock, as a parameter of the other crates
 
 pub mod clock;
 pub mod counters;

@@ -1,4 +1,4 @@
-//! Which period an instant belongs to: granularities, period keys, and the calendar of one time zone.
+//! Periods: granularities, period keys, and the calendar of one time zone.
 //!
 //! Weeks are those of ISO 8601: Monday to Sunday, numbered so that week 1 holds the year's first Thursday;
 //! their year is the ISO week-year. A key is computed once, in the ledger's time zone, when an event is

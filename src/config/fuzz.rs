@@ -1,4 +1,4 @@
-//! What is checked of every configuration that a fuzzer thinks of, besides that none makes the parser panic.
+//! The checks of every configuration that a fuzzer thinks of, besides that none makes the parser panic.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! What was given, and what is wrong with it.
+//! Texts as they were given, and the problems with them.
 
 use std::collections::BTreeMap;
 use std::fmt;

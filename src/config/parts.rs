@@ -1,4 +1,4 @@
-//! What each part is made of.
+//! The parts, and the settings that each is made of.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! How long the database is waited for.
+//! The patience with which the database is waited for.
 //!
 //! A connection whose server is gone without a word stays silent for a quarter of an hour, and one that is held
-//! somewhere for ever. So whatever is asked beside transactions is given up after a while, and its connection with
+//! somewhere for ever. So a question beside transactions is given up after a while, and its connection with
 //! it: the driver closes one on which an answer is due still.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! What the driver's errors mean for whoever asked, and how they are told at the start.
+//! The meaning of the driver's errors for each caller, and their sentences at the start.
 //!
-//! Who must act is said by one table: [`ingest::server_error`].
+//! One table says who must act: [`ingest::server_error`].
 
 use std::borrow::Borrow;
 

@@ -1,9 +1,9 @@
-//! The leases of this worker: that it lives, and which change streams it leads.
+//! The leases of this worker: its sign of life, and the change streams that it leads.
 //!
 //! | `_id` | | |
 //! |---|---|---|
-//! | the worker, as fences name their owner | `session` of its transactions | who finds this lease over may end them, where they are in the way |
-//! | a lane | `owner` | leads it; who finds this lease over takes it |
+//! | the worker, as fences name their owner | `session` of its transactions | a worker that finds this lease over may end them, where they are in the way |
+//! | a lane | `owner` | leads it; a worker that finds this lease over takes it |
 //!
 //! Both hold `renewedAt` and `lengthMs`, and are judged by the server's clock alone. They give liveness, the fences
 //! safety: so they are written without waiting for a majority, on a task of their own and over connections of their

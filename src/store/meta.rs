@@ -1,4 +1,4 @@
-//! `usageMeta`: what this ledger is.
+//! `usageMeta`: the description of this ledger.
 
 use ingest::lane::LaneId;
 use ingest::ledger::FenceError;

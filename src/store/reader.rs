@@ -1,8 +1,8 @@
 //! The rows as the reader asks for them: every answer from one snapshot.
 //!
-//! A snapshot is an instant of the cluster's clock. What a majority had then is read in snapshot sessions, one for each
-//! read: no transaction is open meanwhile, so an answer may take as long as the server keeps that instant (300 s unless
-//! `minSnapshotHistoryWindowInSeconds` says otherwise). Sums of 64-bit counters that outgrow 64 bits come back as
+//! A snapshot is an instant of the cluster's clock. The state that a majority had then is read in snapshot sessions, one
+//! for each read: no transaction is open meanwhile, so an answer may take as long as the server keeps that instant (300 s
+//! unless `minSnapshotHistoryWindowInSeconds` says otherwise). Sums of 64-bit counters that outgrow 64 bits come back as
 //! floating point: they are refused, never shown.
 
 mod instant;

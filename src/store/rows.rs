@@ -1,19 +1,18 @@
-//! Rows: the one door for whoever writes them.
+//! Rows, and the one door for all who write them.
 //!
-//! What readers remember of an organization is valid for as long as the `version` is the same that the rollup of the
-//! organization holds in each period. So whoever changes any row of an organization and period sets that version anew,
-//! in the same transaction, and only this module writes rows:
+//! The memory of readers is valid for as long as the `version` is the same that the rollup of the organization holds in
+//! each period. So every change of a row of an organization and period sets that version anew, in the same transaction,
+//! and only this module writes rows:
 //!
-//! | who writes | what keeps it exact | what tells readers |
+//! | author | kept exact by | told to readers by |
 //! |---|---|---|
-//! | a lane | its fence, which the same transaction moves | `version` of what is written |
-//! | a job: whoever is not a lane | `revision` of the ledger, which the same transaction moves from what the job read | `version`, and `revision` |
+//! | a lane | its fence, which the same transaction moves | `version` of the rows written |
+//! | a job: a writer that is no lane | `revision` of the ledger, which the same transaction moves from the one that the job read | `version`, and `revision` |
 //!
-//! * [`statements`]: what a row is as a document, and as a change
-//! * [`presence`]: which rows are there already
-//! * [`writing`]: adds to rows in a transaction
-
-//! * [`job`]: the same for whoever is not a lane
+//! * [`statements`]: a row as a document, and as a change
+//! * [`presence`]: the rows that are there already
+//! * [`writing`]: additions to rows in a transaction
+//! * [`job`]: the same for jobs
 
 mod job;
 mod presence;

@@ -1,4 +1,4 @@
-//! What `migrate` creates, what every start checks, and what is refused.
+//! The schema: `migrate` creates it, every start checks it, and another ledger is refused.
 
 mod difference;
 mod wanted;

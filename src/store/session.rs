@@ -1,9 +1,9 @@
 //! The session of this process's transactions.
 //!
 //! A server keeps the transaction of a client that died open until it outlives its limit (60 s), and with it
-//! the fences and rows that it touched. So all commits of a process use one session, which its lease names; who
-//! takes a lane over, and finds that transaction in the way and that lease over, ends it. Safety never depends on
-//! it: the fences decide.
+//! the fences and rows that it touched. So all commits of a process use one session, which its lease names; a
+//! worker that takes a lane over, and finds that transaction in the way and that lease over, ends it. Safety never
+//! depends on it: the fences decide.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

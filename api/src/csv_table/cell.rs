@@ -1,8 +1,8 @@
 //! Texts that somebody else chose, as cells of a table that people open in a spreadsheet.
 //!
-//! A spreadsheet takes a cell for a formula by how it begins. Where a cell begins is not for us to say: many
-//! locales part cells at semicolons, some imports at tabs as well, whatever quotes say. And what comes before the
-//! first character that is seen does not count everywhere.
+//! A spreadsheet takes a cell for a formula by its begin. That is not ours to choose: many locales part cells at
+//! semicolons, some imports at tabs as well, whatever quotes say. And characters that are not seen do not count as a
+//! begin everywhere.
 
 /// The first characters of formulas, in the scripts in which spreadsheets read one.
 const FORMULA: &[char] = &[

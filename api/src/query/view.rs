@@ -1,6 +1,6 @@
 //! The state of the ledger that an answer is about.
 //!
-//! Nothing is read that is remembered of a state with the version of its snapshot.
+//! Totals that are remembered under the version of its snapshot are not read again.
 
 use std::collections::HashMap;
 

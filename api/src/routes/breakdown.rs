@@ -1,4 +1,4 @@
-//! `GET /v1/usage/breakdown`: who or what used how much, ranked.
+//! `GET /v1/usage/breakdown`: groups by their usage, ranked.
 
 mod teams;
 

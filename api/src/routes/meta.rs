@@ -1,4 +1,4 @@
-//! `GET /v1/usage/meta`: what there is to ask for.
+//! `GET /v1/usage/meta`: the values that questions can have.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `GET /v1/usage/summary` and `GET /v1/usage/me`: totals, and what they were before.
+//! `GET /v1/usage/summary` and `GET /v1/usage/me`: totals, and those of the span before.
 
 use std::collections::HashMap;
 

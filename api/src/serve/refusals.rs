@@ -1,4 +1,4 @@
-//! When connections cannot be accepted: how long to wait, and when to say so.
+//! Connections that cannot be accepted: the pause, and the line in the log.
 
 use std::time::Duration;
 

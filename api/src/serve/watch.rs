@@ -1,4 +1,4 @@
-//! What is known of one connection, and until when it may go on like this.
+//! The state of one connection, and how long it may last.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

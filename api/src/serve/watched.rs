@@ -1,4 +1,4 @@
-//! A socket that tells its watch what happens on it.
+//! A socket that reports to its watch.
 
 use std::io;
 use std::pin::Pin;

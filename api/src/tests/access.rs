@@ -1,4 +1,4 @@
-//! Who gets which answer on which route.
+//! The answer of each route to each kind of caller.
 
 use axum::body::Body;
 use axum::http::Request;

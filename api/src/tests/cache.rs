@@ -1,4 +1,4 @@
-//! What is remembered, and until when.
+//! The memory of the reader, and its end.
 
 use rollup::counters::Counter;
 use rollup::fold::Marginal;

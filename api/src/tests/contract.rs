@@ -1,4 +1,4 @@
-//! What holds for every request, and what the description of the routes says.
+//! The rules of every request, and the description of the routes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

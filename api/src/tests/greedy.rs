@@ -1,4 +1,4 @@
-//! Callers who take more than their share.
+//! Callers with more than their share.
 
 use std::collections::BTreeSet;
 

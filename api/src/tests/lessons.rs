@@ -1,4 +1,4 @@
-//! What went wrong elsewhere, and must not here.
+//! Mistakes of others that must not be made here: `tests/LESSONS.md`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is remembered gives the answers that the rows give.
+//! Remembered rows give the answers that the stored rows give.
 
 use proptest::prelude::*;
 use rollup::counters::Counter;

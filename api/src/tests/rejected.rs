@@ -1,4 +1,4 @@
-//! What was refused is told beside what was counted.
+//! Refused events are told beside the counted ones.
 
 use rollup::event::Reason;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `include=teams`: under which teams the users of a page have usage.
+//! `include=teams`: the teams under which the users of a page have usage.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What an emitter wrote, before anything is checked.
+//! The fields as an emitter wrote them, before anything is checked.
 
 use std::borrow::Cow;
 use std::fmt;

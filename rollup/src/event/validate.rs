@@ -1,4 +1,4 @@
-//! Which raw events are events.
+//! The rules by which a raw event is an event.
 
 mod quantities;
 

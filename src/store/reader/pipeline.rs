@@ -1,5 +1,5 @@
-//! From a query to an aggregation. Values are always values here: whatever a caller asks for ends up as a
-//! string to be compared with, never as a part of the query's structure.
+//! From a query to an aggregation. Values are always values here: a caller's text ends up as a string to be compared
+//! with, never as a part of the query's structure.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! From what the server sends to groups.
+//! From documents of the server to groups.
 
 use api::reader::{Group, Query, ReadError};
 use mongodb::bson::{RawBsonRef, RawDocument};

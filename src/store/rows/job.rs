@@ -1,4 +1,4 @@
-//! Changes of rows by whoever is not a lane.
+//! Changes of rows by jobs: writers that are no lanes.
 
 use chrono::{DateTime, Utc};
 use ingest::lease::Life;

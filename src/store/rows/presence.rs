@@ -1,4 +1,4 @@
-//! Which rows are there already, as far as this process knows.
+//! The rows that are there already, as far as this process knows.
 //!
 //! Only the speed of a commit depends on it, never what it writes:
 //!
@@ -8,9 +8,9 @@
 //! it is not there     insert           11000:              nothing of the transaction is applied,
 //! it is there         plain `$inc`     fewer are matched:  and the same is written by upserts
 //! ```
-//! Rows come in groups: those of one organization and period, and of one marginal where they are rollups. What was
-//! committed is there. A group that a commit adds much to is also asked for, once: where it holds few rows beside
-//! those of the commit, what is not among them is not there. Rows are remembered by a hash each: two with one hash
+//! Rows come in groups: those of one organization and period, and of one marginal where they are rollups. Committed
+//! rows are there. A group that a commit adds much to is also asked for, once: where it holds few rows beside those of
+//! the commit, all others are known not to be there. Rows are remembered by a hash each: two with one hash
 //! are one of the cases above. Another process may write rows too, or remove some: after a mistake the groups of the
 //! commit are upserted to for a while, and with each lane that is acquired everything is forgotten, since somebody
 //! else has written to its rows meanwhile.

@@ -1,4 +1,4 @@
-//! Adds to rows, in a transaction of whoever writes.
+//! Additions to rows, in the transaction of their author.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

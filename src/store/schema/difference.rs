@@ -1,4 +1,4 @@
-//! What is not as the program wants it: values in, a list of steps out.
+//! Differences between a database and the schema that the program wants: values in, a list of steps out.
 
 use std::fmt;
 

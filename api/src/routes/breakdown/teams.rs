@@ -1,4 +1,4 @@
-//! Under which teams the users of a page have usage.
+//! The teams under which the users of a page have usage.
 
 use std::collections::{BTreeSet, HashMap};
 

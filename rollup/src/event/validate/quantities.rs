@@ -1,4 +1,4 @@
-//! How much of what, and what it cost.
+//! Quantities and costs.
 
 use crate::counters::{Counter, Counters};
 use crate::decimal::{Decimal, DecimalError, Rounded};

@@ -1,7 +1,7 @@
 //! The usual way: for each event, one upsert with `$inc` per granularity, each durable by itself.
 //!
-//! It is spared what the program has to do besides: it gets its events as values and need not read or parse
-//! them, keeps no rollups, no position and no event ids, and so counts twice what comes twice.
+//! It is spared the other work of the program: it gets its events as values and need not read or parse them, keeps no
+//! rollups, no position and no event ids, and so counts a duplicate twice.
 
 use std::time::{Duration, Instant};
 

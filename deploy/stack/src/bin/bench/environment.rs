@@ -1,4 +1,4 @@
-//! What the measurements stand on: MongoDB, Kafka, and topics full of events.
+//! The ground of the measurements: MongoDB, Kafka, and topics full of events.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! What the demo stands on: MongoDB, Kafka if asked for, and the product.
+//! The ground of the demo: MongoDB, Kafka if asked for, and the product.
 
 use std::env;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Events of one's own: a line that sends one, and what it runs.
+//! Events of one's own: a line that sends one, and the command behind it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use mongodb::bson::Document;

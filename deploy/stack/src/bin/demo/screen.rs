@@ -1,5 +1,5 @@
-//! What the demo says: what it is and what to do, once; then a table that is drawn again and again, or plain lines where
-//! there is no terminal.
+//! The words of the demo: an introduction, once; then a table that is drawn again and again, or plain lines where there is
+//! no terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};

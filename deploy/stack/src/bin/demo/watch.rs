@@ -1,4 +1,4 @@
-//! What the ledger says, beside what was sent.
+//! The totals of the ledger, beside those that were sent.
 
 use std::collections::BTreeMap;
 

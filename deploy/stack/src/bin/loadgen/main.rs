@@ -1,4 +1,4 @@
-//! Only the traffic: sends request-completed events somewhere, and says what their right totals are.
+//! Only the traffic: sends request-completed events somewhere, and says their right totals.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How much of what, and what it cost.
+//! Quantities and costs.
 
 use super::*;
 use crate::counters::Counters;
