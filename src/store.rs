@@ -118,8 +118,8 @@ impl Store {
         Self::connect(&settings.uri, &settings.name).await
     }
 
-    /// The same ledger over at most so many connections of its own, made from these options: other callers are not in the
-    /// way, and no session of theirs is met there.
+    /// The same ledger over at most so many connections of its own, made from these options: other callers are not in
+    /// the way, and no session of theirs is met there.
     ///
     /// # Errors
     /// When there can be no further client.

@@ -30,7 +30,7 @@ pub struct DeadLetter {
     pub keep: Keep,
     /// The event's own id, where one could be read.
     pub event_id: Option<EventName>,
-    /// The state of that id.
+    /// The state in which that id was known.
     pub letter: RejectedIdState,
     /// The organization and time of the record, as far as they could be read.
     pub about: About,
