@@ -71,8 +71,8 @@ pub(super) fn database(own: &str, source: Option<&Source>) -> Vec<Wanted> {
 
 /// The indexes of a collection besides `_id`. Those of rows and ids hold only fields that never change once a document is
 /// written, so that adding to a counter touches no index. Those of dead letters also hold the letter's state, its reason,
-/// and `open`, which is there only while it waits: a person or an event moves a letter a few times, and counting never.
-/// A closed letter is in no index of those that wait.
+/// and `open`, which is there only while it waits: a person, an event or its age moves a letter a few times, and counting
+/// never. A closed letter is in no index of those that wait.
 ///
 /// The rows of the ledger of an organization and a span of periods are neighbours by their `_id`. Rollups are not:
 /// the marginal (`set`) stands behind the period there.
