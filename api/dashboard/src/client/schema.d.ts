@@ -315,7 +315,7 @@ export interface components {
              */
             withoutOrganization?: number;
         };
-        /** @description The member of an answer that tells of it. */
+        /** @description What is missing in the figures, since it was refused. */
         Rejections: {
             rejected: components["schemas"]["Rejected"];
         };

@@ -82,7 +82,7 @@ export const de: Messages = {
       events === 1
         ? "1 abgelehntes Ereignis nennt keine lesbare Organisation."
         : `${count} abgelehnte Ereignisse nennen keine lesbare Organisation.`,
-    find: "Wer das Ledger betreibt, findet und berichtigt sie mit",
+    find: "Wer das Ledger betreibt, findet sie mit",
     title: "In diesem Zeitraum wurde nichts gezählt",
     hint: "Es kamen Ereignisse, und alle wurden abgelehnt: Der Hinweis oben sagt, warum.",
     otherReason: (code) => `aus einem anderen Grund (${code})`,
@@ -153,6 +153,8 @@ export const de: Messages = {
     allPriced: "jede Anfrage hat einen Preis",
     none: "keine Anfrage im Zeitraum",
     refused: "ohne die abgelehnten Ereignisse",
+    alsoRefused: (events) => `${events} abgelehnt, nicht gezählt`,
+    unknown: "nicht bekannt",
     unattributed: (share) => `${share} der Anfragen nennen keinen Assistenten`,
     attributed: "jede Anfrage nennt einen Assistenten",
     named: "mit einer Anfrage im Zeitraum",

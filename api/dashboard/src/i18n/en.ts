@@ -81,7 +81,7 @@ export const en = {
       events === 1
         ? "1 refused event names no organization that could be read."
         : `${count} refused events name no organization that could be read.`,
-    find: "Whoever operates the ledger finds them, and mends them, with",
+    find: "Whoever operates the ledger finds them with",
     title: "Nothing was counted in this range",
     hint: "Events came, and all of them were refused: the notice above says why.",
     otherReason: (code: string) => `for another reason (${code})`,
@@ -152,6 +152,8 @@ export const en = {
     allPriced: "every request has a price",
     none: "no request in this range",
     refused: "without the events that were refused",
+    alsoRefused: (events: string) => `${events} refused, not counted`,
+    unknown: "not known",
     unattributed: (share: string) => `${share} of requests name no assistant`,
     attributed: "every request names an assistant",
     named: "with a request in this range",
