@@ -25,7 +25,7 @@ const GAIN: f64 = 0.2;
 /// What brings this much more, as a logarithm, needs no second turn to compare with.
 const FAR_GAIN: f64 = 0.4;
 /// Comparisons that count; older ones fade.
-const COMPARISONS: f64 = 16.0;
+const COMPARISONS: f64 = 64.0;
 /// Full commits between two comparisons; doubled with each that changes nothing.
 const REST: usize = 4;
 const LONGEST_REST: usize = 64;
