@@ -330,7 +330,7 @@ mod tests {
         /// Whichever statement is chosen, the row is the same.
         #[test]
         fn an_insert_and_an_upsert_leave_the_same_row(
-            counters in prop::array::uniform14(prop_oneof![Just(0), any::<i64>()]),
+            counters in prop::array::uniform17(prop_oneof![Just(0), any::<i64>()]),
         ) {
             fn compare(row: &impl Row) {
                 let inserted = writer().insert("id", row).expect("fits");

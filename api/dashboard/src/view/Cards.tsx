@@ -69,7 +69,14 @@ export function Cards({ totals, before, children }: Props) {
         metric="tokens"
         now={totals}
         before={before}
-        note={t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+        note={
+          <>
+            {t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+            {totals.unmeteredRequests > 0 && (
+              <span className="left-out">{t.cards.unmetered(count(totals.unmeteredRequests))}</span>
+            )}
+          </>
+        }
       >
         {count(totals.totalTokens)}
       </Card>
