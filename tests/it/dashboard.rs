@@ -87,7 +87,7 @@ fn known_events() -> Vec<Document> {
         ),
         known_but_for(
             "2025-03-03",
-            doc! {"inputTokens": 1_000, "outputTokens": 500, "cost": 0.5},
+            doc! {"inputTokens": 1_000, "outputTokens": 500, "cost": 1.5},
         ),
         // Under the names of another contract, as JavaScript writes what it does not have, and not at all.
         known_but_for("2025-03-04", doc! {"prompt_tokens": 700, "cost": "2.5e-01"}),

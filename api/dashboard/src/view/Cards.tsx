@@ -86,7 +86,11 @@ export function Cards({ totals, before, children }: Props) {
         now={totals}
         before={before}
         note={
-          totals.unpricedRequests > 0 ? t.cards.unpriced(count(totals.unpricedRequests)) : t.cards.allPriced
+          totals.unpricedRequests > 0 ? (
+            <span className="left-out">{t.cards.unpriced(count(totals.unpricedRequests))}</span>
+          ) : (
+            t.cards.allPriced
+          )
         }
       >
         <Cost cost={totals.cost} />
