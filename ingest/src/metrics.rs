@@ -1,6 +1,8 @@
 //! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
 //! never becomes one.
 
+mod gaps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::clock::Clock;
 use crate::decode::Source;
 use crate::health::Health;
 use crate::ledger::Replayed;
+use gaps::GapCounters;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +96,7 @@ pub struct Metrics {
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
     pub(crate) lanes_added: IntCounter,
-    unpriced: IntCounter,
-    unmetered: IntCounter,
-    unattributed: IntCounter,
-    rounded: IntCounter,
+    gaps: GapCounters,
     replays: IntCounterVec,
 }
 
@@ -210,16 +210,7 @@ impl Metrics {
                 "lanes_added_total",
                 "Lanes that the source gained: ids of the keys that moved there are remembered in their former lanes",
             )?,
-            unpriced: counter("unpriced_events_total", "Events counted whose cost nobody knows")?,
-            unmetered: counter(
-                "unmetered_events_total",
-                "Events counted that completed and carry no quantity: their fields may have other names",
-            )?,
-            unattributed: counter("unattributed_events_total", "Events counted that name no agent")?,
-            rounded: counter(
-                "rounded_costs_total",
-                "Events counted whose cost had more than nine decimals, and was rounded",
-            )?,
+            gaps: GapCounters::register(registry)?,
             replays,
         })
     }
@@ -232,22 +223,7 @@ impl Metrics {
     }
 
     pub(crate) fn gaps(&self, events: impl Iterator<Item = Gaps>) {
-        let mut counts = [0_u64; 4];
-        for gaps in events {
-            let found = [
-                gaps.is_unpriced,
-                gaps.is_unmetered,
-                gaps.is_unattributed,
-                gaps.is_rounded,
-            ];
-            for (count, found) in counts.iter_mut().zip(found) {
-                *count += u64::from(found);
-            }
-        }
-        let counters = [&self.unpriced, &self.unmetered, &self.unattributed, &self.rounded];
-        for (counter, count) in counters.into_iter().zip(counts) {
-            counter.inc_by(count);
-        }
+        self.gaps.add(events);
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {

@@ -270,6 +270,9 @@ impl<'de> Deserialize<'de> for Written<'de> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         match text.as_bytes() {
             [b'-' | b'0'..=b'9', ..] => Ok(Value::number(Cow::Borrowed(text))),
+            [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => {
+                Ok(Value::Text(Cow::Borrowed(&text[1..text.len() - 1])))
+            }
             _ => serde_json::from_str(text).map_err(D::Error::custom),
         }
         .map(Self)
