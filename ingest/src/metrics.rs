@@ -1,6 +1,8 @@
 //! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
 //! never becomes one.
 
+mod gaps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use crate::batch::Gaps;
 use crate::decode::Source;
 use crate::health::Health;
 use crate::ledger::{Outcome, ReplayResult};
+use gaps::GapCounters;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +97,7 @@ pub struct Metrics {
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
     pub(crate) lanes_added: IntCounter,
-    unpriced: IntCounter,
-    unmetered: IntCounter,
-    unattributed: IntCounter,
-    rounded: IntCounter,
+    gaps: GapCounters,
     replays: IntCounterVec,
     dead_letters: IntCounterVec,
 }
@@ -168,16 +168,7 @@ impl Metrics {
                 "lanes_added_total",
                 "Lanes that the source gained: ids of the keys that moved there are remembered in their former lanes",
             )?,
-            unpriced: made.counter("unpriced_events_total", "Events counted whose cost nobody knows")?,
-            unmetered: made.counter(
-                "unmetered_events_total",
-                "Events counted that completed and carry no quantity: their fields may have other names",
-            )?,
-            unattributed: made.counter("unattributed_events_total", "Events counted that name no agent")?,
-            rounded: made.counter(
-                "rounded_costs_total",
-                "Events counted whose cost had more than nine decimals, and was rounded",
-            )?,
+            gaps: GapCounters::new(&made)?,
             dead_letters: made.counters(
                 "dead_letters_total",
                 "Records rejected since the process started, by reason",
@@ -223,22 +214,7 @@ impl Metrics {
     }
 
     pub(crate) fn gaps(&self, events: impl Iterator<Item = Gaps>) {
-        let mut counts = [0_u64; 4];
-        for gaps in events {
-            let found = [
-                gaps.is_unpriced,
-                gaps.is_unmetered,
-                gaps.is_unattributed,
-                gaps.is_rounded,
-            ];
-            for (count, found) in counts.iter_mut().zip(found) {
-                *count += u64::from(found);
-            }
-        }
-        let counters = [&self.unpriced, &self.unmetered, &self.unattributed, &self.rounded];
-        for (counter, count) in counters.into_iter().zip(counts) {
-            counter.inc_by(count);
-        }
+        self.gaps.add(events);
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {

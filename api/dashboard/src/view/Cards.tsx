@@ -90,7 +90,14 @@ export function Cards({ totals, before, rejected, children }: Props) {
         metric="tokens"
         now={totals}
         before={compared}
-        note={t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+        note={
+          <>
+            {t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+            {totals.unmeteredRequests > 0 && (
+              <span className="left-out">{t.cards.unmetered(count(totals.unmeteredRequests))}</span>
+            )}
+          </>
+        }
       >
         {count(totals.totalTokens)}
       </Card>
@@ -100,9 +107,11 @@ export function Cards({ totals, before, rejected, children }: Props) {
         now={totals}
         before={compared}
         note={
-          totals.unpricedRequests > 0
-            ? t.cards.unpriced(count(totals.unpricedRequests))
-            : claimOf(totals, rejected, t, t.cards.allPriced)
+          totals.unpricedRequests > 0 ? (
+            <span className="left-out">{t.cards.unpriced(count(totals.unpricedRequests))}</span>
+          ) : (
+            claimOf(totals, rejected, t, t.cards.allPriced)
+          )
         }
       >
         {isUnknown ? <span className="not-priced">{t.cards.unknown}</span> : <Cost cost={totals.cost} />}
