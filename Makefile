@@ -8,7 +8,7 @@
 # make test-all   everything: long storms, many kills, many examples, the page in both languages, the fuzzer
 #              (at most 3 hours)
 # make fuzz    the fuzzer alone, a minute for each of what strangers write (10 minutes)
-# make bench   speed and memory on this machine, and the sizes of transactions, as Markdown tables (25 minutes, on an
+# make bench   speed and memory on this machine, and the sizes of transactions, as Markdown tables (27 minutes, on an
 #              idle machine); BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
 # make check   formatting, lints, licences, documentation

@@ -13,7 +13,7 @@ use crate::range::Range;
 use crate::reader::{ReadError, Snapshot, Span, Whose};
 use crate::route::{Common, Tells};
 
-/// The member of an answer that tells of it.
+/// What is missing in the figures, since it was refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Rejections {
     rejected: Rejected,

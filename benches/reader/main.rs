@@ -5,6 +5,7 @@
 //! and how often, stands above each table; the tables go to the standard output.
 
 mod load;
+mod outcome;
 mod raw;
 mod seed;
 
@@ -17,9 +18,8 @@ use testkit::mongodb::{Mongo, Options};
 use testkit::product::{Product, Settings};
 
 use load::{CONNECTIONS, REQUESTS, SECRET, Taken, milliseconds};
+use outcome::Outcome;
 use raw::Raw;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const DATABASE: &str = "usage_ledger_bench";
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -7,7 +7,8 @@ use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::bson::{Bson, DateTime as BsonTime, Document, doc};
 
-use crate::{Outcome, seed};
+use crate::outcome::Outcome;
+use crate::seed;
 
 /// How often each is asked: the median is taken.
 const TIMES: usize = 3;

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rollup::counters::{Counter, Sums};
 use rollup::period::{Calendar, Granularity, Period};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 pub(crate) const USERS: usize = 20_000;
 pub(crate) const AGENTS: usize = 50;

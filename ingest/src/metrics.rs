@@ -1,6 +1,8 @@
 //! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
 //! never becomes one.
 
+mod gaps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use crate::batch::Gaps;
 use crate::decode::Source;
 use crate::health::Health;
 use crate::ledger::{Outcome, ReplayResult};
+use gaps::GapCounters;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +97,7 @@ pub struct Metrics {
     pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
     pub(crate) lanes_added: IntCounter,
-    unpriced: IntCounter,
-    unmetered: IntCounter,
-    unattributed: IntCounter,
-    rounded: IntCounter,
+    gaps: GapCounters,
     replays: IntCounterVec,
     dead_letters: IntCounterVec,
 }
@@ -113,129 +113,93 @@ impl Metrics {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, prometheus::Error> {
         registry.register(Box::new(Freshness::new(health, clock)?))?;
-        let name = |name: &str| format!("usage_ledger_{name}");
-        let gauge = |metric: &str, help: &str| {
-            let gauge = Gauge::with_opts(Opts::new(name(metric), help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let int_gauge = |metric: &str, help: &str| {
-            let gauge = IntGauge::with_opts(Opts::new(name(metric), help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let histogram = |metric: &str, help: &str, buckets: Vec<f64>| {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name(metric), help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok::<_, prometheus::Error>(histogram)
-        };
-        let events = IntCounterVec::new(
-            Opts::new(
-                name("events_total"),
+        let made = Maker(registry);
+        let metrics = Self {
+            events: made.counters(
+                "events_total",
                 "Records committed since the process started, by emitting service and result",
-            ),
-            &["source", "result"],
-        )?;
-        let commits = IntCounterVec::new(
-            Opts::new(name("commits_total"), "Attempts to commit a batch, by outcome"),
-            &["outcome"],
-        )?;
-        let counter = |metric: &str, help: &str| {
-            let counter = IntCounter::with_opts(Opts::new(name(metric), help))?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let replays = IntCounterVec::new(
-            Opts::new(
-                name("dead_letters_replayed_total"),
-                "Dead letters judged again, by result; `dead_letter`: it stays one",
-            ),
-            &["result"],
-        )?;
-        let dead_letters = IntCounterVec::new(
-            Opts::new(
-                name("dead_letters_total"),
-                "Records rejected since the process started, by reason",
-            ),
-            &["reason"],
-        )?;
-        registry.register(Box::new(dead_letters.clone()))?;
-        registry.register(Box::new(events.clone()))?;
-        registry.register(Box::new(commits.clone()))?;
-        registry.register(Box::new(replays.clone()))?;
-        for source in Source::ALL {
-            for outcome in Outcome::ALL {
-                events.with_label_values(&[source.name(), outcome.name()]);
-            }
-        }
-        for outcome in Outcome::ALL {
-            replays.with_label_values(&[outcome.name()]);
-        }
-        for reason in Reason::ALL {
-            dead_letters.with_label_values(&[reason.code()]);
-        }
-        for outcome in CommitOutcome::ALL {
-            commits.with_label_values(&[outcome.name()]);
-        }
-        Ok(Self {
-            events,
-            commits,
-            commit_duration: histogram(
+                &["source", "result"],
+            )?,
+            commits: made.counters(
+                "commits_total",
+                "Attempts to commit a batch, by outcome",
+                &["outcome"],
+            )?,
+            commit_duration: made.histogram(
                 "commit_duration_seconds",
                 "Time of an attempt to commit a batch",
                 prometheus::exponential_buckets(0.002, 2.0, 15)?,
             )?,
-            batch_events: histogram(
+            batch_events: made.histogram(
                 "commit_events",
                 "Records in a committed batch",
                 prometheus::exponential_buckets(1.0, 4.0, 9)?,
             )?,
-            lanes: int_gauge("lanes", "Lanes that this process owns")?,
-            dedupe_ids: int_gauge(
+            lanes: made.int_gauge("lanes", "Lanes that this process owns")?,
+            dedupe_ids: made.int_gauge(
                 "dedupe_ids",
                 "Event ids in the windows in which duplicates are recognised",
             )?,
-            letter_ids: int_gauge(
+            letter_ids: made.int_gauge(
                 "dead_letter_ids",
                 "Event ids of open dead letters, which are remembered for as long as they are open",
             )?,
-            dedupe_window: gauge(
+            dedupe_window: made.gauge(
                 "dedupe_window_seconds",
                 "How far back, in the source's time, duplicates are recognised in every lane: the configured window, or \
                  what the most ids that are remembered leave of it",
             )?,
-            pending: int_gauge("pending_events", "Records read and not yet committed")?,
-            rows_limit: int_gauge(
+            pending: made.int_gauge("pending_events", "Records read and not yet committed")?,
+            rows_limit: made.int_gauge(
                 "batch_rows_limit",
                 "Statements that a transaction may have, as learned from what commits cost",
             )?,
-            lanes_lost: counter("lanes_lost_total", "Lanes that another process took over")?,
-            lanes_revoked: counter(
+            lanes_lost: made.counter("lanes_lost_total", "Lanes that another process took over")?,
+            lanes_revoked: made.counter(
                 "lanes_revoked_total",
                 "Lanes that the source took away, mostly to give them to another process",
             )?,
-            late: counter(
+            late: made.counter(
                 "late_events_total",
                 "Events counted that completed longer before they reached the source than the window of ids is long: if \
                  they were counted before, that is not known any more",
             )?,
-            lanes_added: counter(
+            lanes_added: made.counter(
                 "lanes_added_total",
                 "Lanes that the source gained: ids of the keys that moved there are remembered in their former lanes",
             )?,
-            unpriced: counter("unpriced_events_total", "Events counted whose cost nobody knows")?,
-            unmetered: counter(
-                "unmetered_events_total",
-                "Events counted that completed and carry no quantity: their fields may have other names",
+            gaps: GapCounters::new(&made)?,
+            dead_letters: made.counters(
+                "dead_letters_total",
+                "Records rejected since the process started, by reason",
+                &["reason"],
             )?,
-            unattributed: counter("unattributed_events_total", "Events counted that name no agent")?,
-            rounded: counter(
-                "rounded_costs_total",
-                "Events counted whose cost had more than nine decimals, and was rounded",
+            replays: made.counters(
+                "dead_letters_replayed_total",
+                "Dead letters judged again, by result; `dead_letter`: it stays one",
+                &["result"],
             )?,
-            replays,
-            dead_letters,
-        })
+        };
+        metrics.begin_at_zero();
+        Ok(metrics)
+    }
+
+    /// Makes every series of a closed label set.
+    fn begin_at_zero(&self) {
+        for source in Source::ALL {
+            for outcome in Outcome::ALL {
+                self.events.with_label_values(&[source.name(), outcome.name()]);
+            }
+        }
+        for outcome in Outcome::ALL {
+            self.replays.with_label_values(&[outcome.name()]);
+        }
+        for reason in Reason::ALL {
+            self.dead_letters.with_label_values(&[reason.code()]);
+        }
+        for outcome in CommitOutcome::ALL {
+            self.commits.with_label_values(&[outcome.name()]);
+        }
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {
@@ -250,22 +214,7 @@ impl Metrics {
     }
 
     pub(crate) fn gaps(&self, events: impl Iterator<Item = Gaps>) {
-        let mut counts = [0_u64; 4];
-        for gaps in events {
-            let found = [
-                gaps.is_unpriced,
-                gaps.is_unmetered,
-                gaps.is_unattributed,
-                gaps.is_rounded,
-            ];
-            for (count, found) in counts.iter_mut().zip(found) {
-                *count += u64::from(found);
-            }
-        }
-        let counters = [&self.unpriced, &self.unmetered, &self.unattributed, &self.rounded];
-        for (counter, count) in counters.into_iter().zip(counts) {
-            counter.inc_by(count);
-        }
+        self.gaps.add(events);
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {
@@ -293,6 +242,45 @@ impl Metrics {
         if records > 0 {
             self.batch_events.observe(f64::from(records));
         }
+    }
+}
+
+/// Makes metrics of this program's, and registers them.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.registered(IntCounter::with_opts(Self::opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.registered(IntCounterVec::new(Self::opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.registered(Gauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.registered(IntGauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets);
+        self.registered(Histogram::with_opts(opts))
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("usage_ledger_{name}"), help)
+    }
+
+    fn registered<M: Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<M>,
+    ) -> prometheus::Result<M> {
+        let metric = made?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
     }
 }
 

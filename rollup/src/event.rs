@@ -229,7 +229,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 25] = [
         Reason::InvalidJson,
         Reason::InvalidUtf8,
         Reason::EmptyRecord,
@@ -243,6 +243,7 @@ impl Reason {
         Reason::ReservedValue,
         Reason::OutOfRange,
         Reason::SubsetExceedsTotal,
+        Reason::TotalMismatch,
         Reason::CostConflict,
         Reason::CurrencyMismatch,
         Reason::DuplicateField,

@@ -274,11 +274,11 @@ impl Store {
     ) -> DriverResult<()> {
         let mut session = self.client.start_session().await?;
         loop {
-            let some = session.start_transaction();
-            let closed = some.and_run((self, lane, which), move |session, (store, lane, which)| {
+            let transaction = session.start_transaction();
+            let closing = transaction.and_run((self, lane, which), move |session, (store, lane, which)| {
                 Box::pin(store.supersede_some(session, lane, which, at))
             });
-            if closed.await? < CLOSED_AT_ONCE {
+            if closing.await? < CLOSED_AT_ONCE {
                 return Ok(());
             }
         }

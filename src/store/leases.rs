@@ -16,7 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime as Moment, Utc};
 use ingest::lane::LaneId;
 use ingest::lease::{self, Life};
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result;
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Client, Collection};

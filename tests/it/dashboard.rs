@@ -85,6 +85,18 @@ fn known_events() -> Vec<Document> {
             "2025-01-07T10:00:00Z",
             doc! {"source": "chat", "agentSlug": "probe", "cost": "99.000000000"},
         ),
+        known_but_for(
+            "2025-03-03",
+            doc! {"inputTokens": 1_000, "outputTokens": 500, "cost": 1.5},
+        ),
+        // Under the names of another contract, as JavaScript writes what it does not have, and not at all.
+        known_but_for("2025-03-04", doc! {"prompt_tokens": 700, "cost": "2.5e-01"}),
+        known_but_for(
+            "2025-03-05",
+            doc! {"inputTokens": f64::NAN, "outputTokens": f64::NAN},
+        ),
+        known_but_for("2025-03-06", doc! {"kind": "embedding"}),
+        known_but_for("2025-03-07", doc! {"outcome": "failed"}),
     ]
 }
 
@@ -103,6 +115,14 @@ fn refused_events() -> Vec<Document> {
     events.extend(vec![event(doc! {"inputTokens": -1}); 7]);
     events.push(event(doc! {"organizationId": 7}));
     events
+}
+
+/// An event of which something is not known.
+fn known_but_for(day: &str, what_is: Document) -> Document {
+    let mut more =
+        doc! {"source": "chat", "agentSlug": "support", "userId": "ada", "model": "m1", "provider": "p1"};
+    more.extend(what_is);
+    known("known", &format!("{day}T10:00:00Z"), more)
 }
 
 fn crowd() -> Vec<Document> {

@@ -40,6 +40,8 @@ async fn a_letter_is_listed_shown_marked_and_then_counted_once() {
     let (code, told) = world.letters_command(&["list"]).await;
     assert_eq!(code, 0, "{told}");
     assert_eq!(told.matches("too_old `completedAt`").count(), 2, "{told}");
+    let why = "`inputTokens` is -1: an integer from 0 to 10^15";
+    assert!(told.contains(why), "{told}");
     let (code, told) = world
         .letters_command(&["list", "--reason", "out_of_range", "--json"])
         .await;
@@ -54,6 +56,7 @@ async fn a_letter_is_listed_shown_marked_and_then_counted_once() {
     let id = letter["_id"].as_str().expect("an id");
     let (code, told) = world.letters_command(&["show", id]).await;
     assert!(code == 0 && told.contains("\"inputTokens\": -1"), "{told}");
+    assert!(told.contains(&format!("\"message\": \"{why}\"")), "{told}");
     let (code, told) = world.letters_command(&["show", "nothing/here"]).await;
     assert!(
         code == 1 && told.contains("there is no dead letter `nothing/here`"),
@@ -103,7 +106,7 @@ async fn a_letter_is_listed_shown_marked_and_then_counted_once() {
     world.wait_tally([3, 2, 0, 0, 1]).await;
     eventually("the broken one waits again", || async {
         world
-            .letters_where(doc! {"state": "open", "reason": "out_of_range"})
+            .letters_where(doc! {"state": "open", "reason": "out_of_range", "message": why})
             .await
             == 1
     })

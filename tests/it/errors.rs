@@ -4,20 +4,10 @@ use mongodb::bson::Document;
 use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
 use testkit::proxy::{Command, Proxy};
-use testkit::traffic::{Generator, Item, Options as Mix};
-use testkit::world::{World, admin, event, truth};
+use testkit::world::{World, admin, event, items, truth};
 use testkit::{PATIENCE, eventually, process, shared};
 
 const UNKNOWN: (i32, &str) = (99_999, "NobodyKnows");
-
-fn items(seed: u64, count: usize) -> Vec<Item> {
-    let mut generator = Generator::new(Mix {
-        seed,
-        ..Mix::default()
-    });
-    let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
-    (0..count).map(|_| generator.item(now)).collect()
-}
 
 /// A database behind a proxy of its own.
 async fn behind_proxy(mongo: &Mongo, name: &str) -> (World, Proxy) {

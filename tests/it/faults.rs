@@ -1,21 +1,10 @@
 //! The database fails in the middle, and nothing is lost or counted twice.
 
 use mongodb::bson::doc;
+use testkit::eventually;
 use testkit::mongodb::{Mongo, Options};
 use testkit::proxy::Command;
-use testkit::traffic::{Generator, Item, Options as Mix};
-
-use testkit::eventually;
-use testkit::world::{World, admin, truth};
-
-fn items(seed: u64, count: usize) -> Vec<Item> {
-    let mut generator = Generator::new(Mix {
-        seed,
-        ..Mix::default()
-    });
-    let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
-    (0..count).map(|_| generator.item(now)).collect()
-}
+use testkit::world::{World, admin, items, truth};
 
 /// Lessons D1 and D2: the acknowledgement of a commit is lost, again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

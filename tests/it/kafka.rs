@@ -1,5 +1,6 @@
 //! Kafka as the source of the real program.
 
+mod contract;
 mod garbage;
 mod group;
 mod lease;

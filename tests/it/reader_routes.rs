@@ -183,7 +183,7 @@ async fn every_route_answers_in_csv_and_to_head() {
             "support,",
         ),
         ("me?organizationId=acme", 3, "staff csv,current,"),
-        ("meta", 39, "dimension,agentSlug"),
+        ("meta", 42, "dimension,agentSlug"),
     ] {
         let headers = [("authorization", bearer.as_str()), ("accept", "text/csv")];
         let response = send(&product, path, &headers).await;

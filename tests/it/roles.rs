@@ -8,8 +8,8 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 use testkit::mongodb::{Mongo, Options};
 use testkit::product::Product;
-use testkit::traffic::{Generator, Identity, Item, Options as Mix};
-use testkit::world::{World, admin, event, resume, run, truth};
+use testkit::traffic::{Identity, Item, Options as Mix};
+use testkit::world::{World, admin, event, items_of, resume, run, truth};
 use testkit::{PATIENCE, eventually, process};
 
 const DRAIN: Duration = Duration::from_secs(20);
@@ -72,7 +72,7 @@ fn built_in(role: &str, database: &str) -> Bson {
 }
 
 fn items(seed: u64, count: usize) -> Vec<Item> {
-    let mut generator = Generator::new(Mix {
+    let mix = Mix {
         seed,
         prefix: format!("roles-{seed}"),
         identity: Identity::EventId,
@@ -80,9 +80,8 @@ fn items(seed: u64, count: usize) -> Vec<Item> {
         // Not every id is remembered here.
         duplicates: 0.0,
         ..Mix::default()
-    });
-    let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
-    (0..count).map(|_| generator.item(now)).collect()
+    };
+    items_of(mix, count)
 }
 
 async fn ready(world: &World, command: &str, more: &[(&str, &str)]) -> Product {

@@ -1,4 +1,4 @@
-import { answered, card, expect, JANUARY, part, query, rows, test } from "./page";
+import { answered, card, expect, JANUARY, MARCH, part, query, rows, test } from "./page";
 
 test("cards show exact totals and their change, and rising cost is not green", async ({
   page,
@@ -31,6 +31,31 @@ test("a cost that nobody knows is not a zero", async ({ page, open, t }) => {
   await expect(card(page, t.cards.cost).locator(".figure")).toHaveText(t.cost.notPriced);
   await expect(card(page, t.cards.cost).locator(".delta")).toHaveText(t.change.unknown);
   await expect(rows(part(page, t.users.title)).first()).toContainText(t.cost.notPriced);
+});
+
+test("usage and costs that nobody knows are counted, and no zeros", async ({
+  page,
+  open,
+  t,
+  count,
+  money,
+}) => {
+  await open("admin", `organizationId=known&${MARCH}`);
+  const [tokens, cost] = [card(page, t.cards.tokens), card(page, t.cards.cost)];
+  await expect(tokens.locator(".figure")).toHaveText(count(1_500));
+  await expect(tokens).toContainText(t.cards.unmetered(count(3)));
+  await expect(cost.locator(".figure")).toHaveText(money("1.75"));
+  await expect(cost).toContainText(t.cards.unpriced(count(2)));
+  const words = page.locator(".freshness");
+  await expect(words).toContainText(t.words.unmetered(count(3)));
+  await expect(words).toContainText(t.words.unpriced(count(2)));
+  // What failed before anything was used is neither.
+  await expect(card(page, t.cards.requests)).toContainText(t.cards.failed(count(1), count(0)));
+  await open("staff", MARCH);
+  await expect(words).toContainText(t.words.unmetered(count(3)));
+  await open("admin", `organizationId=known&${JANUARY}`);
+  await expect(tokens.locator(".figure")).toHaveText(count(1_234_732));
+  await expect(tokens.locator(".left-out")).toHaveCount(0);
 });
 
 test("the trend stacks input and output, and marks what is cut or not over", async ({ page, open, t }) => {

@@ -2,7 +2,7 @@ import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { de } from "../src/i18n/de";
 import { en } from "../src/i18n/en";
-import { card, EMPTY, expect, JANUARY, part, rows, STALE, test, WINTER } from "./page";
+import { card, EMPTY, expect, JANUARY, MARCH, part, rows, STALE, test, WINTER } from "./page";
 
 async function accessible(page: Page): Promise<void> {
   const { violations } = await new AxeBuilder({ page })
@@ -23,6 +23,12 @@ for (const colorScheme of ["light", "dark"] as const) {
       await accessible(page);
       await page.getByRole("button", { name: t.trend.numbers }).click();
       await page.getByRole("button", { name: t.range.custom }).click();
+      await accessible(page);
+    });
+
+    test("what is left out of the figures is accessible", async ({ page, open }) => {
+      await open("admin", `organizationId=known&${MARCH}`);
+      await expect(page.locator(".left-out")).toHaveCount(2);
       await accessible(page);
     });
 

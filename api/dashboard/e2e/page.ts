@@ -8,6 +8,8 @@ export type Who = "staff" | "admin" | "member" | "expired" | "stranger";
 
 /** The days of the events that are known one by one. */
 export const JANUARY = "from=2025-01-01&to=2025-01-31";
+/** Those of events whose usage or cost nobody knows. */
+export const MARCH = "from=2025-03-01&to=2025-03-31";
 export const WINTER = "from=2025-01-01&to=2025-02-28";
 
 function variable(name: string): string {

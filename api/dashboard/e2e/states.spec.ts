@@ -40,6 +40,8 @@ test("where everything was refused, that is told, and why, and how it is found",
   await expect(notice).toContainText("usage-ledger dead-letters list");
   await expect(page.getByRole("heading", { name: t.rejected.title })).toBeVisible();
   // Nothing is claimed of requests that nobody could count.
+  await expect(card(page, t.cards.requests)).toContainText(t.cards.alsoRefused(count(37)));
+  await expect(card(page, t.cards.cost).locator(".figure")).toHaveText(t.cards.unknown);
   await expect(card(page, t.cards.cost)).toContainText(t.cards.refused);
   for (const claim of [t.cards.allPriced, t.cards.attributed, t.empty.title]) {
     await expect(page.getByText(claim)).toHaveCount(0);

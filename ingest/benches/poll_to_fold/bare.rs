@@ -10,8 +10,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Deserialize;
 use testkit::{Error, Result};
 
+use crate::run::{Done, Since, failed};
 use crate::topic::{PARTITIONS, Topic};
-use crate::{Done, Since, failed};
 
 /// An event as a program would declare it that trusts its input. Texts are borrowed.
 #[derive(Deserialize)]

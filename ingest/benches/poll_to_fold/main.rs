@@ -5,6 +5,7 @@
 //! real source and the real loop, and commits to the ledger in memory: what MongoDB costs is not in it.
 
 mod bare;
+mod run;
 mod topic;
 mod worker;
 
@@ -12,9 +13,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use testkit::kafka::{Broker, Options};
-use testkit::measure::{Number, Runs, Used};
+use testkit::measure::{Number, Runs};
 use testkit::workload::Keys;
 use testkit::{Error, Result};
+
+use run::Done;
 use topic::Topic;
 
 /// Events in the topic.
@@ -26,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
+    match compare().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("poll_to_fold: {error}");
@@ -35,7 +38,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
+async fn compare() -> Result<()> {
     let broker = Broker::start(Options {
         user_brokers: true,
         ..Options::default()
@@ -71,28 +74,4 @@ async fn measured(reading: impl Future<Output = Result<Done>>) -> Result<f64> {
         .map_err(|_| Error::Other(format!("a run is not done after {} s", PATIENCE.as_secs())))??;
     let events = u32::try_from(EVENTS).unwrap_or(u32::MAX);
     Ok((done.cpu / events).as_secs_f64() * 1e6)
-}
-
-/// A run is over: what it took up to its last event, and not what it takes to clean up.
-struct Done {
-    cpu: Duration,
-}
-
-/// Measures from its making on.
-struct Since(Duration);
-
-impl Since {
-    fn now() -> Result<Self> {
-        Ok(Self(Used::by(std::process::id())?.cpu))
-    }
-
-    fn done(&self) -> Result<Done> {
-        let cpu = Used::by(std::process::id())?.cpu;
-        Ok(Done { cpu: cpu - self.0 })
-    }
-}
-
-/// What the client says is wrong.
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Other(format!("Kafka: {error}"))
 }

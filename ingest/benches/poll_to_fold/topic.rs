@@ -8,7 +8,7 @@ use testkit::Result;
 use testkit::kafka::Broker;
 use testkit::workload::{Keys, Workload};
 
-use crate::failed;
+use crate::run::failed;
 
 pub(crate) const PARTITIONS: u16 = 8;
 const ARRIVES: Duration = Duration::from_secs(60);

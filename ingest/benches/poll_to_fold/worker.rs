@@ -19,8 +19,8 @@ use testkit::{Error, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::run::{Done, Since, failed};
 use crate::topic::Topic;
-use crate::{Done, Since, failed};
 
 /// How often the ledger is looked at.
 const LOOK: Duration = Duration::from_millis(5);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A field of the event contract.
@@ -78,6 +78,25 @@ impl Field {
             Field::TestMode => "testMode",
             Field::DocumentId => "_id",
         }
+    }
+
+    /// Whether it holds a quantity or an amount, of which every digit counts.
+    const fn is_number(self) -> bool {
+        matches!(
+            self,
+            Field::InputTokens
+                | Field::OutputTokens
+                | Field::TotalTokens
+                | Field::CachedInputTokens
+                | Field::CacheWriteTokens
+                | Field::ReasoningTokens
+                | Field::AudioMillis
+                | Field::Characters
+                | Field::Images
+                | Field::Cost
+                | Field::CostNanos
+                | Field::CostEstimateCents
+        )
     }
 
     /// The field of a payload with this name, if the contract has one.
@@ -207,6 +226,9 @@ impl<'de> Deserialize<'de> for RawEvent<'de> {
                 let mut event = RawEvent::default();
                 while let Some(field) = map.next_key::<Name>()? {
                     match field.0 {
+                        Some(field) if field.is_number() => {
+                            event.set(field, map.next_value::<Written<'_>>()?.0);
+                        }
                         Some(field) => event.set(field, map.next_value()?),
                         None => {
                             map.next_value::<IgnoredAny>()?;
@@ -239,22 +261,63 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// JSON as it is written: no float ever stands for a number that has more digits than a float, and a number that no type
-/// holds is a fault of its field, not of the record.
-impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
+/// A JSON value with every digit that was written: no float ever stands for a number that has more digits than a float,
+/// and a number that no type holds is a fault of its field, not of the record.
+struct Written<'a>(Value<'a>);
+
+impl<'de> Deserialize<'de> for Written<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
-        Ok(match text.as_bytes() {
-            [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
-                Value::Text(Cow::Borrowed(&text[1..text.len() - 1]))
+        match text.as_bytes() {
+            [b'-' | b'0'..=b'9', ..] => Ok(Value::number(Cow::Borrowed(text))),
+            [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => {
+                Ok(Value::Text(Cow::Borrowed(&text[1..text.len() - 1])))
             }
-            [b'"', ..] => Value::Text(Cow::Owned(serde_json::from_str(text).map_err(D::Error::custom)?)),
-            [b'-' | b'0'..=b'9', ..] => Value::number(Cow::Borrowed(text)),
-            [b't', ..] => Value::Bool(true),
-            [b'f', ..] => Value::Bool(false),
-            [b'[', ..] => Value::Other("an array"),
-            [b'{', ..] => Value::Other("an object"),
-            _ => Value::Absent,
-        })
+            _ => serde_json::from_str(text).map_err(D::Error::custom),
+        }
+        .map(Self)
+    }
+}
+
+impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Value::Absent)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Value::Bool(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Value::Integer(value))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                let too_large = |_| Value::Decimal(value.to_string().into());
+                Ok(i64::try_from(value).map_or_else(too_large, Value::Integer))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Value::Float(value))
+            }
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Borrowed(value)))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Owned(value.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value::Other("an array"))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value::Other("an object"))
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }

@@ -71,15 +71,20 @@ async fn full(name: &str, properties: &str) {
     };
     let broker = Broker::start(options).await.expect("a broker");
     let topic = Topic::on(&broker, World::new(&format!("kafka_{name}")).await, name, 1).await;
+    one_after_the_other(&topic, properties, &["maximum size", "stop a worker"]).await;
+}
+
+/// Of two workers the second is refused with these words, and joins when the first has left.
+async fn one_after_the_other(topic: &Topic, properties: &str, words: &[&str]) {
     let properties = ("KAFKA_PROPERTIES", properties);
     let mut first = topic.worker(&[properties]);
     first.wait_ready(PATIENCE).await.expect("ready");
-    read(&topic, 0..10).await;
+    read(topic, 0..10).await;
     let mut second = topic.worker(&[properties]);
-    refused(&second, "group_refused", &["maximum size", "stop a worker"]).await;
+    refused(&second, "group_refused", words).await;
     assert_eq!(admin(&first, "/readyz").await.0, 200);
     first.stop(LEAVE).await.expect("leaves");
-    read(&topic, 10..20).await;
+    read(topic, 10..20).await;
     second.wait_ready(PATIENCE).await.expect("joins");
     assert_eq!(topic.sum("counted").await, 20);
     second.stop(LEAVE).await.expect("leaves");
@@ -101,20 +106,8 @@ async fn a_brokers_group_that_is_full_is_said_and_joined_when_there_is_room() {
 #[ignore = "in make test-all: the member waits half a minute before it joins anew"]
 async fn a_name_that_another_worker_has_is_said_and_taken_when_it_is_free() {
     let topic = Topic::new("refused-name", 1).await;
-    let named = (
-        "KAFKA_PROPERTIES",
-        "group.protocol=consumer,group.instance.id=worker-1",
-    );
-    let mut first = topic.worker(&[named]);
-    first.wait_ready(PATIENCE).await.expect("ready");
-    read(&topic, 0..10).await;
-    let mut second = topic.worker(&[named]);
-    refused(&second, "group_refused", &["group.instance.id"]).await;
-    first.stop(LEAVE).await.expect("leaves");
-    read(&topic, 10..20).await;
-    second.wait_ready(PATIENCE).await.expect("joins");
-    assert_eq!(topic.sum("counted").await, 20);
-    second.stop(LEAVE).await.expect("leaves");
+    let named = "group.protocol=consumer,group.instance.id=worker-1";
+    one_after_the_other(&topic, named, &["group.instance.id"]).await;
 }
 
 /// More workers than partitions: the group has taken them in, and has nothing for them.

@@ -8,7 +8,7 @@ use ::mongodb::{Collection, Database};
 
 use crate::mongodb::Mongo;
 use crate::product::{self, Product, Settings};
-use crate::traffic::{Item, Truth, Verdict};
+use crate::traffic::{Generator, Item, Options, Truth, Verdict};
 use crate::wait::{PATIENCE, eventually};
 use crate::{net, process, shared};
 
@@ -324,6 +324,22 @@ pub async fn admin(product: &Product, path: &str) -> (u16, String) {
         Ok((status, body)) => (status, body),
         Err(_) => (0, String::new()),
     }
+}
+
+/// So many events of the usual mix.
+pub fn items(seed: u64, count: usize) -> Vec<Item> {
+    let options = Options {
+        seed,
+        ..Options::default()
+    };
+    items_of(options, count)
+}
+
+/// So many events of this mix.
+pub fn items_of(options: Options, count: usize) -> Vec<Item> {
+    let mut generator = Generator::new(options);
+    let now = "2026-03-01T12:00:00Z".parse().expect("an instant");
+    (0..count).map(|_| generator.item(now)).collect()
 }
 
 /// The truth about these events.

@@ -254,6 +254,11 @@ export interface components {
             range: components["schemas"]["Dates"];
             totals: components["schemas"]["Totals"];
         };
+        Priced: {
+            cost?: components["schemas"]["Money"] | null;
+            /** Format: int64 */
+            requests: number;
+        };
         /** @description An error, as `application/problem+json`. */
         Problem: {
             /** @description What is wrong, and what would be right. */
@@ -315,7 +320,7 @@ export interface components {
              */
             withoutOrganization?: number;
         };
-        /** @description The member of an answer that tells of it. */
+        /** @description What is missing in the figures, since it was refused. */
         Rejections: {
             rejected: components["schemas"]["Rejected"];
         };
@@ -360,12 +365,16 @@ export interface components {
             activeUsers: number;
             /** @description The span of equal length right before. */
             previous: components["schemas"]["Previous"];
+            /** @description What the ledger's own prices say, a part of the totals. */
+            priced: components["schemas"]["Priced"];
             /** @description The sums over the range. */
             totals: components["schemas"]["Totals"];
             /** @description What no agent is named for. */
             unattributed: components["schemas"]["Unattributed"];
-            /** @description What came without a cost. */
-            unpriced: components["schemas"]["Unpriced"];
+            /** @description Completed requests whose usage nobody knows. */
+            unmetered: components["schemas"]["Unknown"];
+            /** @description Requests whose cost nobody knows. */
+            unpriced: components["schemas"]["Unknown"];
             /** @description Whose usage it is, where it is one person's own. */
             userId?: string;
         };
@@ -410,7 +419,7 @@ export interface components {
             cachedInputTokens: number;
             /** Format: int64 */
             characters: number;
-            /** @description null where there are requests and all of them came without a cost */
+            /** @description null where there are requests and all of them are unpriced */
             cost: null | components["schemas"]["Money"];
             /** Format: int64 */
             failedRequests: number;
@@ -420,12 +429,18 @@ export interface components {
             inputTokens: number;
             /** Format: int64 */
             outputTokens: number;
+            /** @description null where there are requests and all of them are unpriced */
+            pricedCost: null | components["schemas"]["Money"];
+            /** Format: int64 */
+            pricedRequests: number;
             /** Format: int64 */
             reasoningTokens: number;
             /** Format: int64 */
             requests: number;
             /** Format: int64 */
             totalTokens: number;
+            /** Format: int64 */
+            unmeteredRequests: number;
             /** Format: int64 */
             unpricedRequests: number;
         };
@@ -436,7 +451,7 @@ export interface components {
             /** Format: int64 */
             totalTokens: number;
         };
-        Unpriced: {
+        Unknown: {
             /** Format: int64 */
             requests: number;
         };

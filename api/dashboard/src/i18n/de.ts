@@ -57,7 +57,8 @@ export const de: Messages = {
     today: "Der Zeitraum endet heute, und heute ist noch nicht vorbei; der Zeitraum davor war vollständig.",
     notCounted: "Testanfragen werden nicht gezählt.",
     excluded: (names) => `Nicht in diesen Zahlen: ${names}`,
-    unpriced: (requests) => `In den Kosten fehlen ${requests} Anfragen, die ohne Preis gemeldet wurden.`,
+    unpriced: (requests) => `Anfragen ohne Preis, die in den Kosten fehlen: ${requests}.`,
+    unmetered: (requests) => `Anfragen ohne Nutzungsangaben, die in den Tokens fehlen: ${requests}.`,
   },
   refresh: {
     label: "Automatisch aktualisieren",
@@ -82,7 +83,7 @@ export const de: Messages = {
       events === 1
         ? "1 abgelehntes Ereignis nennt keine lesbare Organisation."
         : `${count} abgelehnte Ereignisse nennen keine lesbare Organisation.`,
-    find: "Wer das Ledger betreibt, findet und berichtigt sie mit",
+    find: "Wer das Ledger betreibt, findet sie mit",
     title: "In diesem Zeitraum wurde nichts gezählt",
     hint: "Es kamen Ereignisse, und alle wurden abgelehnt: Der Hinweis oben sagt, warum.",
     otherReason: (code) => `aus einem anderen Grund (${code})`,
@@ -149,10 +150,13 @@ export const de: Messages = {
     agents: "Aktive Assistenten",
     failed: (failed, aborted) => `${failed} fehlgeschlagen, ${aborted} abgebrochen`,
     split: (input, output) => `${input} Eingabe, ${output} Ausgabe`,
-    unpriced: (requests) => `ohne ${requests} Anfragen ohne Preis`,
+    unpriced: (requests) => `Anfragen ohne Preis: ${requests}`,
+    unmetered: (requests) => `Anfragen ohne Nutzungsangaben: ${requests}`,
     allPriced: "jede Anfrage hat einen Preis",
     none: "keine Anfrage im Zeitraum",
     refused: "ohne die abgelehnten Ereignisse",
+    alsoRefused: (events) => `${events} abgelehnt, nicht gezählt`,
+    unknown: "nicht bekannt",
     unattributed: (share) => `${share} der Anfragen nennen keinen Assistenten`,
     attributed: "jede Anfrage nennt einen Assistenten",
     named: "mit einer Anfrage im Zeitraum",

@@ -56,7 +56,8 @@ export const en = {
     today: "The range ends today, which is not over; the span before it was.",
     notCounted: "Test requests are not counted.",
     excluded: (names: string) => `Not in these figures: ${names}`,
-    unpriced: (requests: string) => `Cost leaves out ${requests} requests that came without a price.`,
+    unpriced: (requests: string) => `Requests without a price, which are not in the cost: ${requests}.`,
+    unmetered: (requests: string) => `Requests without usage data, which are not in the tokens: ${requests}.`,
   },
   refresh: {
     label: "Auto-refresh",
@@ -81,7 +82,7 @@ export const en = {
       events === 1
         ? "1 refused event names no organization that could be read."
         : `${count} refused events name no organization that could be read.`,
-    find: "Whoever operates the ledger finds them, and mends them, with",
+    find: "Whoever operates the ledger finds them with",
     title: "Nothing was counted in this range",
     hint: "Events came, and all of them were refused: the notice above says why.",
     otherReason: (code: string) => `for another reason (${code})`,
@@ -148,10 +149,13 @@ export const en = {
     agents: "Active assistants",
     failed: (failed: string, aborted: string) => `${failed} failed, ${aborted} aborted`,
     split: (input: string, output: string) => `${input} in, ${output} out`,
-    unpriced: (requests: string) => `without ${requests} unpriced requests`,
+    unpriced: (requests: string) => `requests without a price: ${requests}`,
+    unmetered: (requests: string) => `requests without usage data: ${requests}`,
     allPriced: "every request has a price",
     none: "no request in this range",
     refused: "without the events that were refused",
+    alsoRefused: (events: string) => `${events} refused, not counted`,
+    unknown: "not known",
     unattributed: (share: string) => `${share} of requests name no assistant`,
     attributed: "every request names an assistant",
     named: "with a request in this range",

@@ -69,14 +69,19 @@ export function claimOf(
 export function Cards({ totals, before, rejected, children }: Props) {
   const { t } = useLocale();
   const { count } = useFigures();
+  const refused = rejected?.events ?? 0;
+  // Where nothing but refused events came, no cost is known, and there is nothing to compare.
+  const isUnknown = totals.requests === 0 && refused > 0;
+  const compared = isUnknown ? undefined : before;
+  const failed = t.cards.failed(count(totals.failedRequests), count(totals.abortedRequests));
   return (
     <div className="cards">
       <Card
         title={t.cards.requests}
         metric="requests"
         now={totals}
-        before={before}
-        note={t.cards.failed(count(totals.failedRequests), count(totals.abortedRequests))}
+        before={compared}
+        note={refused > 0 ? `${failed}; ${t.cards.alsoRefused(count(refused))}` : failed}
       >
         {count(totals.requests)}
       </Card>
@@ -84,8 +89,15 @@ export function Cards({ totals, before, rejected, children }: Props) {
         title={t.cards.tokens}
         metric="tokens"
         now={totals}
-        before={before}
-        note={t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+        before={compared}
+        note={
+          <>
+            {t.cards.split(count(totals.inputTokens), count(totals.outputTokens))}
+            {totals.unmeteredRequests > 0 && (
+              <span className="left-out">{t.cards.unmetered(count(totals.unmeteredRequests))}</span>
+            )}
+          </>
+        }
       >
         {count(totals.totalTokens)}
       </Card>
@@ -93,14 +105,16 @@ export function Cards({ totals, before, rejected, children }: Props) {
         title={totals.cost ? `${t.cards.cost} (${totals.cost.currency})` : t.cards.cost}
         metric="cost"
         now={totals}
-        before={before}
+        before={compared}
         note={
-          totals.unpricedRequests > 0
-            ? t.cards.unpriced(count(totals.unpricedRequests))
-            : claimOf(totals, rejected, t, t.cards.allPriced)
+          totals.unpricedRequests > 0 ? (
+            <span className="left-out">{t.cards.unpriced(count(totals.unpricedRequests))}</span>
+          ) : (
+            claimOf(totals, rejected, t, t.cards.allPriced)
+          )
         }
       >
-        <Cost cost={totals.cost} />
+        {isUnknown ? <span className="not-priced">{t.cards.unknown}</span> : <Cost cost={totals.cost} />}
       </Card>
       {children}
     </div>

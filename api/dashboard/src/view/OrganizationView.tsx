@@ -11,6 +11,7 @@ import { manages } from "../session/token";
 import { AgentsTable } from "./AgentsTable";
 import { Card, Cards, claimOf } from "./Cards";
 import { FreshnessBanner } from "./FreshnessBanner";
+import { LeftOut } from "./LeftOut";
 import { TopLists } from "./TopLists";
 import { Trend } from "./Trend";
 import { Users } from "./Users";
@@ -56,7 +57,7 @@ function Totals({ data }: { data: NonNullable<ReturnType<typeof useAnswer<"summa
   return (
     <>
       <FreshnessBanner answer={data}>
-        {totals.unpricedRequests > 0 && t.words.unpriced(count(totals.unpricedRequests))}{" "}
+        <LeftOut totals={totals} />{" "}
         {t.change.against(formatRange(previous.range.from, previous.range.to, locale))}{" "}
         {endsToday && t.words.today}
       </FreshnessBanner>

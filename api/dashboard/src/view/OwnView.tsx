@@ -5,6 +5,7 @@ import { useLocale } from "../i18n/locale";
 import { Nothing, Read } from "../parts/states";
 import { Cards } from "./Cards";
 import { FreshnessBanner } from "./FreshnessBanner";
+import { LeftOut } from "./LeftOut";
 
 /** What a member used. */
 export function OwnView({ organization }: { organization: string }) {
@@ -16,6 +17,7 @@ export function OwnView({ organization }: { organization: string }) {
       {(data) => (
         <>
           <FreshnessBanner answer={data}>
+            <LeftOut totals={data.totals} />{" "}
             {t.change.against(formatRange(data.previous.range.from, data.previous.range.to, locale))}
           </FreshnessBanner>
           <section className="card own">

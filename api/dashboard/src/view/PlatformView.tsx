@@ -9,6 +9,7 @@ import { Nothing, Read } from "../parts/states";
 import { Card, Cards } from "./Cards";
 import { CsvButton } from "./CsvButton";
 import { FreshnessBanner } from "./FreshnessBanner";
+import { LeftOut } from "./LeftOut";
 import { PeriodTable } from "./PeriodTable";
 import { TrendChart } from "./TrendChart";
 
@@ -61,7 +62,7 @@ function Totals({ data }: { data: Table }) {
   return (
     <>
       <FreshnessBanner answer={data}>
-        {totals.unpricedRequests > 0 && t.words.unpriced(count(totals.unpricedRequests))}{" "}
+        <LeftOut totals={totals} />{" "}
         {t.change.against(formatRange(beforeQuery.from ?? "", beforeQuery.to ?? "", locale))}{" "}
         {excludedOrganizations.length > 0 && (
           <span className="excluded">{t.words.excluded(excludedOrganizations.join(", "))}</span>

@@ -4,11 +4,6 @@ import { useLocale } from "../i18n/locale";
 import { useFigures } from "../parts/figures";
 import { Notice } from "../parts/states";
 
-/** What is said of each code, where the page knows it. */
-function reasonsOf(reasons: Rejected["reasons"]): [string, number][] {
-  return Object.entries(reasons).sort(([, one], [, other]) => other - one);
-}
-
 /** What was refused and is in no figure, why, and how it is found. */
 export function RejectedNotice({ rejected }: { rejected: Rejected }) {
   const { t } = useLocale();
@@ -18,9 +13,10 @@ export function RejectedNotice({ rejected }: { rejected: Rejected }) {
   if (rejected.events === 0 && nameless === 0) {
     return null;
   }
-  const reasons = reasonsOf(rejected.reasons).map(
-    ([code, events]) => `${count(events)} ${t.rejected.reasons[code] ?? t.rejected.otherReason(code)}`,
-  );
+  // The most frequent first. A newer reader may have reasons that this page does not know.
+  const reasons = Object.entries(rejected.reasons)
+    .sort(([, one], [, other]) => other - one)
+    .map(([code, events]) => `${count(events)} ${t.rejected.reasons[code] ?? t.rejected.otherReason(code)}`);
   return (
     <Notice>
       {rejected.events > 0 && t.rejected.events(count(rejected.events), rejected.events, reasons.join(", "))}{" "}

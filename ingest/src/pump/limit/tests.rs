@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod growing;
+
 const TARGET: Duration = Duration::from_secs(1);
 const MOST: usize = 20_000;
 
@@ -114,7 +116,7 @@ fn a_fixed_latency_never_shrinks_it() {
 fn an_abort_halves_at_once_and_the_same_size_is_not_tried_soon() {
     let mut limit = Limit::new(TARGET, MOST);
     drive(&mut limit, |n| Some(0.05 + n * 10e-6), 500_000, &mut quiet);
-    assert_eq!(limit.statements(), MOST);
+    assert!(limit.statements() > MOST / 2, "{}", limit.statements());
     limit.too_much(20_000);
     assert_eq!(limit.statements(), 10_000);
     for _ in 0..FIRST_WAIT - 1 {
