@@ -111,7 +111,6 @@ fn what_the_pages_name_is_there() {
 
 #[test]
 fn each_invariant_and_each_lesson_has_its_test() {
-    let is_test = |span: &str| is_path(span);
     let architecture = read("src/architecture.md");
     let (_, invariants) = architecture.split_once("# Invariants").expect("a heading");
     let numbered: Vec<&str> = invariants
@@ -126,7 +125,7 @@ fn each_invariant_and_each_lesson_has_its_test() {
             .and_then(|next| rest.find(*next))
             .unwrap_or(rest.len());
         assert!(
-            spans(&format!("{line}{}", &rest[..end])).into_iter().any(is_test),
+            spans(&format!("{line}{}", &rest[..end])).into_iter().any(is_path),
             "{line}"
         );
     }
@@ -136,7 +135,7 @@ fn each_invariant_and_each_lesson_has_its_test() {
         .filter(|line| line.starts_with(['|']) && line.contains(|c: char| c.is_ascii_digit()))
     {
         assert!(
-            line.contains("not yet") || spans(line).into_iter().any(is_test),
+            line.contains("not yet") || spans(line).into_iter().any(is_path),
             "{line}"
         );
     }

@@ -1,7 +1,7 @@
 //! How a lane becomes ours.
 //!
 //! ```text
-//! MOVE      raise the fence's epoch, on the primary alone      whoever had the lane writes nothing to it any more
+//! MOVE      raise the fence's epoch, on the primary alone      the owner until then writes nothing any more
 //! CONFIRM   read the fence                                     once a majority has the move, nobody goes back on it
 //! LOAD      read the dedupe window and the open letters
 //! ```

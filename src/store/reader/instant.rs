@@ -1,7 +1,7 @@
 //! The instant that a snapshot holds.
 //!
 //! MongoDB keeps instants for a while after they are over, and reads any of them when it is asked to. Other servers that
-//! speak its protocol answer the same question with what is there now, or not at all: of those a transaction that only
+//! speak its protocol answer the same question with the state of now, or not at all: of those a transaction that only
 //! reads is the one way to see an instant twice.
 
 use std::ops::{Deref, DerefMut};

@@ -1,7 +1,7 @@
 //! The statements that write rows. A commit has many of them, so each is built as the bytes that are sent.
 //!
 //! A row that is not there yet may be inserted, and one that is there added to, which a server does faster than an
-//! upsert; all leave the same row. Which rows those are is told by [`presence`](super::presence).
+//! upsert; all leave the same row. [`presence`](super::presence) tells them apart.
 
 use std::sync::LazyLock;
 
