@@ -1,4 +1,4 @@
-//! How a lane becomes ours.
+//! The way in which a lane becomes ours.
 //!
 //! ```text
 //! MOVE      raise the fence's epoch, on the primary alone      the owner until then writes nothing any more
