@@ -7,19 +7,18 @@ mod check;
 mod dead_letters;
 mod lanes;
 mod migrate;
+mod running;
 mod settings;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Database, Identity, Process, Reader, SETTINGS, Source, Worker};
+use crate::config::{Database, Identity, Process, Reader, Source, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
-use crate::telemetry;
-use rollup::inert::inert_lines;
+use running::execute;
 use settings::Settings;
 
 /// An exact usage ledger for AI platforms: who used what, to the token and the nano-dollar
@@ -110,43 +109,6 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Lanes(command) => lanes::dispatch(command),
         Command::DeadLetters(command) => dead_letters::dispatch(command),
     }
-}
-
-/// Prints a line. Whoever no longer listens has what they wanted.
-fn say(line: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{}", inert_lines(line)) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("the answer cannot be printed: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn execute(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    telemetry::init();
-    for variable in unknown_variables() {
-        tracing::warn!(
-            variable,
-            "this is no setting, and is ignored; `usage-ledger run --help` lists them all"
-        );
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
-    let result = runtime.block_on(command);
-    // Whatever is still under way was given its time to end.
-    runtime.shutdown_background();
-    result
-}
-
-/// Variables that look like settings and are none: most likely a name was mistyped.
-fn unknown_variables() -> impl Iterator<Item = String> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| {
-        let setting = name.strip_prefix("USAGE_LEDGER_");
-        setting.is_some_and(|name| !SETTINGS.iter().any(|setting| setting.name == name))
-    })
 }
 
 #[cfg(test)]

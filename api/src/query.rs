@@ -20,7 +20,7 @@ use rollup::period::Period;
 
 pub(crate) use self::context::{GroupQuery, QueryContext};
 use self::groups::each_of;
-pub(crate) use self::part::{Part, Remembered};
+pub(crate) use self::part::{Part, Reasons, Remembered};
 pub(crate) use self::view::View;
 use crate::cache::CacheKey;
 use crate::key_interner::KeyInterner;

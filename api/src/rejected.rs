@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::Grant;
-use crate::cache::{CacheKey, Weighed};
-use crate::query::QueryContext;
+use crate::cache::CacheKey;
+use crate::query::{QueryContext, Reasons};
 use crate::range::Range;
 use crate::reader::{ReadError, Snapshot, Span, Whose};
 use crate::route::{Common, Tells};
@@ -32,22 +32,6 @@ struct Rejected {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     without_organization: Option<u64>,
-}
-
-/// Dead letters by the code of their reason, as they are remembered.
-pub(crate) struct Reasons(BTreeMap<String, u64>);
-
-impl Reasons {
-    fn events(&self) -> u64 {
-        self.0.values().sum()
-    }
-}
-
-impl Weighed for Reasons {
-    fn weight(&self) -> usize {
-        let reason = |code: &String| size_of::<(String, u64)>() + code.len();
-        size_of::<Self>() + self.0.keys().map(reason).sum::<usize>()
-    }
 }
 
 impl Rejections {

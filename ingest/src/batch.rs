@@ -3,25 +3,26 @@
 //! A batch keeps its records until they are committed, so that it can be cut anywhere: exactness never
 //! depends on where a batch ends. Its rows are folded as records come in.
 
+mod summary;
 mod verdict;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rollup::event::{Checked, Event, Reason, Reject, Rules};
+use rollup::event::{Checked, Event, Field, Reason, Reject, Rules};
 use rollup::fold::{Delta, Fold, Grouping};
 
 use crate::decide::{Decision, Time, decide};
-use crate::decode::{Payload, Source};
-use crate::dedupe::{EventHash, ExistingId, Generation, RejectedIdState, Scope, Windows};
+use crate::decode::{Payload, Source, check_document, document_identity};
+use crate::dedupe::{ExistingId, RejectedIdState, Scope, Windows};
+use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
 use crate::lane::{LastRecord, Position};
-use crate::ledger::{DeadLetter, ReplayRequest, ReplayResult};
-use crate::outcome::{Outcome, Tally};
+use crate::ledger::ReplayRequest;
 use crate::source::Record;
 
 pub use verdict::Gaps;
-use verdict::{Entry, Origin, Verdict, place, reject_as};
+use verdict::{Entry, Origin, Verdict, reject_as};
 
 /// When a batch is committed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,22 +95,27 @@ impl LaneBatch {
         // Nothing was taken in later than now. A window is measured in this time, and one record from a clock
         // that is years ahead must not empty it.
         record.source_time_ms = record.source_time_ms.min(now.timestamp_millis());
-        let scanned = match record.payload.document_id() {
-            Some(id) if record.historical => Some(EventHash::of_document(&id)),
-            Some(id)
-                if !windows.scanned.is_empty() && windows.scanned.contains(EventHash::of_document(&id)) =>
-            {
-                self.idle(record.next, record.as_of_ms);
-                return;
-            }
-            _ => None,
+        let scanned = match record.historical || !windows.scanned.is_empty() {
+            true => record
+                .payload
+                .document_id()
+                .map(|id| IdentityHash::of_document(&id)),
+            false => None,
         };
+        // One that was deleted since is not the one that the scan took in.
+        let is_scanned = |id| windows.scanned.contains(id) && !windows.deleted.contains(id);
+        if !record.historical && scanned.is_some_and(is_scanned) {
+            self.idle(record.next, record.as_of_ms);
+            return;
+        }
+        let scanned = scanned.filter(|_| record.historical);
         if let Some(id) = scanned {
-            windows.scanned.insert(id);
+            windows.scanned.insert(document(id));
         }
         let time = Time::of_record(&record, policy.max_age, now);
         let taken_in_ms = record.source_time_ms;
         let (source, verdict) = self.judge(&record.payload, taken_in_ms, policy, time, windows);
+        let deleted = deleted(&record.payload, policy).filter(|id| windows.delete(*id));
         // What was known of the lane before this record is known with it.
         let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
         record.as_of_ms = record.as_of_ms.max(known);
@@ -119,6 +125,7 @@ impl LaneBatch {
                 source,
                 verdict,
                 scanned,
+                deleted,
             },
             policy,
         );
@@ -134,8 +141,10 @@ impl LaneBatch {
         windows: &mut Windows,
         now: DateTime<Utc>,
     ) {
-        let id = letter.event_id;
-        if id.is_some_and(|id| !windows.rejected.contains_key(&id)) {
+        if letter
+            .identity
+            .is_some_and(|id| windows.rejected.state(id).is_none())
+        {
             return;
         }
         let time = Time::of_letter(&letter, policy.max_age, now);
@@ -151,6 +160,7 @@ impl LaneBatch {
                 source,
                 verdict,
                 scanned: None,
+                deleted: None,
             },
             policy,
         );
@@ -172,16 +182,21 @@ impl LaneBatch {
         time: Time,
         windows: &mut Windows,
     ) -> (Source, Verdict) {
-        let decided = decide(payload, &policy.rules, time, |id| windows.is_known(id));
+        let decided = decide(payload, &policy.rules, time, |identity| windows.counted(identity));
         let verdict = match decided.decision {
             Decision::Duplicate => Verdict::Duplicate,
             Decision::Skip(_) => Verdict::Skipped,
-            Decision::Reject(reject) => reject_as(reject, payload, decided.event_id.as_deref(), windows),
-            Decision::Count { event, id } => {
+            Decision::Reject(reject) => reject_as(reject, payload, &decided.name, windows),
+            Decision::Count {
+                event,
+                identity,
+                quantities,
+            } => {
                 self.add(&event);
                 Verdict::Counted {
-                    id,
-                    closes: id.is_some_and(|id| windows.count(id)),
+                    identity,
+                    quantities,
+                    closes: windows.count(identity, quantities),
                     is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
                     gaps: Gaps::of(&event),
                 }
@@ -258,137 +273,10 @@ impl LaneBatch {
         records.map(|record| record.source_time_ms).min()
     }
 
-    /// The emitting service and the outcome of each record that was read.
-    pub fn outcomes(&self) -> impl Iterator<Item = (Source, Outcome)> + '_ {
-        let records = self
-            .entries
-            .iter()
-            .filter(|entry| entry.origin.record().is_some());
-        records.map(|entry| (entry.source, entry.verdict.outcome()))
-    }
-
-    /// What became of the records. A dead letter that is closed moves from one counter to another, so that the
-    /// four still add up to the records read.
-    #[must_use]
-    pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        for (_, outcome) in self.outcomes() {
-            tally.add(outcome, 1);
-        }
-        for replayed in self.replayed() {
-            if let Ok(outcome) = replayed.result {
-                tally.add(Outcome::DeadLetter, -1);
-                tally.add(outcome, 1);
-            }
-        }
-        tally
-    }
-
-    /// The ids that were counted, and the newest source time among their records.
-    #[must_use]
-    pub fn ids(&self) -> Generation {
-        Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
-            Verdict::Counted { id: Some(id), .. } => Some((id, entry.origin.remembered_ms())),
-            _ => None,
-        }))
-    }
-
-    /// The documents that the history scan found, and the newest source time among them.
-    #[must_use]
-    pub fn scanned(&self) -> Generation {
-        Generation::of(
-            self.entries
-                .iter()
-                .filter_map(|entry| Some((entry.scanned?, entry.origin.remembered_ms()))),
-        )
-    }
-
     /// The source time of the oldest record, or of the moment in which the lane was idle.
     #[must_use]
     pub fn oldest_or_idle_ms(&self) -> Option<i64> {
         self.oldest_ms().or(self.watermark_ms())
-    }
-
-    /// The rejected records.
-    #[must_use]
-    pub fn letters(&self) -> Vec<DeadLetter> {
-        let letter = |entry: &Entry| match (&entry.origin, &entry.verdict) {
-            (
-                Origin::Record(record),
-                Verdict::DeadLetter {
-                    reject,
-                    event_id,
-                    letter,
-                    keep,
-                },
-            ) => Some(DeadLetter {
-                place: place(record),
-                reject: reject.clone(),
-                about: record.payload.about(),
-                payload: record.payload.clone(),
-                event_id: event_id.clone(),
-                letter: *letter,
-                keep: *keep,
-                source_time_ms: record.source_time_ms,
-            }),
-            _ => None,
-        };
-        self.entries.iter().filter_map(letter).collect()
-    }
-
-    /// The dead letters that were judged again.
-    pub fn replayed(&self) -> impl Iterator<Item = ReplayResult> + '_ {
-        self.entries.iter().filter_map(|entry| match &entry.origin {
-            Origin::Record(_) => None,
-            Origin::DeadLetter { place, .. } => Some(ReplayResult {
-                place: place.clone(),
-                result: match &entry.verdict {
-                    Verdict::DeadLetter { reject, .. } => Err(reject.clone()),
-                    closed => Ok(closed.outcome()),
-                },
-            }),
-        })
-    }
-
-    /// How many events were counted that had completed before the window began: had they been counted before,
-    /// nobody would know.
-    #[must_use]
-    pub fn late(&self) -> usize {
-        let is_late = |entry: &&Entry| {
-            matches!(
-                entry.verdict,
-                Verdict::Counted {
-                    id: Some(_),
-                    is_late: true,
-                    ..
-                }
-            )
-        };
-        self.entries.iter().filter(is_late).count()
-    }
-
-    /// What is not known of each event that was counted.
-    pub fn gaps(&self) -> impl Iterator<Item = Gaps> + '_ {
-        self.entries.iter().filter_map(|entry| match entry.verdict {
-            Verdict::Counted { gaps, .. } => Some(gaps),
-            _ => None,
-        })
-    }
-
-    /// Whether dead letters were judged again.
-    #[must_use]
-    pub fn has_replays(&self) -> bool {
-        self.replayed().next().is_some()
-    }
-
-    /// The ids of counted events that close dead letters.
-    #[must_use]
-    pub fn closes(&self) -> Vec<EventHash> {
-        let closes = self.entries.iter().filter_map(|entry| match entry.verdict {
-            Verdict::Counted { id, closes: true, .. } => id,
-            _ => None,
-        });
-        closes.collect()
     }
 
     /// Adds the rows of this batch to a commit.
@@ -443,27 +331,45 @@ impl LaneBatch {
     #[must_use]
     pub fn held(
         mut self,
-        held: &HashMap<EventHash, ExistingId>,
+        held: &HashMap<IdentityHash, ExistingId>,
         policy: &Policy,
         windows: &mut Windows,
     ) -> Self {
         for entry in &mut self.entries {
             let Verdict::Counted {
-                id: Some(id), closes, ..
+                identity,
+                quantities,
+                closes,
+                ..
             } = &mut entry.verdict
             else {
                 continue;
             };
-            match held.get(id) {
+            let Identity::Event(id) = *identity else { continue };
+            match held.get(&id) {
                 None => {}
                 Some(ExistingId::Rejected) => *closes = true,
-                Some(ExistingId::Counted) => {
+                Some(ExistingId::Counted(known)) => {
                     // It is not this lane's to remember.
-                    windows.events.forget(*id);
+                    windows.events.forget(id);
                     if *closes {
-                        windows.rejected.insert(*id, RejectedIdState::Counted);
+                        // Those that waited were told by another lane.
+                        windows.rejected.open_id(id, RejectedIdState::Counted(*known));
                     }
-                    entry.verdict = Verdict::Duplicate;
+                    entry.verdict = match known.agree(*quantities) {
+                        true => Verdict::Duplicate,
+                        false => {
+                            windows.rejected.open_id(id, RejectedIdState::Counted(*known));
+                            let payload = entry.origin.payload();
+                            let read = payload.check(&policy.rules);
+                            reject_as(
+                                Reject::field(Reason::IdReused, Field::EventId),
+                                payload,
+                                &read.name,
+                                windows,
+                            )
+                        }
+                    };
                 }
             }
         }
@@ -491,17 +397,38 @@ impl LaneBatch {
 
 /// Rejects a record that was counted. Whether it was.
 fn reject_counted(entry: &mut Entry, reason: Reason, policy: &Policy, windows: &mut Windows) -> bool {
-    let Verdict::Counted { id, .. } = entry.verdict else {
+    let Verdict::Counted { identity, .. } = entry.verdict else {
         return false;
     };
-    if let Some(id) = id {
-        windows.events.forget(id);
-        // Whatever a record behind this one was told.
-        windows.rejected.insert(id, RejectedIdState::Uncounted);
-    }
+    windows.uncount(identity);
     let payload = entry.origin.payload();
-    let event_id = payload.check(&policy.rules).event_id;
-    let verdict = reject_as(Reject::record(reason), payload, event_id.as_deref(), windows);
+    let read = payload.check(&policy.rules);
+    let verdict = reject_as(Reject::record(reason), payload, &read.name, windows);
     entry.verdict = verdict;
     true
+}
+
+/// A document that the history scan found: what its event says does not matter.
+const fn document(id: IdentityHash) -> CountedId {
+    CountedId {
+        id,
+        quantities: Quantities::UNKNOWN,
+    }
+}
+
+/// The document that this record deletes, if it was usage: where its content is known, only if that would count.
+fn deleted(payload: &Payload, policy: &Policy) -> Option<CountedId> {
+    let (key, before) = payload.deleted()?;
+    let id = document_identity(key)?;
+    let Some(before) = before else {
+        return Some(document(id));
+    };
+    match check_document(before, &policy.rules).checked {
+        // It is asked for only where an `_id` is the identity.
+        Ok(Checked::Event(event)) if event.identity == rollup::event::Identity::Document => Some(CountedId {
+            id,
+            quantities: Quantities::of(event.dimensions.kind, &event.counters),
+        }),
+        Ok(_) | Err(_) => None,
+    }
 }

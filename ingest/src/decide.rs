@@ -17,9 +17,10 @@
 //! | 10 | `testMode` | skipped |
 //! | 11 | an event that completed before the ledger's start | skipped |
 //! | 12 | a field that breaks a rule of the contract, or contradicts another | rejected, with the reason and the field |
-//! | 13 | an event whose id is known | a duplicate, whatever the clock says by now |
-//! | 14 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
-//! | 15 | any other event | counted |
+//! | 13 | an event whose identity is known, with the same quantities | a duplicate, whatever the clock says by now |
+//! | 14 | the same with other quantities | rejected: `id_reused` |
+//! | 15 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
+//! | 16 | any other event | counted |
 //!
 //! What is counted and not known is counted as such: a request without a cost as unpriced, a completed one of kind `llm`
 //! or `embedding` without any quantity as unmetered. One that failed without either cost nothing. Every rejection says in
@@ -28,13 +29,11 @@
 //! What a Kafka value is, in this order: a whole CloudEvent where the content type says so · the data of one where there
 //! are `ce_*` headers · the event where it has an `eventId` · a whole CloudEvent where it has a `specversion` · the event.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, TimeDelta, Utc};
-use rollup::event::{Checked, Event, Identity, Reject, Rules, Skip, check_time};
+use rollup::event::{Checked, Event, Field, Reason, Reject, Rules, Skip, check_time};
 
-use crate::decode::{Payload, Source};
-use crate::dedupe::EventHash;
+use crate::decode::{Name, Payload, Source};
+use crate::identity::{Identity, Quantities};
 use crate::ledger::ReplayRequest;
 use crate::source::Record;
 
@@ -45,10 +44,12 @@ pub enum Decision<'a> {
     Count {
         /// The event.
         event: Event<'a>,
-        /// The hash of its own id; `None`: it is known by its document.
-        id: Option<EventHash>,
+        /// What it is known by from now on.
+        identity: Identity,
+        /// What tells it from another event that has its identity.
+        quantities: Quantities,
     },
-    /// Its id is known.
+    /// Its identity is known.
     Duplicate,
     /// It is no usage, by rule.
     Skip(Skip),
@@ -61,8 +62,8 @@ pub enum Decision<'a> {
 pub struct Decided<'a> {
     /// Which service emitted it.
     pub source: Source,
-    /// The event's own id, where one could be read.
-    pub event_id: Option<Cow<'a, str>>,
+    /// What it is known by, as far as that could be read.
+    pub name: Name<'a>,
     /// What becomes of it.
     pub decision: Decision<'a>,
 }
@@ -100,33 +101,51 @@ pub fn decide<'a>(
     payload: &'a Payload,
     rules: &Rules,
     time: Time,
-    is_known: impl FnOnce(EventHash) -> bool,
+    counted: impl FnOnce(Identity) -> Option<Quantities>,
 ) -> Decided<'a> {
     let read = payload.check(rules);
     let decision = match read.checked {
         Err(reject) => Decision::Reject(reject),
         Ok(Checked::Skipped(skip)) => Decision::Skip(skip),
-        Ok(Checked::Event(event)) => decide_event(event, time, is_known),
+        Ok(Checked::Event(event)) => decide_event(event, &read.name, time, counted),
     };
     Decided {
         source: read.source,
-        event_id: read.event_id,
+        name: read.name,
         decision,
     }
 }
 
-fn decide_event(event: Event<'_>, time: Time, is_known: impl FnOnce(EventHash) -> bool) -> Decision<'_> {
-    let id = match &event.identity {
-        Identity::EventId(id) => Some(EventHash::of(id)),
-        Identity::Document => None,
-    };
-    if id.is_some_and(is_known) {
-        return Decision::Duplicate;
+fn decide_event<'a>(
+    event: Event<'a>,
+    name: &Name<'_>,
+    time: Time,
+    counted: impl FnOnce(Identity) -> Option<Quantities>,
+) -> Decision<'a> {
+    let identity = name.identity().expect("an event that is valid has an identity");
+    let quantities = Quantities::of(event.dimensions.kind, &event.counters);
+    match counted(identity) {
+        Some(known) if known.agree(quantities) => return Decision::Duplicate,
+        Some(_) => return Decision::Reject(reused(&event)),
+        None => {}
     }
     match check_time(event.completed_at_ms, time.now, time.max_age) {
         Err(reject) => Decision::Reject(reject),
-        Ok(()) => Decision::Count { event, id },
+        Ok(()) => Decision::Count {
+            event,
+            identity,
+            quantities,
+        },
     }
+}
+
+/// An event has the identity of another one.
+pub(crate) fn reused(event: &Event<'_>) -> Reject {
+    let field = match event.identity {
+        rollup::event::Identity::EventId(_) => Field::EventId,
+        rollup::event::Identity::Document => Field::DocumentId,
+    };
+    Reject::field(Reason::IdReused, field)
 }
 
 #[cfg(test)]

@@ -9,150 +9,21 @@ mod headers;
 mod json;
 mod keep;
 mod message;
+mod name;
+mod payload;
 
-use std::borrow::Cow;
-
-use ::bson::{RawDocument, RawDocumentBuf, rawdoc};
-use rollup::event::{
-    About, Checked, Field, MAX_RECORD_BYTES, RawEvent, Reason, Reject, Rules, Skip, Value, validate,
-};
-use sha2::{Digest, Sha256};
+use ::bson::RawDocument;
+use rollup::event::{About, Checked, Field, RawEvent, Reason, Reject, Rules, Skip, Value, validate};
 
 pub use keep::Keep;
+pub(crate) use name::document_identity;
+pub use name::{Name, shown};
+pub use payload::Payload;
+pub(crate) use payload::hashed;
 
-use crate::lane::{DocumentKey, raw_id};
-
-/// What was read, as it was read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Payload {
-    /// A Kafka record.
-    Message {
-        /// The record's value; `None` for a tombstone.
-        value: Option<Vec<u8>>,
-        /// The record's headers, in order.
-        headers: Vec<(String, Vec<u8>)>,
-    },
-    /// An event's document, as the history scan found it.
-    Document(RawDocumentBuf),
-    /// A change of an event's document: the change stream's own document.
-    Change(RawDocumentBuf),
-    /// What is left of a record that is too large to be kept.
-    Oversized {
-        /// Where it was in its lane.
-        place: String,
-        /// Its bytes; `None` where the server did not even say that.
-        length: Option<usize>,
-        /// The SHA-256 of its bytes; `None` where they were never here.
-        sha256: Option<[u8; 32]>,
-        /// Its first bytes.
-        head: Vec<u8>,
-    },
-}
-
-/// What a header takes besides its name and value.
-const HEADER_BYTES: usize = 32;
-/// Bytes that are kept of a record that is too large.
-const HEAD_BYTES: usize = 1024;
+use crate::lane::raw_id;
 
 impl Payload {
-    /// Bytes in memory.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        match self {
-            Payload::Message { value, headers } => {
-                let header = |(name, value): &(String, Vec<u8>)| HEADER_BYTES + name.len() + value.len();
-                value.as_ref().map_or(0, Vec::len) + headers.iter().map(header).sum::<usize>()
-            }
-            Payload::Document(document) | Payload::Change(document) => document.as_bytes().len(),
-            Payload::Oversized { head, .. } => head.len(),
-        }
-    }
-
-    /// Where the record was in its lane, as far as it says so itself: a name that no other record of the
-    /// lane has. A Kafka record is known by its offset and says nothing.
-    #[must_use]
-    pub fn place(&self) -> String {
-        match self {
-            Payload::Message { .. } => String::new(),
-            Payload::Document(document) => match DocumentKey::of(document) {
-                Some(DocumentKey::Plain(id)) => {
-                    bounded(format!("history/{}", id.into_canonical_extjson()), "history/")
-                }
-                Some(DocumentKey::Bytes(id)) => hashed("history/", id.as_bytes()),
-                None => hashed("history/", document.as_bytes()),
-            },
-            Payload::Change(change) => match change
-                .get_document("_id")
-                .and_then(|token| token.get_str("_data"))
-            {
-                Ok(data) => bounded(data.to_owned(), ""),
-                Err(_) => hashed("", change.as_bytes()),
-            },
-            Payload::Oversized { place, .. } => place.clone(),
-        }
-    }
-
-    /// The `_id` of the event's document, alone, where the record is that document or its insert.
-    #[must_use]
-    pub fn document_id(&self) -> Option<RawDocumentBuf> {
-        match self {
-            Payload::Document(document) => raw_id(document),
-            Payload::Change(change) if change.get_str("operationType").is_ok_and(|name| name == "insert") => {
-                raw_id(change.get_document("documentKey").ok()?)
-            }
-            Payload::Change(_) | Payload::Message { .. } | Payload::Oversized { .. } => None,
-        }
-    }
-
-    /// The record, or what is kept of it where it is larger than any record may be. Called where records
-    /// are read, so that their number bounds their memory.
-    #[must_use]
-    pub fn cut(self) -> Self {
-        let (bytes, length) = (self.record(), self.length());
-        if length <= MAX_RECORD_BYTES || matches!(self, Payload::Oversized { .. }) {
-            return self;
-        }
-        if matches!(&self, Payload::Change(change) if operation(change) == Some("delete")) {
-            // It leaves the bill as it is, whatever the document was.
-            return Payload::Change(rawdoc! {"operationType": "delete"});
-        }
-        Payload::Oversized {
-            place: self.place(),
-            length: Some(length),
-            sha256: Some(Sha256::digest(bytes).into()),
-            head: bytes[..HEAD_BYTES.min(bytes.len())].to_vec(),
-        }
-    }
-
-    /// What tells a record whose bytes are not kept: its length, and their SHA-256. `None`: it is not known.
-    #[must_use]
-    pub fn digest(&self) -> (Option<usize>, Option<[u8; 32]>) {
-        match self {
-            Payload::Oversized { length, sha256, .. } => (*length, *sha256),
-            whole => (Some(whole.length()), Some(Sha256::digest(whole.record()).into())),
-        }
-    }
-
-    /// The record's own bytes: those of the event, where it is a change of one.
-    fn record(&self) -> &[u8] {
-        match self {
-            Payload::Message { value, .. } => value.as_deref().unwrap_or_default(),
-            Payload::Document(document) => document.as_bytes(),
-            Payload::Change(change) => change
-                .get_document("fullDocument")
-                .map_or(change.as_bytes(), RawDocument::as_bytes),
-            Payload::Oversized { head, .. } => head,
-        }
-    }
-
-    /// What counts against the limit of a record.
-    fn length(&self) -> usize {
-        match self {
-            Payload::Message { .. } => self.size(),
-            whole => whole.record().len(),
-        }
-    }
-
     /// What the record is about, as far as it says so.
     #[must_use]
     pub fn about(&self) -> About {
@@ -175,39 +46,19 @@ impl Payload {
             Payload::Message { value, headers } => check(|| message::read(value.as_deref(), headers), rules),
             Payload::Document(document) => check_document(document, rules),
             Payload::Change(change) => check_change(change, rules),
-            Payload::Oversized { length, .. } => {
+            Payload::Oversized {
+                length, document_id, ..
+            } => {
                 let reject = Reject::record(Reason::TooLarge);
-                Read::rejected(match length {
+                let mut read = Read::rejected(match length {
                     Some(length) => reject.found(format_args!("has {length} bytes")),
                     None => reject,
-                })
+                });
+                read.name = Name::of_document(document_id.clone());
+                read
             }
         }
     }
-}
-
-fn operation(change: &RawDocument) -> Option<&str> {
-    change.get_str("operationType").ok()
-}
-
-/// The longest name of a place, in bytes.
-const MAX_PLACE: usize = 512;
-
-/// A name, or its hash where it is too long.
-fn bounded(name: String, prefix: &str) -> String {
-    match name.len() <= MAX_PLACE {
-        true => name,
-        false => hashed(prefix, name.as_bytes()),
-    }
-}
-
-/// The name of what has no readable one.
-pub(crate) fn hashed(prefix: &str, bytes: &[u8]) -> String {
-    let hex = |byte: &u8| format!("{byte:02x}");
-    format!(
-        "{prefix}sha256:{}",
-        Sha256::digest(bytes).iter().map(hex).collect::<String>()
-    )
 }
 
 fn check_change<'a>(change: &'a RawDocument, rules: &Rules) -> Read<'a> {
@@ -219,7 +70,7 @@ fn check_change<'a>(change: &'a RawDocument, rules: &Rules) -> Read<'a> {
         // A delete leaves the bill as it is.
         Ok("delete") => Read {
             source: Source::Unknown,
-            event_id: None,
+            name: Name::default(),
             checked: Ok(Checked::Skipped(Skip::Deleted)),
         },
         // Without both images of a change nobody can say what it changes.
@@ -227,8 +78,12 @@ fn check_change<'a>(change: &'a RawDocument, rules: &Rules) -> Read<'a> {
     }
 }
 
-fn check_document<'a>(document: &'a RawDocument, rules: &Rules) -> Read<'a> {
-    check(|| bson::read(document), rules)
+pub(crate) fn check_document<'a>(document: &'a RawDocument, rules: &Rules) -> Read<'a> {
+    let mut read = check(|| bson::read(document), rules);
+    if !read.name.has_event_id() || read.checked.is_err() {
+        read.name.document_id = raw_id(document);
+    }
+    read
 }
 
 fn check<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules) -> Read<'a> {
@@ -236,14 +91,9 @@ fn check<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules)
         Ok(raw) => raw,
         Err(reject) => return Read::rejected(reject),
     };
-    let source = Source::of(raw.get(Field::Source));
-    let event_id = match raw.get(Field::EventId) {
-        Value::Text(id) => Some(id.clone()),
-        _ => None,
-    };
     Read {
-        source,
-        event_id,
+        source: Source::of(raw.get(Field::Source)),
+        name: Name::of(&raw),
         checked: validate(raw, rules),
     }
 }
@@ -253,8 +103,8 @@ fn check<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules)
 pub struct Read<'a> {
     /// Which service emitted it.
     pub source: Source,
-    /// The event's own id, where one could be read.
-    pub event_id: Option<Cow<'a, str>>,
+    /// What it is known by, as far as that could be read.
+    pub name: Name<'a>,
     /// An event, a skip, or a rejection.
     pub checked: Result<Checked<'a>, Reject>,
 }
@@ -263,7 +113,7 @@ impl Read<'_> {
     fn rejected(reject: Reject) -> Self {
         Self {
             source: Source::Unknown,
-            event_id: None,
+            name: Name::default(),
             checked: Err(reject),
         }
     }

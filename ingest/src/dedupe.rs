@@ -1,90 +1,11 @@
-//! The window of event ids in which a duplicate is recognised.
+//! The windows of ids in which a duplicate is recognised.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use bson::RawDocument;
 use hashbrown::{HashMap, HashSet};
-use rollup::event::MAX_TEXT_CHARS;
-use sha2::{Digest, Sha256};
 
-/// The first 128 bits of the SHA-256 of an event id. Emitters choose their ids, so the hash must not be
-/// one for which somebody can find two ids with the same value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventHash(u128);
-
-impl EventHash {
-    /// Bytes of a packed hash.
-    pub const BYTES: usize = 16;
-
-    /// The hash of an id.
-    #[must_use]
-    pub fn of(event_id: &str) -> Self {
-        Self::of_bytes(event_id.as_bytes())
-    }
-
-    /// The hash of the `_id` of an event's document, given alone ([`raw_id`](crate::lane::raw_id)). It is never compared
-    /// with that of an event id.
-    #[must_use]
-    pub fn of_document(id: &RawDocument) -> Self {
-        Self::of_bytes(id.as_bytes())
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
-        let mut first = [0; Self::BYTES];
-        first.copy_from_slice(&digest[..Self::BYTES]);
-        Self(u128::from_be_bytes(first))
-    }
-
-    /// The packed form that is stored.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        self.0.to_be_bytes()
-    }
-
-    /// Reads one packed hash. `None`: the stored value is damaged.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.try_into().ok()?;
-        Some(Self(u128::from_be_bytes(bytes)))
-    }
-
-    /// Reads packed hashes. Bytes beyond a whole number of hashes are `None`: the stored value is damaged.
-    #[must_use]
-    pub fn unpack(bytes: &[u8]) -> Option<Vec<Self>> {
-        let (hashes, []) = bytes.as_chunks::<{ Self::BYTES }>() else {
-            return None;
-        };
-        Some(
-            hashes
-                .iter()
-                .map(|hash| Self(u128::from_be_bytes(*hash)))
-                .collect(),
-        )
-    }
-}
-
-/// An event's own id as it is kept with a letter: emitters may write ids of any length, valid ones have at most
-/// [`MAX_TEXT_CHARS`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventName {
-    /// Its first characters, for people.
-    pub text: String,
-    /// The hash of the whole id.
-    pub hash: EventHash,
-}
-
-impl EventName {
-    /// The name of an id.
-    #[must_use]
-    pub fn of(event_id: &str) -> Self {
-        Self {
-            text: event_id.chars().take(MAX_TEXT_CHARS).collect(),
-            hash: EventHash::of(event_id),
-        }
-    }
-}
+use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
 
 /// The keys are already uniformly distributed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -101,17 +22,13 @@ impl Hasher for Uniform {
             self.0 ^= u64::from_le_bytes(word);
         }
     }
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "any 64 of the 128 uniform bits will do"
-    )]
-    fn write_u128(&mut self, value: u128) {
-        self.0 = value as u64;
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
     }
 }
 
-/// A set of ids.
-type Ids = HashSet<EventHash, BuildHasherDefault<Uniform>>;
+/// Ids, and the quantities of their events.
+type Ids = HashMap<IdentityHash, Quantities, BuildHasherDefault<Uniform>>;
 
 /// How far a duplicate is looked for (`USAGE_LEDGER_DEDUPE_SCOPE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,12 +46,12 @@ pub struct Generation {
     /// Newest source time of the records that carried these ids, in milliseconds.
     pub newest_ms: i64,
     /// The ids.
-    pub ids: Vec<EventHash>,
+    pub ids: Vec<CountedId>,
 }
 
 impl Generation {
     /// Ids with the source time (ms) of their records.
-    pub fn of(ids: impl Iterator<Item = (EventHash, i64)>) -> Self {
+    pub fn of(ids: impl Iterator<Item = (CountedId, i64)>) -> Self {
         let mut generation = Self {
             newest_ms: i64::MIN,
             ids: Vec::new(),
@@ -150,8 +67,8 @@ impl Generation {
 /// What the ledger holds under an id that a commit wanted to count ([`Scope::Ledger`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExistingId {
-    /// An event with this id is counted.
-    Counted,
+    /// An event with this id is counted, with these quantities.
+    Counted(Quantities),
     /// Dead letters of some lane are open under it, and none is counted: whoever counts it closes them.
     Rejected,
 }
@@ -161,17 +78,106 @@ pub enum ExistingId {
 /// | | a valid event with this id | a replay of one of them |
 /// |---|---|---|
 /// | `Uncounted` | is counted, and closes them | is counted, and closes the others |
-/// | `Counted` | is a duplicate | ends as a duplicate |
+/// | `Counted` | is a duplicate, or `id_reused` | ends as a duplicate, or stays as `id_reused` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectedIdState {
     /// No event with this id is known to be counted.
     Uncounted,
-    /// One was counted before the letter came.
-    Counted,
+    /// One was counted before the letter came, with these quantities.
+    Counted(Quantities),
 }
 
-/// The event ids of the dead letters of a lane that are open.
-pub type RejectedIds = HashMap<EventHash, RejectedIdState, BuildHasherDefault<Uniform>>;
+/// What the dead letters of a lane that are open say: of identities, and of documents.
+#[derive(Debug, Clone, Default)]
+pub struct RejectedIds {
+    ids: HashMap<IdentityHash, OpenLetters, BuildHasherDefault<Uniform>>,
+    /// The `_id`s of the documents that were rejected, whatever their events are known by.
+    documents: HashSet<IdentityHash, BuildHasherDefault<Uniform>>,
+}
+
+/// The open letters of one identity.
+#[derive(Debug, Clone, Copy, Default)]
+struct OpenLetters {
+    /// Some wait for an event that counts.
+    wait: bool,
+    /// Others came after one that did, with these quantities.
+    counted: Option<Quantities>,
+}
+
+impl RejectedIds {
+    /// A letter is open.
+    pub fn open(
+        &mut self,
+        identity: Option<Identity>,
+        document: Option<IdentityHash>,
+        state: RejectedIdState,
+    ) {
+        if let Some(identity) = identity {
+            self.open_id(identity.hash(), state);
+        }
+        self.documents.extend(document);
+    }
+
+    /// A letter is open under this identity.
+    pub fn open_id(&mut self, id: IdentityHash, state: RejectedIdState) {
+        let letters = self.ids.entry(id).or_default();
+        match state {
+            RejectedIdState::Uncounted => letters.wait = true,
+            RejectedIdState::Counted(quantities) => letters.counted = Some(quantities),
+        }
+    }
+
+    /// A letter of this document is open.
+    pub fn open_document(&mut self, document: IdentityHash) {
+        self.documents.insert(document);
+    }
+
+    /// An event is counted under this identity. Whether letters waited for it: they are closed.
+    pub fn close(&mut self, id: IdentityHash) -> bool {
+        let Some(letters) = self.ids.get_mut(&id) else {
+            return false;
+        };
+        let closes = std::mem::take(&mut letters.wait);
+        if letters.counted.is_none() {
+            self.ids.remove(&id);
+        }
+        closes
+    }
+
+    /// A document was counted: none of its letters matters any more.
+    pub fn close_document(&mut self, document: IdentityHash) {
+        self.documents.remove(&document);
+    }
+
+    /// What is known of an identity with open letters; `None`: there are none.
+    #[must_use]
+    pub fn state(&self, id: IdentityHash) -> Option<RejectedIdState> {
+        let letters = self.ids.get(&id)?;
+        // A letter that waits says more than one that was told of an event, which then perhaps did not count.
+        Some(match letters.counted {
+            Some(quantities) if !letters.wait => RejectedIdState::Counted(quantities),
+            _ => RejectedIdState::Uncounted,
+        })
+    }
+
+    /// Whether letters of this document are open.
+    #[must_use]
+    pub fn has_document(&self, document: IdentityHash) -> bool {
+        self.documents.contains(&document)
+    }
+
+    /// Identities with open letters.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
 
 /// What one commit does to a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,30 +197,75 @@ pub struct Windows<W = Window> {
     /// their way in the stream. MongoDB's majority reads never run ahead of its change streams; a server that
     /// holds its stream back while a transaction is open may answer reads that do.
     pub scanned: W,
+    /// `_id`s of documents that were deleted after they were counted, for as long as `events`: the same document that is
+    /// inserted again is a duplicate.
+    pub deleted: W,
     /// Ids of the dead letters that are open.
     pub rejected: RejectedIds,
 }
 
 impl Windows {
-    /// Whether an event with this id is counted, as far as the lane knows.
+    /// The quantities of the event that is counted under an identity, as far as the lane knows; `None`: none is.
     #[must_use]
-    pub fn is_known(&self, id: EventHash) -> bool {
-        self.events.contains(id) || self.rejected.get(&id) == Some(&RejectedIdState::Counted)
+    pub fn counted(&self, identity: Identity) -> Option<Quantities> {
+        match self.rejected.state(identity.hash()) {
+            // Whatever else is remembered: it did not count after all.
+            Some(RejectedIdState::Uncounted) => return None,
+            Some(RejectedIdState::Counted(quantities)) => return Some(quantities),
+            None => {}
+        }
+        match identity {
+            Identity::Event(id) => self.events.get(id),
+            Identity::Document(id) => self.deleted.get(id),
+        }
     }
 
-    /// Notes that an event is counted. Whether that closes dead letters.
-    pub fn count(&mut self, id: EventHash) -> bool {
-        self.events.insert(id);
-        self.rejected.remove(&id).is_some()
+    /// Notes that an event is counted. Whether that closes dead letters. A document's `_id` needs no memory for as long
+    /// as the document is there.
+    pub fn count(&mut self, identity: Identity, quantities: Quantities) -> bool {
+        match identity {
+            Identity::Event(id) => drop(self.events.insert(CountedId { id, quantities })),
+            Identity::Document(id) => self.rejected.close_document(id),
+        }
+        self.rejected.close(identity.hash())
     }
 
-    /// Notes that a record with this id is a dead letter, and what is known of the id.
-    pub fn reject(&mut self, id: EventHash) -> RejectedIdState {
-        let known = match self.events.contains(id) {
-            true => RejectedIdState::Counted,
-            false => RejectedIdState::Uncounted,
+    /// Notes that an event that was counted is not, after all: a dead letter is open under its identity.
+    pub fn uncount(&mut self, identity: Identity) {
+        if let Identity::Event(id) = identity {
+            self.events.forget(id);
+        }
+        // Whatever a record behind it was told.
+        self.rejected.open_id(identity.hash(), RejectedIdState::Uncounted);
+    }
+
+    /// Notes that a record is a dead letter, and what is known of its identity.
+    pub fn reject(&mut self, identity: Option<Identity>, document: Option<IdentityHash>) -> RejectedIdState {
+        let known = match identity.and_then(|identity| self.counted(identity)) {
+            Some(quantities) => RejectedIdState::Counted(quantities),
+            None => RejectedIdState::Uncounted,
         };
-        *self.rejected.entry(id).or_insert(known)
+        self.rejected.open(identity, document, known);
+        known
+    }
+
+    /// Notes that a document is deleted. Whether its `_id` is remembered: not where a dead letter of it is open, since
+    /// it was not counted then.
+    pub fn delete(&mut self, id: CountedId) -> bool {
+        // Another document under this `_id` is not the one that the scan took in.
+        self.scanned.forget(id.id);
+        if self.rejected.has_document(id.id) {
+            return false;
+        }
+        let known = self
+            .deleted
+            .get(id.id)
+            .filter(|_| id.quantities == Quantities::UNKNOWN);
+        self.deleted.insert(CountedId {
+            quantities: known.unwrap_or(id.quantities),
+            ..id
+        });
+        true
     }
 }
 
@@ -275,6 +326,8 @@ pub struct Window {
     oldest_ms: Option<i64>,
     /// Commits before this instant (ms) were forgotten here.
     forgotten_before_ms: Option<i64>,
+    /// An id may be in several commits.
+    repeats: bool,
 }
 
 impl Window {
@@ -285,29 +338,52 @@ impl Window {
         let known = generations
             .iter()
             .flat_map(|generation| &generation.ids)
-            .copied()
+            .map(|id| (id.id, id.quantities))
             .collect();
         Self {
             known,
             oldest_ms: generations.iter().map(|generation| generation.newest_ms).min(),
             generations: generations.into(),
             forgotten_before_ms: None,
+            repeats: false,
+        }
+    }
+
+    /// The same for ids that may come again: each is known for as long as its newest commit.
+    #[must_use]
+    pub fn repeating(self) -> Self {
+        Self {
+            repeats: true,
+            ..self
         }
     }
 
     /// Notes an id. `false` if it was known.
-    pub fn insert(&mut self, id: EventHash) -> bool {
-        self.known.insert(id)
+    pub fn insert(&mut self, id: CountedId) -> bool {
+        self.known.insert(id.id, id.quantities).is_none()
+    }
+
+    /// Notes ids that commits hold, where they are not known.
+    fn note(&mut self, ids: &[CountedId]) {
+        for id in ids {
+            self.known.entry(id.id).or_insert(id.quantities);
+        }
+    }
+
+    /// The quantities under an id; `None`: it is not known.
+    #[must_use]
+    pub fn get(&self, id: IdentityHash) -> Option<Quantities> {
+        self.known.get(&id).copied()
     }
 
     /// Whether an id is known.
     #[must_use]
-    pub fn contains(&self, id: EventHash) -> bool {
-        self.known.contains(&id)
+    pub fn contains(&self, id: IdentityHash) -> bool {
+        self.known.contains_key(&id)
     }
 
     /// Forgets an id whose event turned out not to be counted.
-    pub fn forget(&mut self, id: EventHash) {
+    pub fn forget(&mut self, id: IdentityHash) {
         self.known.remove(&id);
     }
 
@@ -334,12 +410,14 @@ impl Window {
 
     /// The ids that leave the window with the commits that are older than this (ms).
     #[must_use]
-    pub fn ids_before(&self, horizon_ms: i64) -> Vec<EventHash> {
+    pub fn ids_before(&self, horizon_ms: i64) -> Vec<IdentityHash> {
         let old = self
             .generations
             .iter()
             .filter(|generation| generation.newest_ms < horizon_ms);
-        old.flat_map(|generation| &generation.ids).copied().collect()
+        old.flat_map(|generation| &generation.ids)
+            .map(|id| id.id)
+            .collect()
     }
 
     /// The horizon, or an earlier one where the transaction would have too much to forget.
@@ -368,6 +446,9 @@ impl Window {
                 .generations
                 .partition_point(|generation| generation.newest_ms <= newest_ms);
             self.generations.insert(at, remember.ids.clone());
+            if self.repeats {
+                self.note(&remember.ids.ids);
+            }
         }
         if let Some(horizon) = remember.forget_before_ms {
             self.expire(horizon);
@@ -394,15 +475,22 @@ impl Window {
     fn expire(&mut self, horizon_ms: i64) {
         self.forgotten_before_ms = self.forgotten_before_ms.max(Some(horizon_ms));
         let known = &mut self.known;
+        let before = self.generations.len();
         self.generations.retain(|generation| {
             let keep = generation.newest_ms >= horizon_ms;
             if !keep {
                 for id in &generation.ids {
-                    known.remove(id);
+                    known.remove(&id.id);
                 }
             }
             keep
         });
+        if self.repeats && self.generations.len() < before {
+            for generation in std::mem::take(&mut self.generations) {
+                self.note(&generation.ids);
+                self.generations.push_back(generation);
+            }
+        }
         self.oldest_ms = self
             .generations
             .iter()

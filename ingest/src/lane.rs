@@ -4,7 +4,7 @@ mod document_key;
 
 use std::fmt;
 
-use bson::Document;
+use bson::{Document, Timestamp};
 
 pub(crate) use document_key::single;
 pub use document_key::{DocumentKey, raw_id};
@@ -94,6 +94,8 @@ pub struct Fence {
     pub position: Option<Position>,
     /// The last record that was done (Kafka): to tell a topic that was recreated.
     pub last: Option<LastRecord>,
+    /// The collection may have ended, however often, up to this time (change stream): a person said so.
+    pub ends_accepted_until: Option<Timestamp>,
 }
 
 /// What identifies the last record done in a Kafka partition.

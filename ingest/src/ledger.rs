@@ -4,18 +4,39 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rollup::event::{About, Reject};
+use rollup::event::{About, MAX_TEXT_CHARS, Reject};
 use rollup::fold::Delta;
 
-use crate::decode::{Keep, Payload};
-use crate::dedupe::{
-    EventHash, EventName, ExistingId, Generation, RejectedIdState, Remember, Scope, Windows,
-};
+use crate::decode::{Keep, Name, Payload, shown};
+use crate::dedupe::{ExistingId, Generation, RejectedIdState, Remember, Scope, Windows};
+use crate::identity::{Identity, IdentityHash};
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
 pub use crate::hold::Refusal;
 pub use crate::outcome::{Outcome, Tally};
+
+/// The ids that people know a record by, at most [`MAX_TEXT_CHARS`] characters of each: emitters may write ids of any
+/// length.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// The event's own, where one could be read.
+    pub event_id: Option<String>,
+    /// The `_id` of its document, where it has one.
+    pub document_id: Option<String>,
+}
+
+impl Names {
+    /// Those of a record.
+    #[must_use]
+    pub fn of(name: &Name<'_>) -> Self {
+        let event_id = name.event_id.as_deref();
+        Self {
+            event_id: event_id.map(|id| id.chars().take(MAX_TEXT_CHARS).collect()),
+            document_id: name.document_id.as_deref().and_then(shown),
+        }
+    }
+}
 
 /// A rejected record, with everything that is needed to judge it again.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +49,14 @@ pub struct DeadLetter {
     pub payload: Payload,
     /// The form in which that is kept.
     pub keep: Keep,
-    /// The event's own id, where one could be read.
-    pub event_id: Option<EventName>,
-    /// The state in which that id was known.
-    pub letter: RejectedIdState,
+    /// Its identity, where that could be read: what closes it.
+    pub identity: Option<Identity>,
+    /// The document, where it has one, whatever its event is known by.
+    pub document: Option<IdentityHash>,
+    /// The ids as people know them.
+    pub names: Names,
+    /// The state in which the identity was known.
+    pub known: RejectedIdState,
     /// The organization and time of the record, as far as they could be read.
     pub about: About,
     /// When the source took it in, in milliseconds.
@@ -47,8 +72,8 @@ pub struct ReplayRequest {
     pub place: String,
     /// The record as it was read.
     pub payload: Payload,
-    /// The event's own id, where one could be read.
-    pub event_id: Option<EventHash>,
+    /// The hash of its identity, where that could be read.
+    pub identity: Option<IdentityHash>,
     /// When the source took it in, in milliseconds.
     pub source_time_ms: i64,
 }
@@ -79,15 +104,17 @@ pub struct LaneCommit {
     pub events: Remember,
     /// The documents that the history scan took in.
     pub scanned: Remember,
+    /// The documents that were deleted after they were counted.
+    pub deleted: Remember,
     /// The ids that leave the window of event ids; only in [`Scope::Ledger`].
-    pub dropped: Vec<EventHash>,
+    pub dropped: Vec<IdentityHash>,
     /// The rejected records.
     pub letters: Vec<DeadLetter>,
     /// Dead letters that were judged again. Each must be marked still.
     pub replayed: Vec<ReplayResult>,
     /// Ids of counted events that close every dead letter that is open under them: those of this lane, or in
     /// [`Scope::Ledger`] of any.
-    pub closes: Vec<EventHash>,
+    pub closes: Vec<Identity>,
 }
 
 /// One transaction.
@@ -150,7 +177,7 @@ pub enum CommitError {
     Overflow,
     /// These ids are held already ([`Scope::Ledger`]). Judge their events by that, and fold again.
     #[error("{} of the ids are in the ledger already", .0.len())]
-    DuplicateIds(Vec<(EventHash, ExistingId)>),
+    DuplicateIds(Vec<(IdentityHash, ExistingId)>),
     /// Somebody else was in the way, again and again. Halve: a shorter commit meets fewer.
     #[error("a conflict: {0}")]
     Conflict(String),
@@ -270,10 +297,4 @@ pub trait Ledger: Send + Sync + 'static {
         patience: Duration,
         attempt: &mut Attempt,
     ) -> impl Future<Output = Result<Applied, CommitError>> + Send;
-}
-
-/// The ids of a commit as one value, for the store.
-#[must_use]
-pub fn pack(ids: &[EventHash]) -> Vec<u8> {
-    ids.iter().flat_map(|id| id.to_bytes()).collect()
 }

@@ -24,6 +24,7 @@ pub mod dedupe;
 pub mod fake;
 pub mod health;
 mod hold;
+pub mod identity;
 pub mod kafka;
 pub mod lane;
 pub mod lease;

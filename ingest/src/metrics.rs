@@ -2,6 +2,7 @@
 //! never becomes one.
 
 mod gaps;
+mod maker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use rollup::clock::Clock;
 use rollup::event::Reason;
 
@@ -18,6 +19,7 @@ use crate::decode::Source;
 use crate::health::Health;
 use crate::ledger::{Outcome, ReplayResult};
 use gaps::GapCounters;
+use maker::Maker;
 
 /// How an attempt to commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,45 +244,6 @@ impl Metrics {
         if records > 0 {
             self.batch_events.observe(f64::from(records));
         }
-    }
-}
-
-/// Makes metrics of this program's, and registers them.
-struct Maker<'a>(&'a Registry);
-
-impl Maker<'_> {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.registered(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.registered(IntCounterVec::new(Self::opts(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.registered(Gauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.registered(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets);
-        self.registered(Histogram::with_opts(opts))
-    }
-
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("usage_ledger_{name}"), help)
-    }
-
-    fn registered<M: Collector + Clone + 'static>(
-        &self,
-        made: prometheus::Result<M>,
-    ) -> prometheus::Result<M> {
-        let metric = made?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
     }
 }
 

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use crate::event::Dimensions;
-use crate::fold::Marginal;
+use crate::marginal::Marginal;
 use crate::period::Period;
 
 const VERSION: &str = "v1";

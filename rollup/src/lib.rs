@@ -20,5 +20,6 @@ pub mod event;
 pub mod fold;
 pub mod inert;
 pub mod key;
+mod marginal;
 pub mod money;
 pub mod period;

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand, value_parser};
 use ingest::decide::{Decision, Time, decide};
 use mongodb::bson::DateTime;
 
+use super::running::{execute, say};
 use super::settings::Settings;
-use super::{execute, say};
 use crate::app;
 use crate::config::{Database, Rules};
 use crate::failure::Failure;
@@ -103,6 +103,9 @@ struct Letters {
     /// Letters of the event with this id
     #[arg(long, value_name = "EVENT")]
     event_id: Option<String>,
+    /// The letter of the document with this `_id`, as `dead-letters show` has it
+    #[arg(long, value_name = "ID")]
+    document_id: Option<String>,
     /// Letters rejected at or after this instant (RFC 3339)
     #[arg(long, value_name = "INSTANT")]
     since: Option<Instant<Utc>>,
@@ -118,6 +121,7 @@ impl From<Letters> for Which {
             lane: letters.lane,
             reason: letters.reason,
             event_id: letters.event_id,
+            document_id: letters.document_id,
             since: letters.since.map(DateTime::from_chrono),
             until: letters.until.map(DateTime::from_chrono),
         }
@@ -160,7 +164,14 @@ async fn list(database: Database, which: Which, output: Output) -> Result<(), Fa
     let mut shown: u64 = 0;
     let print = |letter: StoredLetter| {
         if shown == 0 && !output.json {
-            say(&line("ID", "STATE", "REASON", "EVENT", "REJECTED AT", "WHY"))?;
+            say(&line(
+                "ID",
+                "STATE",
+                "REASON",
+                "EVENT OR DOCUMENT",
+                "REJECTED AT",
+                "WHY",
+            ))?;
         }
         shown += 1;
         match output.json {
@@ -230,7 +241,7 @@ async fn forecast(store: &Store, rules: &Rules, which: &Which, now: Instant<Utc>
         let outcome = match letter.replay_request() {
             Err(why) => format!("cannot be judged: {why}"),
             Ok(marked) => {
-                let counted_before = letter.is_counted_before();
+                let counted_before = letter.counted_before();
                 let time = Time::of_letter(&marked, rules.max_age, now);
                 match decide(&marked.payload, &rules.event, time, |_| counted_before).decision {
                     Decision::Reject(reject) => format!("would stay a dead letter: {reject}"),
@@ -269,7 +280,7 @@ fn row(letter: &StoredLetter) -> String {
         &inert(letter.id()),
         &state,
         &reason,
-        &short(letter.event_id()),
+        &short(letter.event_or_document_id()),
         rejected.as_deref().unwrap_or_default(),
         &inert(letter.message()),
     )

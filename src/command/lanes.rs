@@ -7,8 +7,8 @@ use ingest::kafka;
 use ingest::lane::LaneId;
 use mongodb::bson::DateTime;
 
+use super::running::{execute, say};
 use super::settings::Settings;
-use super::{execute, say};
 use crate::config::{Database, Source};
 use crate::failure::Failure;
 use crate::store::Store;
@@ -86,14 +86,21 @@ async fn resume(database: Database, source: Source, lane: LaneId, start: Start) 
         (Start::Earliest, _) => From::Earliest,
     };
     let resumed = store.resume(&lane, from).await?;
-    match resumed.gap {
-        Some((from, to)) => say(&format!(
-            "the lane `{lane}` goes on; events from {} to {} are not counted, and answers over that time say so",
-            instant(from),
-            instant(to),
-        )),
-        None => say(&format!("the lane `{lane}` goes on; nothing is missing")),
+    let (from, to) = resumed.gap;
+    say(&format!(
+        "the lane `{lane}` goes on; events from {} to {} may not be counted, and answers over that time say so",
+        instant(from),
+        instant(to),
+    ))?;
+    if resumed.may_count_again {
+        say(
+            "the collection had ended, and what is in it now is read from where it began anew. What cannot be known: \
+             whether documents were in it before. Those known by an `eventId` are counted once, as long as the window \
+             of duplicates reaches; those known by their `_id` only are counted again. If the collection was restored \
+             or renamed back, `--from now` counts none of them",
+        )?;
     }
+    Ok(())
 }
 
 /// Where a Kafka partition ends: only Kafka knows.

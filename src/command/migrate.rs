@@ -1,10 +1,10 @@
 //! `migrate`: the schema, created or completed.
 
-use super::say;
+use super::running::say;
 use crate::config::{Database, Identity, Source};
 use crate::failure::Failure;
-use crate::store::Store;
-use crate::store::schema::{Change, VERSION};
+use crate::store::schema::Change;
+use crate::store::{Store, VERSION};
 
 pub(super) async fn migrate(database: Database, identity: Identity, source: Source) -> Result<(), Failure> {
     let store = Store::open(&database).await?;

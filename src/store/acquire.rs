@@ -15,7 +15,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ingest::dedupe::{EventHash, Generation, RejectedIdState, Scope, Windows};
+use ingest::dedupe::{Generation, RejectedIdState, Scope, Windows};
+use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
 use ingest::lease::Life;
 use ingest::ledger::{Acquired, FenceError};
@@ -25,10 +26,11 @@ use mongodb::error::Error as DriverError;
 use mongodb::options::ReturnDocument;
 
 use super::answer::{WORK, answer, in_time};
+use super::connection::server_time;
 use super::fences::{self, StoredFence};
 use super::leases::Leases;
 use super::windows::{self, StoredIds, WindowName};
-use super::{DEDUPE, Store, dead_letters, failure, server_time};
+use super::{DEDUPE, Store, dead_letters, errors};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -66,11 +68,11 @@ impl Store {
                 Ok(epoch) => return Ok(Move::Done(Moved { session, epoch })),
                 Err(error) => error,
             };
-            match failure::code(&blocked) {
+            match errors::code(&blocked) {
                 Some(code) if KEPT.contains(&code) => {}
                 // Two workers made the first fence at once.
                 Some(11000) => continue,
-                _ => return Err(failure::fence(&blocked)),
+                _ => return Err(errors::fence(&blocked)),
             }
             holder = self.owner_of(lane).await?;
             // What we left open ourselves is ended by whoever gave it up.
@@ -122,11 +124,11 @@ impl Store {
         let fences = self.typed_fences();
         let question = fences.find_one(doc! {"_id": lane.as_str()}).max_time(WORK);
         let stored = in_time(question.session(&mut *session).into_future()).await?;
-        let stored = stored.map_err(|error| match failure::code(&error) {
+        let stored = stored.map_err(|error| match errors::code(&error) {
             Some(TIME_IS_UP) => {
                 FenceError::Away("a majority of the replica set does not say that the lane is ours".into())
             }
-            _ => failure::fence(&error),
+            _ => errors::fence(&error),
         })?;
         let is_ours = |stored: &StoredFence| {
             stored.epoch == *epoch && stored.owner.as_deref() == Some(self.owner.as_str())
@@ -138,7 +140,7 @@ impl Store {
         };
         let fence = stored
             .fence()
-            .map_err(|why| failure::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
+            .map_err(|why| errors::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
         life.touch();
         let windows = self.windows(lane, session, life).await?;
         Ok(Acquired::Granted((fence, windows)))
@@ -158,34 +160,37 @@ impl Store {
         let mut open = self.open_letters(lane, session).await?;
         let mut windows: Windows<Vec<Generation>> = Windows::default();
         // Their event is counted: they were too many to be closed with it.
-        let mut overdue: HashSet<EventHash> = HashSet::new();
+        let mut overdue: HashSet<IdentityHash> = HashSet::new();
         while answer(cursor.advance(session)).await? {
             // There may be millions.
             life.touch();
             let stored = cursor.deserialize_current().ok();
             let added = stored.and_then(|stored| Some((stored.window, stored.generation()?)));
             let Some((window, generation)) = added else {
-                return Err(failure::damaged(format!(
+                return Err(errors::damaged(format!(
                     "a document of `{DEDUPE}` for `{lane}` is damaged"
                 )));
             };
             match window {
                 WindowName::Events => {
-                    let is_overdue = |id: &&EventHash| open.get(*id) == Some(&RejectedIdState::Uncounted);
+                    let is_overdue = |id: &IdentityHash| open.state(*id) == Some(RejectedIdState::Uncounted);
                     if !open.is_empty() {
-                        overdue.extend(generation.ids.iter().filter(is_overdue));
+                        overdue.extend(generation.ids.iter().map(|id| id.id).filter(is_overdue));
                     }
                     windows.events.push(generation);
                 }
                 WindowName::Scanned => windows.scanned.push(generation),
+                WindowName::Deleted => windows.deleted.push(generation),
             }
         }
         if !overdue.is_empty() {
-            let ids: Vec<EventHash> = overdue.iter().copied().collect();
+            let ids: Vec<IdentityHash> = overdue.iter().copied().collect();
             let which = dead_letters::open_under(lane, Scope::Lane, &ids);
             let at = answer(server_time(&self.client)).await?;
             answer(self.supersede_all(lane, &which, at)).await?;
-            open.retain(|id, _| !overdue.contains(id));
+            for id in overdue {
+                open.close(id);
+            }
         }
         windows.rejected = open;
         Ok(windows)

@@ -7,16 +7,22 @@
 use std::time::Duration;
 
 use ingest::ledger::FenceError;
+use ingest::server_error::Fault;
 use mongodb::error::Result as DriverResult;
 
-use super::failure;
+use super::errors;
 
 /// How long the answer to a question is waited for.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How long the server may work on one: then it says so itself, and nothing is left behind there.
 pub(super) const WORK: Duration = Duration::from_secs(8);
 /// What it means that nobody answers.
-pub(super) const SILENCE: &str = "the database does not answer";
+const SILENCE: &str = "the database does not answer";
+
+/// The same for a commit.
+pub(super) fn silence() -> Fault {
+    Fault::wait(SILENCE)
+}
 
 /// The answer to a question, whatever it is, if it comes in time.
 pub(super) async fn in_time<Q: Future>(question: Q) -> Result<Q::Output, FenceError> {
@@ -29,5 +35,5 @@ pub(super) async fn answer<Q, T>(question: Q) -> Result<T, FenceError>
 where
     Q: Future<Output = DriverResult<T>>,
 {
-    in_time(question).await?.map_err(|error| failure::fence(&error))
+    in_time(question).await?.map_err(|error| errors::fence(&error))
 }

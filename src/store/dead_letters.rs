@@ -17,184 +17,35 @@
 mod day;
 mod document;
 mod payload;
+mod statements;
 mod told;
+mod which;
 
 use std::collections::HashSet;
 
-use ingest::dedupe::{EventHash, RejectedIdState, RejectedIds, Scope};
+use ingest::dedupe::RejectedIds;
+use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
-use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, Outcome, ReplayRequest, ReplayResult};
+use ingest::ledger::{Commit, DeadLetter, FenceError, LaneCommit, ReplayRequest};
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawBsonRef, doc};
 use mongodb::error::Result as DriverResult;
-use rollup::period::Calendar;
 
 pub use document::StoredLetter;
-use payload::{CUT, DROPPED};
+pub(super) use statements::{closed_by, keep, open_under, replayed, superseded};
+pub use which::{STATES, Which};
+
+use document::state;
+use payload::DROPPED;
+use statements::{closed, id};
 use told::changed;
+use which::{LOST, OPEN, meant};
 
 use super::answer::{WORK, answer};
-use super::convert::hash;
-use super::schema::VERSION;
-use super::{DEAD_LETTERS, FENCES, Store, failure};
-
-/// The upsert of a dead letter. A record that is read again at the same place stays the letter it is.
-///
-/// `taken`: the places that hold a letter of another record. An offset comes twice where a topic was recreated.
-pub(super) fn keep(
-    lane: &LaneCommit,
-    letter: &DeadLetter,
-    taken: &HashSet<String>,
-    calendar: &Calendar,
-    at: DateTime,
-) -> Document {
-    let place = match taken.contains(&letter.place) {
-        true => format!("{}@{}", letter.place, letter.source_time_ms),
-        false => letter.place.clone(),
-    };
-    let payload = payload::write(&letter.payload, letter.keep);
-    let is_kept = payload.get_str("format").is_ok_and(|format| format != CUT);
-    let mut fields = doc! {
-        "lane": lane.fence.lane.as_str(),
-        "place": &place,
-        "reason": letter.reject.reason.code(),
-        "field": letter.reject.field,
-        "message": letter.reject.message(),
-        "state": if is_kept { "open" } else { LOST },
-        "open": lane.fence.lane.as_str(),
-        "eventId": letter.event_id.as_ref().map(|id| id.text.as_str()),
-        "eventHash": letter.event_id.as_ref().map(|id| hash(id.hash)),
-        "organizationId": letter.about.organization.as_deref(),
-        "day": day::of(letter, calendar, at.to_chrono()).to_string(),
-        "countedBefore": letter.letter == RejectedIdState::Counted,
-        "sourceTime": DateTime::from_millis(letter.source_time_ms),
-        "rejectedAt": at,
-        "schemaVersion": VERSION,
-    };
-    fields.extend(payload);
-    doc! {"q": {"_id": id(&lane.fence.lane, &place)}, "u": {"$setOnInsert": fields}, "upsert": true}
-}
-
-/// What becomes of a letter that was judged again. It matches nothing where the letter is not marked any more.
-pub(super) fn replayed(lane: &LaneId, letter: &ReplayResult, at: DateTime) -> Document {
-    let update = match &letter.result {
-        Ok(outcome) => closed("replay", Some(*outcome), at),
-        Err(reject) => doc! {
-            "$set": {
-                "state": "open", "reason": reject.reason.code(), "field": reject.field, "message": reject.message(),
-                "replayedAt": at,
-            },
-            "$unset": {"replayRequestedAt": ""},
-        },
-    };
-    doc! {"q": {"_id": id(lane, &letter.place), "state": "replay"}, "u": update}
-}
-
-/// The states of letters that wait for something.
-const OPEN: [&str; 3] = ["open", "replay", LOST];
-/// The state of letters that can never be judged.
-const LOST: &str = "lost";
-
-/// The letters that counted events with these ids close.
-pub(super) fn open_under(lane: &LaneId, scope: Scope, ids: &[EventHash]) -> Document {
-    let ids: Vec<Bson> = ids.iter().copied().map(hash).collect();
-    let mut which = doc! {"eventHash": among(&ids), "state": {"$in": OPEN.as_slice()}};
-    if scope == Scope::Lane {
-        which.insert("lane", lane.as_str());
-    }
-    which
-}
-
-/// One of these. One alone is a plain equality: not every server finds an index for `$in`.
-fn among(values: &[Bson]) -> Bson {
-    match values {
-        [one] => one.clone(),
-        several => doc! {"$in": several}.into(),
-    }
-}
-
-/// Closes letters whose event was counted.
-pub(super) fn superseded(ids: Vec<Bson>, at: DateTime) -> Document {
-    doc! {"q": {"_id": {"$in": ids}}, "u": closed("event", None, at), "multi": true}
-}
-
-fn closed(by: &str, outcome: Option<Outcome>, at: DateTime) -> Document {
-    let mut set = doc! {"state": "closed", "closedBy": by, "closedAt": at};
-    if let Some(outcome) = outcome {
-        set.insert("outcome", outcome.name());
-    }
-    // It holds whatever an emitter sent, and is not needed any more.
-    set.insert("format", DROPPED);
-    doc! {"$set": set, "$unset": {"open": "", "replayRequestedAt": "", "payload": "", "headers": ""}}
-}
+use super::{DEAD_LETTERS, FENCES, Store, errors};
 
 /// Payloads that are dropped at once, at most, of each lane.
 const DROPPED_AT_ONCE: i64 = 500;
-
-fn id(lane: &LaneId, place: &str) -> String {
-    format!("{lane}/{place}")
-}
-
-/// The states of letters.
-pub const STATES: [&str; 4] = ["open", LOST, "replay", "closed"];
-
-/// The states that a person means by one of them, or by none: what is lost is open, too.
-fn meant(state: Option<&str>) -> &[&str] {
-    match state {
-        None => &STATES,
-        Some("open") => &STATES[..2],
-        Some(state) => STATES
-            .iter()
-            .find(|known| **known == state)
-            .map_or(&[], std::slice::from_ref),
-    }
-}
-
-/// Which letters a person means. What is not said does not matter.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Which {
-    /// Those with these ids.
-    pub ids: Vec<String>,
-    /// Of this lane.
-    pub lane: Option<String>,
-    /// Rejected for this reason.
-    pub reason: Option<String>,
-    /// Of the event with this id.
-    pub event_id: Option<String>,
-    /// Rejected at or after this instant.
-    pub since: Option<DateTime>,
-    /// Rejected before this instant.
-    pub until: Option<DateTime>,
-}
-
-impl Which {
-    fn filter(&self, states: &[&str]) -> Document {
-        let mut filter = Document::new();
-        if !self.ids.is_empty() {
-            let ids: Vec<Bson> = self.ids.iter().map(Bson::from).collect();
-            filter.insert("_id", among(&ids));
-        }
-        let texts = [("lane", self.lane.as_deref()), ("reason", self.reason.as_deref())];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                filter.insert(name, text);
-            }
-        }
-        if let Some(event_id) = &self.event_id {
-            filter.insert("eventHash", hash(EventHash::of(event_id)));
-        }
-        // Named one by one, so that those of each are found by an index in the order of their time.
-        let states: Vec<Bson> = states.iter().copied().map(Bson::from).collect();
-        filter.insert("state", among(&states));
-        let mut rejected = Document::new();
-        rejected.extend(self.since.map(|since| ("$gte".to_owned(), Bson::from(since))));
-        rejected.extend(self.until.map(|until| ("$lt".to_owned(), Bson::from(until))));
-        if !rejected.is_empty() {
-            filter.insert("rejectedAt", rejected);
-        }
-        filter
-    }
-}
 
 /// Letters that events close in their transaction, at most, for each question.
 const CLOSED_AT_ONCE: i64 = 1_000;
@@ -252,11 +103,12 @@ impl Store {
     /// their replay could only say the same. Where this fails, the lane's next owner does it.
     pub(super) async fn close_the_rest(&self, commit: &Commit) {
         for lane in commit.lanes.iter().filter(|lane| !lane.closes.is_empty()) {
-            let rest = open_under(&lane.fence.lane, commit.scope, &lane.closes);
             let at = DateTime::from_chrono(commit.at);
-            if let Err(error) = self.supersede_all(&lane.fence.lane, &rest, at).await {
-                let error = failure::message(&error);
-                tracing::warn!(error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
+            for rest in closed_by(lane, commit.scope, usize::MAX) {
+                if let Err(error) = self.supersede_all(&lane.fence.lane, &rest, at).await {
+                    let error = errors::message(&error);
+                    tracing::warn!(error, lane = %lane.fence.lane, "letters of a counted event stay open for now");
+                }
             }
         }
     }
@@ -312,7 +164,7 @@ impl Store {
     pub async fn count_letters(&self, which: &Which, state: Option<&str>) -> Result<u64, super::Error> {
         let letters = self.collection(DEAD_LETTERS);
         let counted = letters.count_documents(which.filter(meant(state))).await;
-        counted.map_err(failure::unusable)
+        counted.map_err(errors::unusable)
     }
 
     /// Shows letters one after the other, the newest first, until that fails.
@@ -331,9 +183,9 @@ impl Store {
             .find(which.filter(meant(state)))
             .sort(doc! {"rejectedAt": -1, "_id": 1})
             .limit(limit.map_or(0, i64::from));
-        let mut cursor = found.await.map_err(failure::unusable)?;
-        while cursor.advance().await.map_err(failure::unusable)? {
-            let letter: Document = cursor.deserialize_current().map_err(failure::unusable)?;
+        let mut cursor = found.await.map_err(errors::unusable)?;
+        while cursor.advance().await.map_err(errors::unusable)? {
+            let letter: Document = cursor.deserialize_current().map_err(errors::unusable)?;
             show(letter.into())?;
         }
         Ok(())
@@ -355,7 +207,7 @@ impl Store {
             let mut ids: Vec<Bson> = Vec::new();
             while answer(found.advance()).await? {
                 let id = found.current().get_str("_id");
-                ids.push(id.map_err(|error| failure::fence(&error.into()))?.into());
+                ids.push(id.map_err(|error| errors::fence(&error.into()))?.into());
             }
             if ids.is_empty() {
                 continue;
@@ -378,7 +230,7 @@ impl Store {
     pub async fn count_lost_letters(&self, which: &Which) -> Result<u64, super::Error> {
         let letters = self.collection(DEAD_LETTERS);
         let counted = letters.count_documents(which.filter(&[LOST])).await;
-        counted.map_err(failure::unusable)
+        counted.map_err(errors::unusable)
     }
 
     /// Marks letters that wait, to be judged again by the owners of their lanes. How many were marked.
@@ -391,13 +243,13 @@ impl Store {
             .collection(DEAD_LETTERS)
             .update_many(which.filter(&["open"]), mark)
             .await;
-        let marked = marked.map_err(failure::unusable)?.modified_count;
+        let marked = marked.map_err(errors::unusable)?.modified_count;
         let lanes = match &which.lane {
             Some(lane) => doc! {"_id": lane},
             None => doc! {},
         };
         if marked > 0 {
-            self.tell_of_letters(lanes).await.map_err(failure::unusable)?;
+            self.tell_of_letters(lanes).await.map_err(errors::unusable)?;
         }
         Ok(marked)
     }
@@ -409,31 +261,32 @@ impl Store {
         session: &mut ClientSession,
     ) -> Result<RejectedIds, FenceError> {
         let letters = self.collection(DEAD_LETTERS);
-        let open = doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}, "eventHash": {"$type": "binData"}};
-        let found = letters
-            .find(open)
-            .projection(doc! {"_id": 0, "eventHash": 1, "countedBefore": 1});
+        let open = doc! {"lane": lane.as_str(), "state": {"$in": OPEN.as_slice()}};
+        let found = letters.find(open).projection(doc! {
+            "_id": 0, "identity": 1, "document": 1, "countedBefore": 1, "countedQuantities": 1, "quantitiesVersion": 1,
+        });
         let mut cursor = answer(found.session(&mut *session).into_future()).await?;
         let mut letters = RejectedIds::default();
         while answer(cursor.advance(session)).await? {
             let stored = cursor.current();
-            let id = stored
-                .get_binary("eventHash")
-                .ok()
-                .and_then(|id| EventHash::from_bytes(id.bytes));
-            let Some(id) = id else {
-                return Err(failure::damaged(format!(
-                    "a document of `{DEAD_LETTERS}` for `{lane}` has a damaged `eventHash`"
+            let hash = |name: &str| match stored.get(name) {
+                Ok(Some(RawBsonRef::Binary(binary))) => IdentityHash::from_bytes(binary.bytes).map(Some),
+                Ok(Some(RawBsonRef::Null) | None) => Some(None),
+                _ => None,
+            };
+            let (Some(identity), Some(document)) = (hash("identity"), hash("document")) else {
+                return Err(errors::damaged(format!(
+                    "a document of `{DEAD_LETTERS}` for `{lane}` has a damaged `identity` or `document`"
                 )));
             };
-            let letter = match stored.get_bool("countedBefore") {
-                Ok(true) => RejectedIdState::Counted,
-                _ => RejectedIdState::Uncounted,
-            };
-            let open = letters.entry(id).or_insert(letter);
-            // One that was told of an event which then did not count knows less than the others.
-            if letter == RejectedIdState::Uncounted {
-                *open = letter;
+            if let Some(identity) = identity {
+                let state = state(stored.get_bool("countedBefore").ok(), |name| {
+                    stored.get_i32(name).ok()
+                });
+                letters.open_id(identity, state);
+            }
+            if let Some(document) = document {
+                letters.open_document(document);
             }
         }
         Ok(letters)
@@ -463,7 +316,7 @@ impl Store {
         while bytes < max_bytes && answer(cursor.advance()).await? {
             let stored = cursor
                 .deserialize_current()
-                .map_err(|error| failure::fence(&error))?;
+                .map_err(|error| errors::fence(&error))?;
             match payload::read(&stored) {
                 Ok(letter) => {
                     bytes += letter.payload.size();

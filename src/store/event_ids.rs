@@ -1,13 +1,14 @@
 //! `usageEventIds`: ids that are unique in the whole ledger ([`Scope::Ledger`](ingest::dedupe::Scope::Ledger)).
 //!
-//! One document per id, `{_id: hash, lane, counted, letter?}`: `counted` once an event with it is, `letter` while a
+//! One document per id, `{_id: hash, lane, counted, quantities?, letter?}`: `counted` once an event with it is, `letter` while a
 //! dead letter is open under it, so that neither is forgotten before its time. Whatever two lanes do to the same
 //! id, the one that commits second finds the document there (11000) or in its way (112), and nothing of its
 //! transaction is applied: it looks the id up, judges its event by that, and folds again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use ingest::dedupe::{EventHash, ExistingId};
+use ingest::dedupe::ExistingId;
+use ingest::identity::{CountedId, Identity, IdentityHash, Quantities};
 use ingest::ledger::{Commit, LaneCommit};
 use ingest::server_error::{Fault, Place};
 use mongodb::bson::{Bson, Document, doc};
@@ -38,16 +39,20 @@ impl Changes {
         for lane in &commit.lanes {
             let name = lane.fence.lane.as_str();
             let closes = closes(lane);
-            let mut added: Vec<EventHash> = lane.events.ids.ids.clone();
-            added.retain(|id| !closes.contains(id));
-            added.sort_unstable();
-            let inserts = added
-                .iter()
-                .map(|id| doc! {"_id": hash(*id), "lane": name, "counted": true});
-            changes.inserts.extend(inserts);
-            let letters = lane.letters.iter().filter_map(|letter| letter.event_id.as_ref());
-            changes.updates.extend(letters.map(|id| claim(id.hash, name)));
-            taken.extend(closes.iter().map(|id| take(*id, name)));
+            let (mut closing, mut added): (Vec<CountedId>, Vec<CountedId>) =
+                lane.events.ids.ids.iter().partition(|id| closes.contains(&id.id));
+            for ids in [&mut closing, &mut added] {
+                ids.sort_unstable_by_key(|id| id.id);
+            }
+            changes.inserts.extend(added.iter().map(|id| {
+                let mut counted = counted(*id, name);
+                counted.insert("_id", hash(id.id));
+                counted
+            }));
+            let letters = lane.letters.iter().filter_map(|letter| event(letter.identity?));
+            let kept: BTreeSet<IdentityHash> = letters.collect();
+            changes.updates.extend(kept.iter().map(|id| claim(*id, name)));
+            taken.extend(closing.iter().map(|id| take(*id, name, kept.contains(&id.id))));
             changes.deletes.extend(lane.dropped.chunks(CHUNK).map(|ids| {
                 let ids: Vec<Bson> = ids.iter().map(|id| hash(*id)).collect();
                 doc! {"q": {"_id": {"$in": ids}, "lane": name, "letter": {"$ne": true}}, "limit": 0}
@@ -59,39 +64,60 @@ impl Changes {
 }
 
 /// A dead letter is open under an id, counted or not.
-fn claim(id: EventHash, lane: &str) -> Document {
+fn claim(id: IdentityHash, lane: &str) -> Document {
     let update = doc! {"$set": {"letter": true}, "$setOnInsert": {"lane": lane, "counted": false}};
     doc! {"q": {"_id": hash(id)}, "u": update, "upsert": true}
 }
 
 /// Counts an id under which only dead letters are known. Where it is counted, this is an 11000.
-fn take(id: EventHash, lane: &str) -> Document {
-    let update = doc! {"$set": {"counted": true, "lane": lane}, "$unset": {"letter": ""}};
-    doc! {"q": {"_id": hash(id), "counted": false}, "u": update, "upsert": true}
+///
+/// `has_letter`: one is open beside it that came after the event.
+fn take(id: CountedId, lane: &str, has_letter: bool) -> Document {
+    let mut update = doc! {"$set": counted(id, lane)};
+    if !has_letter {
+        update.insert("$unset", doc! {"letter": ""});
+    }
+    doc! {"q": {"_id": hash(id.id), "counted": false}, "u": update, "upsert": true}
+}
+
+/// What is stored under an id that is counted.
+fn counted(id: CountedId, lane: &str) -> Document {
+    doc! {
+        "lane": lane, "counted": true, "quantities": id.quantities.to_stored(),
+        "quantitiesVersion": Quantities::VERSION,
+    }
+}
+
+/// The emitter's own id: a document is known within its lane only.
+fn event(identity: Identity) -> Option<IdentityHash> {
+    match identity {
+        Identity::Event(id) => Some(id),
+        Identity::Document(_) => None,
+    }
 }
 
 /// The ids under which a lane closes letters.
-fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
-    lane.closes.iter().copied().collect()
+fn closes(lane: &LaneCommit) -> HashSet<IdentityHash> {
+    lane.closes.iter().copied().filter_map(event).collect()
 }
 
 impl Store {
     /// What is held under the ids that a commit counts, where that stands in its way.
-    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(EventHash, ExistingId)>, Fault> {
+    pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(IdentityHash, ExistingId)>, Fault> {
         let failed = |error| Fault::of(&error, Place::Outside);
-        let closes: HashSet<EventHash> = commit.lanes.iter().flat_map(closes).collect();
+        let closes: HashSet<IdentityHash> = commit.lanes.iter().flat_map(closes).collect();
         let ids: Vec<Bson> = commit
             .lanes
             .iter()
             .flat_map(|lane| &lane.events.ids.ids)
-            .map(|id| hash(*id))
+            .map(|id| hash(id.id))
             .collect();
         let mut held = Vec::new();
         for ids in ids.chunks(CHUNK) {
             let mut cursor = self
                 .collection(EVENT_IDS)
                 .find(doc! {"_id": {"$in": ids}})
-                .projection(doc! {"counted": 1})
+                .projection(doc! {"counted": 1, "quantities": 1, "quantitiesVersion": 1})
                 .await
                 .map_err(failed)?;
             while cursor.advance().await.map_err(failed)? {
@@ -99,12 +125,17 @@ impl Store {
                 let id = stored
                     .get_binary("_id")
                     .ok()
-                    .and_then(|id| EventHash::from_bytes(id.bytes));
+                    .and_then(|id| IdentityHash::from_bytes(id.bytes));
                 let (Some(id), Ok(is_counted)) = (id, stored.get_bool("counted")) else {
                     return Err(Fault::wait(format!("a document of `{EVENT_IDS}` is damaged")));
                 };
+                let quantities = stored.get_i32("quantities").unwrap_or(0);
+                let version = stored.get_i32("quantitiesVersion").unwrap_or(0);
                 match is_counted {
-                    true => held.push((id, ExistingId::Counted)),
+                    true => held.push((
+                        id,
+                        ExistingId::Counted(Quantities::from_stored(quantities, version)),
+                    )),
                     false if !closes.contains(&id) => held.push((id, ExistingId::Rejected)),
                     false => {}
                 }

@@ -3,8 +3,9 @@
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 
+use super::connection::{hello, is_sharded};
 use super::listing::{Listing, listing};
-use super::{Error, Store, failure, hello, is_sharded};
+use super::{Error, Store, errors};
 
 impl Store {
     /// Makes sure that the events collection is there, and can be followed exactly. A missing one is created in the
@@ -14,7 +15,7 @@ impl Store {
     /// When it is missing in another database, is none that can be followed exactly, or the server cannot give a
     /// change stream of it.
     pub async fn ensure_events(&self, database: &str, collection: &str) -> Result<(), Error> {
-        let hello = hello(&self.client).await.map_err(failure::unusable)?;
+        let hello = hello(&self.client).await.map_err(errors::unusable)?;
         if is_sharded(&hello) {
             return Err(Error::Unusable(
                 "a change stream of a sharded cluster cannot tell when it has caught up; use `USAGE_LEDGER_SOURCE=kafka` \
@@ -24,7 +25,7 @@ impl Store {
         }
         let events = self.client.database(database);
         let listing = listing(&events, &[collection]).await;
-        let Listing { collections, hidden } = listing.map_err(failure::unusable)?;
+        let Listing { collections, hidden } = listing.map_err(errors::unusable)?;
         if let Some(error) = hidden {
             tracing::warn!(
                 database,
@@ -42,7 +43,7 @@ impl Store {
                 )));
             }
             None => match events.create_collection(collection).await {
-                Err(error) if !failure::exists_already(&error) => return Err(failure::unusable(error)),
+                Err(error) if !errors::exists_already(&error) => return Err(errors::unusable(error)),
                 _ => {}
             },
         }
@@ -85,8 +86,8 @@ fn fit(database: &str, listed: &Document) -> Result<(), String> {
 /// Reads a document of the events, and opens a stream of them: a right that is missing is to be said at the start.
 async fn may_follow(events: &Collection<Document>) -> Result<(), Error> {
     let document = events.find_one(doc! {}).projection(doc! {"_id": 1});
-    document.await.map_err(failure::unusable)?;
-    events.watch().await.map(drop).map_err(failure::unusable)
+    document.await.map_err(errors::unusable)?;
+    events.watch().await.map(drop).map_err(errors::unusable)
 }
 
 #[cfg(test)]

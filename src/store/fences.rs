@@ -12,7 +12,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{CollectionOptions, ReadConcern, WriteConcern};
 
 use super::answer::{WORK, answer};
-use super::{Error, FENCES, Store, failure};
+use super::{Error, FENCES, Store, errors};
 
 pub use document::{Stopped, StoredFence, StoredGap};
 pub(super) use document::{fence_move, first};
@@ -25,8 +25,8 @@ impl Store {
     pub async fn fences(&self) -> Result<Vec<StoredFence>, Error> {
         let fences = self.typed_fences();
         let found = fences.find(doc! {}).sort(doc! {"_id": 1}).await;
-        let found = found.map_err(failure::unusable)?;
-        found.try_collect().await.map_err(failure::unusable)
+        let found = found.map_err(errors::unusable)?;
+        found.try_collect().await.map_err(errors::unusable)
     }
 
     /// The fences as a majority has them.

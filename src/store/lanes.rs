@@ -3,7 +3,8 @@
 use ingest::lane::LaneId;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 
-use super::{Error, FENCES, Store, failure, server_time};
+use super::connection::server_time;
+use super::{Error, FENCES, Store, errors};
 
 /// From where a stopped lane goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,11 @@ pub enum From {
 /// What a lane goes on with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resumed {
-    /// The span of time whose events are not counted; `None`: nothing is missing.
-    pub gap: Option<(DateTime, DateTime)>,
+    /// The span of time whose events may not be counted, or not once.
+    pub gap: (DateTime, DateTime),
+    /// The lane goes on behind the end of its collection: what is inserted there again under an `_id` that was counted
+    /// before is counted again.
+    pub may_count_again: bool,
 }
 
 impl Store {
@@ -31,71 +35,93 @@ impl Store {
     /// When the lane is not there or not stopped, or the source has no such position.
     pub async fn resume(&self, lane: &LaneId, from: From) -> Result<Resumed, Error> {
         let found = self.typed_fences().find_one(doc! {"_id": lane.as_str()}).await;
-        let fence = found.map_err(failure::unusable)?;
+        let fence = found.map_err(errors::unusable)?;
         let fence = fence.ok_or_else(|| Error::Unusable(format!("there is no lane `{lane}`")))?;
         let Some(stopped) = &fence.stopped else {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
-        let now = server_time(&self.client).await.map_err(failure::unusable)?;
+        let now = server_time(&self.client).await.map_err(errors::unusable)?;
         let gap_from = fence.watermark.or(stopped.at).unwrap_or(now);
         let (mut change, gap_to) = match (lane.source(), from, &stopped.resume_token) {
-            // The stream itself says where it goes on: nothing lies between.
-            ("mongodb", From::Earliest, Some(token)) => (doc! {"$set": {"token": token.clone()}}, None),
+            // The stream itself says where it goes on. What was inserted behind that may have been there before.
+            ("mongodb", From::Earliest, Some(token)) => (doc! {"$set": {"token": token.clone()}}, now),
+            // It ended, and nobody knows with what: the lane goes on where it is.
+            ("mongodb", From::Earliest, None) if stopped.reason != "history_lost" => (Document::new(), now),
             ("mongodb", From::Earliest, None) => {
                 let oldest = self.oldest_in_oplog().await?;
                 let token = self.token_at(lane, Some(oldest)).await?;
                 (
                     doc! {"$set": {"token": token}},
-                    Some(DateTime::from_millis(i64::from(oldest.time) * 1000)),
+                    DateTime::from_millis(i64::from(oldest.time) * 1000),
                 )
             }
-            ("mongodb", From::Now, _) => (
-                doc! {"$set": {"token": self.token_at(lane, None).await?}},
-                Some(now),
-            ),
+            ("mongodb", From::Now, _) => (doc! {"$set": {"token": self.token_at(lane, None).await?}}, now),
             // A lane without a position begins at the oldest record.
-            (_, From::Earliest, _) => (doc! {"$unset": {"next": "", "last": ""}}, Some(now)),
-            ("kafka", From::Offset(next), _) => {
-                (doc! {"$set": {"next": next}, "$unset": {"last": ""}}, Some(now))
-            }
+            (_, From::Earliest, _) => (doc! {"$unset": {"next": "", "last": ""}}, now),
+            ("kafka", From::Offset(next), _) => (doc! {"$set": {"next": next}, "$unset": {"last": ""}}, now),
             (_, From::Now | From::Offset(_), _) => {
                 return Err(Error::Unusable(format!("the lane `{lane}` has no such position")));
             }
         };
-        let gap = gap_to.map(|to| (gap_from.min(to), to));
-        if let Some((from, to)) = gap {
-            change.insert("$push", doc! {"gaps": {"from": from, "to": to}});
+        let gap = (gap_from.min(gap_to), gap_to);
+        change.insert("$push", doc! {"gaps": {"from": gap.0, "to": gap.1}});
+        if lane.source() == "mongodb" {
+            // However often the collection has ended until now: one word is enough for all of them.
+            let mut set = change.get_document("$set").cloned().unwrap_or_default();
+            set.insert("endsAcceptedUntil", self.cluster_time().await?);
+            change.insert("$set", set);
         }
         change.insert("$inc", doc! {"epoch": 1_i64});
         let mut unset = change.get_document("$unset").cloned().unwrap_or_default();
         unset.insert("stopped", "");
+        if change
+            .get_document("$set")
+            .is_ok_and(|set| set.contains_key("token"))
+        {
+            // That was said of another position.
+            unset.insert("isPast", "");
+        }
         change.insert("$unset", unset);
         let same = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "stopped": {"$exists": true}};
         let changed = self
             .collection(FENCES)
             .update_one(same, change)
             .await
-            .map_err(failure::unusable)?;
+            .map_err(errors::unusable)?;
         if changed.matched_count == 0 {
             return Err(Error::Unusable(format!(
                 "the lane `{lane}` was taken over just now; look again and repeat"
             )));
         }
-        Ok(Resumed { gap })
+        Ok(Resumed {
+            gap,
+            may_count_again: from == From::Earliest && stopped.reason == "invalidated",
+        })
+    }
+
+    /// The time of the last operation that the server knows.
+    async fn cluster_time(&self) -> Result<Timestamp, Error> {
+        let started = self.client.start_session().causal_consistency(true).await;
+        let mut session = started.map_err(errors::unusable)?;
+        let admin = self.client.database("admin");
+        let ping = admin.run_command(doc! {"ping": 1}).session(&mut session).await;
+        ping.map_err(errors::unusable)?;
+        let time = session.operation_time();
+        time.ok_or_else(|| Error::Unusable("the server gives no operation times".into()))
     }
 
     async fn oldest_in_oplog(&self) -> Result<Timestamp, Error> {
         let oplog = self.client.database("local").collection::<Document>("oplog.rs");
         let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
-        let oldest = oldest.map_err(|error| match failure::is_right_missing(&error) {
+        let oldest = oldest.map_err(|error| match errors::is_right_missing(&error) {
             true => Error::Unusable(format!(
                 "the oldest entry of `local.oplog.rs` may not be read (that takes `read` on `local`): {}; `--from now` \
                  goes on without it",
-                failure::message(&error)
+                errors::message(&error)
             )),
-            false => failure::unusable(&error),
+            false => errors::unusable(&error),
         })?;
         oldest
             .and_then(|entry| entry.get_timestamp("ts").ok())
@@ -118,7 +144,7 @@ impl Store {
         if let Some(time) = time {
             watch = watch.start_at_operation_time(time);
         }
-        let stream = watch.await.map_err(failure::unusable)?;
+        let stream = watch.await.map_err(errors::unusable)?;
         let token = stream
             .resume_token()
             .ok_or_else(|| Error::Unusable("the server gives no resume token".into()))?;

@@ -23,7 +23,8 @@ use mongodb::{Client, Collection};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Error, LEASES, Store, failure, server_time};
+use super::connection::server_time;
+use super::{Error, LEASES, Store, errors};
 
 /// Connections for leases, at most.
 const CONNECTIONS: u32 = 2;
@@ -179,7 +180,7 @@ impl Leases {
             }
             match tokio::time::timeout(every.max(RENEWAL), self.renew()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(error = failure::message(&error), "leases were not renewed"),
+                Ok(Err(error)) => tracing::warn!(error = errors::message(&error), "leases were not renewed"),
                 Err(_) => tracing::warn!("leases were not renewed: the database does not answer"),
             }
         }
@@ -298,7 +299,7 @@ impl Leases {
         match taken {
             Ok(Some(_)) => Ok(Lead::Ours(led)),
             Ok(None) => Ok(faster()),
-            Err(error) if failure::code(&error) == Some(11000) => Ok(faster()),
+            Err(error) if errors::code(&error) == Some(11000) => Ok(faster()),
             Err(error) => Err(error),
         }
     }
@@ -354,7 +355,7 @@ impl Leases {
         let ended = admin.run_command(doc! {"killSessions": [session.clone()]});
         let why = match tokio::time::timeout(END, async { ended.await }).await {
             Ok(Ok(_)) => return,
-            Ok(Err(error)) => failure::message(&error),
+            Ok(Err(error)) => errors::message(&error),
             Err(_) => "the database does not answer".into(),
         };
         tracing::warn!(why, "a session could not be ended; its transaction will run out");

@@ -30,15 +30,14 @@ use mongodb::options::ReadConcern;
 use rollup::period::Calendar;
 use tokio::time::Instant as Moment;
 
-use transaction::AttemptError;
+use transaction::{AttemptError, Attempts, Work};
 
 use super::acquire::{Move, Moved};
-use super::answer::{ANSWER, SILENCE, answer};
-use super::failure;
+use super::answer::{ANSWER, answer, silence};
+use super::errors;
 use super::fences::StoredFence;
 use super::leases::{Lead, Leases};
 use super::rows::{RowChanges, Rows};
-use super::session::Sessions;
 use super::{Error, Store};
 
 /// Attempts at the same content before the batch is halved. Pauses between them grow to as long as a commit takes:
@@ -46,25 +45,14 @@ use super::{Error, Store};
 const ATTEMPTS: usize = 8;
 /// The same where attempts are dear: together they took a tenth of what one may.
 const DEAR_ATTEMPTS: usize = 3;
-/// Connections for commits, at most: one transaction is under way, and perhaps another one is being given up.
-const COMMIT_CONNECTIONS: u32 = 2;
-
-/// A commit, with its rows as they are written.
-struct Work<'a> {
-    commit: &'a Commit,
-    rows: RowChanges<'a>,
-}
 
 /// The ledger that the worker writes to.
 #[derive(Debug, Clone)]
 pub struct MongoLedger {
     store: Store,
-    /// For transactions alone. A session that was given up goes back to the driver, and is ended: nobody else may have
-    /// got it by then.
-    commits: Store,
     rows: Rows,
     leases: Leases,
-    sessions: Sessions,
+    attempts: Attempts,
     /// Fences that we moved, and of which a majority has yet to tell.
     moved: Arc<Mutex<BTreeMap<LaneId, Moved>>>,
 }
@@ -75,12 +63,11 @@ impl MongoLedger {
     /// # Errors
     /// When there can be no further client.
     pub fn open(store: Store, calendar: Calendar, leases: Leases) -> Result<Self, Error> {
-        let commits = store.apart(COMMIT_CONNECTIONS, |_| {})?;
+        let rows = Rows::new(store.clone(), calendar);
         Ok(Self {
-            sessions: Sessions::new(commits.client.clone(), leases.clone()),
-            rows: Rows::new(store.clone(), calendar),
+            attempts: Attempts::open(&store, rows.clone(), leases.clone())?,
             store,
-            commits,
+            rows,
             leases,
             moved: Arc::default(),
         })
@@ -163,11 +150,6 @@ impl MongoLedger {
         let stored: HashMap<LaneId, Standing> = fences.into_iter().map(standing).collect();
         Ok(resolve(&moves, commit.content, |lane| stored.get(lane).copied()))
     }
-}
-
-/// What it means that nobody answers.
-fn silence() -> Fault {
-    Fault::wait(SILENCE)
 }
 
 /// What is known of a commit after its fences were asked.
@@ -270,7 +252,7 @@ impl Ledger for MongoLedger {
         };
         loop {
             let started = Moment::now();
-            let broken = match self.attempt(&work, patience, attempt).await {
+            let broken = match self.attempts.make(&work, patience, attempt).await {
                 Ok(()) => {
                     *attempt = Attempt::Fresh;
                     return Ok(self.applied(&work, started).await);
@@ -326,7 +308,7 @@ impl Ledger for MongoLedger {
                 None if failure.act == Act::RetryWhole && began.elapsed() >= patience => {
                     return Err(CommitError::TooMuch(failure.why));
                 }
-                None => return Err(failure::commit(failure)),
+                None => return Err(errors::commit(failure)),
             }
         }
     }

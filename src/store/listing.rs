@@ -4,7 +4,7 @@ use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Result as DriverResult;
 
-use super::failure;
+use super::errors;
 
 /// Those of some collections that are there.
 pub(super) struct Listing {
@@ -19,11 +19,11 @@ pub(super) struct Listing {
 pub(super) async fn listing(database: &Database, names: &[&str]) -> DriverResult<Listing> {
     let question = doc! {"listCollections": 1, "filter": {"name": {"$in": names}}};
     let (answer, hidden) = match database.run_command(question.clone()).await {
-        Err(error) if failure::is_right_missing(&error) => {
+        Err(error) if errors::is_right_missing(&error) => {
             let mut names = question;
             names.extend(doc! {"nameOnly": true, "authorizedCollections": true});
             let answer = database.run_command(names).await?;
-            (answer, Some(failure::message(&error)))
+            (answer, Some(errors::message(&error)))
         }
         answer => (answer?, None),
     };

@@ -1,5 +1,7 @@
 //! `usageMeta`: the description of this ledger.
 
+use std::time::Duration;
+
 use ingest::lane::LaneId;
 use ingest::ledger::FenceError;
 use mongodb::bson::{Bson, Document, doc};
@@ -7,8 +9,7 @@ use mongodb::error::Result as DriverResult;
 use serde::Deserialize;
 
 use super::answer::{WORK, answer};
-use super::schema::VERSION;
-use super::{META, Store, failure};
+use super::{META, Store, VERSION, errors};
 use crate::config::Identity;
 
 /// The `_id` of the one document.
@@ -54,6 +55,17 @@ impl Store {
         self.database.collection::<Meta>(META).find_one(ledger()).await
     }
 
+    /// The reason for which the ledger cannot be read within this time, as `/readyz` shows it; `None`: it can.
+    pub async fn trouble_within(&self, time: Duration) -> Option<&'static str> {
+        let meta = self.collection(META);
+        let read = meta.find_one(ledger()).projection(doc! {"_id": 1});
+        match tokio::time::timeout(time, async { read.await }).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(errors::readiness(&error)),
+            Err(_) => Some(errors::UNREACHABLE),
+        }
+    }
+
     /// Writes what this ledger is: the last that makes it one.
     pub(super) async fn describe(&self, identity: &Identity) -> DriverResult<()> {
         let Identity { grouping, currency } = identity;
@@ -73,7 +85,7 @@ impl Store {
             .await;
         match once {
             // Another process was faster: what it wrote is checked next.
-            Err(error) if failure::code(&error) != Some(11000) => Err(error),
+            Err(error) if errors::code(&error) != Some(11000) => Err(error),
             _ => Ok(()),
         }
     }

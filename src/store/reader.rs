@@ -5,15 +5,16 @@
 //! unless `minSnapshotHistoryWindowInSeconds` says otherwise). Sums of 64-bit counters that outgrow 64 bits come back as
 //! floating point: they are refused, never shown.
 
+mod asking;
 mod instant;
 mod pipeline;
 mod reading;
 mod rejected;
 mod row;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::reader::{
     Freshness, Gap, Group, Lane, PeriodTotals, Query, ReadError, Scope, Snapshot as Port, Span, Version,
@@ -22,26 +23,18 @@ use api::reader::{
 use api::rows::Rows;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
-use ingest::server_error::is_of_snapshot;
-use mongodb::Collection;
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
-use mongodb::error::Error as DriverError;
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReadConcern;
 use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
-use self::instant::Instant;
-use super::failure::{self, Told};
-use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store};
+pub use snapshot::Snapshot;
 
-/// How long the server may work on a short read.
-const READ_TIME: Duration = Duration::from_secs(30);
-/// How long the server may work on groups, all batches together: as long as it keeps a snapshot. Who waits no longer
-/// closes the connection, which ends the work.
-const GROUPS_TIME: Duration = Duration::from_secs(300);
-/// Groups that the server sends at once.
-const BATCH: u32 = 10_000;
+use asking::{BATCH, READ_TIME, failed};
+use instant::Instant;
+
+use super::{Error, FENCES, META, ROLLUPS, Store};
 
 /// The reader's way to the ledger: over connections of its own, so that no question is in the way of a commit.
 #[derive(Debug, Clone)]
@@ -49,14 +42,6 @@ pub struct Reader {
     store: Store,
     /// Whether the server keeps instants that are over.
     keeps: bool,
-}
-
-/// The ledger at one instant.
-#[derive(Clone)]
-pub struct Snapshot {
-    store: Store,
-    instant: Instant,
-    freshness: Arc<Freshness>,
 }
 
 impl Store {
@@ -107,12 +92,6 @@ impl api::reader::Reader for Reader {
             instant: Instant::of(session, self.keeps)?,
             freshness: Arc::new(freshness(&meta, &fences)),
         })
-    }
-}
-
-impl Store {
-    fn rows(&self, name: &str) -> Collection<RawDocumentBuf> {
-        self.database.collection(name)
     }
 }
 
@@ -251,16 +230,6 @@ fn lane(name: &str, fence: Option<&Document>) -> Lane {
                 })
             })
             .collect(),
-    }
-}
-
-/// Whatever the server says, the next question may be answered: nothing ends here, and callers learn no more than
-/// that the ledger cannot be read now.
-fn failed(error: &DriverError) -> ReadError {
-    let told = Arc::new(Told::from(error));
-    match failure::code(error) {
-        Some(code) if is_of_snapshot(code) => ReadError::Gone(told),
-        _ => ReadError::Unavailable(told),
     }
 }
 

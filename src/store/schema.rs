@@ -1,6 +1,7 @@
 //! The schema: `migrate` creates it, every start checks it, and another ledger is refused.
 
 mod difference;
+mod index;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -10,13 +11,10 @@ use ingest::server_error::{COMMAND_NOT_SUPPORTED_ON_VIEW, NAMESPACE_NOT_FOUND};
 use mongodb::bson::{Document, doc};
 
 use super::listing::{Listing, listing};
-use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, failure};
+use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, VERSION, errors};
 use crate::config::{Identity, Problem, Source};
 use difference::{Difference, Present, Step, Validator, differences};
 use wanted::{View, Wanted};
-
-/// The version of everything stored.
-pub const VERSION: i32 = 1;
 
 /// What a database holds, as far as a ledger is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +52,10 @@ impl Store {
         source: Option<&Source>,
         change: Change,
     ) -> Result<(), Error> {
-        match (self.state().await.map_err(failure::unusable)?, change) {
+        match (self.state().await.map_err(errors::unusable)?, change) {
             (State::Empty, Change::Create | Change::CreateIfEmpty) => {
                 self.create(source).await?;
-                self.describe(identity).await.map_err(failure::unusable)?;
+                self.describe(identity).await.map_err(errors::unusable)?;
             }
             (State::Current, Change::Create) => self.create(source).await?,
             (State::Current, Change::CreateIfEmpty | Change::Check) => self.check_indexes().await?,
@@ -104,7 +102,7 @@ impl Store {
     /// for: the right to change it may not be there. Safe to run twice, at once, and after an interruption.
     async fn create(&self, source: Option<&Source>) -> Result<(), Error> {
         let wanted = wanted::database(self.database.name(), source);
-        let present = self.look(&wanted).await.map_err(failure::unusable)?;
+        let present = self.look(&wanted).await.map_err(errors::unusable)?;
         let mut steps = Vec::new();
         for wanted in &wanted {
             for difference in differences(wanted, present.get(&wanted.name)) {
@@ -120,7 +118,7 @@ impl Store {
             tracing::info!("about to {step}");
         }
         for step in steps {
-            self.take(step).await.map_err(failure::unusable)?;
+            self.take(step).await.map_err(errors::unusable)?;
         }
         Ok(())
     }
@@ -142,7 +140,7 @@ impl Store {
                 }
                 match create.await {
                     // Another process was faster, and does the same.
-                    Err(error) if !failure::exists_already(&error) => Err(error),
+                    Err(error) if !errors::exists_already(&error) => Err(error),
                     _ => Ok(()),
                 }
             }
@@ -217,10 +215,10 @@ impl Store {
         for wanted in wanted::ledger() {
             let (indexes, is_view) = match self.indexes_of(&wanted.name).await {
                 Ok(indexes) => (Some(indexes), false),
-                Err(error) => match failure::code(&error) {
+                Err(error) => match errors::code(&error) {
                     Some(NAMESPACE_NOT_FOUND) => (None, false),
                     Some(COMMAND_NOT_SUPPORTED_ON_VIEW) => (Some(Vec::new()), true),
-                    _ => return Err(failure::unusable(error)),
+                    _ => return Err(errors::unusable(error)),
                 },
             };
             let present = indexes.map(|indexes| Present {
@@ -237,7 +235,7 @@ impl Store {
 
     /// Time zone, currency and granularities are what a ledger is for ever.
     async fn check_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let meta = self.meta().await.map_err(failure::unusable)?;
+        let meta = self.meta().await.map_err(errors::unusable)?;
         let meta = meta.ok_or_else(|| {
             Error::Unusable(format!(
                 "`{META}` does not describe a ledger; run `usage-ledger migrate`"
@@ -304,6 +302,6 @@ impl Store {
             }));
         }
         // Whoever may not write is told so at the start.
-        self.note_source(kind).await.map_err(failure::unusable)
+        self.note_source(kind).await.map_err(errors::unusable)
     }
 }

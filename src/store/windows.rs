@@ -1,8 +1,9 @@
 //! `usageDedupe`: the ids of a lane's windows, a document for each commit that adds some.
 
-use ingest::dedupe::{EventHash, Generation, Remember};
+use ingest::dedupe::{Generation, Remember};
+use ingest::identity::{CountedId, Quantities};
 use ingest::lane::LaneId;
-use ingest::ledger::{LaneCommit, pack};
+use ingest::ledger::LaneCommit;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 pub(super) enum WindowName {
     Events,
     Scanned,
+    Deleted,
 }
 
 impl WindowName {
@@ -20,6 +22,7 @@ impl WindowName {
         match self {
             WindowName::Events => "events",
             WindowName::Scanned => "scanned",
+            WindowName::Deleted => "deleted",
         }
     }
 }
@@ -30,6 +33,8 @@ pub(super) struct StoredIds {
     pub(super) window: WindowName,
     newest: DateTime,
     ids: Binary,
+    /// The version of their quantities.
+    quantities: i32,
 }
 
 impl StoredIds {
@@ -37,16 +42,17 @@ impl StoredIds {
     pub(super) fn generation(&self) -> Option<Generation> {
         Some(Generation {
             newest_ms: self.newest.timestamp_millis(),
-            ids: EventHash::unpack(&self.ids.bytes)?,
+            ids: CountedId::unpack(&self.ids.bytes, self.quantities)?,
         })
     }
 }
 
 /// The windows of a lane and what a commit does to each.
-pub(super) fn changes(lane: &LaneCommit) -> [(WindowName, &Remember); 2] {
+pub(super) fn changes(lane: &LaneCommit) -> [(WindowName, &Remember); 3] {
     [
         (WindowName::Events, &lane.events),
         (WindowName::Scanned, &lane.scanned),
+        (WindowName::Deleted, &lane.deleted),
     ]
 }
 
@@ -62,7 +68,8 @@ pub(super) fn added(lane: &LaneCommit, window: WindowName, remember: &Remember) 
         "window": window.name(),
         "seq": seq,
         "newest": DateTime::from_millis(remember.ids.newest_ms),
-        "ids": Binary { subtype: BinarySubtype::Generic, bytes: pack(&remember.ids.ids) },
+        "ids": Binary { subtype: BinarySubtype::Generic, bytes: CountedId::pack(&remember.ids.ids) },
+        "quantities": Quantities::VERSION,
     })
 }
 

@@ -44,8 +44,8 @@ fn since(read: &Document) -> Option<(Timestamp, bool)> {
 }
 
 fn asks_for_open_letters(command: &Document) -> bool {
-    let filter = command.get_document("filter");
-    filter.is_ok_and(|filter| filter.contains_key("eventHash") && filter.contains_key("lane"))
+    let projection = command.get_document("projection");
+    projection.is_ok_and(|projection| projection.contains_key("identity"))
 }
 
 fn is_causal(command: &Document) -> bool {

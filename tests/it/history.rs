@@ -105,7 +105,14 @@ async fn kill_at(name: &str, goals: &[i64]) {
     tokio::join!(inserts, kills);
     let all: Vec<&Document> = before.iter().chain(&live).collect();
     let is_event = |document: &&&Document| {
-        matches!(document.get("_id"), Some(Bson::String(_) | Bson::ObjectId(_)))
+        let id = document.get("_id");
+        let is_uuid = |binary: &Binary| {
+            matches!(binary.subtype, BinarySubtype::Uuid | BinarySubtype::UuidOld) && binary.bytes.len() == 16
+        };
+        matches!(
+            id,
+            Some(Bson::String(_) | Bson::ObjectId(_) | Bson::Int32(_) | Bson::Int64(_))
+        ) || matches!(id, Some(Bson::Binary(binary)) if is_uuid(binary))
             || document.contains_key("eventId")
     };
     let expected = all.iter().filter(is_event).count();

@@ -3,6 +3,7 @@
 mod contract;
 mod garbage;
 mod group;
+mod identity;
 mod lease;
 mod newer;
 mod payloads;

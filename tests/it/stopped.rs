@@ -91,12 +91,42 @@ async fn a_dropped_collection_stops_the_lane_and_loses_nothing() {
     world.wait_read(&mut worker, 2).await;
     worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
     assert_eq!(world.fence_number("counted").await, 2);
-    let gaps = world
-        .collection("usageFences")
-        .find_one(doc! {"gaps": {"$exists": true}})
-        .await
-        .expect("reads");
-    assert_eq!(gaps, None, "nothing is missing");
+    assert!(
+        told.contains("What cannot be known") && told.contains("`_id` only are counted again"),
+        "{told}"
+    );
+    let fence = world.fence().await.expect("a fence");
+    assert_eq!(
+        fence.get_array("gaps").expect("a gap").len(),
+        1,
+        "nobody knows what was in it before"
+    );
+}
+
+/// However often a collection ended, one word is enough: it was said of all ends until then, and of none after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_word_is_enough_for_any_number_of_ends() {
+    let world = World::new("ended_often").await;
+    let mut worker = world.ready(&[]).await;
+    world.insert_one(event("acme")).await;
+    world.wait_read(&mut worker, 1).await;
+    let drop_it = async || world.collection("requestEvents").drop().await.expect("drops");
+    drop_it().await;
+    wait_reason(&worker, "invalidated").await;
+    for _ in 0..2 {
+        world.insert_one(event("acme")).await;
+        drop_it().await;
+    }
+    world.insert_one(event("acme")).await;
+    let lane = format!("mongodb/{}.requestEvents", world.name);
+    world.wait_stopped().await;
+    let (code, told) = resume(&lane, "earliest", world.variables(&[])).await;
+    assert_eq!(code, 0, "{told}");
+    world.wait_read(&mut worker, 4).await;
+    worker.wait_ready(testkit::PATIENCE).await.expect("goes on");
+    assert_eq!(world.fence_number("counted").await, 4);
+    drop_it().await;
+    wait_reason(&worker, "invalidated").await;
 }
 
 /// A lane that only a person can mend stays as it is, and since when: it is looked at, and taken again only when it was

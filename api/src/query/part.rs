@@ -1,5 +1,6 @@
 //! The memory between answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rollup::fold::Marginal;
@@ -9,7 +10,6 @@ use crate::key_interner::{Found, KeyInterner, KeyInterners};
 use crate::period_columns::PeriodColumns;
 use crate::ranking::RankedGroups;
 use crate::reader::{Group, Key, PeriodTotals};
-use crate::rejected::Reasons;
 
 /// Remembered parts of answers, by everything they depend on.
 pub(crate) type Parts = Cache<Part>;
@@ -30,6 +30,15 @@ pub(crate) enum Part {
 
 /// The totals of an organization in a period, if there are any.
 pub(crate) struct Known(pub(crate) Option<PeriodTotals>);
+
+/// Dead letters by the code of their reason, as they are remembered.
+pub(crate) struct Reasons(pub(crate) BTreeMap<String, u64>);
+
+impl Reasons {
+    pub(crate) fn events(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
 
 /// The memory of a reader. Each kind has its own room: so states of the ledger, which pass by the dozen, do not
 /// push out rows that stay.
@@ -104,6 +113,13 @@ impl Weighed for Part {
 impl Weighed for Known {
     fn weight(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+impl Weighed for Reasons {
+    fn weight(&self) -> usize {
+        let reason = |code: &String| size_of::<(String, u64)>() + code.len();
+        size_of::<Self>() + self.0.keys().map(reason).sum::<usize>()
     }
 }
 

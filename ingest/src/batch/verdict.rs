@@ -3,9 +3,11 @@
 use rollup::counters::Counter;
 use rollup::event::{Event, Reject, UNATTRIBUTED};
 
-use crate::decode::{Keep, Payload, Source};
-use crate::dedupe::{EventHash, EventName, RejectedIdState, Scope, Windows};
+use crate::decode::{Keep, Name, Payload, Source};
+use crate::dedupe::{RejectedIdState, Scope, Windows};
+use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
 use crate::lane::Position;
+use crate::ledger::Names;
 use crate::outcome::Outcome;
 use crate::source::Record;
 
@@ -37,8 +39,9 @@ impl Gaps {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
     Counted {
-        id: Option<EventHash>,
-        /// Dead letters are open under the id.
+        identity: Identity,
+        quantities: Quantities,
+        /// Dead letters are open under the identity.
         closes: bool,
         /// It completed before the window began.
         is_late: bool,
@@ -49,8 +52,13 @@ pub(super) enum Verdict {
     Skipped,
     DeadLetter {
         reject: Reject,
-        event_id: Option<EventName>,
-        letter: RejectedIdState,
+        identity: Option<Identity>,
+        /// The document, whatever its event is known by.
+        document: Option<IdentityHash>,
+        /// The ids as people know them.
+        names: Names,
+        /// What is known of the identity.
+        known: RejectedIdState,
         /// How the record is kept.
         keep: Keep,
     },
@@ -111,7 +119,9 @@ pub(super) struct Entry {
     pub(super) source: Source,
     pub(super) verdict: Verdict,
     /// The document, where the history scan found it.
-    pub(super) scanned: Option<EventHash>,
+    pub(super) scanned: Option<IdentityHash>,
+    /// The document, where it was deleted after it was counted.
+    pub(super) deleted: Option<CountedId>,
 }
 
 impl Entry {
@@ -119,8 +129,9 @@ impl Entry {
     pub(super) fn statements(&self, scope: Scope) -> usize {
         let replayed = usize::from(self.origin.record().is_none());
         let own = match &self.verdict {
-            Verdict::Counted { id, closes, .. } => {
-                usize::from(scope == Scope::Ledger && id.is_some()) + usize::from(*closes)
+            Verdict::Counted { identity, closes, .. } => {
+                let is_unique = scope == Scope::Ledger && matches!(identity, Identity::Event(_));
+                usize::from(is_unique) + usize::from(*closes)
             }
             Verdict::DeadLetter { .. } => 1,
             Verdict::Duplicate | Verdict::Skipped => 0,
@@ -133,16 +144,16 @@ impl Entry {
 pub(super) fn reject_as(
     reject: Reject,
     payload: &Payload,
-    event_id: Option<&str>,
+    name: &Name<'_>,
     windows: &mut Windows,
 ) -> Verdict {
-    let event_id = event_id.map(EventName::of);
+    let (identity, document) = (name.identity(), name.document());
     Verdict::DeadLetter {
         reject,
-        letter: event_id
-            .as_ref()
-            .map_or(RejectedIdState::Uncounted, |id| windows.reject(id.hash)),
-        event_id,
+        known: windows.reject(identity, document),
+        identity,
+        document,
+        names: Names::of(name),
         keep: Keep::of(payload),
     }
 }

@@ -70,6 +70,7 @@ impl Change {
                 length: Some(length),
                 sha256: None,
                 head: Vec::new(),
+                document_id: change.document_id(),
             },
             (_, change) => change.cut(),
         };

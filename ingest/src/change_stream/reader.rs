@@ -216,6 +216,7 @@ impl<'a, C: Clock> Reader<'a, C> {
                 length: None,
                 sha256: None,
                 head: Vec::new(),
+                document_id: None,
             },
             next: self.position(token),
             source_time_ms: now_ms,
@@ -245,7 +246,9 @@ impl<'a, C: Clock> Reader<'a, C> {
     }
 
     /// The collection was dropped or renamed: the last change of the stream says where a new one would go on.
-    async fn ended(&self, change: Change, stream: &mut ChangeStream<RawDocumentBuf>) -> Interrupt {
+    /// Where a person has accepted that, reading goes on there.
+    async fn ended(&mut self, change: Change, stream: &mut ChangeStream<RawDocumentBuf>) -> Interrupt {
+        let ended_at = change.time;
         let what = change
             .raw
             .get_str("operationType")
@@ -263,6 +266,12 @@ impl<'a, C: Clock> Reader<'a, C> {
                 Ok(None) => break,
                 Ok(Some(Err(interrupt))) | Err(interrupt) => return interrupt,
             }
+        }
+        let accepted = self.grant.fence.ends_accepted_until;
+        if accepted.is_some_and(|accepted| ended_at <= accepted) {
+            tracing::info!(lane = %self.events.lane(), what, "the collection ended here, which was accepted");
+            self.token = Some(token);
+            return Interrupt::Again;
         }
         let Events {
             database, collection, ..

@@ -6,6 +6,7 @@ use rollup::event::Reason;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::identity::IdentityHash;
 use crate::lane::{LaneId, Position};
 use crate::source::GrantId;
 
@@ -74,7 +75,19 @@ fn change(operation: &str, image: Option<RawDocumentBuf>) -> Payload {
 }
 
 fn decided(payload: &Payload) -> String {
-    told(&decide(payload, &rules(), time(), |id| id == EventHash::of("known")).decision)
+    told(&decide(payload, &rules(), time(), counted).decision)
+}
+
+/// One event is counted already.
+fn counted(identity: Identity) -> Option<Quantities> {
+    let known = IdentityHash::of_event("acme", "chat", "", "known");
+    (identity == Identity::Event(known)).then(|| {
+        let event = plain(&event(json!({})));
+        let Decision::Count { quantities, .. } = decide(&event, &rules(), time(), |_| None).decision else {
+            panic!("it counts");
+        };
+        quantities
+    })
 }
 
 fn told(decision: &Decision<'_>) -> String {
@@ -101,6 +114,7 @@ fn each_line_of_the_table_decides() {
         length: None,
         sha256: None,
         head: Vec::new(),
+        document_id: None,
     };
     let json = ("content-type", "application/json");
     let whole = ("content-type", "application/cloudevents+json");
@@ -111,7 +125,8 @@ fn each_line_of_the_table_decides() {
     let data = event(json!({})).to_string();
     let data = data.as_bytes();
     let structured = json!({"specversion": "1.0", "id": "known", "type": "request.completed", "data": event(json!({"eventId": "known"}))});
-    let structured = structured.to_string();
+    let elsewhere = json!({"specversion": "1.0", "id": "known", "source": "/pods/2", "type": "request.completed", "data": event(json!({"eventId": "known"}))});
+    let (structured, elsewhere) = (structured.to_string(), elsewhere.to_string());
     let image = document(&event(json!({})));
     for (line, payload, expected) in [
         (1, oversized, "rejected: too_large"),
@@ -192,32 +207,67 @@ fn each_line_of_the_table_decides() {
         (13, message(Some(structured.as_bytes()), &[whole]), "duplicate"),
         (13, message(Some(structured.as_bytes()), &[]), "duplicate"),
         (
+            13,
+            plain(&event(
+                json!({"eventId": "known", "model": "m2", "type": "request.completed"}),
+            )),
+            "duplicate",
+        ),
+        (
             14,
+            plain(&event(
+                json!({"eventId": "known", "inputTokens": 8, "completedAt": COMPLETED_MS - 999 * HOUR_MS}),
+            )),
+            "rejected: `eventId`: id_reused",
+        ),
+        (
+            14,
+            plain(&event(json!({"eventId": "known", "cost": "0"}))),
+            "rejected: `eventId`: id_reused",
+        ),
+        // The same id of another organization, service or emitter is another event.
+        (
+            16,
+            plain(&event(json!({"eventId": "known", "organizationId": "beta"}))),
+            "counted for beta, unpriced",
+        ),
+        (
+            16,
+            plain(&event(json!({"eventId": "known", "source": "workflow"}))),
+            "counted for acme, unpriced",
+        ),
+        (
+            16,
+            message(Some(elsewhere.as_bytes()), &[]),
+            "counted for acme, unpriced",
+        ),
+        (
+            15,
             plain(&event(json!({"completedAt": COMPLETED_MS - 24 * HOUR_MS}))),
             "rejected: `completedAt`: too_old",
         ),
         (
-            14,
+            15,
             plain(&event(json!({"completedAt": COMPLETED_MS + 2 * HOUR_MS}))),
             "rejected: `completedAt`: in_the_future",
         ),
-        (15, message(Some(data), &[json]), "counted for acme, unpriced"),
+        (16, message(Some(data), &[json]), "counted for acme, unpriced"),
         (
-            15,
+            16,
             plain(&event(json!({"inputTokens": null, "totalTokens": 0}))),
             "counted for acme, unpriced, unmetered",
         ),
         (
-            15,
+            16,
             plain(&event(json!({"inputTokens": null, "outcome": "failed"}))),
             "counted for acme",
         ),
         (
-            15,
+            16,
             change("insert", Some(image.clone())),
             "counted for acme, unpriced",
         ),
-        (15, Payload::Document(image), "counted for acme, unpriced"),
+        (16, Payload::Document(image), "counted for acme, unpriced"),
     ] {
         assert_eq!(decided(&payload), expected, "line {line}: {payload:?}");
     }
@@ -230,7 +280,7 @@ fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
         lane: LaneId::from_stored("kafka/t/0"),
         place: "7".into(),
         payload,
-        event_id: None,
+        identity: None,
         source_time_ms: COMPLETED_MS - waited * HOUR_MS,
     };
     let image = Payload::Document(document(&event(json!({}))));
@@ -267,8 +317,8 @@ proptest! {
         let mut fields: Document = doc! {"inputTokens": tokens, "completedAt": COMPLETED_MS + offset_ms, "testMode": is_test};
         fields.extend(kind.map(|kind| ("type".to_owned(), Bson::from(kind))));
         let payload = plain(&event(Bson::Document(fields).into_relaxed_extjson()));
-        let unknown = decide(&payload, &rules(), time(), |_| false).decision;
-        let known = decide(&payload, &rules(), time(), |_| true).decision;
+        let unknown = decide(&payload, &rules(), time(), |_| None).decision;
+        let known = decide(&payload, &rules(), time(), |_| Some(Quantities::UNKNOWN)).decision;
         match &unknown {
             Decision::Count { event, .. } => {
                 prop_assert_eq!(&known, &Decision::Duplicate);

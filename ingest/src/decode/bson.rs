@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use ::bson::raw::RawBinaryRef;
+use ::bson::spec::BinarySubtype;
 use ::bson::{RawBsonRef, RawDocument};
 use rollup::event::{DocumentId, Field, RawEvent, Reason, Reject, Value};
 
@@ -22,12 +24,18 @@ pub(super) fn read(document: &RawDocument) -> Result<RawEvent<'_>, Reject> {
     Ok(event)
 }
 
-fn document_id(value: RawBsonRef<'_>) -> DocumentId<'_> {
+pub(super) fn document_id(value: RawBsonRef<'_>) -> DocumentId<'_> {
     match value {
         RawBsonRef::String(id) => DocumentId::Text(Cow::Borrowed(id)),
-        RawBsonRef::ObjectId(_) => DocumentId::ObjectId,
+        RawBsonRef::ObjectId(_) | RawBsonRef::Int32(_) | RawBsonRef::Int64(_) => DocumentId::Value,
+        RawBsonRef::Binary(binary) if is_uuid(binary) => DocumentId::Value,
         _ => DocumentId::Unsupported,
     }
+}
+
+/// A UUID, as drivers write it now or as they did long ago.
+fn is_uuid(binary: RawBinaryRef<'_>) -> bool {
+    matches!(binary.subtype, BinarySubtype::Uuid | BinarySubtype::UuidOld) && binary.bytes.len() == 16
 }
 
 fn field_value(value: RawBsonRef<'_>) -> Value<'_> {

@@ -5,7 +5,7 @@
 //! | `id` | `eventId`; one in the data must be the same |
 //! | `type` | `type`, whatever the data says |
 //! | `time` | `completedAt`; without it, that of the data |
-//! | `source` | none: ours is in the data |
+//! | `source` | none, but a part of the event's identity: ours is in the data |
 //! | `data` | the rest |
 
 use rollup::event::{COMPLETED, CORRECTED, Field, RawEvent, Reason, Reject, Value};
@@ -25,6 +25,7 @@ pub(super) struct Attributes<'a> {
     id: Value<'a>,
     r#type: Value<'a>,
     time: Value<'a>,
+    source: Value<'a>,
 }
 
 impl<'a> Attributes<'a> {
@@ -42,6 +43,7 @@ impl<'a> Attributes<'a> {
             id: once("ce_id", Field::EventId)?,
             r#type: once("ce_type", Field::Type)?,
             time: once("ce_time", Field::CompletedAt)?,
+            source: once("ce_source", Field::Source)?,
         };
         let version = value("ce_specversion")?;
         let any = version.is_some() || attributes.id != Value::Absent || attributes.r#type != Value::Absent;
@@ -83,6 +85,12 @@ impl<'a> Attributes<'a> {
             return Err(Reject::field(Reason::IdMismatch, Field::EventId).value(&own_id));
         }
         event.set(Field::EventId, self.id);
+        // Ids are unique within it: the same id of another emitter is another event.
+        match self.source {
+            Value::Absent => {}
+            Value::Text(emitter) => event.emitter = Some(emitter),
+            other => return Err(Reject::named(Reason::WrongType, "source").value(&other)),
+        }
         event.take(Field::Type);
         event.set(Field::Type, self.r#type);
         if self.time != Value::Absent {
@@ -105,6 +113,8 @@ struct Envelope<'a> {
     #[serde(borrow, default)]
     time: Value<'a>,
     #[serde(borrow, default)]
+    source: Value<'a>,
+    #[serde(borrow, default)]
     datacontenttype: Value<'a>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
@@ -125,6 +135,7 @@ pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
         id: envelope.id,
         r#type: envelope.r#type,
         time: envelope.time,
+        source: envelope.source,
     };
     if !attributes.is_booked() {
         return Ok(attributes.alone());

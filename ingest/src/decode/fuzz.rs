@@ -150,8 +150,8 @@ fn judged(payload: &Payload) -> Result<Checked<'_>, Reject> {
     let judged = payload.check(&rules);
     let again = payload.check(&rules);
     assert_eq!(
-        (&judged.checked, judged.source, &judged.event_id),
-        (&again.checked, again.source, &again.event_id)
+        (&judged.checked, judged.source, judged.name.identity()),
+        (&again.checked, again.source, again.name.identity())
     );
     assert_eq!(payload.place(), payload.place());
     assert_eq!(

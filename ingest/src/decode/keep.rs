@@ -5,7 +5,7 @@
 
 use ::bson::{RawBsonRef, RawDocument};
 
-use super::Payload;
+use super::payload::Payload;
 
 /// Documents in documents, at most, of what is kept as one. Servers store 180, and whoever reads a document level by
 /// level needs room for each.

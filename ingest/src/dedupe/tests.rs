@@ -1,37 +1,36 @@
+use rollup::counters::Counters;
+use rollup::event::Kind;
+
 use super::*;
+
+fn hash(id: &str) -> IdentityHash {
+    IdentityHash::of_event("acme", "chat", "", id)
+}
+
+fn counted(id: &str) -> CountedId {
+    CountedId {
+        id: hash(id),
+        quantities: some(),
+    }
+}
+
+fn some() -> Quantities {
+    Quantities::of(Kind::Llm, &Counters::default())
+}
 
 fn generation(newest_ms: i64, ids: &[&str]) -> Generation {
     Generation {
         newest_ms,
-        ids: ids.iter().map(|id| EventHash::of(id)).collect(),
+        ids: ids.iter().map(|id| counted(id)).collect(),
     }
-}
-
-#[test]
-fn of_an_id_of_any_length_its_hash_and_the_beginning_are_kept() {
-    let long = "ä".repeat(250_000);
-    let name = EventName::of(&long);
-    assert_eq!((name.text, name.hash), ("ä".repeat(128), EventHash::of(&long)));
-    assert_eq!(EventName::of("id").text, "id");
-}
-
-/// Stored for as long as a window is: a change would forget every id.
-#[test]
-fn golden_hash_and_packing() {
-    let hash = EventHash::of("request-1");
-    assert_eq!(EventHash::unpack(&hash.to_bytes()), Some(vec![hash]));
-    assert_eq!(EventHash::unpack(&hash.to_bytes()[1..]), None);
-    assert_eq!(EventHash::from_bytes(&hash.to_bytes()), Some(hash));
-    assert_eq!(EventHash::from_bytes(&hash.to_bytes()[1..]), None);
-    assert_eq!(hash.to_bytes()[..4], Sha256::digest(b"request-1")[..4]);
 }
 
 #[test]
 fn an_id_is_known_from_its_fold_until_its_commit_leaves_the_window() {
     let mut window = Window::load(vec![generation(1_000, &["a"])]);
-    assert!(!window.insert(EventHash::of("a")));
-    assert!(window.insert(EventHash::of("b")));
-    assert!(!window.insert(EventHash::of("b")));
+    assert!(!window.insert(counted("a")));
+    assert!(window.insert(counted("b")));
+    assert!(!window.insert(counted("b")));
     let remember = window.remember(
         generation(2_000, &["b"]),
         Some(2_000),
@@ -44,17 +43,17 @@ fn an_id_is_known_from_its_fold_until_its_commit_leaves_the_window() {
     assert_eq!(window.horizon_ms(2_000, 1_000, 10), 1_000);
     window.expire(1_000);
     assert!(
-        !window.insert(EventHash::of("a")),
+        !window.insert(counted("a")),
         "exactly as old as the window is inside it"
     );
     window.expire(1_001);
-    assert!(window.insert(EventHash::of("a")));
-    assert!(!window.insert(EventHash::of("b")));
+    assert!(window.insert(counted("a")));
+    assert!(!window.insert(counted("b")));
 }
 
 #[test]
 fn after_a_long_rest_a_window_is_forgotten_in_pieces() {
-    let id = EventHash::of("a");
+    let id = counted("a");
     let commits = (0..2_500).map(|ms| Generation {
         newest_ms: ms,
         ids: vec![id],
@@ -92,7 +91,7 @@ fn a_window_says_how_far_it_reaches() {
     let mut window = Window::load(vec![generation(1_000, &["a", "b"])]);
     assert_eq!(window.reach_ms(5_000), 5_000);
     let mut commit = |newest_ms, id: &str, max_ids| {
-        window.insert(EventHash::of(id));
+        window.insert(counted(id));
         let remember = window.remember(
             generation(newest_ms, &[id]),
             Some(newest_ms),
@@ -118,33 +117,126 @@ fn a_replay_ahead_of_its_lane_takes_nothing_else_with_it() {
         10,
         Some(Forget::MOST),
     );
-    window.insert(EventHash::of("replayed"));
+    window.insert(counted("replayed"));
     window.committed(&replayed);
     for (ms, id) in [(2_000, "b"), (3_000, "c")] {
-        window.insert(EventHash::of(id));
+        window.insert(counted(id));
         let remember = window.remember(generation(ms, &[id]), Some(ms), 10_000, 3, Some(Forget::MOST));
         window.committed(&remember);
     }
-    assert!(!window.contains(EventHash::of("a")), "the oldest made room");
+    assert!(!window.contains(hash("a")), "the oldest made room");
     for id in ["replayed", "b", "c"] {
-        assert!(window.contains(EventHash::of(id)), "{id}");
+        assert!(window.contains(hash(id)), "{id}");
     }
 }
 
 /// One row of the table of [`RejectedIdState`] after the other.
 #[test]
 fn what_an_open_letter_says_of_its_id() {
-    let (a, b) = (EventHash::of("a"), EventHash::of("b"));
+    let [a, b] = ["a", "b"].map(|id| Identity::Event(hash(id)));
     let mut windows = Windows::<Window>::default();
-    assert_eq!(windows.reject(a), RejectedIdState::Uncounted);
-    assert!(!windows.is_known(a), "what was rejected may still be counted");
-    assert_eq!(windows.reject(a), RejectedIdState::Uncounted);
-    assert!(windows.count(a), "and closes its letters");
-    assert!(windows.is_known(a));
+    assert_eq!(windows.reject(Some(a), None), RejectedIdState::Uncounted);
+    assert_eq!(windows.counted(a), None, "what was rejected may still be counted");
+    assert_eq!(windows.reject(Some(a), None), RejectedIdState::Uncounted);
+    assert!(windows.count(a, some()), "and closes its letters");
+    assert_eq!(windows.counted(a), Some(some()));
 
-    assert!(!windows.count(b), "no letter is open");
-    assert_eq!(windows.reject(b), RejectedIdState::Counted);
-    windows.events.forget(b);
-    assert!(windows.is_known(b), "however old, while its letter is open");
-    assert_eq!(windows.reject(b), RejectedIdState::Counted);
+    let known = RejectedIdState::Counted(some());
+    assert!(!windows.count(b, some()), "no letter is open");
+    assert_eq!(windows.reject(Some(b), None), known);
+    windows.events.forget(b.hash());
+    assert_eq!(
+        windows.counted(b),
+        Some(some()),
+        "however old, while its letter is open"
+    );
+    assert_eq!(windows.reject(Some(b), None), known);
+}
+
+#[test]
+fn a_document_is_remembered_from_its_deletion_unless_it_was_rejected() {
+    let [a, b] = ["a", "b"].map(|id| Identity::Document(hash(id)));
+    let mut windows = Windows::<Window>::default();
+    assert!(!windows.count(a, some()));
+    assert_eq!(
+        windows.counted(a),
+        None,
+        "MongoDB keeps it unique while it is there"
+    );
+    assert!(windows.delete(counted("a")));
+    assert_eq!(windows.counted(a), Some(some()));
+    assert_eq!(
+        windows.counted(Identity::Event(a.hash())),
+        None,
+        "ids of the two kinds are never compared"
+    );
+
+    assert_eq!(
+        windows.reject(Some(b), Some(b.hash())),
+        RejectedIdState::Uncounted
+    );
+    assert!(!windows.delete(counted("b")), "it was not counted");
+    assert_eq!(windows.counted(b), None);
+    assert!(
+        windows.count(b, some()),
+        "mended, and inserted again, it closes its letter"
+    );
+}
+
+#[test]
+fn a_letter_that_came_after_an_event_is_not_closed_by_it_nor_by_a_later_one() {
+    let id = Identity::Event(hash("a"));
+    let mut windows = Windows::<Window>::default();
+    assert_eq!(windows.reject(Some(id), None), RejectedIdState::Uncounted);
+    assert!(windows.count(id, some()));
+    let known = RejectedIdState::Counted(some());
+    assert_eq!(windows.reject(Some(id), None), known, "the id was reused");
+    assert_eq!(windows.rejected.state(id.hash()), Some(known));
+    windows.uncount(id);
+    assert_eq!(windows.counted(id), None, "the event did not count after all");
+    assert!(windows.count(id, some()), "that closes the letter of the event");
+    assert_eq!(
+        windows.rejected.state(id.hash()),
+        Some(known),
+        "and leaves the other"
+    );
+}
+
+#[test]
+fn a_document_that_is_deleted_again_is_known_for_a_window_from_then_on() {
+    let mut window = Window::default().repeating();
+    let mut commit = |newest_ms: i64| {
+        window.insert(counted("a"));
+        let remember = window.remember(
+            generation(newest_ms, &["a"]),
+            Some(newest_ms),
+            1_000,
+            10,
+            Some(Forget::MOST),
+        );
+        window.committed(&remember);
+    };
+    commit(1_000);
+    commit(1_900);
+    commit(2_800);
+    let mut at = |ms: i64| {
+        let nothing = Generation::of(std::iter::empty());
+        let remember = window.remember(nothing, Some(ms), 1_000, 10, Some(Forget::MOST));
+        window.committed(&remember);
+        window.contains(hash("a"))
+    };
+    assert!(at(3_800));
+    assert!(!at(3_801));
+}
+
+#[test]
+fn quantities_that_are_known_are_not_forgotten_by_a_deletion_that_tells_none() {
+    let mut windows = Windows::<Window>::default();
+    assert!(windows.delete(counted("a")));
+    let unknown = CountedId {
+        quantities: Quantities::UNKNOWN,
+        ..counted("a")
+    };
+    assert!(windows.delete(unknown));
+    assert_eq!(windows.counted(Identity::Document(hash("a"))), Some(some()));
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::decode::Keep;
-use crate::dedupe::{EventName, RejectedIds, Scope};
+use crate::dedupe::{RejectedIdState, RejectedIds, Scope};
+use crate::identity::Identity;
 use crate::lane::LaneId;
 use crate::ledger::{Commit, DeadLetter, LaneCommit, Outcome, ReplayRequest};
 
@@ -49,11 +50,11 @@ pub(super) fn rejected_ids_of(letters: &Letters, lane: &LaneId) -> RejectedIds {
     let open = letters
         .iter()
         .filter(|((of, _), stored)| of == lane && stored.state.is_open());
-    let id = |stored: &StoredLetter| {
-        let id = stored.letter.event_id.as_ref()?;
-        Some((id.hash, stored.letter.letter))
-    };
-    open.filter_map(|(_, stored)| id(stored)).collect()
+    let mut ids = RejectedIds::default();
+    for (_, StoredLetter { letter, .. }) in open {
+        ids.open(letter.identity, letter.document, letter.known);
+    }
+    ids
 }
 
 /// Says that every letter that waits is to be judged again.
@@ -73,7 +74,7 @@ pub(super) fn replay_requests(letters: &Letters, lanes: &[LaneId], max_letters: 
         lane: lane.clone(),
         place: place.clone(),
         payload: letter.payload.clone(),
-        event_id: letter.event_id.as_ref().map(|id| id.hash),
+        identity: letter.identity.map(Identity::hash),
         source_time_ms: letter.source_time_ms,
     });
     marked.take(max_letters).collect()
@@ -114,9 +115,14 @@ pub(super) fn close(letters: &mut Letters, lane: &LaneCommit, scope: Scope) {
         }
     }
     for ((of, _), stored) in letters.iter_mut() {
-        let is_in_reach = of == id || scope == Scope::Ledger;
-        let has_id = |id: &EventName| lane.closes.contains(&id.hash);
-        if is_in_reach && stored.state.is_open() && stored.letter.event_id.as_ref().is_some_and(has_id) {
+        let closes = |identity: &Identity| {
+            // A document is known within its lane only.
+            let is_in_reach = of == id || (scope == Scope::Ledger && matches!(identity, Identity::Event(_)));
+            is_in_reach && lane.closes.contains(identity)
+        };
+        // One that came after an event with its identity is not closed by that event.
+        let waits = stored.state.is_open() && stored.letter.known == RejectedIdState::Uncounted;
+        if waits && stored.letter.identity.as_ref().is_some_and(closes) {
             stored.state = LetterState::Superseded;
         }
     }

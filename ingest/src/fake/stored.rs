@@ -74,6 +74,7 @@ impl Stored {
         Windows {
             events: ids(|windows| &windows.events),
             scanned: ids(|windows| &windows.scanned),
+            deleted: ids(|windows| &windows.deleted),
             rejected: dead_letters::rejected_ids_of(&self.letters, lane),
         }
     }
@@ -138,6 +139,7 @@ impl Stored {
             seq: fence.seq,
             position: fence.position.clone(),
             last: fence.last,
+            ends_accepted_until: None,
         };
         Acquired::Granted((granted, self.windows(lane)))
     }
@@ -350,6 +352,7 @@ impl Stored {
         let windows = self.windows.entry(id.clone()).or_default();
         remember(&mut windows.events, lane.fence.seq, &lane.events);
         remember(&mut windows.scanned, lane.fence.seq, &lane.scanned);
+        remember(&mut windows.deleted, lane.fence.seq, &lane.deleted);
         for letter in &lane.letters {
             // A record that is read again at the same place stays the letter it is.
             self.letters

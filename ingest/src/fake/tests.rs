@@ -7,7 +7,8 @@ use rollup::fold::{Delta, Fold, Grouping};
 use rollup::period::{Calendar, Granularity};
 
 use super::*;
-use crate::dedupe::{EventHash, Generation, Remember, Scope};
+use crate::dedupe::{Generation, Remember, Scope};
+use crate::identity::{CountedId, IdentityHash, Quantities};
 use crate::lane::{ContentId, FenceMove, Position};
 use crate::ledger::{Granted, LaneCommit, Tally};
 
@@ -74,10 +75,20 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             ..Tally::default()
         },
         events: Remember {
-            ids: Generation::of([(EventHash::of(&format!("{name}{seq}")), *seq)].into_iter()),
+            ids: Generation::of(
+                [(
+                    CountedId {
+                        id: IdentityHash::of_event("acme", "chat", "", &format!("{name}{seq}")),
+                        quantities: Quantities::UNKNOWN,
+                    },
+                    *seq,
+                )]
+                .into_iter(),
+            ),
             ..none()
         },
         scanned: none(),
+        deleted: none(),
         dropped: Vec::new(),
         letters: Vec::new(),
         replayed: Vec::new(),
@@ -144,7 +155,13 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
         (fence.epoch, fence.seq, fence.position),
         (2, 1, Some(Position::Offset(1)))
     );
-    assert_eq!(windows.events[0].ids, [EventHash::of("a0")]);
+    assert_eq!(
+        windows.events[0].ids,
+        [CountedId {
+            id: IdentityHash::of_event("acme", "chat", "", "a0"),
+            quantities: Quantities::UNKNOWN,
+        }]
+    );
 }
 
 #[tokio::test]

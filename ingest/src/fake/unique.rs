@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::dedupe::{EventHash, ExistingId};
+use crate::dedupe::ExistingId;
+use crate::identity::{Identity, IdentityHash, Quantities};
 use crate::lane::LaneId;
 use crate::ledger::{Commit, LaneCommit};
 
@@ -10,25 +11,26 @@ use crate::ledger::{Commit, LaneCommit};
 #[derive(Debug)]
 struct Id {
     lane: LaneId,
-    is_counted: bool,
+    /// The quantities of the event that is counted under it; `None`: none is.
+    counted: Option<Quantities>,
     /// A letter is open under it: it is not forgotten.
     has_letter: bool,
 }
 
 /// The ids.
 #[derive(Debug, Default)]
-pub(super) struct UniqueIds(BTreeMap<EventHash, Id>);
+pub(super) struct UniqueIds(BTreeMap<IdentityHash, Id>);
 
 impl UniqueIds {
     /// What is held under the ids that a commit counts; none where it can be applied.
-    pub(super) fn held(&self, commit: &Commit) -> Vec<(EventHash, ExistingId)> {
+    pub(super) fn held(&self, commit: &Commit) -> Vec<(IdentityHash, ExistingId)> {
         let mut held = Vec::new();
         for lane in &commit.lanes {
             let closes = closes(lane);
             for id in &lane.events.ids.ids {
-                match self.0.get(id) {
-                    Some(stored) if stored.is_counted => held.push((*id, ExistingId::Counted)),
-                    Some(_) if !closes.contains(id) => held.push((*id, ExistingId::Rejected)),
+                match self.0.get(&id.id).map(|stored| stored.counted) {
+                    Some(Some(quantities)) => held.push((id.id, ExistingId::Counted(quantities))),
+                    Some(None) if !closes.contains(&id.id) => held.push((id.id, ExistingId::Rejected)),
                     _ => {}
                 }
             }
@@ -40,27 +42,29 @@ impl UniqueIds {
     pub(super) fn is_ambiguous(commit: &Commit) -> bool {
         let mut seen = HashSet::new();
         let mut ids = commit.lanes.iter().flat_map(|lane| &lane.events.ids.ids);
-        ids.any(|id| !seen.insert(id))
+        ids.any(|id| !seen.insert(id.id))
     }
 
     /// Counts the ids of a commit, claims those of its letters, and forgets what left the windows.
     pub(super) fn apply(&mut self, commit: &Commit) {
         for lane in &commit.lanes {
             let of = &lane.fence.lane;
-            let id = |is_counted, has_letter| Id {
+            let id = |counted, has_letter| Id {
                 lane: of.clone(),
-                is_counted,
+                counted,
                 has_letter,
             };
             let closes = closes(lane);
-            let letters = lane.letters.iter().filter_map(|letter| letter.event_id.as_ref());
-            for letter in letters.map(|id| id.hash).filter(|id| !closes.contains(id)) {
-                self.0.entry(letter).or_insert_with(|| id(false, true)).has_letter = true;
+            let letters = lane.letters.iter().filter_map(|letter| event(letter.identity?));
+            let kept: HashSet<IdentityHash> = letters.collect();
+            for letter in kept.difference(&closes) {
+                self.0.entry(*letter).or_insert_with(|| id(None, true)).has_letter = true;
             }
             for counted in &lane.events.ids.ids {
-                let has_letter =
-                    !closes.contains(counted) && self.0.get(counted).is_some_and(|id| id.has_letter);
-                self.0.insert(*counted, id(true, has_letter));
+                let had_letter = self.0.get(&counted.id).is_some_and(|id| id.has_letter);
+                let has_letter = kept.contains(&counted.id) || (!closes.contains(&counted.id) && had_letter);
+                self.0
+                    .insert(counted.id, id(Some(counted.quantities), has_letter));
             }
             for dropped in &lane.dropped {
                 let is_free = |id: &Id| id.lane == *of && !id.has_letter;
@@ -72,7 +76,15 @@ impl UniqueIds {
     }
 }
 
-/// The ids under which a lane closes letters.
-fn closes(lane: &LaneCommit) -> HashSet<EventHash> {
-    lane.closes.iter().copied().collect()
+/// The ids under which a lane closes letters, of those that are unique in the ledger.
+fn closes(lane: &LaneCommit) -> HashSet<IdentityHash> {
+    lane.closes.iter().copied().filter_map(event).collect()
+}
+
+/// The emitter's own id: a document is known within its lane only.
+fn event(identity: Identity) -> Option<IdentityHash> {
+    match identity {
+        Identity::Event(id) => Some(id),
+        Identity::Document(_) => None,
+    }
 }

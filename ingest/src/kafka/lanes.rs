@@ -236,6 +236,7 @@ mod tests {
             seq: 0,
             position: Some(position),
             last: None,
+            ends_accepted_until: None,
         };
         let grant = Grant {
             key: GrantId(1),

@@ -2,7 +2,7 @@
 
 use prometheus::IntCounter;
 
-use super::Maker;
+use super::maker::Maker;
 use crate::batch::Gaps;
 
 /// A counter for each kind of gap.

@@ -8,7 +8,8 @@ use rollup::fold::Delta;
 
 use super::lanes::Lanes;
 use crate::batch::{LaneBatch, Policy};
-use crate::dedupe::{EventHash, ExistingId, Forget, SCANNED_MS, Scope};
+use crate::dedupe::{ExistingId, Forget, SCANNED_MS, Scope};
+use crate::identity::IdentityHash;
 use crate::lane::{ContentId, FenceMove};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::GrantId;
@@ -82,6 +83,13 @@ impl Group {
                     usize::MAX,
                     forget,
                 ),
+                deleted: lane.windows.deleted.remember(
+                    batch.deleted(),
+                    batch.oldest_or_idle_ms(),
+                    window.length_ms,
+                    max_ids,
+                    forget,
+                ),
                 dropped,
                 letters: batch.letters(),
                 replayed: batch.replayed().collect(),
@@ -147,14 +155,14 @@ impl Group {
     /// Sets lanes apart that count an id which another lane of the group counts too ([`Scope::Ledger`]): once the
     /// first is committed, the ledger says what becomes of the second.
     pub(super) fn separate(mut self) -> (Self, Option<Self>) {
-        let mut counted: HashSet<EventHash> = HashSet::new();
+        let mut counted: HashSet<IdentityHash> = HashSet::new();
         let mut apart = Vec::new();
         for (key, batch) in std::mem::take(&mut self.lanes) {
             let ids = batch.ids().ids;
-            if ids.iter().any(|id| counted.contains(id)) {
+            if ids.iter().any(|id| counted.contains(&id.id)) {
                 apart.push((key, batch));
             } else {
-                counted.extend(ids);
+                counted.extend(ids.iter().map(|id| id.id));
                 self.lanes.push((key, batch));
             }
         }
@@ -165,7 +173,7 @@ impl Group {
     /// Judges events by what the ledger holds under their ids.
     pub(super) fn held(
         self,
-        held: &HashMap<EventHash, ExistingId>,
+        held: &HashMap<IdentityHash, ExistingId>,
         lanes: &mut Lanes,
         policy: &Policy,
     ) -> Self {

@@ -42,6 +42,7 @@ impl Lane {
             windows: Windows {
                 events: Window::load(stored.events),
                 scanned: Window::load(stored.scanned),
+                deleted: Window::load(stored.deleted).repeating(),
                 rejected: stored.rejected,
             },
             current: LaneBatch::new(grouping),
@@ -288,6 +289,7 @@ impl Lanes {
             lane.seq += 1;
             lane.windows.events.committed(&done.events);
             lane.windows.scanned.committed(&done.scanned);
+            lane.windows.deleted.committed(&done.deleted);
             if let Some(position) = batch.position() {
                 lane.committed.send_replace(Some(position.clone()));
             }

@@ -19,11 +19,14 @@
 
 mod climb;
 mod cost;
+mod sample;
 
 use std::time::Duration;
 
 use climb::Climb;
 use cost::Cost;
+pub(super) use sample::Sample;
+use sample::count;
 
 /// The first limit.
 const START: f64 = 1_000.0;
@@ -37,19 +40,6 @@ const CEILING_STEP: f64 = 1.4;
 /// was.
 const FIRST_WAIT: usize = 64;
 const LONGEST_WAIT: usize = 1_024;
-
-/// What an applied commit cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sample {
-    /// Its statements.
-    pub(super) statements: usize,
-    /// Its records.
-    pub(super) records: usize,
-    /// The attempt that was applied.
-    pub(super) took: Duration,
-    /// The same with the attempts before it that were not.
-    pub(super) in_all: Duration,
-}
 
 /// The limit of a process. Times are those of one server: a worker has one.
 #[derive(Debug)]
@@ -173,11 +163,6 @@ impl Limit {
         let taken = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.at);
         fits.min(taken).min(self.most).max(1.0)
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "statements of one transaction")]
-fn count(statements: usize) -> f64 {
-    statements as f64
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ async fn simulate(case: &Case) {
                 let (letter, state) = (&stored.letter, stored.state);
                 format!(
                     "\n{lane} {place} {:?} {} {state:?}",
-                    letter.event_id, letter.reject
+                    letter.names.event_id, letter.reject
                 )
             };
             stored.letters.iter().map(state).collect::<String>()

@@ -307,15 +307,29 @@ impl Writer {
             return self.count(other);
         }
         let known = &self.counted[self.rng.random_range(from..self.counted.len())].1;
-        let usage = if self.rng.random_bool(0.5) {
-            known.clone()
-        } else {
-            Usage {
-                id: known.id.clone(),
-                ..other
-            }
+        let known = known.clone();
+        let (usage, expected) = match self.rng.random_range(0..4) {
+            0 | 1 => (known, Expected::Duplicate),
+            // Another place, the same usage.
+            2 => (
+                Usage {
+                    agent: other.agent,
+                    user: other.user,
+                    model: other.model,
+                    at_ms: other.at_ms,
+                    ..known
+                },
+                Expected::Duplicate,
+            ),
+            _ => (
+                Usage {
+                    input: Some(known.input.unwrap_or(0) + 1_000_000),
+                    ..known
+                },
+                Expected::Rejected("id_reused"),
+            ),
         };
-        (usage.json().to_string().into_bytes(), Expected::Duplicate)
+        (usage.json().to_string().into_bytes(), expected)
     }
 
     fn huge(&mut self, usage: Usage) -> (Vec<u8>, Expected) {

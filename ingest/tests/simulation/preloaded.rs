@@ -40,6 +40,7 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         tally: Tally::default(),
         events: nothing(),
         scanned: nothing(),
+        deleted: nothing(),
         dropped: Vec::new(),
         letters: Vec::new(),
         replayed: Vec::new(),

@@ -176,8 +176,8 @@ pub enum DocumentId<'a> {
     None,
     /// A text.
     Text(Cow<'a, str>),
-    /// An ObjectId.
-    ObjectId,
+    /// An ObjectId, a UUID or an integer.
+    Value,
     /// A type that cannot name an event.
     Unsupported,
 }
@@ -191,6 +191,8 @@ pub struct RawEvent<'a> {
     pub(super) duplicate: Option<Field>,
     /// The `_id` of the document that holds the event.
     pub document_id: DocumentId<'a>,
+    /// The `source` of the CloudEvent that holds the event: another one's ids are others.
+    pub emitter: Option<Cow<'a, str>>,
 }
 
 impl<'a> RawEvent<'a> {
@@ -200,6 +202,12 @@ impl<'a> RawEvent<'a> {
         if !matches!(before, Value::Absent) {
             self.duplicate.get_or_insert(field);
         }
+    }
+
+    /// Whether a field was there twice: nobody knows which of them was meant.
+    #[must_use]
+    pub const fn has_duplicate(&self) -> bool {
+        self.duplicate.is_some()
     }
 
     /// What was written into a field.

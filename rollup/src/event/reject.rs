@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Field, Reason, Value};
+use super::raw::{Field, Value};
+use super::reason::Reason;
 use crate::inert::beginning;
 
 /// The most characters of a value that a sentence shows.
@@ -125,6 +126,7 @@ impl Reason {
             Reason::CurrencyMismatch => "is not the ledger's",
             Reason::DuplicateField => "is there twice",
             Reason::IdMismatch => "is not the `id` of the CloudEvent",
+            Reason::IdReused => "is that of an event that is counted, with other quantities",
             Reason::TooOld => "is too long ago",
             Reason::InTheFuture => "is ahead of the ledger's clock",
             Reason::UnsupportedType => "is not booked by this version",
@@ -156,6 +158,7 @@ impl Reason {
             Reason::CurrencyMismatch => "amounts in the ledger's currency",
             Reason::DuplicateField => "each field once",
             Reason::IdMismatch => "the same id in both, or none in the data",
+            Reason::IdReused => "an id of its own for each request",
             Reason::TooOld => "a time since 2000, and within the maximum age of events",
             Reason::InTheFuture => "a time not more than 5 minutes ahead",
             Reason::UnsupportedType => "it is kept, to be replayed by a version that does",

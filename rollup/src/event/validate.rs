@@ -1,25 +1,21 @@
 //! The rules by which a raw event is an event.
 
 mod quantities;
+mod rules;
+mod values;
 
 use std::borrow::Cow;
 
-use chrono::DateTime;
-
-use super::{
-    COMPLETED, CORRECTED, Checked, Dimensions, DocumentId, Event, Field, Identity, Kind, MAX_TEXT_CHARS,
-    NONE, RawEvent, Reason, Reject, Skip, UNATTRIBUTED, UNKNOWN, Value,
+use super::contract::{
+    COMPLETED, CORRECTED, Checked, Dimensions, Event, Identity, Kind, NONE, Skip, UNATTRIBUTED, UNKNOWN,
 };
-use quantities::{Usage, usage, whole};
+use super::raw::{DocumentId, Field, RawEvent, Value};
+use super::reason::Reason;
+use super::reject::Reject;
+use quantities::{Usage, usage};
+use values::{check_text, flag, instant, optional_text, required};
 
-/// The ledger's own settings that an event is checked by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
-    /// ISO 4217 code of the ledger's currency.
-    pub currency: String,
-    /// Events completed before this instant (ms) are skipped: another ledger has them.
-    pub start_at_ms: Option<i64>,
-}
+pub use rules::Rules;
 
 /// Checks a raw event by every rule that does not depend on the clock.
 ///
@@ -99,7 +95,7 @@ fn identity<'a>(raw: &mut RawEvent<'a>) -> Result<Identity<'a>, Reject> {
     }
     match std::mem::take(&mut raw.document_id) {
         DocumentId::None => Err(Reject::field(Reason::MissingField, Field::EventId)),
-        DocumentId::ObjectId => Ok(Identity::Document),
+        DocumentId::Value => Ok(Identity::Document),
         DocumentId::Text(id) if id.is_empty() => Err(Reject::field(Reason::EmptyText, Field::DocumentId)),
         DocumentId::Text(id) => check_text(&id, Field::DocumentId).map(|()| Identity::Document),
         DocumentId::Unsupported => Err(Reject::field(Reason::WrongType, Field::DocumentId)),
@@ -126,10 +122,6 @@ fn source<'a>(raw: &mut RawEvent<'a>) -> Result<Cow<'a, str>, Reject> {
     }
 }
 
-fn required<T>(value: Option<T>, field: Field) -> Result<T, Reject> {
-    value.ok_or_else(|| Reject::field(Reason::MissingField, field))
-}
-
 /// A text that names a dimension. Sentinels are reserved for what events do not say.
 fn dimension<'a>(raw: &mut RawEvent<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Reject> {
     let text = optional_text(raw, field)?;
@@ -138,61 +130,6 @@ fn dimension<'a>(raw: &mut RawEvent<'a>, field: Field) -> Result<Option<Cow<'a, 
             Err(Reject::field(Reason::ReservedValue, field).text(text))
         }
         _ => Ok(text),
-    }
-}
-
-/// A text, or `None` where it is absent or, in an optional field, empty.
-fn optional_text<'a>(raw: &mut RawEvent<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Reject> {
-    let is_required = matches!(field, Field::EventId | Field::Source | Field::OrganizationId);
-    match raw.take(field) {
-        Value::Absent => Ok(None),
-        Value::Text(text) if text.is_empty() && is_required => Err(Reject::field(Reason::EmptyText, field)),
-        Value::Text(text) if text.is_empty() => Ok(None),
-        Value::Text(text) => check_text(&text, field).map(|()| Some(text)),
-        value => Err(Reject::field(Reason::WrongType, field).value(&value)),
-    }
-}
-
-fn check_text(text: &str, field: Field) -> Result<(), Reject> {
-    // A text of at most 128 bytes has at most 128 characters.
-    if text.len() > MAX_TEXT_CHARS {
-        let characters = text.chars().count();
-        if characters > MAX_TEXT_CHARS {
-            let found = format_args!("has {characters} characters");
-            return Err(Reject::field(Reason::TooLong, field).found(found));
-        }
-    }
-    let has_control = if text.is_ascii() {
-        text.bytes().any(|byte| byte.is_ascii_control())
-    } else {
-        text.chars().any(char::is_control)
-    };
-    if has_control {
-        Err(Reject::field(Reason::ControlCharacter, field).text(text))
-    } else {
-        Ok(())
-    }
-}
-
-fn flag(raw: &mut RawEvent<'_>, field: Field) -> Result<bool, Reject> {
-    match raw.take(field) {
-        Value::Absent => Ok(false),
-        Value::Bool(value) => Ok(value),
-        Value::Text(text) if text.is_empty() => Ok(false),
-        value => Err(Reject::field(Reason::WrongType, field).value(&value)),
-    }
-}
-
-/// An instant in milliseconds: an RFC 3339 text, a BSON date, or an integer.
-fn instant(raw: &mut RawEvent<'_>, field: Field) -> Result<i64, Reject> {
-    match raw.take(field) {
-        Value::Absent => Err(Reject::field(Reason::MissingField, field)),
-        Value::Date(millis) => Ok(millis),
-        Value::Text(text) if text.is_empty() => Err(Reject::field(Reason::EmptyText, field)),
-        Value::Text(text) => DateTime::parse_from_rfc3339(&text)
-            .map(|instant| instant.timestamp_millis())
-            .map_err(|_| Reject::field(Reason::InvalidValue, field).text(&text)),
-        value => whole(&value, field),
     }
 }
 

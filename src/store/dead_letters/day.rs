@@ -23,6 +23,7 @@ pub(super) fn of(letter: &DeadLetter, calendar: &Calendar, rejected_at: DateTime
 mod tests {
     use ingest::decode::{Keep, Payload};
     use ingest::dedupe::RejectedIdState;
+    use ingest::ledger::Names;
     use rollup::event::{About, Reason, Reject};
 
     use super::*;
@@ -41,8 +42,10 @@ mod tests {
                 headers: Vec::new(),
             },
             keep: Keep::Readable,
-            event_id: None,
-            letter: RejectedIdState::Uncounted,
+            identity: None,
+            document: None,
+            names: Names::default(),
+            known: RejectedIdState::Uncounted,
             about: About {
                 organization: None,
                 completed_at_ms,

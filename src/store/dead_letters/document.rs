@@ -1,6 +1,8 @@
 //! A dead letter as a document of `usageDeadLetters`.
 
 use chrono::{DateTime, Utc};
+use ingest::dedupe::RejectedIdState;
+use ingest::identity::Quantities;
 use ingest::ledger::ReplayRequest;
 use mongodb::bson::{Bson, Document};
 
@@ -27,7 +29,7 @@ impl StoredLetter {
         self.text("_id")
     }
 
-    /// One of [`STATES`](super::STATES).
+    /// One of [`STATES`](super::which::STATES).
     #[must_use]
     pub fn state(&self) -> &str {
         self.text("state")
@@ -63,10 +65,13 @@ impl StoredLetter {
         self.text("message")
     }
 
-    /// The event's own id, as far as it is kept; empty where none could be read.
+    /// The event's own id, or the `_id` of its document, as far as it is kept; empty where neither could be read.
     #[must_use]
-    pub fn event_id(&self) -> &str {
-        self.text("eventId")
+    pub fn event_or_document_id(&self) -> &str {
+        match self.text("eventId") {
+            "" => self.text("documentId"),
+            id => id,
+        }
     }
 
     /// When the record was rejected.
@@ -75,10 +80,15 @@ impl StoredLetter {
         self.0.get_datetime("rejectedAt").ok().map(|at| at.to_chrono())
     }
 
-    /// Whether an event with its id was counted before it.
+    /// The quantities of the event that was counted before it under its identity; `None`: none was.
     #[must_use]
-    pub fn is_counted_before(&self) -> bool {
-        matches!(self.0.get_bool("countedBefore"), Ok(true))
+    pub fn counted_before(&self) -> Option<Quantities> {
+        match state(self.0.get_bool("countedBefore").ok(), |name| {
+            self.0.get_i32(name).ok()
+        }) {
+            RejectedIdState::Counted(quantities) => Some(quantities),
+            RejectedIdState::Uncounted => None,
+        }
     }
 
     /// What is needed to judge it again.
@@ -94,4 +104,14 @@ impl StoredLetter {
     pub fn to_json(&self) -> serde_json::Value {
         Bson::Document(self.0.clone()).into_relaxed_extjson()
     }
+}
+
+/// What a stored letter says of its identity.
+pub(super) fn state(counted_before: Option<bool>, number: impl Fn(&str) -> Option<i32>) -> RejectedIdState {
+    if counted_before != Some(true) {
+        return RejectedIdState::Uncounted;
+    }
+    let quantities = number("countedQuantities").zip(number("quantitiesVersion"));
+    let quantities = quantities.map(|(stored, version)| Quantities::from_stored(stored, version));
+    RejectedIdState::Counted(quantities.unwrap_or(Quantities::UNKNOWN))
 }

@@ -1,7 +1,7 @@
 //! The payload of a dead letter as it is stored, and back.
 
 use ingest::decode::{Keep, Payload};
-use ingest::dedupe::EventHash;
+use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
 use ingest::ledger::ReplayRequest;
 use mongodb::bson::spec::BinarySubtype;
@@ -90,7 +90,7 @@ pub(super) fn read(stored: &Document) -> Result<ReplayRequest, String> {
         lane: LaneId::from_stored(text("lane")?),
         place: text("place")?.to_owned(),
         payload: payload(stored, text("format")?)?,
-        event_id: hash(stored)?,
+        identity: identity(stored)?,
         source_time_ms: stored
             .get_datetime("sourceTime")
             .map_err(|_| "`sourceTime` is not a date")?
@@ -98,18 +98,18 @@ pub(super) fn read(stored: &Document) -> Result<ReplayRequest, String> {
     })
 }
 
-/// The hash of the event's id, where one could be read.
-fn hash(stored: &Document) -> Result<Option<EventHash>, String> {
-    let Some(hash) = stored.get("eventHash").filter(|hash| **hash != Bson::Null) else {
+/// The hash of its identity, where that could be read.
+fn identity(stored: &Document) -> Result<Option<IdentityHash>, String> {
+    let Some(hash) = stored.get("identity").filter(|hash| **hash != Bson::Null) else {
         return Ok(None);
     };
     let id = match hash {
-        Bson::Binary(binary) => EventHash::from_bytes(&binary.bytes),
+        Bson::Binary(binary) => IdentityHash::from_bytes(&binary.bytes),
         _ => None,
     };
     match id {
         Some(id) => Ok(Some(id)),
-        None => Err("`eventHash` is not a hash".into()),
+        None => Err("`identity` is not a hash".into()),
     }
 }
 
@@ -229,6 +229,7 @@ mod tests {
             length: Some(300_000),
             sha256: None,
             head: vec![b'{'],
+            document_id: None,
         };
         assert!(read(&stored(&cut)).expect_err("cut").contains("too large"));
         let mut damaged = stored(&Payload::Message {

@@ -4,7 +4,7 @@ use ingest::ledger::FenceError;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Result as DriverResult;
 
-use super::{OPEN, Which};
+use super::which::{OPEN, Which};
 use crate::store::answer::{WORK, answer};
 use crate::store::{DEAD_LETTERS, FENCES, Store};
 

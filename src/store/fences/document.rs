@@ -3,7 +3,7 @@
 use ingest::lane::{Backfill, ContentId, DocumentKey, Fence, LastRecord, Position};
 use ingest::ledger::LaneCommit;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use serde::Deserialize;
 
 /// What one lane has done, as it is stored. What a fence does not hold yet is as if nothing had been done.
@@ -29,6 +29,8 @@ pub struct StoredFence {
     pub token: Option<Document>,
     /// Whether the token is that of a change which the server could not deliver.
     is_past: bool,
+    /// Up to when a person accepted that the collection ended (change stream).
+    pub(in crate::store) ends_accepted_until: Option<Timestamp>,
     /// Whether documents that were there before are still being taken in (change stream).
     pub scanning: bool,
     /// How far these are taken in.
@@ -94,6 +96,7 @@ impl StoredFence {
                 timestamp_ms: last.timestamp,
                 hash: last.hash,
             }),
+            ends_accepted_until: self.ends_accepted_until,
         })
     }
 

@@ -11,18 +11,30 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 
-use super::{MongoLedger, Work, silence};
+use crate::store::answer::silence;
 use crate::store::event_ids::Changes;
-use crate::store::rows::{Author, WriteError};
+use crate::store::leases::Leases;
+use crate::store::rows::{Author, RowChanges, Rows, WriteError};
+use crate::store::session::Sessions;
 use crate::store::writes::{CHUNK, Writes};
-use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, dead_letters, failure, fences, windows};
+use crate::store::{
+    DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, Store, dead_letters, errors, fences, windows,
+};
 
+/// Connections for commits, at most: one transaction is under way, and perhaps another one is being given up.
+const COMMIT_CONNECTIONS: u32 = 2;
 /// How long the answer to a commit is waited for before its outcome is asked for. Longer than a transaction lives.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a commit that is waited for shows that the worker lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How long aborting a transaction may take before its session is ended instead.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A commit, with its rows as they are written.
+pub(super) struct Work<'a> {
+    pub(super) commit: &'a Commit,
+    pub(super) rows: RowChanges<'a>,
+}
 
 /// Why one attempt failed.
 pub(super) enum AttemptError {
@@ -60,9 +72,31 @@ impl From<WriteError> for AttemptError {
     }
 }
 
-impl MongoLedger {
+/// Makes attempts, one after the other.
+#[derive(Debug, Clone)]
+pub(super) struct Attempts {
+    /// For transactions alone. A session that was given up goes back to the driver, and is ended: nobody else may have
+    /// got it by then.
+    commits: Store,
+    sessions: Sessions,
+    leases: Leases,
+    rows: Rows,
+}
+
+impl Attempts {
+    /// Attempts to write to this store, and to these rows of it.
+    pub(super) fn open(store: &Store, rows: Rows, leases: Leases) -> Result<Self, Error> {
+        let commits = store.apart(COMMIT_CONNECTIONS, |_| {})?;
+        Ok(Self {
+            sessions: Sessions::new(commits.client.clone(), leases.clone()),
+            commits,
+            leases,
+            rows,
+        })
+    }
+
     /// One attempt. `attempt` is cleared as soon as the fences match: see the module.
-    pub(super) async fn attempt(
+    pub(super) async fn make(
         &self,
         work: &Work<'_>,
         patience: Duration,
@@ -139,7 +173,7 @@ impl MongoLedger {
             Ok(Ok(())) => self.sessions.give_back(session),
             Ok(Err(error)) => {
                 tracing::debug!(
-                    error = failure::message(&error),
+                    error = errors::message(&error),
                     "a transaction was left to be aborted by the server"
                 );
                 self.sessions.give_back(session);
@@ -259,8 +293,7 @@ impl MongoLedger {
         }
         let mut closed = Vec::new();
         for lane in &commit.lanes {
-            for event_ids in lane.closes.chunks(CHUNK) {
-                let which = dead_letters::open_under(&lane.fence.lane, commit.scope, event_ids);
+            for which in dead_letters::closed_by(lane, commit.scope, CHUNK) {
                 let ids = self.commits.some_letters(writes.session, which).await?;
                 closed.extend((!ids.is_empty()).then(|| dead_letters::superseded(ids, at)));
             }

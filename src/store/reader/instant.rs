@@ -15,8 +15,8 @@ use mongodb::error::Error as DriverError;
 use mongodb::options::{ReadConcern, SessionOptions};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::failed;
-use crate::store::{Error, META, Store, failure};
+use super::asking::failed;
+use crate::store::{Error, META, Store, errors};
 
 /// An instant that can be read.
 #[derive(Clone)]
@@ -74,10 +74,10 @@ pub(super) async fn are_kept(store: &Store) -> Result<bool, Error> {
 }
 
 fn failed_to_keep(error: &DriverError) -> Result<bool, Error> {
-    match failure::code(error) {
+    match errors::code(error) {
         Some(code) if is_of_snapshot(code) => Ok(true),
         Some(INVALID_OPTIONS) => Ok(false),
-        _ => Err(failure::unusable(error)),
+        _ => Err(errors::unusable(error)),
     }
 }
 

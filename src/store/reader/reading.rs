@@ -14,9 +14,12 @@ use mongodb::bson::{Document, RawDocumentBuf};
 use rollup::counters::Sums;
 use rollup::period::Period;
 
+use super::asking::{BATCH, GROUPS_TIME, failed};
 use super::instant::Session;
 use super::pipeline::{self, Plan};
-use super::{BATCH, GROUPS_TIME, LEDGER, ROLLUPS, Snapshot, failed, row};
+use super::row;
+use super::snapshot::Snapshot;
+use crate::store::{LEDGER, ROLLUPS};
 
 /// The most rows that are summed here: more are better summed where they are.
 const MOST_FOUND: u64 = 50_000;

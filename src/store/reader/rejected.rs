@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use api::reader::{ReadError, Scope, Span, Whose};
 use mongodb::bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
-use super::{READ_TIME, Snapshot, failed, pipeline};
+use super::asking::{READ_TIME, failed};
+use super::pipeline;
+use super::snapshot::Snapshot;
 use crate::store::REJECTED;
 
 impl Snapshot {

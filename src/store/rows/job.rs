@@ -9,7 +9,7 @@ use rollup::period::Calendar;
 
 use super::writing::{Author, RowChanges, Rows, WriteError};
 use crate::store::writes::Writes;
-use crate::store::{Error, META, Store, failure};
+use crate::store::{Error, META, Store, errors};
 
 /// How often a commit is asked for again whose outcome is not known.
 const COMMITS: usize = 5;
@@ -20,7 +20,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or there is no ledger.
     pub async fn revision(&self) -> Result<i64, Error> {
-        let meta = self.meta().await.map_err(failure::unusable)?;
+        let meta = self.meta().await.map_err(errors::unusable)?;
         let revision = meta.map(|meta| meta.revision);
         revision.ok_or_else(|| Error::Unusable(format!("`{META}` does not describe a ledger")))
     }
@@ -39,13 +39,13 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let rows = Rows::new(self.clone(), calendar);
-        let mut session = self.client.start_session().await.map_err(failure::unusable)?;
+        let mut session = self.client.start_session().await.map_err(errors::unusable)?;
         session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(WriteConcern::majority())
             .await
-            .map_err(failure::unusable)?;
+            .map_err(errors::unusable)?;
         let mut writes = Writes {
             database: &self.database,
             session: &mut session,
@@ -68,7 +68,7 @@ impl Store {
                 {
                     commits += 1;
                 }
-                Err(error) => return Err(failure::unusable(error)),
+                Err(error) => return Err(errors::unusable(error)),
             }
         }
     }

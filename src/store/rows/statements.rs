@@ -11,7 +11,7 @@ use rollup::counters::{Counter, Counters, Overflow};
 use rollup::fold::{LedgerRow, Marginal, RollupRow, RowDelta};
 use rollup::period::{Calendar, Period};
 
-use crate::store::schema::VERSION;
+use crate::store::VERSION;
 
 /// The counters' names as they are sent.
 static COUNTERS: LazyLock<[CString; Counter::ALL.len()]> = LazyLock::new(|| {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::presence::{KnownRows, Ordered, Presence, Probe};
 use super::statements::{Row, Writer};
 use crate::store::writes::{CHUNK, Writes};
-use crate::store::{LEDGER, META, ROLLUPS, Store, failure, meta};
+use crate::store::{LEDGER, META, ROLLUPS, Store, errors, meta};
 
 /// How long one commit may ask which rows are there.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -151,7 +151,7 @@ impl Rows {
         match tokio::time::timeout(PROBE_TIME, asked).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                let error = failure::message(&error);
+                let error = errors::message(&error);
                 tracing::debug!(error, "which rows are there is not known");
             }
             Err(_) => tracing::debug!("which rows are there is not known in time: the next commit asks on"),

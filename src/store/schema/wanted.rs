@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document, doc};
 use rollup::counters::Counter;
 use rollup::fold::Marginal;
 
-use super::difference::Index;
+use super::index::Index;
 use crate::config::Source;
 use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEASES, LEDGER, META, REJECTED, ROLLUPS};
 
@@ -103,7 +103,9 @@ fn indexes(collection: &str) -> Vec<Index> {
             all(doc! {"state": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"state": 1, "reason": 1, "rejectedAt": -1, "_id": 1}),
             all(doc! {"lane": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
-            all(doc! {"eventHash": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"identity": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"eventId": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
+            all(doc! {"documentId": 1, "state": 1, "rejectedAt": -1, "_id": 1}),
             // Those that wait, as they are counted: of an organization, of nobody, and of all.
             waiting(doc! {"organizationId": 1, "day": 1, "reason": 1, "open": 1}),
             waiting(doc! {"day": 1, "organizationId": 1, "reason": 1, "open": 1}),
@@ -187,7 +189,16 @@ mod tests {
                 "value",
             ],
             DEDUPE => &["_id", "lane", "seq", "window", "newest"],
-            DEAD_LETTERS => &["_id", "lane", "eventHash", "organizationId", "day", "rejectedAt"],
+            DEAD_LETTERS => &[
+                "_id",
+                "lane",
+                "identity",
+                "eventId",
+                "documentId",
+                "organizationId",
+                "day",
+                "rejectedAt",
+            ],
             _ => &["_id"],
         }
     }

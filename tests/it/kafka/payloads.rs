@@ -61,7 +61,13 @@ async fn every_payload_ends_as_what_it_is_and_moves_the_lane_on() {
             binary(b"c-1", b"request.completed"),
             Some(DATA.into()),
         ),
-        ("duplicate", vec![], Some(event("c-3").into())),
+        (
+            "duplicate",
+            vec![],
+            Some(structured("c-3", completed, DATA).into()),
+        ),
+        // Without the source of the CloudEvent it is another one.
+        ("counted", vec![], Some(event("c-3").into())),
         ("skipped", vec![], Some(test.into())),
         (
             "skipped",
@@ -126,7 +132,7 @@ async fn every_payload_ends_as_what_it_is_and_moves_the_lane_on() {
     })
     .await;
     for (what, sums) in topic.world.sums(doc! {}).await {
-        assert_eq!((sums["requests"], sums["inputTokens"]), (6, 60), "{what}");
+        assert_eq!((sums["requests"], sums["inputTokens"]), (7, 70), "{what}");
     }
     worker.stop(LEAVE).await.expect("leaves");
 }

@@ -47,7 +47,7 @@ struct Lane {
     skipped: i64,
     /// By reason.
     rejected: BTreeMap<String, i64>,
-    /// By the hash of the id: the id, and the offset of its first copy.
+    /// By the hash of the identity: the id, and the offset of its first copy.
     ids: HashMap<Vec<u8>, (String, i64)>,
 }
 
@@ -57,6 +57,16 @@ pub(super) struct Oracle {
     lanes: Vec<Lane>,
     /// By collection and everything that a row is known by.
     rows: BTreeMap<(&'static str, Vec<String>), Totals>,
+}
+
+/// The stored hash of an identity: of organization, source, no source of a CloudEvent, and id, each behind its length.
+fn identity(organization: &str, source: &str, id: &str) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [organization, source, "", id] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize()[..12].to_vec()
 }
 
 impl Oracle {
@@ -76,7 +86,7 @@ impl Oracle {
                     Some(Verdict::Duplicate) => unreachable!("only first copies are judged"),
                     Some(Verdict::Counted(usage)) => {
                         let id = id.expect("has one");
-                        let hash = Sha256::digest(id.as_bytes())[..16].to_vec();
+                        let hash = identity(&usage.organization, &usage.source, &id);
                         if lane.ids.contains_key(&hash) {
                             lane.duplicate += 1;
                             continue;
@@ -186,7 +196,9 @@ impl Oracle {
             while cursor.advance().await.expect("reads") {
                 let of_commit = cursor.deserialize_current().expect("a document");
                 let seq = of_commit.get_i64("seq").expect("a number");
-                for hash in of_commit.get_binary_generic("ids").expect("ids").chunks(16) {
+                // 12 bytes of the identity, and 4 of the quantities.
+                let ids = of_commit.get_binary_generic("ids").expect("ids").chunks(16);
+                for hash in ids.map(|id| &id[..12]) {
                     match expected.ids.get(hash) {
                         None => wrong.push(format!(
                             "partition {partition}: commit {seq} counted an id that is not there"

@@ -97,7 +97,7 @@ fn both_modes_give_the_same_event_as_plain_json() {
         assert_eq!(event(&payload), event(&plain));
         let judged = payload.check(&rules());
         assert_eq!(
-            (judged.source, judged.event_id.as_deref()),
+            (judged.source, judged.name.event_id.as_deref()),
             (Source::Chat, Some("e-1"))
         );
     }

@@ -35,6 +35,7 @@ fn grant(lanes: &mut Lanes, id: i32, epoch: i64) -> (GrantId, Grant) {
         seq: 0,
         position: None,
         last: None,
+        ends_accepted_until: None,
     };
     let key = lanes.next_grant();
     let granted = (fence, Windows::default());

@@ -5,7 +5,7 @@
 //! turn counts its records and seconds in all, and not what its commits are in the middle: a server stands still now and
 //! then, which few small commits meet and every large one. And the smaller a difference, the more comparisons it needs.
 
-use super::{Sample, count};
+use super::sample::{Sample, count};
 
 /// Commits of a turn, at least: one size may have been folded before, and a single commit says little.
 const COMMITS: usize = 2;

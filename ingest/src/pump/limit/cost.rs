@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Sample, count};
+use super::sample::{Sample, count};
 
 /// Commits that the estimate goes by.
 const SAMPLES: usize = 16;

@@ -2,10 +2,14 @@
 
 use crate::counters::{Counter, Counters};
 use crate::decimal::{Decimal, DecimalError, Rounded};
-use crate::event::{Field, Kind, MAX_QUANTITY, RawEvent, Reason, Reject, Value, shown};
+use crate::event::contract::{Kind, MAX_QUANTITY};
+use crate::event::raw::{Field, RawEvent, Value};
+use crate::event::reason::Reason;
+use crate::event::reject::{Reject, shown};
 use crate::money;
 
-use super::{Rules, check_text, optional_text};
+use super::rules::Rules;
+use super::values::{check_text, optional_text, whole};
 
 /// The quantities of an event. Its total is none: that is only checked.
 const QUANTITIES: [(Field, Counter); 8] = [
@@ -126,31 +130,6 @@ fn quantity(raw: &mut RawEvent<'_>, field: Field) -> Result<Option<i64>, Reject>
         Value::Text(text) if text.is_empty() => Ok(None),
         Value::Float(number) if number.is_nan() => Ok(None),
         value => in_range(whole(value, field)?.into(), field, value).map(Some),
-    }
-}
-
-/// A number without a fraction: JavaScript writes `7` as the double `7.0`.
-pub(super) fn whole(value: &Value<'_>, field: Field) -> Result<i64, Reject> {
-    /// 2^63, the first whole double that is no `i64`.
-    const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
-    let reject = |reason| Err(Reject::field(reason, field).value(value));
-    match value {
-        Value::Integer(number) => Ok(*number),
-        Value::Float(number) if !number.is_finite() || number.fract() != 0.0 => reject(Reason::InvalidValue),
-        Value::Float(number) if number.abs() >= TOO_LARGE => reject(Reason::OutOfRange),
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "whole and within the range of `i64`"
-        )]
-        Value::Float(number) => Ok(*number as i64),
-        Value::Decimal(text) => match Decimal::parse(text).and_then(|number| number.scaled(0)) {
-            Ok(Rounded { is_exact: false, .. }) | Err(DecimalError::Malformed) => {
-                reject(Reason::InvalidValue)
-            }
-            Ok(number) => i64::try_from(number.value).or_else(|_| reject(Reason::OutOfRange)),
-            Err(DecimalError::OutOfRange) => reject(Reason::OutOfRange),
-        },
-        _ => reject(Reason::WrongType),
     }
 }
 

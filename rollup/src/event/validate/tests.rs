@@ -233,9 +233,9 @@ fn d16_a_document_is_known_by_its_event_id_or_else_by_its_own_id() {
             Err(reject) => Err((reject.reason.code(), reject.field.expect("a field"))),
         }
     };
-    assert_eq!(identity(DocumentId::ObjectId, None), Ok(true));
+    assert_eq!(identity(DocumentId::Value, None), Ok(true));
     assert_eq!(identity(DocumentId::Text("req-1".into()), None), Ok(true));
-    assert_eq!(identity(DocumentId::ObjectId, Some("e")), Ok(false));
+    assert_eq!(identity(DocumentId::Value, Some("e")), Ok(false));
     assert_eq!(identity(DocumentId::Unsupported, Some("e")), Ok(false));
     assert_eq!(
         identity(DocumentId::Unsupported, None),

@@ -1,4 +1,4 @@
-//! The meaning of the driver's errors for each caller, and their sentences at the start.
+//! The store's own error; the meaning of the driver's errors for each caller, and their sentences at the start.
 //!
 //! One table says who must act: [`ingest::server_error`].
 
@@ -6,20 +6,33 @@ use std::borrow::Borrow;
 
 use ingest::ledger::{CommitError, FenceError, Refusal};
 use ingest::server_error::{Act, Answer, Fault, NAMESPACE_EXISTS, Place, UNAUTHORIZED};
-use mongodb::error::{Error, ErrorKind};
+use mongodb::error::{Error as DriverError, ErrorKind};
 
 pub(super) use ingest::server_error::message;
 
-use super::Error as Unusable;
 use crate::config::Problem;
+
+/// The store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong: exit 64.
+    #[error("{0}")]
+    Setting(Problem),
+    /// The program cannot start or go on: exit 1.
+    #[error("{0}")]
+    Unusable(String),
+    /// The server answers, with an error that passes by itself. A caller with time asks again; exit 1 for all others.
+    #[error("{0}")]
+    Passing(String),
+}
 
 /// An error of the driver as its reader gets it: one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Told(String);
 
-impl From<&Error> for Told {
-    fn from(error: &Error) -> Self {
+impl From<&DriverError> for Told {
+    fn from(error: &DriverError) -> Self {
         Told(message(error))
     }
 }
@@ -38,7 +51,7 @@ pub(super) fn commit(fault: Fault) -> CommitError {
 }
 
 /// What a failed operation outside a transaction means for a fence.
-pub(super) fn fence(error: &Error) -> FenceError {
+pub(super) fn fence(error: &DriverError) -> FenceError {
     if let ErrorKind::Bson(why) = error.kind.as_ref() {
         return damaged(format!("what is stored is not what this version stores: {why}"));
     }
@@ -58,22 +71,22 @@ pub(super) fn damaged(why: String) -> FenceError {
 }
 
 /// The server's code for an error, if the server made it.
-pub(super) fn code(error: &Error) -> Option<i32> {
+pub(super) fn code(error: &DriverError) -> Option<i32> {
     Answer::of(error).map(|answer| answer.code)
 }
 
 /// Whether the user may not do what was asked.
-pub(super) fn is_right_missing(error: &Error) -> bool {
+pub(super) fn is_right_missing(error: &DriverError) -> bool {
     code(error) == Some(UNAUTHORIZED)
 }
 
 /// Whether a collection or index that was to be created is there already.
-pub(super) fn exists_already(error: &Error) -> bool {
+pub(super) fn exists_already(error: &DriverError) -> bool {
     code(error) == Some(NAMESPACE_EXISTS)
 }
 
 /// Why the server cannot be used at the start: one clear sentence.
-fn unreachable(error: &Error) -> String {
+fn unreachable(error: &DriverError) -> String {
     let told = message(error);
     let is_refused = Fault::of(error, Place::Outside).act == Act::Person(Refusal::NotAuthorized);
     match error.kind.as_ref() {
@@ -100,12 +113,12 @@ fn unreachable(error: &Error) -> String {
 }
 
 /// The same as the store's own error: whether it passes by itself.
-pub(super) fn unusable(error: impl Borrow<Error>) -> Unusable {
+pub(super) fn unusable(error: impl Borrow<DriverError>) -> Error {
     let error = error.borrow();
     let why = unreachable(error);
     match Fault::of(error, Place::Outside).act {
-        Act::Wait | Act::RetrySame if Answer::of(error).is_some() => Unusable::Passing(why),
-        _ => Unusable::Unusable(why),
+        Act::Wait | Act::RetrySame if Answer::of(error).is_some() => Error::Passing(why),
+        _ => Error::Unusable(why),
     }
 }
 
@@ -113,7 +126,7 @@ pub(super) fn unusable(error: impl Borrow<Error>) -> Unusable {
 pub(super) const UNREACHABLE: &str = "mongodb_unreachable";
 
 /// Why a read failed, as `/readyz` shows it.
-pub(super) fn readiness(error: &Error) -> &'static str {
+pub(super) fn readiness(error: &DriverError) -> &'static str {
     match Fault::of(error, Place::Outside).act {
         Act::Person(reason @ Refusal::NotAuthorized) => reason.name(),
         _ => UNREACHABLE,
@@ -121,10 +134,10 @@ pub(super) fn readiness(error: &Error) -> &'static str {
 }
 
 /// Why there is no client for a connection string: it is wrong, or its name cannot be resolved just now.
-pub(super) fn no_client(error: &Error) -> Unusable {
+pub(super) fn no_client(error: &DriverError) -> Error {
     match error.kind.as_ref() {
         ErrorKind::DnsResolve { .. } | ErrorKind::Io(_) => unusable(error),
-        _ => Unusable::Setting(Problem {
+        _ => Error::Setting(Problem {
             variable: "USAGE_LEDGER_MONGODB_URI".into(),
             message: format!("expected a MongoDB connection string: {}", message(error)),
         }),

@@ -1,0 +1,160 @@
+//! What a batch tells of its records when it is committed.
+
+use super::verdict::{Entry, Gaps, Origin, Verdict, place};
+use super::{LaneBatch, document};
+use crate::decode::Source;
+use crate::dedupe::Generation;
+use crate::identity::{CountedId, Identity};
+use crate::ledger::{DeadLetter, ReplayResult};
+use crate::outcome::{Outcome, Tally};
+
+impl LaneBatch {
+    /// The emitting service and the outcome of each record that was read.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Source, Outcome)> + '_ {
+        let records = self
+            .entries
+            .iter()
+            .filter(|entry| entry.origin.record().is_some());
+        records.map(|entry| (entry.source, entry.verdict.outcome()))
+    }
+
+    /// What became of the records. A dead letter that is closed moves from one counter to another, so that the
+    /// four still add up to the records read.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for (_, outcome) in self.outcomes() {
+            tally.add(outcome, 1);
+        }
+        for replayed in self.replayed() {
+            if let Ok(outcome) = replayed.result {
+                tally.add(Outcome::DeadLetter, -1);
+                tally.add(outcome, 1);
+            }
+        }
+        tally
+    }
+
+    /// The ids that were counted, and the newest source time among their records.
+    #[must_use]
+    pub fn ids(&self) -> Generation {
+        Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted {
+                identity: Identity::Event(id),
+                quantities,
+                ..
+            } => Some((CountedId { id, quantities }, entry.origin.remembered_ms())),
+            _ => None,
+        }))
+    }
+
+    /// The documents that the history scan found, and the newest source time among them.
+    #[must_use]
+    pub fn scanned(&self) -> Generation {
+        Generation::of(
+            self.entries
+                .iter()
+                .filter_map(|entry| Some((document(entry.scanned?), entry.origin.remembered_ms()))),
+        )
+    }
+
+    /// The documents that were deleted after they were counted, and the newest source time of their deletions.
+    #[must_use]
+    pub fn deleted(&self) -> Generation {
+        Generation::of(
+            self.entries
+                .iter()
+                .filter_map(|entry| Some((entry.deleted?, entry.origin.remembered_ms()))),
+        )
+    }
+
+    /// The rejected records.
+    #[must_use]
+    pub fn letters(&self) -> Vec<DeadLetter> {
+        let letter = |entry: &Entry| match (&entry.origin, &entry.verdict) {
+            (
+                Origin::Record(record),
+                Verdict::DeadLetter {
+                    reject,
+                    identity,
+                    document,
+                    names,
+                    known,
+                    keep,
+                },
+            ) => Some(DeadLetter {
+                place: place(record),
+                reject: reject.clone(),
+                about: record.payload.about(),
+                payload: record.payload.clone(),
+                identity: *identity,
+                document: *document,
+                names: names.clone(),
+                known: *known,
+                keep: *keep,
+                source_time_ms: record.source_time_ms,
+            }),
+            _ => None,
+        };
+        self.entries.iter().filter_map(letter).collect()
+    }
+
+    /// The dead letters that were judged again.
+    pub fn replayed(&self) -> impl Iterator<Item = ReplayResult> + '_ {
+        self.entries.iter().filter_map(|entry| match &entry.origin {
+            Origin::Record(_) => None,
+            Origin::DeadLetter { place, .. } => Some(ReplayResult {
+                place: place.clone(),
+                result: match &entry.verdict {
+                    Verdict::DeadLetter { reject, .. } => Err(reject.clone()),
+                    closed => Ok(closed.outcome()),
+                },
+            }),
+        })
+    }
+
+    /// How many events were counted that had completed before the window began: had they been counted before,
+    /// nobody would know.
+    #[must_use]
+    pub fn late(&self) -> usize {
+        let is_late = |entry: &&Entry| {
+            matches!(
+                entry.verdict,
+                Verdict::Counted {
+                    identity: Identity::Event(_),
+                    is_late: true,
+                    ..
+                }
+            )
+        };
+        self.entries.iter().filter(is_late).count()
+    }
+
+    /// What is not known of each event that was counted.
+    pub fn gaps(&self) -> impl Iterator<Item = Gaps> + '_ {
+        self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted { gaps, .. } => Some(gaps),
+            _ => None,
+        })
+    }
+
+    /// Whether dead letters were judged again.
+    #[must_use]
+    pub fn has_replays(&self) -> bool {
+        self.replayed().next().is_some()
+    }
+
+    /// The ids of counted events that close dead letters.
+    #[must_use]
+    pub fn closes(&self) -> Vec<Identity> {
+        let closes = self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted {
+                identity,
+                closes: true,
+                ..
+            } => Some(identity),
+            _ => None,
+        });
+        closes.collect()
+    }
+}
