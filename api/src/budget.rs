@@ -29,13 +29,13 @@ pub(crate) struct Budget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     all: usize,
-    held: Mutex<Held>,
+    held: Mutex<Inner>,
     /// Some came back.
     back: Notify,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Inner {
     free: usize,
     by: HashMap<Name, usize>,
 }
@@ -58,7 +58,7 @@ impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Shared {
             all: bytes,
-            held: Mutex::new(Held {
+            held: Mutex::new(Inner {
                 free: bytes,
                 by: HashMap::new(),
             }),
@@ -74,7 +74,7 @@ impl Budget {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Inner> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

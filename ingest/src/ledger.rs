@@ -19,14 +19,14 @@ pub use crate::outcome::{Outcome, Tally};
 /// The ids that people know a record by, at most [`MAX_TEXT_CHARS`] characters of each: emitters may write ids of any
 /// length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Names {
+pub struct ShownIds {
     /// The event's own, where one could be read.
     pub event_id: Option<String>,
     /// The `_id` of its document, where it has one.
     pub document_id: Option<String>,
 }
 
-impl Names {
+impl ShownIds {
     /// Those of a record.
     #[must_use]
     pub fn of(name: &Name<'_>) -> Self {
@@ -54,7 +54,7 @@ pub struct DeadLetter {
     /// The document, where it has one, whatever its event is known by.
     pub document: Option<IdentityHash>,
     /// The ids as people know them.
-    pub names: Names,
+    pub names: ShownIds,
     /// The state in which the identity was known.
     pub known: RejectedIdState,
     /// The organization and time of the record, as far as they could be read.

@@ -7,7 +7,7 @@ use crate::decode::{Keep, Name, Payload, Source};
 use crate::dedupe::{RejectedIdState, Scope, Windows};
 use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
 use crate::lane::Position;
-use crate::ledger::Names;
+use crate::ledger::ShownIds;
 use crate::outcome::Outcome;
 use crate::source::Record;
 
@@ -56,7 +56,7 @@ pub(super) enum Verdict {
         /// The document, whatever its event is known by.
         document: Option<IdentityHash>,
         /// The ids as people know them.
-        names: Names,
+        names: ShownIds,
         /// What is known of the identity.
         known: RejectedIdState,
         /// How the record is kept.
@@ -153,7 +153,7 @@ pub(super) fn reject_as(
         known: windows.reject(identity, document),
         identity,
         document,
-        names: Names::of(name),
+        names: ShownIds::of(name),
         keep: Keep::of(payload),
     }
 }

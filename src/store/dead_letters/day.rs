@@ -23,7 +23,7 @@ pub(super) fn of(letter: &DeadLetter, calendar: &Calendar, rejected_at: DateTime
 mod tests {
     use ingest::decode::{Keep, Payload};
     use ingest::dedupe::RejectedIdState;
-    use ingest::ledger::Names;
+    use ingest::ledger::ShownIds;
     use rollup::event::{About, Reason, Reject};
 
     use super::*;
@@ -44,7 +44,7 @@ mod tests {
             keep: Keep::Readable,
             identity: None,
             document: None,
-            names: Names::default(),
+            names: ShownIds::default(),
             known: RejectedIdState::Uncounted,
             about: About {
                 organization: None,

@@ -106,7 +106,6 @@ export const de: Messages = {
       currency_mismatch: "in einer anderen Währung",
       duplicate_field: "mit einem doppelten Feld",
       id_mismatch: "mit zwei verschiedenen Kennungen",
-      id_reused: "mit der Kennung einer anderen Anfrage",
       id_reused: "mit der Kennung eines anderen Ereignisses",
       too_old: "zu alt",
       in_the_future: "in der Zukunft abgeschlossen",

@@ -106,7 +106,6 @@ export const en = {
       currency_mismatch: "in another currency",
       duplicate_field: "with a field given twice",
       id_mismatch: "with two ids that differ",
-      id_reused: "with the id of another request",
       id_reused: "with the id of another event",
       too_old: "too old",
       in_the_future: "completed in the future",
