@@ -103,6 +103,32 @@ async fn a_mended_document_closes_the_letter_of_its_id() {
     assert_eq!(world.fence_number("counted").await, 1);
 }
 
+/// A document that was rejected without an identity that could be read was not counted: mended, it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_document_without_a_readable_identity_is_counted_when_it_is_mended() {
+    let world = World::new("identity_unreadable").await;
+    let _worker = world.ready(&[]).await;
+    let broken: [(ObjectId, Document); 2] = [
+        (ObjectId::new(), doc! {"eventId": 7}),
+        (ObjectId::new(), doc! {"note": "x".repeat(300 * 1024)}),
+    ];
+    for (id, wrong) in &broken {
+        let mut broken = document(*id);
+        broken.extend(wrong.clone());
+        world.insert_one(broken).await;
+    }
+    world.wait_tally([2, 0, 0, 0, 2]).await;
+    for (id, _) in &broken {
+        let (_, told) = world
+            .letters_command(&["list", "--document-id", &id.to_hex()])
+            .await;
+        assert!(told.contains(&id.to_hex()), "{told}");
+        delete(&world, *id).await;
+        world.insert_one(document(*id)).await;
+    }
+    world.wait_tally([6, 2, 0, 2, 2]).await;
+}
+
 /// UUIDs in both subtypes, integers and texts are identities as ObjectIds are; fractions, dates and documents are none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn every_kind_of_id_that_names_one_document_is_an_identity() {
