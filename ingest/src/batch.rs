@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rollup::event::{Checked, Event, Field, Reason, Reject, Rules};
+use rollup::event::{Checked, Event, Reason, Reject, Rules};
 use rollup::fold::{Delta, Fold, Grouping};
 
-use crate::decide::{Decision, Time, decide};
+use crate::decide::{Decision, Time, decide, reused};
 use crate::decode::{Payload, Source, check_document, document_identity};
 use crate::dedupe::{ExistingId, RejectedIdState, Scope, Windows};
-use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
+use crate::identity::{CountedId, IdentityHash, Quantities};
 use crate::lane::{LastRecord, Position};
 use crate::ledger::ReplayRequest;
 use crate::source::Record;
@@ -110,7 +110,7 @@ impl LaneBatch {
         }
         let scanned = scanned.filter(|_| record.historical);
         if let Some(id) = scanned {
-            windows.scanned.insert(document(id));
+            windows.scanned.insert(CountedId::of_document(id));
         }
         let time = Time::of_record(&record, policy.max_age, now);
         let taken_in_ms = record.source_time_ms;
@@ -345,30 +345,22 @@ impl LaneBatch {
             else {
                 continue;
             };
-            let Identity::Event(id) = *identity else { continue };
+            let (identity, quantities) = (*identity, *quantities);
+            let Some(id) = identity.event() else { continue };
             match held.get(&id) {
                 None => {}
                 Some(ExistingId::Rejected) => *closes = true,
                 Some(ExistingId::Counted(known)) => {
                     // It is not this lane's to remember.
                     windows.events.forget(id);
-                    if *closes {
-                        // Those that waited were told by another lane.
+                    let is_duplicate = known.agree(quantities);
+                    if *closes || !is_duplicate {
+                        // Those that waited were told by another lane; and this one is told.
                         windows.rejected.open_id(id, RejectedIdState::Counted(*known));
                     }
-                    entry.verdict = match known.agree(*quantities) {
+                    entry.verdict = match is_duplicate {
                         true => Verdict::Duplicate,
-                        false => {
-                            windows.rejected.open_id(id, RejectedIdState::Counted(*known));
-                            let payload = entry.origin.payload();
-                            let read = payload.check(&policy.rules);
-                            reject_as(
-                                Reject::field(Reason::IdReused, Field::EventId),
-                                payload,
-                                &read.name,
-                                windows,
-                            )
-                        }
+                        false => reject_again(entry, reused(identity), policy, windows),
                     };
                 }
             }
@@ -401,19 +393,15 @@ fn reject_counted(entry: &mut Entry, reason: Reason, policy: &Policy, windows: &
         return false;
     };
     windows.uncount(identity);
-    let payload = entry.origin.payload();
-    let read = payload.check(&policy.rules);
-    let verdict = reject_as(Reject::record(reason), payload, &read.name, windows);
-    entry.verdict = verdict;
+    entry.verdict = reject_again(entry, Reject::record(reason), policy, windows);
     true
 }
 
-/// A document that the history scan found: what its event says does not matter.
-const fn document(id: IdentityHash) -> CountedId {
-    CountedId {
-        id,
-        quantities: Quantities::UNKNOWN,
-    }
+/// The verdict on a record that was judged before, and is rejected after all.
+fn reject_again(entry: &Entry, reject: Reject, policy: &Policy, windows: &mut Windows) -> Verdict {
+    let payload = entry.origin.payload();
+    let read = payload.check(&policy.rules);
+    reject_as(reject, payload, &read.name, windows)
 }
 
 /// The document that this record deletes, if it was usage: where its content is known, only if that would count.
@@ -421,7 +409,7 @@ fn deleted(payload: &Payload, policy: &Policy) -> Option<CountedId> {
     let (key, before) = payload.deleted()?;
     let id = document_identity(key)?;
     let Some(before) = before else {
-        return Some(document(id));
+        return Some(CountedId::of_document(id));
     };
     match check_document(before, &policy.rules).checked {
         // It is asked for only where an `_id` is the identity.

@@ -126,7 +126,7 @@ fn decide_event<'a>(
     let quantities = Quantities::of(event.dimensions.kind, &event.counters);
     match counted(identity) {
         Some(known) if known.agree(quantities) => return Decision::Duplicate,
-        Some(_) => return Decision::Reject(reused(&event)),
+        Some(_) => return Decision::Reject(reused(identity)),
         None => {}
     }
     match check_time(event.completed_at_ms, time.now, time.max_age) {
@@ -140,10 +140,10 @@ fn decide_event<'a>(
 }
 
 /// An event has the identity of another one.
-pub(crate) fn reused(event: &Event<'_>) -> Reject {
-    let field = match event.identity {
-        rollup::event::Identity::EventId(_) => Field::EventId,
-        rollup::event::Identity::Document => Field::DocumentId,
+pub(crate) fn reused(identity: Identity) -> Reject {
+    let field = match identity {
+        Identity::Event(_) => Field::EventId,
+        Identity::Document(_) => Field::DocumentId,
     };
     Reject::field(Reason::IdReused, field)
 }

@@ -18,8 +18,8 @@ use rollup::event::{About, Checked, Field, RawEvent, Reason, Reject, Rules, Skip
 pub use keep::Keep;
 pub(crate) use name::document_identity;
 pub use name::{Name, shown};
-pub use payload::Payload;
 pub(crate) use payload::hashed;
+pub use payload::{Payload, hex};
 
 use crate::lane::raw_id;
 

@@ -125,7 +125,7 @@ impl Windows {
             Some(quantities) => RejectedIdState::Counted(quantities),
             None => RejectedIdState::Uncounted,
         };
-        self.rejected.open(identity, document, known);
+        self.rejected.open(identity.map(Identity::hash), document, known);
         known
     }
 

@@ -168,6 +168,15 @@ impl Identity {
             Identity::Event(hash) | Identity::Document(hash) => hash,
         }
     }
+
+    /// The emitter's own id, which is unique in the ledger. `None`: a document is known within its lane only.
+    #[must_use]
+    pub const fn event(self) -> Option<IdentityHash> {
+        match self {
+            Identity::Event(id) => Some(id),
+            Identity::Document(_) => None,
+        }
+    }
 }
 
 /// An identity, and what its event said.
@@ -182,6 +191,15 @@ pub struct CountedId {
 impl CountedId {
     /// Bytes of the packed form.
     pub const BYTES: usize = IdentityHash::BYTES + Quantities::BYTES;
+
+    /// A document of which only the `_id` is known: what its event says does not matter, or nobody knows it.
+    #[must_use]
+    pub const fn of_document(id: IdentityHash) -> Self {
+        Self {
+            id,
+            quantities: Quantities::UNKNOWN,
+        }
+    }
 
     /// The packed form of many, that is stored.
     #[must_use]

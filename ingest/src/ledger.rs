@@ -1,5 +1,6 @@
 //! The port through which batches become permanent.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -115,6 +116,17 @@ pub struct LaneCommit {
     /// Ids of counted events that close every dead letter that is open under them: those of this lane, or in
     /// [`Scope::Ledger`] of any.
     pub closes: Vec<Identity>,
+}
+
+impl LaneCommit {
+    /// Of the identities under which it closes letters, the emitters' own ids.
+    #[must_use]
+    pub fn closed_event_ids(&self) -> HashSet<IdentityHash> {
+        self.closes
+            .iter()
+            .filter_map(|identity| identity.event())
+            .collect()
+    }
 }
 
 /// One transaction.

@@ -226,7 +226,7 @@ async fn replay(
         "{marked} marked: the worker that reads their lane judges each again in its next commit, and closes it there; \
          `dead-letters list --state replay` shows those that wait for it"
     ))?;
-    match store.count_lost_letters(&which).await? {
+    match store.count_letters(&which, Some(dead_letters::LOST)).await? {
         0 => Ok(()),
         lost => say(&format!(
             "{lost} cannot be judged: their payloads were too large to be kept, refused by the server, or dropped by age"

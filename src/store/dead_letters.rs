@@ -33,13 +33,13 @@ use mongodb::error::Result as DriverResult;
 
 pub use document::StoredLetter;
 pub(super) use statements::{closed_by, keep, open_under, replayed, superseded};
-pub use which::{STATES, Which};
+pub use which::{LOST, STATES, Which};
 
 use document::state;
 use payload::DROPPED;
 use statements::{closed, id};
 use told::changed;
-use which::{LOST, OPEN, meant};
+use which::{OPEN, meant};
 
 use super::answer::{WORK, answer};
 use super::{DEAD_LETTERS, FENCES, Store, errors};
@@ -223,16 +223,6 @@ impl Store {
         Ok(dropped)
     }
 
-    /// How many letters that wait can never be judged, since their payload was not kept, or not for so long.
-    ///
-    /// # Errors
-    /// When they cannot be counted.
-    pub async fn count_lost_letters(&self, which: &Which) -> Result<u64, super::Error> {
-        let letters = self.collection(DEAD_LETTERS);
-        let counted = letters.count_documents(which.filter(&[LOST])).await;
-        counted.map_err(errors::unusable)
-    }
-
     /// Marks letters that wait, to be judged again by the owners of their lanes. How many were marked.
     ///
     /// # Errors
@@ -279,15 +269,10 @@ impl Store {
                     "a document of `{DEAD_LETTERS}` for `{lane}` has a damaged `identity` or `document`"
                 )));
             };
-            if let Some(identity) = identity {
-                let state = state(stored.get_bool("countedBefore").ok(), |name| {
-                    stored.get_i32(name).ok()
-                });
-                letters.open_id(identity, state);
-            }
-            if let Some(document) = document {
-                letters.open_document(document);
-            }
+            let state = state(stored.get_bool("countedBefore").ok(), |name| {
+                stored.get_i32(name).ok()
+            });
+            letters.open(identity, document, state);
         }
         Ok(letters)
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use ingest::dedupe::ExistingId;
-use ingest::identity::{CountedId, Identity, IdentityHash, Quantities};
+use ingest::identity::{CountedId, IdentityHash, Quantities};
 use ingest::ledger::{Commit, LaneCommit};
 use ingest::server_error::{Fault, Place};
 use mongodb::bson::{Bson, Document, doc};
@@ -38,7 +38,7 @@ impl Changes {
         let mut taken = Vec::new();
         for lane in &commit.lanes {
             let name = lane.fence.lane.as_str();
-            let closes = closes(lane);
+            let closes = lane.closed_event_ids();
             let (mut closing, mut added): (Vec<CountedId>, Vec<CountedId>) =
                 lane.events.ids.ids.iter().partition(|id| closes.contains(&id.id));
             for ids in [&mut closing, &mut added] {
@@ -49,7 +49,7 @@ impl Changes {
                 counted.insert("_id", hash(id.id));
                 counted
             }));
-            let letters = lane.letters.iter().filter_map(|letter| event(letter.identity?));
+            let letters = lane.letters.iter().filter_map(|letter| letter.identity?.event());
             let kept: BTreeSet<IdentityHash> = letters.collect();
             changes.updates.extend(kept.iter().map(|id| claim(*id, name)));
             taken.extend(closing.iter().map(|id| take(*id, name, kept.contains(&id.id))));
@@ -88,24 +88,15 @@ fn counted(id: CountedId, lane: &str) -> Document {
     }
 }
 
-/// The emitter's own id: a document is known within its lane only.
-fn event(identity: Identity) -> Option<IdentityHash> {
-    match identity {
-        Identity::Event(id) => Some(id),
-        Identity::Document(_) => None,
-    }
-}
-
-/// The ids under which a lane closes letters.
-fn closes(lane: &LaneCommit) -> HashSet<IdentityHash> {
-    lane.closes.iter().copied().filter_map(event).collect()
-}
-
 impl Store {
     /// What is held under the ids that a commit counts, where that stands in its way.
     pub(super) async fn held(&self, commit: &Commit) -> Result<Vec<(IdentityHash, ExistingId)>, Fault> {
         let failed = |error| Fault::of(&error, Place::Outside);
-        let closes: HashSet<IdentityHash> = commit.lanes.iter().flat_map(closes).collect();
+        let closes: HashSet<IdentityHash> = commit
+            .lanes
+            .iter()
+            .flat_map(LaneCommit::closed_event_ids)
+            .collect();
         let ids: Vec<Bson> = commit
             .lanes
             .iter()

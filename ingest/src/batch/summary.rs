@@ -1,7 +1,7 @@
 //! What a batch tells of its records when it is committed.
 
+use super::LaneBatch;
 use super::verdict::{Entry, Gaps, Origin, Verdict, place};
-use super::{LaneBatch, document};
 use crate::decode::Source;
 use crate::dedupe::Generation;
 use crate::identity::{CountedId, Identity};
@@ -51,11 +51,12 @@ impl LaneBatch {
     /// The documents that the history scan found, and the newest source time among them.
     #[must_use]
     pub fn scanned(&self) -> Generation {
-        Generation::of(
-            self.entries
-                .iter()
-                .filter_map(|entry| Some((document(entry.scanned?), entry.origin.remembered_ms()))),
-        )
+        Generation::of(self.entries.iter().filter_map(|entry| {
+            Some((
+                CountedId::of_document(entry.scanned?),
+                entry.origin.remembered_ms(),
+            ))
+        }))
     }
 
     /// The documents that were deleted after they were counted, and the newest source time of their deletions.

@@ -84,7 +84,7 @@ impl Payload {
     pub fn document_id(&self) -> Option<RawDocumentBuf> {
         match self {
             Payload::Document(document) => raw_id(document),
-            Payload::Change(change) if change.get_str("operationType").is_ok_and(|name| name == "insert") => {
+            Payload::Change(change) if operation(change) == Some("insert") => {
                 raw_id(change.get_document("documentKey").ok()?)
             }
             Payload::Change(_) | Payload::Message { .. } | Payload::Oversized { .. } => None,
@@ -174,9 +174,11 @@ fn bounded(name: String, prefix: &str) -> String {
 
 /// The name of what has no readable one.
 pub(crate) fn hashed(prefix: &str, bytes: &[u8]) -> String {
-    let hex = |byte: &u8| format!("{byte:02x}");
-    format!(
-        "{prefix}sha256:{}",
-        Sha256::digest(bytes).iter().map(hex).collect::<String>()
-    )
+    format!("{prefix}sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+/// Bytes as people compare them.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,7 @@ use std::hash::BuildHasherDefault;
 use hashbrown::{HashMap, HashSet};
 
 use super::uniform::Uniform;
-use crate::identity::{Identity, IdentityHash, Quantities};
+use crate::identity::{IdentityHash, Quantities};
 
 /// What the open dead letters of a lane say of their event id. Kept for as long as they are open, however old.
 ///
@@ -39,15 +39,15 @@ struct OpenLetters {
 }
 
 impl RejectedIds {
-    /// A letter is open.
+    /// A letter is open, of this identity and of this document, where it has one.
     pub fn open(
         &mut self,
-        identity: Option<Identity>,
+        identity: Option<IdentityHash>,
         document: Option<IdentityHash>,
         state: RejectedIdState,
     ) {
         if let Some(identity) = identity {
-            self.open_id(identity.hash(), state);
+            self.open_id(identity, state);
         }
         self.documents.extend(document);
     }
@@ -59,11 +59,6 @@ impl RejectedIds {
             RejectedIdState::Uncounted => letters.wait = true,
             RejectedIdState::Counted(quantities) => letters.counted = Some(quantities),
         }
-    }
-
-    /// A letter of this document is open.
-    pub fn open_document(&mut self, document: IdentityHash) {
-        self.documents.insert(document);
     }
 
     /// An event is counted under this identity. Whether letters waited for it: they are closed.

@@ -52,7 +52,7 @@ pub(super) fn rejected_ids_of(letters: &Letters, lane: &LaneId) -> RejectedIds {
         .filter(|((of, _), stored)| of == lane && stored.state.is_open());
     let mut ids = RejectedIds::default();
     for (_, StoredLetter { letter, .. }) in open {
-        ids.open(letter.identity, letter.document, letter.known);
+        ids.open(letter.identity.map(Identity::hash), letter.document, letter.known);
     }
     ids
 }
@@ -117,7 +117,7 @@ pub(super) fn close(letters: &mut Letters, lane: &LaneCommit, scope: Scope) {
     for ((of, _), stored) in letters.iter_mut() {
         let closes = |identity: &Identity| {
             // A document is known within its lane only.
-            let is_in_reach = of == id || (scope == Scope::Ledger && matches!(identity, Identity::Event(_)));
+            let is_in_reach = of == id || (scope == Scope::Ledger && identity.event().is_some());
             is_in_reach && lane.closes.contains(identity)
         };
         // One that came after an event with its identity is not closed by that event.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::dedupe::ExistingId;
-use crate::identity::{Identity, IdentityHash, Quantities};
+use crate::identity::{IdentityHash, Quantities};
 use crate::lane::LaneId;
-use crate::ledger::{Commit, LaneCommit};
+use crate::ledger::Commit;
 
 /// What is stored under an id.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl UniqueIds {
     pub(super) fn held(&self, commit: &Commit) -> Vec<(IdentityHash, ExistingId)> {
         let mut held = Vec::new();
         for lane in &commit.lanes {
-            let closes = closes(lane);
+            let closes = lane.closed_event_ids();
             for id in &lane.events.ids.ids {
                 match self.0.get(&id.id).map(|stored| stored.counted) {
                     Some(Some(quantities)) => held.push((id.id, ExistingId::Counted(quantities))),
@@ -54,8 +54,8 @@ impl UniqueIds {
                 counted,
                 has_letter,
             };
-            let closes = closes(lane);
-            let letters = lane.letters.iter().filter_map(|letter| event(letter.identity?));
+            let closes = lane.closed_event_ids();
+            let letters = lane.letters.iter().filter_map(|letter| letter.identity?.event());
             let kept: HashSet<IdentityHash> = letters.collect();
             for letter in kept.difference(&closes) {
                 self.0.entry(*letter).or_insert_with(|| id(None, true)).has_letter = true;
@@ -73,18 +73,5 @@ impl UniqueIds {
                 }
             }
         }
-    }
-}
-
-/// The ids under which a lane closes letters, of those that are unique in the ledger.
-fn closes(lane: &LaneCommit) -> HashSet<IdentityHash> {
-    lane.closes.iter().copied().filter_map(event).collect()
-}
-
-/// The emitter's own id: a document is known within its lane only.
-fn event(identity: Identity) -> Option<IdentityHash> {
-    match identity {
-        Identity::Event(id) => Some(id),
-        Identity::Document(_) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The payload of a dead letter as it is stored, and back.
 
-use ingest::decode::{Keep, Payload};
+use ingest::decode::{Keep, Payload, hex};
 use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
 use ingest::ledger::ReplayRequest;
@@ -49,16 +49,10 @@ pub(super) fn write(payload: &Payload, keep: Keep) -> Document {
 /// What is left of a record whose bytes are not kept.
 fn without_bytes(payload: &Payload) -> Document {
     let (length, sha256) = payload.digest();
-    let hex = |sha256: [u8; 32]| {
-        sha256
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
     doc! {
         "format": CUT,
         "length": length.map(|length| i64::try_from(length).unwrap_or(i64::MAX)),
-        "sha256": sha256.map(hex),
+        "sha256": sha256.map(|sha256| hex(&sha256)),
     }
 }
 

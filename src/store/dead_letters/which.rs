@@ -19,8 +19,8 @@ pub(super) fn meant(state: Option<&str>) -> &[&str] {
 
 /// The states of letters that wait for something.
 pub(super) const OPEN: [&str; 3] = ["open", "replay", LOST];
-/// The state of letters that can never be judged.
-pub(super) const LOST: &str = "lost";
+/// The state of letters that can never be judged, since their payload was not kept, or not for so long.
+pub const LOST: &str = "lost";
 
 /// Which letters a person means. What is not said does not matter.
 #[derive(Debug, Clone, PartialEq, Default)]
