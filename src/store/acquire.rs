@@ -20,6 +20,7 @@ use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
 use ingest::lease::Life;
 use ingest::ledger::{Acquired, FenceError};
+use ingest::server_error::DUPLICATE_KEY;
 use mongodb::ClientSession;
 use mongodb::bson::doc;
 use mongodb::error::Error as DriverError;
@@ -71,7 +72,7 @@ impl Store {
             match errors::code(&blocked) {
                 Some(code) if KEPT.contains(&code) => {}
                 // Two workers made the first fence at once.
-                Some(11000) => continue,
+                Some(DUPLICATE_KEY) => continue,
                 _ => return Err(errors::fence(&blocked)),
             }
             holder = self.owner_of(lane).await?;

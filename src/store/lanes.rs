@@ -44,46 +44,43 @@ impl Store {
         };
         let now = server_time(&self.client).await.map_err(errors::unusable)?;
         let gap_from = fence.watermark.or(stopped.at).unwrap_or(now);
-        let (mut change, gap_to) = match (lane.source(), from, &stopped.resume_token) {
+        let (mut set, mut unset, mut gap_to) = (Document::new(), doc! {"stopped": ""}, now);
+        match (lane.source(), from, &stopped.resume_token) {
             // The stream itself says where it goes on. What was inserted behind that may have been there before.
-            ("mongodb", From::Earliest, Some(token)) => (doc! {"$set": {"token": token.clone()}}, now),
+            ("mongodb", From::Earliest, Some(token)) => drop(set.insert("token", token.clone())),
             // It ended, and nobody knows with what: the lane goes on where it is.
-            ("mongodb", From::Earliest, None) if stopped.reason != "history_lost" => (Document::new(), now),
+            ("mongodb", From::Earliest, None) if stopped.reason != "history_lost" => {}
             ("mongodb", From::Earliest, None) => {
                 let oldest = self.oldest_in_oplog().await?;
-                let token = self.token_at(lane, Some(oldest)).await?;
-                (
-                    doc! {"$set": {"token": token}},
-                    DateTime::from_millis(i64::from(oldest.time) * 1000),
-                )
+                set.insert("token", self.token_at(lane, Some(oldest)).await?);
+                gap_to = DateTime::from_millis(i64::from(oldest.time) * 1000);
             }
-            ("mongodb", From::Now, _) => (doc! {"$set": {"token": self.token_at(lane, None).await?}}, now),
+            ("mongodb", From::Now, _) => drop(set.insert("token", self.token_at(lane, None).await?)),
             // A lane without a position begins at the oldest record.
-            (_, From::Earliest, _) => (doc! {"$unset": {"next": "", "last": ""}}, now),
-            ("kafka", From::Offset(next), _) => (doc! {"$set": {"next": next}, "$unset": {"last": ""}}, now),
+            (_, From::Earliest, _) => unset.extend(doc! {"next": "", "last": ""}),
+            ("kafka", From::Offset(next), _) => {
+                set.insert("next", next);
+                unset.insert("last", "");
+            }
             (_, From::Now | From::Offset(_), _) => {
                 return Err(Error::Unusable(format!("the lane `{lane}` has no such position")));
             }
-        };
-        let gap = (gap_from.min(gap_to), gap_to);
-        change.insert("$push", doc! {"gaps": {"from": gap.0, "to": gap.1}});
-        if lane.source() == "mongodb" {
-            // However often the collection has ended until now: one word is enough for all of them.
-            let mut set = change.get_document("$set").cloned().unwrap_or_default();
-            set.insert("endsAcceptedUntil", self.cluster_time().await?);
-            change.insert("$set", set);
         }
-        change.insert("$inc", doc! {"epoch": 1_i64});
-        let mut unset = change.get_document("$unset").cloned().unwrap_or_default();
-        unset.insert("stopped", "");
-        if change
-            .get_document("$set")
-            .is_ok_and(|set| set.contains_key("token"))
-        {
+        if set.contains_key("token") {
             // That was said of another position.
             unset.insert("isPast", "");
         }
-        change.insert("$unset", unset);
+        if lane.source() == "mongodb" {
+            // However often the collection has ended until now: one word is enough for all of them.
+            set.insert("endsAcceptedUntil", self.cluster_time().await?);
+        }
+        let gap = (gap_from.min(gap_to), gap_to);
+        let mut change = doc! {
+            "$inc": {"epoch": 1_i64}, "$push": {"gaps": {"from": gap.0, "to": gap.1}}, "$unset": unset,
+        };
+        if !set.is_empty() {
+            change.insert("$set", set);
+        }
         let same = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "stopped": {"$exists": true}};
         let changed = self
             .collection(FENCES)

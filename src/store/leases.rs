@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime as Moment, Utc};
 use ingest::lane::LaneId;
 use ingest::lease::{self, Life};
+use ingest::server_error::DUPLICATE_KEY;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result;
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
@@ -299,7 +300,7 @@ impl Leases {
         match taken {
             Ok(Some(_)) => Ok(Lead::Ours(led)),
             Ok(None) => Ok(faster()),
-            Err(error) if errors::code(&error) == Some(11000) => Ok(faster()),
+            Err(error) if errors::code(&error) == Some(DUPLICATE_KEY) => Ok(faster()),
             Err(error) => Err(error),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ingest::lane::LaneId;
 use ingest::ledger::FenceError;
+use ingest::server_error::DUPLICATE_KEY;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::Result as DriverResult;
 use serde::Deserialize;
@@ -85,7 +86,7 @@ impl Store {
             .await;
         match once {
             // Another process was faster: what it wrote is checked next.
-            Err(error) if errors::code(&error) != Some(11000) => Err(error),
+            Err(error) if errors::code(&error) != Some(DUPLICATE_KEY) => Err(error),
             _ => Ok(()),
         }
     }

@@ -204,25 +204,13 @@ impl Rows {
         // What everybody adds to comes before what is a lot of work: a conflict shows there.
         self.write(writes, ROLLUPS, &changes.rollups, &writer).await?;
         self.write(writes, LEDGER, &changes.ledger, &writer).await?;
-        let others = changes
-            .without_version()
-            .into_iter()
-            .map(|(organization, period)| {
-                writer.touch(&key::rollup(
-                    organization,
-                    period,
-                    Marginal::Organization,
-                    organization,
-                    None,
-                ))
-            });
-        for statements in others.collect::<Vec<_>>().chunks(CHUNK) {
-            update(
-                writes,
-                ROLLUPS,
-                statements.iter().map(|statement| Ok(statement.clone())),
-            )
-            .await?;
+        let others: Vec<(&str, Period)> = changes.without_version().into_iter().collect();
+        for others in others.chunks(CHUNK) {
+            let total = |(organization, period): &(&str, Period)| {
+                key::rollup(organization, *period, Marginal::Organization, organization, None)
+            };
+            let touches = others.iter().map(|other| Ok(writer.touch(&total(other))));
+            update(writes, ROLLUPS, touches).await?;
         }
         Ok(())
     }
