@@ -8,26 +8,32 @@
 //! | 1 | more than a record may have, or more than the server can deliver | rejected: `too_large` |
 //! | 2 | a change that is a delete | skipped: it leaves the bill as it is |
 //! | 3 | an insert without its document; an update, a replacement, anything else that is no insert | rejected: `image_missing` |
-//! | 4 | a Kafka record whose `ce_type` is not ours | skipped, whatever its value is |
-//! | 5 | a Kafka record without a value, or with an empty one | rejected: `empty_record` |
-//! | 6 | a Kafka record whose content type is not JSON, nor a CloudEvent as JSON | rejected: `unsupported_content_type` |
-//! | 7 | what is no event, no CloudEvent and no document of one | rejected, with the reason of the format |
-//! | 8 | a field that is there twice | rejected: `duplicate_field` |
-//! | 9 | a `type` of its own; `request.corrected` | skipped; rejected: `unsupported_type` |
-//! | 10 | `testMode` | skipped |
-//! | 11 | an event that completed before the ledger's start | skipped |
-//! | 12 | a field that breaks a rule of the contract, or contradicts another | rejected, with the reason and the field |
-//! | 13 | an event whose identity is known, with the same quantities | a duplicate, whatever the clock says by now |
-//! | 14 | the same with other quantities | rejected: `id_reused` |
-//! | 15 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
-//! | 16 | any other event | counted |
+//! | 4 | a Kafka record without a value | skipped: connectors write one after a deletion |
+//! | 5 | a Kafka record whose `ce_type` is not ours | skipped, whatever its value is |
+//! | 6 | a Kafka record with an empty value | rejected: `empty_record` |
+//! | 7 | a Kafka record whose content type is not JSON, nor CloudEvents as JSON; or in a frame that holds no JSON | rejected: `unsupported_content_type` |
+//! | 8 | a Kafka record of several events that holds none; more than 4,096 | skipped; rejected: `too_large` |
+//! | 9 | a connector's record of a deletion; of a change, or without the document | skipped; rejected: `image_missing` |
+//! | 10 | what is no event, no CloudEvent and no document of one | rejected, with the reason of the format |
+//! | 11 | a field that is there twice | rejected: `duplicate_field` |
+//! | 12 | a `type` of its own; `request.corrected` | skipped; rejected: `unsupported_type` |
+//! | 13 | `testMode` | skipped |
+//! | 14 | an event that completed before the ledger's start | skipped |
+//! | 15 | a field that breaks a rule of the contract, or contradicts another | rejected, with the reason and the field |
+//! | 16 | an event whose identity is known, with the same quantities | a duplicate, whatever the clock says by now |
+//! | 17 | the same with other quantities | rejected: `id_reused` |
+//! | 18 | an event that completed before 2000, longer ago than it may have, or more than 5 min ahead | rejected: `too_old`, `in_the_future` |
+//! | 19 | any other event | counted |
 //!
 //! What is counted and not known is counted as such: a request without a cost as unpriced, a completed one of kind `llm`
 //! or `embedding` without any quantity as unmetered. One that failed without either cost nothing. Every rejection says in
 //! one sentence what was found and what to send instead.
 //!
-//! What a Kafka value is, in this order: a whole CloudEvent where the content type says so · the data of one where there
-//! are `ce_*` headers · the event where it has an `eventId` · a whole CloudEvent where it has a `specversion` · the event.
+//! What a Kafka value is, in this order, once the frame of a schema registry is off: a whole CloudEvent, or an array of
+//! them, where the content type says so · the data of one where there are `ce_*` headers · an array of events, each
+//! judged as a record of its own · the event where it has an `eventId` or an `organizationId` · a whole CloudEvent where
+//! it has a `specversion` · what a connector copied, where it has an `op`, or an `operationType` and a `documentKey` ·
+//! what is in it, where it has a `payload` · the event.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rollup::event::{Checked, Event, Field, Reason, Reject, Rules, Skip, check_time};
@@ -143,7 +149,7 @@ fn decide_event<'a>(
 pub(crate) fn reused(identity: Identity) -> Reject {
     let field = match identity {
         Identity::Event(_) => Field::EventId,
-        Identity::Document(_) => Field::DocumentId,
+        Identity::Document(_) | Identity::Copy(_) => Field::DocumentId,
     };
     Reject::field(Reason::IdReused, field)
 }

@@ -1,8 +1,12 @@
 //! From what a source read to what the contract says of it.
 
+mod batch;
 mod bson;
 mod cloud_events;
+mod connector;
 mod content_type;
+mod found;
+mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod headers;
@@ -21,14 +25,18 @@ pub use name::{Name, shown};
 pub(crate) use payload::hashed;
 pub use payload::{Payload, hex};
 
-use crate::lane::raw_id;
+use crate::lane::{of_document_id, raw_id};
+use found::Found;
 
 impl Payload {
     /// What the record is about, as far as it says so.
     #[must_use]
     pub fn about(&self) -> About {
         let raw = match self {
-            Payload::Message { value, headers } => message::read(value.as_deref(), headers).ok(),
+            Payload::Message { value, headers } => match message::read(value.as_deref(), headers) {
+                Ok(Found::Event(event)) => Some(event),
+                Ok(Found::Skipped(_)) | Err(_) => None,
+            },
             Payload::Document(document) => bson::read(document).ok(),
             Payload::Change(change) => change
                 .get_document("fullDocument")
@@ -43,7 +51,9 @@ impl Payload {
     #[must_use]
     pub fn check(&self, rules: &Rules) -> Read<'_> {
         match self {
-            Payload::Message { value, headers } => check(|| message::read(value.as_deref(), headers), rules),
+            Payload::Message { value, headers } => {
+                check_message(message::read(value.as_deref(), headers), rules)
+            }
             Payload::Document(document) => check_document(document, rules),
             Payload::Change(change) => check_change(change, rules),
             Payload::Oversized {
@@ -68,29 +78,44 @@ fn check_change<'a>(change: &'a RawDocument, rules: &Rules) -> Read<'a> {
             Err(_) => Read::rejected(Reject::record(Reason::ImageMissing)),
         },
         // A delete leaves the bill as it is.
-        Ok("delete") => Read {
-            source: Source::Unknown,
-            name: Name::default(),
-            checked: Ok(Checked::Skipped(Skip::Deleted)),
-        },
+        Ok("delete") => Read::skipped(Skip::Deleted),
         // Without both images of a change nobody can say what it changes.
         _ => Read::rejected(Reject::record(Reason::ImageMissing)),
     }
 }
 
+fn check_message<'a>(found: Result<Found<'a>, Reject>, rules: &Rules) -> Read<'a> {
+    match found {
+        Ok(Found::Event(event)) => {
+            let id = of_document_id(event.document_id());
+            let mut read = check(event, rules);
+            if let Some(id) = id.filter(|_| read.needs_document_id()) {
+                read.name.copied_from(id);
+            }
+            read
+        }
+        Ok(Found::Skipped(skip)) => Read::skipped(skip),
+        Err(reject) => Read::rejected(reject),
+    }
+}
+
 pub(crate) fn check_document<'a>(document: &'a RawDocument, rules: &Rules) -> Read<'a> {
-    let mut read = check(|| bson::read(document), rules);
-    if !read.name.has_event_id() || read.checked.is_err() {
+    let event = match bson::read(document) {
+        Ok(event) => event,
+        Err(reject) => {
+            let mut read = Read::rejected(reject);
+            read.name.document_id = raw_id(document);
+            return read;
+        }
+    };
+    let mut read = check(event, rules);
+    if read.needs_document_id() {
         read.name.document_id = raw_id(document);
     }
     read
 }
 
-fn check<'a>(read: impl FnOnce() -> Result<RawEvent<'a>, Reject>, rules: &Rules) -> Read<'a> {
-    let raw = match read() {
-        Ok(raw) => raw,
-        Err(reject) => return Read::rejected(reject),
-    };
+fn check<'a>(raw: RawEvent<'a>, rules: &Rules) -> Read<'a> {
     Read {
         source: Source::of(raw.get(Field::Source)),
         name: Name::of(&raw),
@@ -110,6 +135,19 @@ pub struct Read<'a> {
 }
 
 impl Read<'_> {
+    /// Whether the `_id` of its document says something of it: as its identity, or to people.
+    const fn needs_document_id(&self) -> bool {
+        !self.name.has_event_id() || self.checked.is_err()
+    }
+
+    fn skipped(skip: Skip) -> Self {
+        Self {
+            source: Source::Unknown,
+            name: Name::default(),
+            checked: Ok(Checked::Skipped(skip)),
+        }
+    }
+
     fn rejected(reject: Reject) -> Self {
         Self {
             source: Source::Unknown,

@@ -71,7 +71,7 @@ pub struct Remember {
 /// The windows of one lane.
 #[derive(Debug, Default)]
 pub struct Windows<W = Window> {
-    /// Event ids, for as long as `USAGE_LEDGER_DEDUPE_WINDOW` says.
+    /// Ids of events and of copied documents, for as long as `USAGE_LEDGER_DEDUPE_WINDOW` says.
     pub events: W,
     /// `_id`s of documents that the history scan took in, for [`SCANNED_MS`]: their inserts may still be on
     /// their way in the stream. MongoDB's majority reads never run ahead of its change streams; a server that
@@ -95,7 +95,7 @@ impl Windows {
             None => {}
         }
         match identity {
-            Identity::Event(id) => self.events.get(id),
+            Identity::Event(id) | Identity::Copy(id) => self.events.get(id),
             Identity::Document(id) => self.deleted.get(id),
         }
     }
@@ -103,16 +103,18 @@ impl Windows {
     /// Notes that an event is counted. Whether that closes dead letters. A document's `_id` needs no memory for as long
     /// as the document is there.
     pub fn count(&mut self, identity: Identity, quantities: Quantities) -> bool {
-        match identity {
-            Identity::Event(id) => drop(self.events.insert(CountedId { id, quantities })),
-            Identity::Document(id) => self.rejected.close_document(id),
+        if let Some(id) = identity.remembered() {
+            self.events.insert(CountedId { id, quantities });
+        }
+        if let Identity::Document(id) | Identity::Copy(id) = identity {
+            self.rejected.close_document(id);
         }
         self.rejected.close(identity.hash())
     }
 
     /// Notes that an event that was counted is not, after all: a dead letter is open under its identity.
     pub fn uncount(&mut self, identity: Identity) {
-        if let Identity::Event(id) = identity {
+        if let Some(id) = identity.remembered() {
             self.events.forget(id);
         }
         // Whatever a record behind it was told.

@@ -3,7 +3,8 @@
 //! | identity | of what | unique within |
 //! |---|---|---|
 //! | [`Identity::Event`] | organization, source, the CloudEvent's own source or nothing, the emitter's id | the ledger |
-//! | [`Identity::Document`] | the `_id` of the event's document, with its type | its lane |
+//! | [`Identity::Document`] | the `_id` of the event's document, with its type | its lane, by MongoDB |
+//! | [`Identity::Copy`] | the same, where a connector copied the document to a topic | its lane, by the window |
 //!
 //! Emitters choose their ids, so both are hashes for which nobody can find two with the same value. Beside an identity
 //! that is remembered stands what its event said of quantities: the same identity with other ones is no duplicate but
@@ -11,10 +12,12 @@
 
 use std::hash::{Hash, Hasher};
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::RawDocument;
 use rollup::counters::{Counter, Counters};
 use rollup::event::Kind;
 use sha2::{Digest, Sha256};
+
+use crate::lane::{document_id, of_document_id};
 
 /// The first 96 bits of the SHA-256 of an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,19 +54,13 @@ impl IdentityHash {
         Self::of([organization, source, emitter, event_id].map(str::as_bytes))
     }
 
-    /// The identity by the `_id` of a document, given alone ([`raw_id`](crate::lane::raw_id)): by its type and bytes,
-    /// and integers by their value.
+    /// The identity by the `_id` of a document, given alone ([`raw_id`](crate::lane::raw_id)): by its type and bytes, in
+    /// its [canonical form](rollup::event::DocumentId::canonical).
     #[must_use]
     pub fn of_document(id: &RawDocument) -> Self {
-        let integer = match id.into_iter().next() {
-            Some(Ok((_, RawBsonRef::Int32(value)))) => Some(i64::from(value)),
-            _ => None,
-        };
-        let canonical = integer.map(|value| rawdoc! {"_id": value});
-        let id = canonical
-            .as_ref()
-            .map_or(id, |canonical: &RawDocumentBuf| canonical);
-        Self::of([id.as_bytes()])
+        let value = id.into_iter().next().and_then(Result::ok);
+        let canonical = value.and_then(|(_, value)| of_document_id(&document_id(value).canonical()));
+        Self::of([canonical.as_deref().unwrap_or(id).as_bytes()])
     }
 
     /// The stored form.
@@ -158,6 +155,8 @@ pub enum Identity {
     Event(IdentityHash),
     /// The `_id` of the event's document. MongoDB keeps it unique for as long as the document is there.
     Document(IdentityHash),
+    /// The `_id` of a document of which a connector put a copy on a topic, and does so again after a restart.
+    Copy(IdentityHash),
 }
 
 impl Identity {
@@ -165,7 +164,16 @@ impl Identity {
     #[must_use]
     pub const fn hash(self) -> IdentityHash {
         match self {
-            Identity::Event(hash) | Identity::Document(hash) => hash,
+            Identity::Event(hash) | Identity::Document(hash) | Identity::Copy(hash) => hash,
+        }
+    }
+
+    /// The same where the window has to know it: nobody else keeps it from coming again.
+    #[must_use]
+    pub const fn remembered(self) -> Option<IdentityHash> {
+        match self {
+            Identity::Event(hash) | Identity::Copy(hash) => Some(hash),
+            Identity::Document(_) => None,
         }
     }
 
@@ -174,7 +182,7 @@ impl Identity {
     pub const fn event(self) -> Option<IdentityHash> {
         match self {
             Identity::Event(id) => Some(id),
-            Identity::Document(_) => None,
+            Identity::Document(_) | Identity::Copy(_) => None,
         }
     }
 }
@@ -233,7 +241,7 @@ impl CountedId {
 #[cfg(test)]
 mod tests {
     use bson::spec::BinarySubtype;
-    use bson::{Binary, doc};
+    use bson::{Binary, RawDocumentBuf, doc};
 
     use super::*;
 
@@ -262,17 +270,22 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_a_document_is_its_type_and_value_and_integers_are_numbers() {
+    fn an_id_of_a_document_is_its_type_and_value_and_its_text_is_the_same() {
         let uuid = |subtype| Binary {
             subtype,
             bytes: vec![7; 16],
         };
         assert_eq!(document(5_i32), document(5_i64));
+        assert_eq!(document(5_i32), document(5.0));
+        let object_id = bson::oid::ObjectId::from_bytes([7; 12]);
+        assert_eq!(document(object_id), document(object_id.to_hex()));
+        let text = "07070707-0707-0707-0707-070707070707";
+        assert_eq!(document(uuid(BinarySubtype::Uuid)), document(text));
         let ids = [
             document(5),
             document("5"),
             document(6),
-            document(bson::oid::ObjectId::from_bytes([7; 12])),
+            document(object_id),
             document(uuid(BinarySubtype::Uuid)),
             document(uuid(BinarySubtype::UuidOld)),
         ];

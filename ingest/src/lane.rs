@@ -6,8 +6,8 @@ use std::fmt;
 
 use bson::{Document, Timestamp};
 
-pub(crate) use document_key::single;
 pub use document_key::{DocumentKey, raw_id};
+pub(crate) use document_key::{document_id, of_document_id, single};
 
 /// The name of a lane: `kafka/<topic>/<partition>` or `mongodb/<database>.<collection>`. It names the
 /// stream itself, never a consumer group or a server, so that changing those cannot count anything twice.
@@ -69,8 +69,13 @@ pub enum Backfill {
 /// before it, and nowhere else.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Position {
-    /// The offset after the last record of a Kafka partition that is done.
-    Offset(i64),
+    /// A place in a Kafka partition.
+    Offset {
+        /// The offset of the first record that is not done whole.
+        next: i64,
+        /// How many of its events are done: none, unless it holds several.
+        index: u32,
+    },
     /// The resume token of a change stream, and how far the scan of the history is.
     Stream {
         /// Opaque to us, stored as the server gave it.
@@ -81,6 +86,14 @@ pub enum Position {
         /// How far the history is taken in.
         backfill: Backfill,
     },
+}
+
+impl Position {
+    /// Before all events of the record at this offset.
+    #[must_use]
+    pub const fn offset(next: i64) -> Self {
+        Position::Offset { next, index: 0 }
+    }
 }
 
 /// The fence of a lane as it was acquired: who may write, and from where.

@@ -10,7 +10,7 @@ use rollup::fold::Delta;
 
 use crate::decode::{Keep, Name, Payload, shown};
 use crate::dedupe::{ExistingId, Generation, RejectedIdState, Remember, Scope, Windows};
-use crate::identity::{Identity, IdentityHash};
+use crate::identity::{CountedId, Identity, IdentityHash};
 use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -101,12 +101,14 @@ pub struct LaneCommit {
     pub watermark_ms: Option<i64>,
     /// The outcomes of the records.
     pub tally: Tally,
-    /// The event ids that were counted.
+    /// The ids that were counted: the emitters' own, and those of copied documents.
     pub events: Remember,
     /// The documents that the history scan took in.
     pub scanned: Remember,
     /// The documents that were deleted after they were counted.
     pub deleted: Remember,
+    /// Of the ids that were counted, those that must be new in the whole ledger; only in [`Scope::Ledger`].
+    pub unique: Vec<CountedId>,
     /// The ids that leave the window of event ids; only in [`Scope::Ledger`].
     pub dropped: Vec<IdentityHash>,
     /// The rejected records.

@@ -474,6 +474,6 @@ fn reading(position: &Position) -> LaneHealth {
             backfill: Backfill::Done,
             ..
         }
-        | Position::Offset(_) => LaneHealth::Running,
+        | Position::Offset { .. } => LaneHealth::Running,
     }
 }

@@ -32,6 +32,8 @@ pub struct Record {
     pub lane: GrantId,
     /// What was read.
     pub payload: Payload,
+    /// Which of the events of what was read it is, where that held several.
+    pub index: Option<u32>,
     /// The lane's position when this record and all before it are done.
     pub next: Position,
     /// When the source took it in, in milliseconds.

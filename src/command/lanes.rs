@@ -131,6 +131,7 @@ fn describe(fence: &StoredFence) -> String {
         line("detail", stopped.detail.clone());
     }
     let position = match (fence.next, &fence.token) {
+        (Some(next), _) if fence.index > 0 => format!("offset {next}.{}", fence.index),
         (Some(next), _) => format!("offset {next}"),
         (None, Some(token)) => token.to_string(),
         (None, None) => "none yet".into(),

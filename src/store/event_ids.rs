@@ -40,7 +40,7 @@ impl Changes {
             let name = lane.fence.lane.as_str();
             let closes = lane.closed_event_ids();
             let (mut closing, mut added): (Vec<CountedId>, Vec<CountedId>) =
-                lane.events.ids.ids.iter().partition(|id| closes.contains(&id.id));
+                lane.unique.iter().partition(|id| closes.contains(&id.id));
             for ids in [&mut closing, &mut added] {
                 ids.sort_unstable_by_key(|id| id.id);
             }
@@ -100,7 +100,7 @@ impl Store {
         let ids: Vec<Bson> = commit
             .lanes
             .iter()
-            .flat_map(|lane| &lane.events.ids.ids)
+            .flat_map(|lane| &lane.unique)
             .map(|id| hash(id.id))
             .collect();
         let mut held = Vec::new();

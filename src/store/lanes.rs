@@ -57,10 +57,10 @@ impl Store {
             }
             ("mongodb", From::Now, _) => drop(set.insert("token", self.token_at(lane, None).await?)),
             // A lane without a position begins at the oldest record.
-            (_, From::Earliest, _) => unset.extend(doc! {"next": "", "last": ""}),
+            (_, From::Earliest, _) => unset.extend(doc! {"next": "", "index": "", "last": ""}),
             ("kafka", From::Offset(next), _) => {
                 set.insert("next", next);
-                unset.insert("last", "");
+                unset.extend(doc! {"index": "", "last": ""});
             }
             (_, From::Now | From::Offset(_), _) => {
                 return Err(Error::Unusable(format!("the lane `{lane}` has no such position")));

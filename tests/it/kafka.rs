@@ -1,5 +1,6 @@
 //! Kafka as the source of the real program.
 
+mod connectors;
 mod contract;
 mod garbage;
 mod group;

@@ -40,12 +40,25 @@ impl LaneBatch {
     pub fn ids(&self) -> Generation {
         Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
             Verdict::Counted {
+                identity, quantities, ..
+            } => {
+                let id = identity.remembered()?;
+                Some((CountedId { id, quantities }, entry.origin.remembered_ms()))
+            }
+            _ => None,
+        }))
+    }
+
+    /// Of the ids that were counted, those that are unique in the whole ledger.
+    pub fn unique_ids(&self) -> impl Iterator<Item = CountedId> + '_ {
+        self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted {
                 identity: Identity::Event(id),
                 quantities,
                 ..
-            } => Some((CountedId { id, quantities }, entry.origin.remembered_ms())),
+            } => Some(CountedId { id, quantities }),
             _ => None,
-        }))
+        })
     }
 
     /// The documents that the history scan found, and the newest source time among them.
@@ -122,10 +135,10 @@ impl LaneBatch {
             matches!(
                 entry.verdict,
                 Verdict::Counted {
-                    identity: Identity::Event(_),
+                    identity,
                     is_late: true,
                     ..
-                }
+                } if identity.remembered().is_some()
             )
         };
         self.entries.iter().filter(is_late).count()

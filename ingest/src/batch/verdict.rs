@@ -161,7 +161,12 @@ pub(super) fn reject_as(
 /// Where a record was in its lane.
 pub(super) fn place(record: &Record) -> String {
     match &record.next {
-        Position::Offset(next) => (next - 1).to_string(),
+        Position::Offset { next, index } => {
+            let offset = next - i64::from(*index == 0);
+            record
+                .index
+                .map_or(offset.to_string(), |index| format!("{offset}.{index}"))
+        }
         Position::Stream { .. } => record.payload.place(),
     }
 }

@@ -256,6 +256,7 @@ impl<C: Clock> Reader<'_, C> {
                 next: at(&id),
                 source_time_ms: read_at_ms,
                 as_of_ms: None,
+                index: None,
                 historical: true,
                 last: None,
             };

@@ -81,6 +81,7 @@ impl Change {
             source_time_ms,
             // More events of the same second may follow.
             as_of_ms: Some(source_time_ms - 1),
+            index: None,
             historical: false,
             last: None,
         }

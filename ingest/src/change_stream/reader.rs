@@ -78,7 +78,7 @@ impl<'a, C: Clock> Reader<'a, C> {
                 is_past,
                 backfill,
             }) => (Some(token.clone()), is_past.then_some(token), backfill),
-            Some(Position::Offset(_)) => {
+            Some(Position::Offset { .. }) => {
                 return Err(Interrupt::Away(
                     "the lane's position is not a resume token".into(),
                 ));
@@ -221,6 +221,7 @@ impl<'a, C: Clock> Reader<'a, C> {
             next: self.position(token),
             source_time_ms: now_ms,
             as_of_ms: None,
+            index: None,
             historical: false,
             last: None,
         };

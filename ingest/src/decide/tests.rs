@@ -127,6 +127,7 @@ fn each_line_of_the_table_decides() {
     let structured = json!({"specversion": "1.0", "id": "known", "type": "request.completed", "data": event(json!({"eventId": "known"}))});
     let elsewhere = json!({"specversion": "1.0", "id": "known", "source": "/pods/2", "type": "request.completed", "data": event(json!({"eventId": "known"}))});
     let (structured, elsewhere) = (structured.to_string(), elsewhere.to_string());
+    let many = format!("[{}]", ["{}"; 4_097].join(","));
     let image = document(&event(json!({})));
     for (line, payload, expected) in [
         (1, oversized, "rejected: too_large"),
@@ -142,132 +143,143 @@ fn each_line_of_the_table_decides() {
             change("replace", Some(image.clone())),
             "rejected: image_missing",
         ),
-        (4, message(None, &other_type), "skipped: OtherType"),
-        (5, message(None, &[]), "rejected: empty_record"),
-        (5, message(Some(b""), &[json]), "rejected: empty_record"),
+        (4, message(None, &other_type), "skipped: Tombstone"),
+        (4, message(None, &[]), "skipped: Tombstone"),
+        (5, message(Some(b""), &other_type), "skipped: OtherType"),
+        (6, message(Some(b""), &[json]), "rejected: empty_record"),
         (
-            5,
-            message(None, &[("content-type", "application/avro")]),
+            6,
+            message(Some(b""), &[("content-type", "application/avro")]),
             "rejected: empty_record",
         ),
         (
-            6,
+            7,
+            message(Some(b"\0\0\0\0\x07\x02x"), &[]),
+            "rejected: unsupported_content_type",
+        ),
+        (8, message(Some(b" []"), &[]), "skipped: EmptyBatch"),
+        (8, message(Some(many.as_bytes()), &[]), "rejected: too_large"),
+        (9, message(Some(br#"{"op":"d"}"#), &[]), "skipped: Deleted"),
+        (9, message(Some(br#"{"op":"u"}"#), &[]), "rejected: image_missing"),
+        (9, message(Some(br#"{"op":"c"}"#), &[]), "rejected: image_missing"),
+        (
+            7,
             message(Some(data), &[("content-type", "application/avro")]),
             "rejected: unsupported_content_type",
         ),
-        (7, message(Some(b"\xff"), &[]), "rejected: invalid_utf8"),
-        (7, message(Some(b"{"), &[]), "rejected: invalid_json"),
+        (10, message(Some(b"\xff"), &[]), "rejected: invalid_utf8"),
+        (10, message(Some(b"{"), &[]), "rejected: invalid_json"),
         (
-            8,
+            11,
             message(Some(twice.as_bytes()), &[]),
             "rejected: `source`: duplicate_field",
         ),
         (
-            9,
+            12,
             plain(&event(json!({"type": "other", "testMode": 7}))),
             "skipped: OtherType",
         ),
         (
-            9,
+            12,
             plain(&event(json!({"type": "request.corrected"}))),
             "rejected: `type`: unsupported_type",
         ),
         (
-            10,
+            13,
             plain(&event(json!({"testMode": true, "completedAt": 0}))),
             "skipped: TestMode",
         ),
         (
-            11,
+            14,
             plain(&event(json!({"completedAt": 0, "inputTokens": -1}))),
             "skipped: BeforeStart",
         ),
         (
-            12,
+            15,
             plain(&event(json!({"eventId": "known", "inputTokens": -1}))),
             "rejected: `inputTokens`: out_of_range",
         ),
         (
-            12,
+            15,
             plain(&event(json!({"totalTokens": 8}))),
             "rejected: `totalTokens`: total_mismatch",
         ),
         (
-            12,
+            15,
             plain(&event(json!({"cost": "12,50"}))),
             "rejected: `cost`: invalid_value",
         ),
         (
-            13,
+            16,
             plain(&event(
                 json!({"eventId": "known", "completedAt": COMPLETED_MS - 999 * HOUR_MS}),
             )),
             "duplicate",
         ),
-        (13, message(Some(structured.as_bytes()), &[whole]), "duplicate"),
-        (13, message(Some(structured.as_bytes()), &[]), "duplicate"),
+        (16, message(Some(structured.as_bytes()), &[whole]), "duplicate"),
+        (16, message(Some(structured.as_bytes()), &[]), "duplicate"),
         (
-            13,
+            16,
             plain(&event(
                 json!({"eventId": "known", "model": "m2", "type": "request.completed"}),
             )),
             "duplicate",
         ),
         (
-            14,
+            17,
             plain(&event(
                 json!({"eventId": "known", "inputTokens": 8, "completedAt": COMPLETED_MS - 999 * HOUR_MS}),
             )),
             "rejected: `eventId`: id_reused",
         ),
         (
-            14,
+            17,
             plain(&event(json!({"eventId": "known", "cost": "0"}))),
             "rejected: `eventId`: id_reused",
         ),
         // The same id of another organization, service or emitter is another event.
         (
-            16,
+            19,
             plain(&event(json!({"eventId": "known", "organizationId": "beta"}))),
             "counted for beta, unpriced",
         ),
         (
-            16,
+            19,
             plain(&event(json!({"eventId": "known", "source": "workflow"}))),
             "counted for acme, unpriced",
         ),
         (
-            16,
+            19,
             message(Some(elsewhere.as_bytes()), &[]),
             "counted for acme, unpriced",
         ),
         (
-            15,
+            18,
             plain(&event(json!({"completedAt": COMPLETED_MS - 24 * HOUR_MS}))),
             "rejected: `completedAt`: too_old",
         ),
         (
-            15,
+            18,
             plain(&event(json!({"completedAt": COMPLETED_MS + 2 * HOUR_MS}))),
             "rejected: `completedAt`: in_the_future",
         ),
-        (16, message(Some(data), &[json]), "counted for acme, unpriced"),
+        (19, message(Some(data), &[json]), "counted for acme, unpriced"),
         (
-            16,
+            19,
             plain(&event(json!({"inputTokens": null, "totalTokens": 0}))),
             "counted for acme, unpriced, unmetered",
         ),
         (
-            16,
+            19,
             plain(&event(json!({"inputTokens": null, "outcome": "failed"}))),
             "counted for acme",
         ),
         (
-            16,
+            19,
             change("insert", Some(image.clone())),
             "counted for acme, unpriced",
         ),
-        (16, Payload::Document(image), "counted for acme, unpriced"),
+        (19, Payload::Document(image), "counted for acme, unpriced"),
     ] {
         assert_eq!(decided(&payload), expected, "line {line}: {payload:?}");
     }
@@ -295,9 +307,10 @@ fn a_letter_grows_no_older_by_waiting_and_history_is_of_any_age() {
     let record = |historical| Record {
         lane: GrantId(1),
         payload: image.clone(),
-        next: Position::Offset(1),
+        next: Position::offset(1),
         source_time_ms: 0,
         as_of_ms: None,
+        index: None,
         historical,
         last: None,
     };

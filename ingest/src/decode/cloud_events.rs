@@ -122,12 +122,6 @@ struct Envelope<'a> {
     data_base64: Value<'a>,
 }
 
-/// Whether a JSON object says that it is a CloudEvent.
-pub(super) fn is_structured(value: &[u8]) -> bool {
-    let envelope = serde_json::from_slice::<Envelope<'_>>(value);
-    envelope.is_ok_and(|envelope| envelope.specversion != Value::Absent)
-}
-
 pub(super) fn structured(text: &str) -> Result<RawEvent<'_>, Reject> {
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| json::malformed(&error))?;
     check_version(&envelope.specversion)?;

@@ -1,5 +1,8 @@
 //! Content types: of a Kafka record, and of the data in a CloudEvent.
 
+/// The content type of a whole CloudEvent as JSON.
+pub(super) const CLOUD_EVENT: &str = "application/cloudevents+json";
+
 /// What a content type says of the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -7,6 +10,8 @@ pub(super) enum Format {
     Json,
     /// A whole CloudEvent as JSON.
     CloudEvent,
+    /// An array of CloudEvents as JSON.
+    CloudEventBatch,
     /// Nothing that is read here.
     Unsupported,
 }
@@ -26,7 +31,8 @@ impl Format {
             });
         match media_type.as_str() {
             _ if other_charset => Format::Unsupported,
-            "application/cloudevents+json" => Format::CloudEvent,
+            CLOUD_EVENT => Format::CloudEvent,
+            "application/cloudevents-batch+json" => Format::CloudEventBatch,
             name if name.starts_with("application/cloudevents") => Format::Unsupported,
             "application/json" | "text/json" => Format::Json,
             name if name.starts_with("application/") && name.ends_with("+json") => Format::Json,

@@ -6,6 +6,7 @@ use ::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use rollup::event::{DocumentId, Field, MAX_TEXT_CHARS, RawEvent, Value};
 
 use crate::identity::{Identity, IdentityHash};
+use crate::lane::{document_id, raw_id};
 
 /// What a record says of its identity, whether or not it is an event.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Name<'a> {
     source: Option<Cow<'a, str>>,
     /// The CloudEvent's own source.
     emitter: Option<Cow<'a, str>>,
+    /// The document is in another place: this is a copy of it.
+    is_copy: bool,
     /// There is an `eventId` of whatever kind: it is the identity, and no `_id` takes its place.
     has_event_id: bool,
     /// A field was there twice, or none could be read: nobody knows its identity.
@@ -36,6 +39,7 @@ impl<'a> Name<'a> {
             organization: text(Field::OrganizationId),
             source: text(Field::Source),
             emitter: raw.emitter.clone(),
+            is_copy: false,
             has_event_id: *raw.get(Field::EventId) != Value::Absent,
             is_ambiguous: raw.has_duplicate(),
         }
@@ -44,6 +48,12 @@ impl<'a> Name<'a> {
     /// Whether its emitter gave it an id, of whatever kind.
     pub(super) const fn has_event_id(&self) -> bool {
         self.has_event_id
+    }
+
+    /// It is a copy of the document with this `_id`.
+    pub(super) fn copied_from(&mut self, document_id: RawDocumentBuf) {
+        self.document_id = Some(document_id);
+        self.is_copy = true;
     }
 
     /// What is known of a record of which only this `_id` is.
@@ -72,7 +82,12 @@ impl<'a> Name<'a> {
                 id,
             )));
         }
-        self.document().map(Identity::Document)
+        let of_document = if self.is_copy {
+            Identity::Copy
+        } else {
+            Identity::Document
+        };
+        self.document().map(of_document)
     }
 
     /// Its document, where it has one whose `_id` can be an identity.
@@ -86,16 +101,19 @@ impl<'a> Name<'a> {
 fn is_identity(id: &DocumentId<'_>) -> bool {
     match id {
         DocumentId::Text(text) => !text.is_empty() && text.chars().nth(MAX_TEXT_CHARS).is_none(),
-        DocumentId::Value => true,
+        DocumentId::ObjectId(_)
+        | DocumentId::Uuid(_)
+        | DocumentId::LegacyUuid(_)
+        | DocumentId::Integer(_) => true,
         DocumentId::None | DocumentId::Unsupported => false,
     }
 }
 
 /// The identity of a document by its `_id`, given in a document; `None`: it cannot be one.
 pub(crate) fn document_identity(key: &RawDocument) -> Option<IdentityHash> {
-    let id = crate::lane::raw_id(key)?;
+    let id = raw_id(key)?;
     let value = id.iter().next()?.ok()?.1;
-    is_identity(&super::bson::document_id(value)).then(|| IdentityHash::of_document(&id))
+    is_identity(&document_id(value)).then(|| IdentityHash::of_document(&id))
 }
 
 /// An `_id` for people, at most so many characters of it.

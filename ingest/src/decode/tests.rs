@@ -4,6 +4,8 @@ use rollup::counters::Counter;
 use rollup::event::{Event, Identity, MAX_RECORD_BYTES};
 use sha2::{Digest, Sha256};
 
+mod connectors;
+mod several;
 mod zoo;
 
 fn rules() -> Rules {
@@ -169,7 +171,7 @@ fn a_rejection_says_what_was_found() {
         ),
         (
             message(&[b'x'; MAX_RECORD_BYTES + 1]).cut(),
-            "the record has 262145 bytes: at most 262144 bytes",
+            "the record has 262145 bytes: at most 262144 bytes, and 4096 events",
         ),
         (
             document(doc! {"cost": format!("12,50{long}")[..128].to_owned()}),
@@ -231,14 +233,10 @@ fn types_outside_the_contract_are_named() {
 fn a_record_that_is_no_text_or_no_object_is_rejected_as_a_whole() {
     assert_eq!(rejected(&message(b"\xff{}")), ("invalid_utf8", None));
     assert_eq!(rejected(&message(b"{")), ("invalid_json", None));
-    assert_eq!(rejected(&message(b"[]")), ("invalid_json", None));
+    assert_eq!(rejected(&message(b"[{}")), ("invalid_json", None));
+    assert_eq!(rejected(&message(b"[{}]")), ("invalid_json", None));
     assert_eq!(rejected(&message(b"{} x")), ("invalid_json", None));
     assert_eq!(rejected(&message(b"")), ("empty_record", None));
-    let tombstone = Payload::Message {
-        value: None,
-        headers: Vec::new(),
-    };
-    assert_eq!(rejected(&tombstone), ("empty_record", None));
     let mut broken = rawdoc! {"organizationId": "acme"}.into_bytes();
     let at = broken.len() - 4;
     broken[at] = 0xff;

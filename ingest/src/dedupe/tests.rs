@@ -183,6 +183,22 @@ fn a_document_is_remembered_from_its_deletion_unless_it_was_rejected() {
     );
 }
 
+/// A document in its collection is unique there; a copy of one on a topic may come again.
+#[test]
+fn a_copy_of_a_document_is_remembered_and_the_document_is_not() {
+    let mut windows = Windows::<Window>::default();
+    let (a, b) = (hash("a"), hash("b"));
+    let open = RejectedIdState::Uncounted;
+    assert_eq!(windows.reject(Some(Identity::Copy(a)), Some(a)), open);
+    assert!(windows.count(Identity::Copy(a), some()), "it closes the letter");
+    assert!(!windows.rejected.has_document(a));
+    assert_eq!(windows.counted(Identity::Copy(a)), Some(some()));
+    windows.uncount(Identity::Copy(a));
+    assert_eq!(windows.counted(Identity::Copy(a)), None);
+    assert!(!windows.count(Identity::Document(b), some()));
+    assert_eq!(windows.counted(Identity::Document(b)), None);
+}
+
 #[test]
 fn a_letter_that_came_after_an_event_is_not_closed_by_it_nor_by_a_later_one() {
     let id = Identity::Event(hash("a"));

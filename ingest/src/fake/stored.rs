@@ -264,11 +264,12 @@ impl Stored {
                 .fences
                 .get(&lane.fence.lane)
                 .and_then(|fence| fence.position.as_ref());
-            let Some((Position::Offset(before), Position::Offset(next))) = stored.zip(lane.position.as_ref())
-            else {
-                return false;
+            let place = |position: &Position| match position {
+                Position::Offset { next, index } => Some((*next, *index)),
+                Position::Stream { .. } => None,
             };
-            next < before
+            let (before, after) = (stored.and_then(place), lane.position.as_ref().and_then(place));
+            before.zip(after).is_some_and(|(before, after)| after < before)
         };
         commit
             .lanes

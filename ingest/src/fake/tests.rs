@@ -67,7 +67,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             epoch: *epoch,
             seq: *seq,
         },
-        position: Some(Position::Offset(seq + 1)),
+        position: Some(Position::offset(seq + 1)),
         last: None,
         watermark_ms: Some(*seq),
         tally: Tally {
@@ -89,6 +89,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
         },
         scanned: none(),
         deleted: none(),
+        unique: Vec::new(),
         dropped: Vec::new(),
         letters: Vec::new(),
         replayed: Vec::new(),
@@ -153,7 +154,7 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     let (fence, windows) = granted(&ledger, "a").await;
     assert_eq!(
         (fence.epoch, fence.seq, fence.position),
-        (2, 1, Some(Position::Offset(1)))
+        (2, 1, Some(Position::offset(1)))
     );
     assert_eq!(
         windows.events[0].ids,
@@ -286,7 +287,7 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
 async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
     let (ledger, a) = (ledger(), lane("a"));
     granted(&ledger, "a").await;
-    ledger.resume(&a, Some(Position::Offset(7)));
+    ledger.resume(&a, Some(Position::offset(7)));
     let mut attempt = Attempt::Fresh;
     let lost = ledger
         .commit(&commit(&[("a", 1, 0)], 1), Duration::MAX, &mut attempt)
@@ -296,7 +297,7 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
         "the owner has to ask again"
     );
     let (fence, _) = granted(&ledger, "a").await;
-    assert_eq!((fence.epoch, fence.position), (3, Some(Position::Offset(7))));
+    assert_eq!((fence.epoch, fence.position), (3, Some(Position::offset(7))));
     let back = ledger
         .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut attempt)
         .await;

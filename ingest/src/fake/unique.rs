@@ -27,7 +27,7 @@ impl UniqueIds {
         let mut held = Vec::new();
         for lane in &commit.lanes {
             let closes = lane.closed_event_ids();
-            for id in &lane.events.ids.ids {
+            for id in &lane.unique {
                 match self.0.get(&id.id).map(|stored| stored.counted) {
                     Some(Some(quantities)) => held.push((id.id, ExistingId::Counted(quantities))),
                     Some(None) if !closes.contains(&id.id) => held.push((id.id, ExistingId::Rejected)),
@@ -41,7 +41,7 @@ impl UniqueIds {
     /// Whether a commit counts the same id twice.
     pub(super) fn is_ambiguous(commit: &Commit) -> bool {
         let mut seen = HashSet::new();
-        let mut ids = commit.lanes.iter().flat_map(|lane| &lane.events.ids.ids);
+        let mut ids = commit.lanes.iter().flat_map(|lane| &lane.unique);
         ids.any(|id| !seen.insert(id.id))
     }
 
@@ -60,7 +60,7 @@ impl UniqueIds {
             for letter in kept.difference(&closes) {
                 self.0.entry(*letter).or_insert_with(|| id(None, true)).has_letter = true;
             }
-            for counted in &lane.events.ids.ids {
+            for counted in &lane.unique {
                 let had_letter = self.0.get(&counted.id).is_some_and(|id| id.has_letter);
                 let has_letter = kept.contains(&counted.id) || (!closes.contains(&counted.id) && had_letter);
                 self.0

@@ -265,7 +265,7 @@ mod tests {
             lane.step(start).is_ok_and(|step| step.is_none()),
             "nobody answered"
         );
-        let (grant, lost, held) = grant(Position::Offset(5));
+        let (grant, lost, held) = grant(Position::offset(5));
         reply.send(grant).expect("it is waited for");
         assert!(lane.step(start).is_ok_and(|step| step.is_none()));
         assert!(lane.place(BOUNDS).is_none(), "the bounds were not asked for yet");
@@ -289,7 +289,7 @@ mod tests {
     fn a_lane_that_stopped_is_held_until_the_loop_lets_go_and_asked_for_later() {
         let start = Instant::now();
         let mut lane = Lane::new(start);
-        let (grant, lost, held) = grant(Position::Offset(5));
+        let (grant, lost, held) = grant(Position::offset(5));
         asked(&mut lane, start).send(grant).expect("it is waited for");
         assert!(lane.step(start).is_ok_and(|step| step.is_none()));
         lane.halt();

@@ -292,7 +292,7 @@ impl Partitions {
                 if as_of_ms.is_some() || track.is_at_end() {
                     outbox.push(SourceEvent::Idle {
                         lane: grant.key,
-                        next: Position::Offset(track.next()),
+                        next: Position::offset(track.next()),
                         as_of_ms,
                     });
                 }
@@ -330,7 +330,7 @@ impl Partitions {
             if !unchanged_too && !grant.committed.has_changed().unwrap_or(false) {
                 continue;
             }
-            if let Some(Position::Offset(next)) = *grant.committed.borrow_and_update() {
+            if let Some(Position::Offset { next, .. }) = *grant.committed.borrow_and_update() {
                 committed.push((*partition, next));
             }
             lane.is_ours();

@@ -116,9 +116,9 @@ impl Reader {
             };
             self.standing.read();
             match taken {
-                Taken::Record(record) => {
-                    bytes += record.payload.size();
-                    batch.push(record);
+                Taken::Records(records) => {
+                    bytes += records.iter().map(|record| record.payload.size()).sum::<usize>();
+                    batch.extend(records);
                 }
                 Taken::Nothing => {}
                 Taken::Stop(stop) => stops.push((partition, stop)),

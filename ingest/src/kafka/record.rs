@@ -15,8 +15,8 @@ use crate::source::{Record, Stop};
 /// What a message was.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// A record to be sent.
-    Record(Record),
+    /// Records to be sent: one for each event that is not done.
+    Records(Vec<Record>),
     /// One that is done already, or of a partition that is not being read.
     Nothing,
     /// It shows that the lane cannot go on; it is halted.
@@ -45,16 +45,43 @@ pub(super) fn take(lanes: &mut BTreeMap<i32, Lane>, message: &BorrowedMessage<'_
             lane.halt();
             Taken::Stop(stop)
         }
-        Met::Take => Taken::Record(Record {
-            lane: grant.key,
-            payload: payload(message).cut(),
-            next: Position::Offset(track.next()),
-            source_time_ms: track.source_time_ms(timestamp_ms, now_ms),
-            as_of_ms: track.passed(),
-            historical: false,
-            last: Some(last),
-        }),
+        Met::Take(done) => {
+            let record = Record {
+                lane: grant.key,
+                payload: payload(message).cut(),
+                index: None,
+                next: Position::offset(track.next()),
+                source_time_ms: track.source_time_ms(timestamp_ms, now_ms),
+                as_of_ms: track.passed(),
+                historical: false,
+                last: Some(last),
+            };
+            Taken::Records(each(record, message.offset(), done))
+        }
     }
+}
+
+/// A record for each event in this one, but for so many that are done. Only with the last one it is done itself.
+fn each(record: Record, offset: i64, done: u32) -> Vec<Record> {
+    let payloads = record.payload.split();
+    let Some(last) = payloads.len().checked_sub(1) else {
+        return vec![record];
+    };
+    let one = |(index, payload): (u32, Payload)| {
+        let is_last = index as usize == last;
+        let next = Position::Offset {
+            next: offset,
+            index: index + 1,
+        };
+        Record {
+            payload,
+            index: Some(index),
+            next: if is_last { record.next.clone() } else { next },
+            as_of_ms: record.as_of_ms.filter(|_| is_last),
+            ..record
+        }
+    };
+    (0..).zip(payloads).skip(done as usize).map(one).collect()
 }
 
 fn payload(message: &BorrowedMessage<'_>) -> Payload {

@@ -13,21 +13,24 @@ const MARKS: usize = 256;
 /// What is known of the records that were done before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Done {
-    /// The offset after them; `None`: nothing was read yet.
+    /// The offset after them, or that of one of which only some events are done; `None`: nothing was read yet.
     pub(super) next: Option<i64>,
+    /// How many events of the record there are done.
+    pub(super) index: u32,
     /// The last of them.
     pub(super) last: Option<LastRecord>,
 }
 
 impl Done {
     pub(super) fn of(fence: &Fence) -> Result<Self, String> {
-        let next = match &fence.position {
-            None => None,
-            Some(Position::Offset(next)) => Some(*next),
+        let (next, index) = match &fence.position {
+            None => (None, 0),
+            Some(Position::Offset { next, index }) => (Some(*next), *index),
             Some(Position::Stream { .. }) => return Err("the lane's position is not an offset".into()),
         };
         Ok(Self {
             next,
+            index,
             last: fence.last,
         })
     }
@@ -52,8 +55,8 @@ struct Mark {
 /// What is to be done with a record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Met {
-    /// It is new.
-    Take,
+    /// It is new, but for so many of its events.
+    Take(u32),
     /// It is done already.
     Skip,
     /// The record at this offset is not the one that was done: the partition is another.
@@ -92,6 +95,8 @@ impl Track {
     /// | up to `next` | begins above `next` | records were deleted before they were read |
     /// | up to `next`, the last record known | still has its offset | begin there, and compare |
     /// | up to `next` | begins between the last record and `next` | begin at `next` |
+    ///
+    /// Where only some events of the record at `next` are done, that record is the last one, too.
     pub(super) fn begin(done: Done, bounds: Bounds) -> Result<(Self, i64), Box<Stop>> {
         let Bounds { low, high } = bounds;
         let next = done.next.unwrap_or(low);
@@ -156,12 +161,15 @@ impl Track {
             return Met::Suspect;
         }
         self.suspect_since = None;
+        let is_begun = self.done.next == Some(record.offset);
+        let done = if is_begun { self.done.index } else { 0 };
         self.next = record.offset + 1;
         self.done = Done {
             next: Some(self.next),
+            index: 0,
             last: Some(record),
         };
-        Met::Take
+        Met::Take(done)
     }
 
     /// The end of the partition was met: every record up to there was.
@@ -175,6 +183,7 @@ impl Track {
         if self.check.is_none() && self.suspect_since.is_none() && position > self.next {
             self.next = position;
             self.done.next = Some(position);
+            self.done.index = 0;
         }
     }
 
@@ -266,6 +275,7 @@ mod tests {
     fn begin(next: Option<i64>, last: Option<i64>, low: i64, high: i64) -> Result<(Track, i64), StopReason> {
         let done = Done {
             next,
+            index: 0,
             last: last.map(record),
         };
         Track::begin(done, Bounds { low, high }).map_err(|stop| stop.reason)
@@ -303,15 +313,40 @@ mod tests {
             Met::Skip,
             "below `next` everything is done"
         );
-        assert_eq!(track.meet(record(10)), Met::Take);
+        assert_eq!(track.meet(record(10)), Met::Take(0));
         assert_eq!(track.next(), 11);
         assert_eq!(
             track.done(),
             Done {
                 next: Some(11),
+                index: 0,
                 last: Some(record(10))
             }
         );
+    }
+
+    #[test]
+    fn a_record_that_is_begun_is_met_again_and_the_rest_of_it_is_taken() {
+        let done = Done {
+            next: Some(7),
+            index: 2,
+            last: Some(record(7)),
+        };
+        let bounds = Bounds { low: 0, high: 20 };
+        let (mut track, offset) = Track::begin(done, bounds).expect("begins");
+        assert_eq!((offset, track.meet(record(7))), (7, Met::Take(2)));
+        assert_eq!(
+            track.meet(record(8)),
+            Met::Take(0),
+            "that was of the record before"
+        );
+        let (mut track, _) = Track::begin(done, bounds).expect("begins");
+        assert_eq!(track.meet(record(9)), Met::Take(0), "it was compacted away");
+        let (mut track, _) = Track::begin(done, bounds).expect("begins");
+        let other = LastRecord { hash: 1, ..record(7) };
+        assert!(matches!(track.meet(other), Met::Changed(_)));
+        let trimmed = Track::begin(done, Bounds { low: 8, high: 20 });
+        assert!(trimmed.is_err_and(|stop| stop.reason == StopReason::OffsetOutOfRange));
     }
 
     #[test]
@@ -333,7 +368,7 @@ mod tests {
     #[test]
     fn a_last_record_that_was_compacted_away_is_no_reason_to_stop() {
         let (mut track, _) = begin(Some(8), Some(7), 0, 20).expect("begins");
-        assert_eq!(track.meet(record(12)), Met::Take);
+        assert_eq!(track.meet(record(12)), Met::Take(0));
         let (mut track, _) = begin(Some(8), Some(7), 0, 20).expect("begins");
         track.meet_end();
         assert!(track.is_placed());
@@ -357,10 +392,10 @@ mod tests {
         track.suspect(Instant::now());
         assert_eq!(
             track.meet(record(8)),
-            Met::Take,
+            Met::Take(0),
             "it follows: the damaged batch was another partition's"
         );
-        assert_eq!(track.meet(record(12)), Met::Take);
+        assert_eq!(track.meet(record(12)), Met::Take(0));
         track.suspect(Instant::now());
         track.advance(20);
         assert_eq!(track.meet(record(15)), Met::Suspect);

@@ -1,7 +1,11 @@
 //! The `_id` of a document, whatever its bytes are.
 
-use bson::spec::ElementType;
-use bson::{Bson, RawDocument, RawDocumentBuf, doc};
+use std::borrow::Cow;
+
+use bson::oid::ObjectId;
+use bson::spec::{BinarySubtype, ElementType};
+use bson::{Binary, Bson, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
+use rollup::event::{DocumentId, Value};
 
 /// The `_id` of a document. MongoDB stores what a driver sends, a text that is no UTF-8 too: such a document is
 /// rejected when it is judged, and until then it is one like any other.
@@ -66,6 +70,42 @@ pub fn raw_id(document: &RawDocument) -> Option<RawDocumentBuf> {
     None
 }
 
+/// The `_id` that this value is.
+pub(crate) fn document_id(value: RawBsonRef<'_>) -> DocumentId<'_> {
+    match value {
+        RawBsonRef::String(id) => DocumentId::Text(Cow::Borrowed(id)),
+        RawBsonRef::ObjectId(id) => DocumentId::ObjectId(id.bytes()),
+        RawBsonRef::Int32(number) => DocumentId::Integer(number.into()),
+        RawBsonRef::Int64(number) => DocumentId::Integer(number),
+        RawBsonRef::Double(number) => DocumentId::of_number(&Value::Float(number)),
+        RawBsonRef::Decimal128(number) => {
+            DocumentId::of_number(&Value::decimal128(number.to_string().into()))
+        }
+        RawBsonRef::Binary(binary) => match (binary.subtype, binary.bytes.try_into()) {
+            (BinarySubtype::Uuid, Ok(bytes)) => DocumentId::Uuid(bytes),
+            (BinarySubtype::UuidOld, Ok(bytes)) => DocumentId::LegacyUuid(bytes),
+            _ => DocumentId::Unsupported,
+        },
+        _ => DocumentId::Unsupported,
+    }
+}
+
+/// This `_id`, alone; `None`: it can name no event.
+pub(crate) fn of_document_id(id: &DocumentId<'_>) -> Option<RawDocumentBuf> {
+    let uuid = |subtype, bytes: &[u8; 16]| {
+        let bytes = bytes.to_vec();
+        rawdoc! {"_id": Binary { subtype, bytes }}
+    };
+    Some(match id {
+        DocumentId::Text(text) => rawdoc! {"_id": text.as_ref()},
+        DocumentId::ObjectId(bytes) => rawdoc! {"_id": ObjectId::from_bytes(*bytes)},
+        DocumentId::Uuid(bytes) => uuid(BinarySubtype::Uuid, bytes),
+        DocumentId::LegacyUuid(bytes) => uuid(BinarySubtype::UuidOld, bytes),
+        DocumentId::Integer(number) => rawdoc! {"_id": *number},
+        DocumentId::None | DocumentId::Unsupported => return None,
+    })
+}
+
 /// A document with one element of this type.
 pub(crate) fn single(kind: ElementType, name: &str, value: &[u8]) -> Option<RawDocumentBuf> {
     let mut bytes = Vec::with_capacity(value.len() + name.len() + 7);
@@ -82,8 +122,6 @@ pub(crate) fn single(kind: ElementType, name: &str, value: &[u8]) -> Option<RawD
 
 #[cfg(test)]
 mod tests {
-    use bson::oid::ObjectId;
-
     use super::*;
 
     fn key(document: &bson::Document) -> Option<DocumentKey> {

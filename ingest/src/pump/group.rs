@@ -65,6 +65,10 @@ impl Group {
                 (Scope::Ledger, Some(horizon)) => known.ids_before(horizon),
                 _ => Vec::new(),
             };
+            let unique = match window.scope {
+                Scope::Ledger => batch.unique_ids().collect(),
+                Scope::Lane => Vec::new(),
+            };
             commit.lanes.push(LaneCommit {
                 fence: FenceMove {
                     lane: lane.id.clone(),
@@ -90,6 +94,7 @@ impl Group {
                     max_ids,
                     forget,
                 ),
+                unique,
                 dropped,
                 letters: batch.letters(),
                 replayed: batch.replayed().collect(),
@@ -158,11 +163,11 @@ impl Group {
         let mut counted: HashSet<IdentityHash> = HashSet::new();
         let mut apart = Vec::new();
         for (key, batch) in std::mem::take(&mut self.lanes) {
-            let ids = batch.ids().ids;
-            if ids.iter().any(|id| counted.contains(&id.id)) {
+            let is_counted = batch.unique_ids().any(|id| counted.contains(&id.id));
+            if is_counted {
                 apart.push((key, batch));
             } else {
-                counted.extend(ids.iter().map(|id| id.id));
+                counted.extend(batch.unique_ids().map(|id| id.id));
                 self.lanes.push((key, batch));
             }
         }

@@ -146,7 +146,7 @@ async fn records_deleted_before_they_were_read_stop_the_lane_and_no_other() {
     world.wait_read(40).await;
     assert_eq!(world.next(0), Some(10), "nothing was skipped");
     assert_eq!(world.next(1), Some(30));
-    world.ledger.resume(&world.lane(0), Some(Position::Offset(15)));
+    world.ledger.resume(&world.lane(0), Some(Position::offset(15)));
     world.wait_read(55).await;
     worker.wait_ready().await;
     worker.stop().await;

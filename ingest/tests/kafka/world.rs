@@ -124,7 +124,7 @@ impl World {
     /// Where reading of a partition goes on.
     pub(crate) fn next(&self, partition: i32) -> Option<i64> {
         match self.fence(partition)?.position? {
-            Position::Offset(next) => Some(next),
+            Position::Offset { next, .. } => Some(next),
             Position::Stream { .. } => panic!("not a position in Kafka"),
         }
     }

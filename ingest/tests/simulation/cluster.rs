@@ -173,7 +173,7 @@ impl Cluster {
     /// Waits until every lane is done.
     pub(crate) async fn finish(&self) {
         let is_done = |log: &Log| {
-            let end = Some(Position::Offset(log.end));
+            let end = Some(Position::offset(log.end));
             self.ledger.read(|stored| {
                 stored
                     .fences

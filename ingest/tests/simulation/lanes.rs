@@ -290,7 +290,7 @@ fn a_stopped_lane_is_left_alone_until_it_is_resumed() {
             asked.try_recv().is_err() && epoch(&manual) == 1,
             "it is only looked at"
         );
-        manual.ledger.resume(&log.lane, Some(Position::Offset(2)));
+        manual.ledger.resume(&log.lane, Some(Position::offset(2)));
         let grant = soon(asked).await.expect("granted");
         assert_eq!(epoch(&manual), 3, "resumed, and taken");
         manual.records(&grant, &log, 2..3).await;

@@ -115,7 +115,7 @@ fn d21_a_lane_outlives_commits_that_are_longer_than_its_lease() {
             grant
                 .committed
                 .clone()
-                .wait_for(|position| *position == Some(ingest::lane::Position::Offset(20))),
+                .wait_for(|position| *position == Some(ingest::lane::Position::offset(20))),
         )
         .await
         .expect("four commits of forty seconds")

@@ -55,6 +55,7 @@ fn log(lane: usize, length: usize, case: &Case) -> (Log, Vec<usize>) {
         }
         Item {
             offset,
+            part: None,
             source_time_ms: START_MS - 60_000 + offset,
             payload: json.to_string().into_bytes(),
             expected: Expected::Skipped,

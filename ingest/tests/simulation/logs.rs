@@ -163,16 +163,47 @@ pub(crate) enum Expected {
     OverflowOrDuplicate,
 }
 
-/// One record of a lane.
+/// One event of a record that holds several.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) index: u32,
+    pub(crate) is_last: bool,
+}
+
+/// One record of a lane, or one event of such a record.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) offset: i64,
+    /// Which event of its record it is; `None`: there is one.
+    pub(crate) part: Option<Part>,
     pub(crate) source_time_ms: i64,
     pub(crate) payload: Vec<u8>,
     pub(crate) expected: Expected,
 }
 
 impl Item {
+    /// Where it is in its lane.
+    pub(crate) fn place(&self) -> String {
+        match self.part {
+            Some(part) => format!("{}.{}", self.offset, part.index),
+            None => self.offset.to_string(),
+        }
+    }
+
+    /// Where the lane stands when it is done.
+    fn next(&self) -> Position {
+        match self.part {
+            Some(Part {
+                index,
+                is_last: false,
+            }) => Position::Offset {
+                next: self.offset,
+                index: index + 1,
+            },
+            _ => Position::offset(self.offset + 1),
+        }
+    }
+
     pub(crate) fn record(&self, lane: GrantId) -> Record {
         Record {
             lane,
@@ -180,9 +211,10 @@ impl Item {
                 value: Some(self.payload.clone()),
                 headers: Vec::new(),
             },
-            next: Position::Offset(self.offset + 1),
+            next: self.next(),
             source_time_ms: self.source_time_ms,
             as_of_ms: Some(self.source_time_ms),
+            index: self.part.map(|part| part.index),
             historical: false,
             last: Some(LastRecord {
                 offset: self.offset,
@@ -207,6 +239,7 @@ impl Log {
     pub(crate) fn plain(lane: &str, usages: impl IntoIterator<Item = Usage>) -> Self {
         let item = |(offset, usage): (i64, Usage)| Item {
             offset,
+            part: None,
             source_time_ms: START_MS - 60_000 + offset,
             payload: usage.json().to_string().into_bytes(),
             expected: Expected::Counted(usage),
@@ -231,17 +264,25 @@ impl Log {
         };
         let mut items: Vec<Item> = Vec::with_capacity(length);
         let mut offset = 0;
-        for at in 0..length {
+        while items.len() < length {
             // Transaction markers take offsets, and have no record.
             offset += writer.rng.random_range(0..10) / 8;
             writer.now_ms += writer.rng.random_range(0..1_000);
-            let (payload, expected) = writer.write(at);
-            items.push(Item {
-                offset,
-                source_time_ms: writer.now_ms,
-                payload,
-                expected,
-            });
+            // Most records hold one event.
+            let events = writer.rng.random_range(0..24_u32).saturating_sub(18).max(1);
+            for index in 0..events {
+                let (payload, expected) = writer.write(items.len());
+                items.push(Item {
+                    offset,
+                    part: (events > 1).then_some(Part {
+                        index,
+                        is_last: index + 1 == events,
+                    }),
+                    source_time_ms: writer.now_ms,
+                    payload,
+                    expected,
+                });
+            }
             offset += 1;
         }
         Self {
@@ -254,10 +295,11 @@ impl Log {
     /// The index of the first record at or after a position.
     pub(crate) fn from(&self, position: Option<&Position>) -> usize {
         let next = match position {
-            Some(Position::Offset(next)) => *next,
-            _ => 0,
+            Some(Position::Offset { next, index }) => (*next, *index),
+            _ => (0, 0),
         };
-        self.items.partition_point(|item| item.offset < next)
+        let place = |item: &Item| (item.offset, item.part.map_or(0, |part| part.index));
+        self.items.partition_point(|item| place(item) < next)
     }
 }
 

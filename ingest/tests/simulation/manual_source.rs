@@ -81,7 +81,7 @@ impl ManualSource {
     }
 
     pub(crate) async fn idle(&self, grant: &Grant, next: i64, as_of_ms: Option<i64>) {
-        let (lane, next) = (grant.key, Position::Offset(next));
+        let (lane, next) = (grant.key, Position::offset(next));
         self.send(SourceEvent::Idle { lane, next, as_of_ms }).await;
     }
 
@@ -102,7 +102,7 @@ impl ManualSource {
     pub(crate) fn position(&self, lane: &LaneId) -> Option<i64> {
         self.ledger
             .read(|stored| match stored.fences.get(lane)?.position {
-                Some(Position::Offset(next)) => Some(next),
+                Some(Position::Offset { next, .. }) => Some(next),
                 _ => None,
             })
     }
@@ -118,7 +118,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// Waits until a lane is committed up to an offset.
 pub(crate) async fn committed(grant: &Grant, next: i64) {
     let mut committed = grant.committed.clone();
-    let is_there = |position: &Option<Position>| *position == Some(Position::Offset(next));
+    let is_there = |position: &Option<Position>| *position == Some(Position::offset(next));
     let found = soon(committed.wait_for(is_there)).await;
     assert!(found.is_ok(), "the lane was lost before {next} was committed");
 }

@@ -175,7 +175,7 @@ fn check_lane<'a>(stored: &Stored, log: &'a Log) -> Vec<&'a Usage> {
     let mut either = BTreeSet::new();
     let mut letters = BTreeMap::new();
     for item in &log.items {
-        let place = item.offset.to_string();
+        let place = item.place();
         match &item.expected {
             Expected::Counted(usage) => {
                 usages.push(usage);

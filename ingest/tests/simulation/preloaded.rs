@@ -41,6 +41,7 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         events: nothing(),
         scanned: nothing(),
         deleted: nothing(),
+        unique: Vec::new(),
         dropped: Vec::new(),
         letters: Vec::new(),
         replayed: Vec::new(),

@@ -136,6 +136,7 @@ fn d13_a_rejected_record_alone_advances_the_position() {
         let log = Log {
             items: vec![Item {
                 offset: 0,
+                part: None,
                 source_time_ms: START_MS,
                 payload: b"{".to_vec(),
                 expected: Expected::Rejected("invalid_json"),

@@ -170,7 +170,7 @@ impl State {
             {
                 idle.push(SourceEvent::Idle {
                     lane: grant.key,
-                    next: Position::Offset(log.end),
+                    next: Position::offset(log.end),
                     as_of_ms: log.items.last().map(|item| item.source_time_ms),
                 });
             }

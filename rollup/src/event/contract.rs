@@ -142,6 +142,10 @@ pub enum Skip {
     BeforeStart,
     /// The deletion of an event's document: the bill stays as it is.
     Deleted,
+    /// A Kafka record without a value: what a connector writes after a deletion.
+    Tombstone,
+    /// A record of several events that holds none.
+    EmptyBatch,
 }
 
 /// What a structurally valid record is.

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::document_id::DocumentId;
+use super::value::Value;
 
 /// A field of the event contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub enum Field {
     CostEstimateCents,
     Currency,
     TestMode,
-    /// The `_id` of the event's document; never read from a JSON payload.
+    /// The `_id` of the event's document.
     DocumentId,
 }
 
@@ -130,56 +133,10 @@ impl Field {
             "costEstimateCents" => Field::CostEstimateCents,
             "currency" => Field::Currency,
             "testMode" => Field::TestMode,
+            "_id" => Field::DocumentId,
             _ => return None,
         })
     }
-}
-
-/// One value as it was written, in the types that the wire formats share.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum Value<'a> {
-    /// Not there, or null: the contract makes no difference.
-    #[default]
-    Absent,
-    /// A boolean.
-    Bool(bool),
-    /// An integer of up to 64 bits.
-    Integer(i64),
-    /// A double that says what it is in binary.
-    Float(f64),
-    /// Any other number, as it was written: a decimal.
-    Decimal(Cow<'a, str>),
-    /// A text.
-    Text(Cow<'a, str>),
-    /// A BSON date: milliseconds since 1970-01-01T00:00:00Z.
-    Date(i64),
-    /// A type that no field of the contract has, and what people call it: `an array`, `an object` …
-    Other(&'static str),
-}
-
-impl<'a> Value<'a> {
-    /// The number with this text.
-    #[must_use]
-    pub fn number(text: Cow<'a, str>) -> Self {
-        match text.parse() {
-            Ok(integer) => Value::Integer(integer),
-            Err(_) => Value::Decimal(text),
-        }
-    }
-}
-
-/// The `_id` of an event's document.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum DocumentId<'a> {
-    /// The payload is not a document of a collection.
-    #[default]
-    None,
-    /// A text.
-    Text(Cow<'a, str>),
-    /// An ObjectId, a UUID or an integer.
-    Value,
-    /// A type that cannot name an event.
-    Unsupported,
 }
 
 /// What an emitter wrote into each field of the contract. Fields outside the contract are ignored.
@@ -190,7 +147,7 @@ pub struct RawEvent<'a> {
     /// The first field that was there twice.
     pub(super) duplicate: Option<Field>,
     /// The `_id` of the document that holds the event.
-    pub document_id: DocumentId<'a>,
+    pub(super) document_id: DocumentId<'a>,
     /// The `source` of the CloudEvent that holds the event: another one's ids are others.
     pub emitter: Option<Cow<'a, str>>,
 }
@@ -201,6 +158,31 @@ impl<'a> RawEvent<'a> {
         let before = std::mem::replace(&mut self.values[field as usize], value);
         if !matches!(before, Value::Absent) {
             self.duplicate.get_or_insert(field);
+        }
+    }
+
+    /// Stores what was written as the `_id` of the document.
+    pub fn set_document_id(&mut self, id: DocumentId<'a>) {
+        let before = std::mem::replace(&mut self.document_id, id);
+        if before != DocumentId::None {
+            self.duplicate.get_or_insert(Field::DocumentId);
+        }
+    }
+
+    /// The `_id` of the document that holds the event.
+    #[must_use]
+    pub const fn document_id(&self) -> &DocumentId<'a> {
+        &self.document_id
+    }
+
+    /// The same, which nothing borrows.
+    #[must_use]
+    pub fn into_owned(self) -> RawEvent<'static> {
+        RawEvent {
+            values: Box::new(self.values.map(Value::into_owned)),
+            duplicate: self.duplicate,
+            document_id: self.document_id.into_owned(),
+            emitter: self.emitter.map(|emitter| emitter.into_owned().into()),
         }
     }
 
@@ -234,6 +216,7 @@ impl<'de> Deserialize<'de> for RawEvent<'de> {
                 let mut event = RawEvent::default();
                 while let Some(field) = map.next_key::<Name>()? {
                     match field.0 {
+                        Some(Field::DocumentId) => event.set_document_id(map.next_value()?),
                         Some(field) if field.is_number() => {
                             event.set(field, map.next_value::<Written<'_>>()?.0);
                         }
@@ -284,48 +267,5 @@ impl<'de> Deserialize<'de> for Written<'de> {
             _ => serde_json::from_str(text).map_err(D::Error::custom),
         }
         .map(Self)
-    }
-}
-
-impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Value<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Value::Absent)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Value::Bool(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Value::Integer(value))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                let too_large = |_| Value::Decimal(value.to_string().into());
-                Ok(i64::try_from(value).map_or_else(too_large, Value::Integer))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Value::Float(value))
-            }
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-                Ok(Value::Text(Cow::Borrowed(value)))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(Value::Text(Cow::Owned(value.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Value::Other("an array"))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Value::Other("an object"))
-            }
-        }
-        deserializer.deserialize_any(Any)
     }
 }

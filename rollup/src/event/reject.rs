@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::raw::{Field, Value};
+use super::raw::Field;
 use super::reason::Reason;
+use super::value::Value;
 use crate::inert::beginning;
 
 /// The most characters of a value that a sentence shows.
@@ -163,7 +164,7 @@ impl Reason {
             Reason::InTheFuture => "a time not more than 5 minutes ahead",
             Reason::UnsupportedType => "it is kept, to be replayed by a version that does",
             Reason::ImageMissing => "a document of its own for each request, inserted once",
-            Reason::TooLarge => "at most 262144 bytes",
+            Reason::TooLarge => "at most 262144 bytes, and 4096 events",
             Reason::Overflow => "smaller quantities",
             Reason::Unstorable => "the log says why the server does",
         }
@@ -177,7 +178,9 @@ fn form(field: Option<&'static str>) -> &'static str {
     };
     match name {
         "eventId" => "a text of 1 to 128 characters, of its own for each request",
-        "_id" => "a text of 1 to 128 characters, an ObjectId, or an `eventId` beside it",
+        "_id" => {
+            "a text of 1 to 128 characters, an ObjectId, a UUID or an integer; or an `eventId` beside it"
+        }
         "organizationId" => "a text of 1 to 128 characters",
         "completedAt" => "an RFC 3339 time such as `2026-01-05T10:00:00Z`, or milliseconds since 1970",
         "source" => "`chat`, `workflow`, `openai-compat`, or up to 32 of a-z, 0-9 and `-`",
@@ -191,7 +194,8 @@ fn form(field: Option<&'static str>) -> &'static str {
         "costEstimateCents" => "a number from 0 to 100000000",
         "testMode" => "true or false",
         "specversion" => "`1.0`",
-        "data" => "the event, a JSON object",
+        "op" => "`c`, `r`, `u` or `d`",
+        "data" | "after" | "fullDocument" => "the event, a JSON object",
         _ => "a text of at most 128 characters",
     }
 }

@@ -9,9 +9,11 @@ use std::borrow::Cow;
 use super::contract::{
     COMPLETED, CORRECTED, Checked, Dimensions, Event, Identity, Kind, NONE, Skip, UNATTRIBUTED, UNKNOWN,
 };
-use super::raw::{DocumentId, Field, RawEvent, Value};
+use super::document_id::DocumentId;
+use super::raw::{Field, RawEvent};
 use super::reason::Reason;
 use super::reject::Reject;
+use super::value::Value;
 use quantities::{Usage, usage};
 use values::{check_text, flag, instant, optional_text, required};
 
@@ -95,7 +97,10 @@ fn identity<'a>(raw: &mut RawEvent<'a>) -> Result<Identity<'a>, Reject> {
     }
     match std::mem::take(&mut raw.document_id) {
         DocumentId::None => Err(Reject::field(Reason::MissingField, Field::EventId)),
-        DocumentId::Value => Ok(Identity::Document),
+        DocumentId::ObjectId(_)
+        | DocumentId::Uuid(_)
+        | DocumentId::LegacyUuid(_)
+        | DocumentId::Integer(_) => Ok(Identity::Document),
         DocumentId::Text(id) if id.is_empty() => Err(Reject::field(Reason::EmptyText, Field::DocumentId)),
         DocumentId::Text(id) => check_text(&id, Field::DocumentId).map(|()| Identity::Document),
         DocumentId::Unsupported => Err(Reject::field(Reason::WrongType, Field::DocumentId)),

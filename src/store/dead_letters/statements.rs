@@ -93,7 +93,7 @@ pub(in crate::store) fn closed_by(lane: &LaneCommit, scope: Scope, at_once: usiz
     for identity in &lane.closes {
         match identity {
             Identity::Event(id) => events.push(*id),
-            Identity::Document(id) => documents.push(*id),
+            Identity::Document(id) | Identity::Copy(id) => documents.push(*id),
         }
     }
     let id = &lane.fence.lane;

@@ -23,6 +23,8 @@ pub struct StoredFence {
     pub owner: Option<String>,
     /// The next offset (Kafka).
     pub next: Option<i64>,
+    /// How many events of the record there are done: none, unless it holds several (Kafka).
+    pub index: u32,
     /// The last record counted (Kafka).
     last: Option<StoredRecord>,
     /// The resume token (change stream).
@@ -102,7 +104,10 @@ impl StoredFence {
 
     fn position(&self) -> Result<Option<Position>, String> {
         if let Some(next) = self.next {
-            return Ok(Some(Position::Offset(next)));
+            return Ok(Some(Position::Offset {
+                next,
+                index: self.index,
+            }));
         }
         let Some(token) = self.token.clone() else {
             return Ok(None);
@@ -170,8 +175,8 @@ pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Doc
 
 fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
     match position {
-        Position::Offset(next) => {
-            set.insert("next", *next);
+        Position::Offset { next, index } => {
+            set.extend(doc! {"next": *next, "index": i64::from(*index)});
         }
         Position::Stream {
             token,

@@ -255,7 +255,7 @@ fn a_content_type_that_is_no_json_is_named_as_the_reason() {
         "application/avro",
         "text/plain",
         "application/json; charset=latin1",
-        "application/cloudevents-batch+json",
+        "application/cloudevents-batch+avro",
         "application/cloudevents+avro",
     ] {
         assert_eq!(

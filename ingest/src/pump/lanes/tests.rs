@@ -52,9 +52,10 @@ fn fold(lanes: &mut Lanes, key: GrantId, offset: i64) -> bool {
             value: Some(b"no event".to_vec()),
             headers: Vec::new(),
         },
-        next: Position::Offset(offset + 1),
+        next: Position::offset(offset + 1),
         source_time_ms: 0,
         as_of_ms: None,
+        index: None,
         historical: false,
         last: None,
     };

@@ -3,9 +3,10 @@
 use crate::counters::{Counter, Counters};
 use crate::decimal::{Decimal, DecimalError, Rounded};
 use crate::event::contract::{Kind, MAX_QUANTITY};
-use crate::event::raw::{Field, RawEvent, Value};
+use crate::event::raw::{Field, RawEvent};
 use crate::event::reason::Reason;
 use crate::event::reject::{Reject, shown};
+use crate::event::value::Value;
 use crate::money;
 
 use super::rules::Rules;

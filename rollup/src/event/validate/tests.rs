@@ -226,16 +226,16 @@ fn d16_a_document_is_known_by_its_event_id_or_else_by_its_own_id() {
     let identity = |document_id: DocumentId<'static>, event_id: Option<&'static str>| {
         let text = with(json!({"eventId": event_id})).to_string();
         let mut raw: RawEvent<'_> = serde_json::from_str(&text).expect("an object");
-        raw.document_id = document_id;
+        raw.set_document_id(document_id);
         match validate(raw, &rules()) {
             Ok(Checked::Event(event)) => Ok(event.identity == Identity::Document),
             Ok(other) => panic!("{other:?}"),
             Err(reject) => Err((reject.reason.code(), reject.field.expect("a field"))),
         }
     };
-    assert_eq!(identity(DocumentId::Value, None), Ok(true));
+    assert_eq!(identity(DocumentId::Integer(7), None), Ok(true));
     assert_eq!(identity(DocumentId::Text("req-1".into()), None), Ok(true));
-    assert_eq!(identity(DocumentId::Value, Some("e")), Ok(false));
+    assert_eq!(identity(DocumentId::Integer(7), Some("e")), Ok(false));
     assert_eq!(identity(DocumentId::Unsupported, Some("e")), Ok(false));
     assert_eq!(
         identity(DocumentId::Unsupported, None),

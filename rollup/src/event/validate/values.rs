@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use chrono::DateTime;
 
-use crate::decimal::{Decimal, DecimalError, Rounded};
 use crate::event::contract::MAX_TEXT_CHARS;
-use crate::event::raw::{Field, RawEvent, Value};
+use crate::event::raw::{Field, RawEvent};
 use crate::event::reason::Reason;
 use crate::event::reject::Reject;
+use crate::event::value::Value;
 
 pub(super) fn required<T>(value: Option<T>, field: Field) -> Result<T, Reject> {
     value.ok_or_else(|| Reject::field(Reason::MissingField, field))
@@ -72,27 +72,9 @@ pub(super) fn instant(raw: &mut RawEvent<'_>, field: Field) -> Result<i64, Rejec
     }
 }
 
-/// A number without a fraction: JavaScript writes `7` as the double `7.0`.
+/// A number without a fraction.
 pub(super) fn whole(value: &Value<'_>, field: Field) -> Result<i64, Reject> {
-    /// 2^63, the first whole double that is no `i64`.
-    const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
-    let reject = |reason| Err(Reject::field(reason, field).value(value));
-    match value {
-        Value::Integer(number) => Ok(*number),
-        Value::Float(number) if !number.is_finite() || number.fract() != 0.0 => reject(Reason::InvalidValue),
-        Value::Float(number) if number.abs() >= TOO_LARGE => reject(Reason::OutOfRange),
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "whole and within the range of `i64`"
-        )]
-        Value::Float(number) => Ok(*number as i64),
-        Value::Decimal(text) => match Decimal::parse(text).and_then(|number| number.scaled(0)) {
-            Ok(Rounded { is_exact: false, .. }) | Err(DecimalError::Malformed) => {
-                reject(Reason::InvalidValue)
-            }
-            Ok(number) => i64::try_from(number.value).or_else(|_| reject(Reason::OutOfRange)),
-            Err(DecimalError::OutOfRange) => reject(Reason::OutOfRange),
-        },
-        _ => reject(Reason::WrongType),
-    }
+    value
+        .whole()
+        .map_err(|reason| Reject::field(reason, field).value(value))
 }
