@@ -29,6 +29,18 @@ use crate::lane::{of_document_id, raw_id};
 use found::Found;
 
 impl Payload {
+    /// The records that it stands for, in order, where it holds several events. Empty: it is one, as it is.
+    #[must_use]
+    pub fn split(&self) -> Vec<Self> {
+        match self {
+            Payload::Message {
+                value: Some(value),
+                headers,
+            } => batch::split(value, headers),
+            _ => Vec::new(),
+        }
+    }
+
     /// What the record is about, as far as it says so.
     #[must_use]
     pub fn about(&self) -> About {

@@ -127,18 +127,6 @@ impl Payload {
         }
     }
 
-    /// The records that it stands for, in order, where it holds several events. Empty: it is one, as it is.
-    #[must_use]
-    pub fn split(&self) -> Vec<Self> {
-        match self {
-            Payload::Message {
-                value: Some(value),
-                headers,
-            } => super::batch::split(value, headers),
-            _ => Vec::new(),
-        }
-    }
-
     /// What tells a record whose bytes are not kept: its length, and their SHA-256. `None`: it is not known.
     #[must_use]
     pub fn digest(&self) -> (Option<usize>, Option<[u8; 32]>) {
