@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters, Sums};
-use rollup::event::{Dimensions, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
+use rollup::event::{Dimensions, DocumentId, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
 use rollup::fold::{Delta, Fold, Grouping, Marginal};
 use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
@@ -164,7 +164,7 @@ impl FakeReader {
             let organization = &used.dimensions.organization;
             touched.extend(granularities.map(|granularity| (organization.to_string(), period(granularity))));
             let event = Event {
-                identity: Identity::Document,
+                identity: Identity::Document(DocumentId::None),
                 completed_at_ms: used.at.timestamp_millis(),
                 dimensions: used.dimensions,
                 counters: used.counters,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rollup::event::{Checked, Event, Reason, Reject, Rules};
 use rollup::fold::{Delta, Fold, Grouping};
+use rollup::journal::{self, Change, Packer, Place};
 
 use crate::decide::{Decision, Time, decide, reused};
 use crate::decode::{Payload, Source, check_document, document_identity};
@@ -22,7 +23,7 @@ use crate::ledger::ReplayRequest;
 use crate::source::Record;
 
 pub use verdict::Gaps;
-use verdict::{Entry, Origin, Verdict, reject_as};
+use verdict::{Entry, Origin, Verdict, place_in_journal, place_of_letter, reject_as};
 
 /// When a batch is committed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ impl Policy {
 pub struct LaneBatch {
     entries: Vec<Entry>,
     fold: Fold,
+    /// What was counted, event by event.
+    journal: Packer,
     bytes: usize,
     /// Statements beside those of the rows: letters that are kept and closed, ids that are unique in the ledger.
     others: usize,
@@ -81,6 +84,7 @@ impl LaneBatch {
         Self {
             entries: Vec::new(),
             fold: Fold::new(grouping.clone()),
+            journal: Packer::default(),
             bytes: 0,
             others: 0,
             idle: None,
@@ -114,7 +118,8 @@ impl LaneBatch {
         }
         let time = Time::of_record(&record, policy.max_age, now);
         let taken_in_ms = record.source_time_ms;
-        let (source, verdict) = self.judge(&record.payload, taken_in_ms, policy, time, windows);
+        let at = place_in_journal(&record);
+        let (source, verdict) = self.judge(&record.payload, at, taken_in_ms, policy, time, windows);
         let deleted = deleted(&record.payload, policy).filter(|id| windows.delete(*id));
         // What was known of the lane before this record is known with it.
         let known = self.idle.take().and_then(|(_, as_of_ms)| as_of_ms);
@@ -149,7 +154,8 @@ impl LaneBatch {
         }
         let time = Time::of_letter(&letter, policy.max_age, now);
         let taken_in_ms = letter.source_time_ms;
-        let (source, verdict) = self.judge(&letter.payload, taken_in_ms, policy, time, windows);
+        let at = place_of_letter(&letter.place);
+        let (source, verdict) = self.judge(&letter.payload, at, taken_in_ms, policy, time, windows);
         self.enter(
             Entry {
                 origin: Origin::DeadLetter {
@@ -177,6 +183,7 @@ impl LaneBatch {
     fn judge(
         &mut self,
         payload: &Payload,
+        at: Place,
         taken_in_ms: i64,
         policy: &Policy,
         time: Time,
@@ -192,7 +199,7 @@ impl LaneBatch {
                 identity,
                 quantities,
             } => {
-                self.add(&event);
+                self.add(&event, at);
                 Verdict::Counted {
                     identity,
                     quantities,
@@ -205,9 +212,18 @@ impl LaneBatch {
         (decided.source, verdict)
     }
 
-    fn add(&mut self, event: &Event<'_>) {
+    fn add(&mut self, event: &Event<'_>, place: Place) {
         let folded = self.fold.add(event);
-        folded.expect("an event that counts completed between 2000 and now");
+        let row = folded.expect("an event that counts completed between 2000 and now");
+        self.journal.push(&journal::Entry {
+            commit: 0,
+            change: Change::Completed,
+            place,
+            completed_at_ms: event.completed_at_ms,
+            row,
+            counters: event.counters,
+            id: event.identity.clone(),
+        });
     }
 
     /// The lane is idle at this position.
@@ -379,7 +395,7 @@ impl LaneBatch {
                 &entry.verdict,
                 entry.origin.payload().check(&policy.rules).checked,
             ) {
-                batch.add(&event);
+                batch.add(&event, entry.origin.place_in_journal());
             }
             batch.enter(entry, policy);
         }
@@ -413,10 +429,12 @@ fn deleted(payload: &Payload, policy: &Policy) -> Option<CountedId> {
     };
     match check_document(before, &policy.rules).checked {
         // It is asked for only where an `_id` is the identity.
-        Ok(Checked::Event(event)) if event.identity == rollup::event::Identity::Document => Some(CountedId {
-            id,
-            quantities: Quantities::of(event.dimensions.kind, &event.counters),
-        }),
+        Ok(Checked::Event(event)) if matches!(event.identity, rollup::event::Identity::Document(_)) => {
+            Some(CountedId {
+                id,
+                quantities: Quantities::of(event.dimensions.kind, &event.counters),
+            })
+        }
         Ok(_) | Err(_) => None,
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use bson::{Document, Timestamp};
 
+use crate::outcome::Tally;
+
 pub use document_key::{DocumentKey, raw_id};
 pub(crate) use document_key::{document_id, of_document_id, single};
 
@@ -96,6 +98,24 @@ impl Position {
     }
 }
 
+/// Names a document of a lane's journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JournalId {
+    /// Of the lane: raised whenever it begins again below its position, or elsewhere.
+    pub generation: i64,
+    /// The commit that wrote it, the last of those that are in it.
+    pub seq: i64,
+}
+
+/// The newest document of a lane's journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalHead {
+    /// Which.
+    pub id: JournalId,
+    /// The content of its last commit.
+    pub content: ContentId,
+}
+
 /// The fence of a lane as it was acquired: who may write, and from where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fence {
@@ -107,6 +127,12 @@ pub struct Fence {
     pub position: Option<Position>,
     /// The last record that was done (Kafka): to tell a topic that was recreated.
     pub last: Option<LastRecord>,
+    /// Raised whenever the lane begins again below its position, or elsewhere.
+    pub generation: i64,
+    /// The newest document of its journal; `None`: there is none.
+    pub journal: Option<JournalHead>,
+    /// What became of all its records.
+    pub tally: Tally,
     /// The collection may have ended, however often, up to this time (change stream): a person said so.
     pub ends_accepted_until: Option<Timestamp>,
 }

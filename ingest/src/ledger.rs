@@ -7,11 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rollup::event::{About, MAX_TEXT_CHARS, Reject};
 use rollup::fold::Delta;
+use rollup::journal::Packed;
 
 use crate::decode::{Keep, Name, Payload, shown};
 use crate::dedupe::{ExistingId, Generation, RejectedIdState, Remember, Scope, Windows};
 use crate::identity::{CountedId, Identity, IdentityHash};
-use crate::lane::{ContentId, Fence, FenceMove, LaneId, LastRecord, Position};
+use crate::lane::{ContentId, Fence, FenceMove, JournalHead, JournalId, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
 pub use crate::hold::Refusal;
@@ -88,6 +89,21 @@ pub struct ReplayResult {
     pub result: Result<Outcome, Reject>,
 }
 
+/// The journal of a commit and lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JournalCommit {
+    /// Which document it is.
+    pub id: JournalId,
+    /// The one before it; `None`: it is the first.
+    pub previous: Option<JournalHead>,
+    /// What was counted.
+    pub entries: Packed,
+    /// What became of all records of the lane, these among them.
+    pub tally: Tally,
+    /// The first document that holds an id which is still known; this one, where no other does.
+    pub window_from: JournalId,
+}
+
 /// The part of one lane in a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaneCommit {
@@ -101,6 +117,8 @@ pub struct LaneCommit {
     pub watermark_ms: Option<i64>,
     /// The outcomes of the records.
     pub tally: Tally,
+    /// What it counted, event by event; `None`: it judged nothing, and only moves a position.
+    pub journal: Option<JournalCommit>,
     /// The ids that were counted: the emitters' own, and those of copied documents.
     pub events: Remember,
     /// The documents that the history scan took in.

@@ -223,11 +223,11 @@ impl Fold {
         }
     }
 
-    /// Adds one event.
+    /// Adds one event. Which of the [rows](Fold::rows) it was added to.
     ///
     /// # Errors
     /// When its instant is outside the calendar, which no event is that was checked.
-    pub fn add(&mut self, event: &Event<'_>) -> Result<(), OutsideCalendar> {
+    pub fn add(&mut self, event: &Event<'_>) -> Result<usize, OutsideCalendar> {
         let at_ms = event.completed_at_ms;
         let instant = DateTime::from_timestamp_millis(at_ms).ok_or(OutsideCalendar(at_ms))?;
         let period = self.grouping.calendar.period_of(self.grouping.finest(), instant);
@@ -244,7 +244,10 @@ impl Fold {
             |at| hash(hasher, rows[*at].period, &rows[*at].dimensions),
         );
         match entry {
-            Entry::Occupied(at) => rows[*at.get()].booked.merge(&booked),
+            Entry::Occupied(at) => {
+                rows[*at.get()].booked.merge(&booked);
+                Ok(*at.get())
+            }
             Entry::Vacant(slot) => {
                 slot.insert(rows.len());
                 let dimensions = event
@@ -260,9 +263,21 @@ impl Fold {
                     dimensions,
                     booked,
                 });
+                Ok(rows.len() - 1)
             }
         }
-        Ok(())
+    }
+
+    /// The granularity of the rows.
+    #[must_use]
+    pub fn finest(&self) -> Granularity {
+        self.grouping.finest()
+    }
+
+    /// The rows, all of the finest granularity, in the order of their first events.
+    #[must_use]
+    pub fn rows(&self) -> &[LedgerRow] {
+        &self.rows
     }
 
     /// An upper bound of the rows and rollups that this fold adds to, over all granularities: a commit has a statement

@@ -19,6 +19,7 @@ pub mod decimal;
 pub mod event;
 pub mod fold;
 pub mod inert;
+pub mod journal;
 pub mod key;
 mod marginal;
 pub mod money;

@@ -92,6 +92,26 @@ impl Period {
         }
     }
 
+    /// The period of the given length that begins on this day, at this hour where it is an hour; `None`: none does.
+    #[must_use]
+    pub fn at(granularity: Granularity, first_day: NaiveDate, hour: u32) -> Option<Self> {
+        let period = Self {
+            hour,
+            ..Self::holding(granularity, first_day)
+        };
+        let is_hour = match granularity {
+            Granularity::Hourly => hour < 24,
+            _ => hour == 0,
+        };
+        (is_hour && period.first == first_day).then_some(period)
+    }
+
+    /// The hour of the local clock at which an hour begins; 0 of any longer period.
+    #[must_use]
+    pub const fn hour(self) -> u32 {
+        self.hour
+    }
+
     /// The longer period that holds this one. An hour lies in a day, a day in a week and in a month.
     #[must_use]
     pub fn widened(self, granularity: Granularity) -> Self {

@@ -7,6 +7,7 @@ use crate::dedupe::Generation;
 use crate::identity::{CountedId, Identity};
 use crate::ledger::{DeadLetter, ReplayResult};
 use crate::outcome::{Outcome, Tally};
+use rollup::journal::Packed;
 
 impl LaneBatch {
     /// The emitting service and the outcome of each record that was read.
@@ -33,6 +34,13 @@ impl LaneBatch {
             }
         }
         tally
+    }
+
+    /// What was counted, event by event, as the journal has it.
+    #[must_use]
+    pub fn journal(&self) -> Packed {
+        let rows = self.fold.rows().iter().map(|row| (row.period, &row.dimensions));
+        self.journal.pack(self.fold.finest(), &rows.collect::<Vec<_>>())
     }
 
     /// The ids that were counted, and the newest source time among their records.

@@ -10,6 +10,7 @@ use crate::lane::Position;
 use crate::ledger::ShownIds;
 use crate::outcome::Outcome;
 use crate::source::Record;
+use rollup::journal::Place;
 
 /// What is not known of an event that was counted, or not as exactly as it was stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +105,14 @@ impl Origin {
         }
     }
 
+    /// The same for the journal.
+    pub(super) fn place_in_journal(&self) -> Place {
+        match self {
+            Origin::Record(record) => place_in_journal(record),
+            Origin::DeadLetter { place, .. } => place_of_letter(place),
+        }
+    }
+
     /// The time by which an id is remembered: that of the source. A letter's is long past.
     pub(super) const fn remembered_ms(&self) -> i64 {
         match self {
@@ -155,6 +164,32 @@ pub(super) fn reject_as(
         document,
         names: ShownIds::of(name),
         keep: Keep::of(payload),
+    }
+}
+
+/// A place that is none.
+const NOWHERE: Place = Place { offset: -1, index: 0 };
+
+/// Where a record was in its lane, as a number.
+pub(super) fn place_in_journal(record: &Record) -> Place {
+    match &record.next {
+        Position::Offset { next, index } => Place {
+            offset: next - i64::from(*index == 0),
+            index: record.index.unwrap_or(0),
+        },
+        Position::Stream { .. } => record.payload.cluster_time().map_or(NOWHERE, |time| Place {
+            offset: i64::from(time.time) << 32 | i64::from(time.increment),
+            index: 0,
+        }),
+    }
+}
+
+/// Where a dead letter was in its lane, as a number.
+pub(super) fn place_of_letter(place: &str) -> Place {
+    let (offset, index) = place.split_once('.').unwrap_or((place, "0"));
+    match (offset.parse(), index.parse()) {
+        (Ok(offset), Ok(index)) => Place { offset, index },
+        _ => NOWHERE,
     }
 }
 

@@ -273,7 +273,7 @@ fn usage_of<'a>(event: &Event<'a>) -> Usage<'a> {
 fn id(event: &Event<'_>) -> String {
     match &event.identity {
         Identity::EventId(id) => id.to_string(),
-        Identity::Document => "of the document".to_owned(),
+        Identity::Document(_) => "of the document".to_owned(),
     }
 }
 

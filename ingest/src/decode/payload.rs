@@ -1,6 +1,6 @@
 //! What a source read, before anything of it is understood.
 
-use ::bson::{RawDocument, RawDocumentBuf, rawdoc};
+use ::bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use rollup::event::MAX_RECORD_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -88,6 +88,15 @@ impl Payload {
                 raw_id(change.get_document("documentKey").ok()?)
             }
             Payload::Change(_) | Payload::Message { .. } | Payload::Oversized { .. } => None,
+        }
+    }
+
+    /// When the database made the change that this is.
+    #[must_use]
+    pub fn cluster_time(&self) -> Option<Timestamp> {
+        match self {
+            Payload::Change(change) => change.get_timestamp("clusterTime").ok(),
+            _ => None,
         }
     }
 

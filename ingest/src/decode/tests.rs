@@ -1,7 +1,7 @@
 use super::*;
 use ::bson::{Binary, Bson, DateTime, RawDocumentBuf, doc, oid::ObjectId, rawdoc, spec::BinarySubtype};
 use rollup::counters::Counter;
-use rollup::event::{Event, Identity, MAX_RECORD_BYTES};
+use rollup::event::{DocumentId, Event, Identity, MAX_RECORD_BYTES};
 use sha2::{Digest, Sha256};
 
 mod connectors;
@@ -275,7 +275,10 @@ fn changes_of_documents_are_judged_by_their_operation() {
     };
     let insert = change("insert");
     assert_eq!(insert.check(&rules()).source, Source::Workflow);
-    assert_eq!(event(&insert).identity, Identity::Document);
+    assert_eq!(
+        event(&insert).identity,
+        Identity::Document(DocumentId::Text("e-1".into()))
+    );
     assert_eq!(rejected(&change("update")), ("image_missing", None));
     assert_eq!(rejected(&change("replace")), ("image_missing", None));
     assert!(matches!(

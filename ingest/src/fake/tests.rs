@@ -2,7 +2,7 @@ use std::task::{Context, Waker};
 
 use chrono::TimeDelta;
 use rollup::counters::{Counter, Counters};
-use rollup::event::{Dimensions, Event, Identity, Kind};
+use rollup::event::{Dimensions, DocumentId, Event, Identity, Kind};
 use rollup::fold::{Delta, Fold, Grouping};
 use rollup::period::{Calendar, Granularity};
 
@@ -35,7 +35,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
     let names = ["o", "a", "p", "m", "u", "t", "k", "s"].map(std::borrow::Cow::Borrowed);
     let [organization, agent, provider, model, user, team, api_key, source] = names;
     let event = Event {
-        identity: Identity::Document,
+        identity: Identity::Document(DocumentId::None),
         completed_at_ms: 0,
         dimensions: Dimensions {
             organization,

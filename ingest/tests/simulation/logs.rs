@@ -8,7 +8,7 @@ use ingest::source::{GrantId, Record};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rollup::counters::{Counter, Counters};
-use rollup::event::{Dimensions, Event, Identity, Kind, NONE};
+use rollup::event::{Dimensions, DocumentId, Event, Identity, Kind, NONE};
 use serde_json::{Value, json};
 
 use crate::world::START_MS;
@@ -116,7 +116,7 @@ impl Usage {
             kind: Kind::Llm,
         };
         Event {
-            identity: Identity::Document,
+            identity: Identity::Document(DocumentId::None),
             completed_at_ms: self.at_ms,
             dimensions: dimensions.map(|text| Cow::Borrowed(*text)),
             counters,

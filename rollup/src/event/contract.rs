@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::document_id::DocumentId;
 use crate::counters::Counters;
 
 /// Stands for an agent or a user that the event does not name.
@@ -112,8 +113,8 @@ impl<S> Dimensions<S> {
 pub enum Identity<'a> {
     /// The emitter's own id; the same id again, wherever it is, is a duplicate.
     EventId(Cow<'a, str>),
-    /// The `_id` of the event's document. MongoDB keeps it unique, so it needs no memory here.
-    Document,
+    /// The `_id` of the event's document.
+    Document(DocumentId<'a>),
 }
 
 /// A valid event.

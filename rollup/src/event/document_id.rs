@@ -10,7 +10,7 @@ use super::hex::{object_id, uuid};
 use super::value::Value;
 
 /// The `_id` of an event's document.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DocumentId<'a> {
     /// The payload is not a document of a collection.
     #[default]

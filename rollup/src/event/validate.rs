@@ -97,12 +97,14 @@ fn identity<'a>(raw: &mut RawEvent<'a>) -> Result<Identity<'a>, Reject> {
     }
     match std::mem::take(&mut raw.document_id) {
         DocumentId::None => Err(Reject::field(Reason::MissingField, Field::EventId)),
-        DocumentId::ObjectId(_)
+        DocumentId::Text(id) if id.is_empty() => Err(Reject::field(Reason::EmptyText, Field::DocumentId)),
+        DocumentId::Text(id) => {
+            check_text(&id, Field::DocumentId).map(|()| Identity::Document(DocumentId::Text(id)))
+        }
+        id @ (DocumentId::ObjectId(_)
         | DocumentId::Uuid(_)
         | DocumentId::LegacyUuid(_)
-        | DocumentId::Integer(_) => Ok(Identity::Document),
-        DocumentId::Text(id) if id.is_empty() => Err(Reject::field(Reason::EmptyText, Field::DocumentId)),
-        DocumentId::Text(id) => check_text(&id, Field::DocumentId).map(|()| Identity::Document),
+        | DocumentId::Integer(_)) => Ok(Identity::Document(id)),
         DocumentId::Unsupported => Err(Reject::field(Reason::WrongType, Field::DocumentId)),
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::counters::{Counter, Counters};
-use crate::event::{Identity, Kind, UNATTRIBUTED};
+use crate::event::{DocumentId, Identity, Kind, UNATTRIBUTED};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ fn event(at_ms: i64, parts: [&'static str; 4], tokens: i64) -> Event<'static> {
         kind: Kind::Llm,
     };
     Event {
-        identity: Identity::Document,
+        identity: Identity::Document(DocumentId::None),
         completed_at_ms: at_ms,
         dimensions,
         counters,

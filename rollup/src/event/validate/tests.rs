@@ -228,7 +228,7 @@ fn d16_a_document_is_known_by_its_event_id_or_else_by_its_own_id() {
         let mut raw: RawEvent<'_> = serde_json::from_str(&text).expect("an object");
         raw.set_document_id(document_id);
         match validate(raw, &rules()) {
-            Ok(Checked::Event(event)) => Ok(event.identity == Identity::Document),
+            Ok(Checked::Event(event)) => Ok(matches!(event.identity, Identity::Document(_))),
             Ok(other) => panic!("{other:?}"),
             Err(reject) => Err((reject.reason.code(), reject.field.expect("a field"))),
         }
