@@ -238,6 +238,12 @@ impl LaneBatch {
         self.entries.len()
     }
 
+    /// Whether it judged anything.
+    #[must_use]
+    pub fn has_verdicts(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// Whether there is nothing to commit, not even a position.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -9,6 +9,7 @@ use std::hash::BuildHasherDefault;
 use hashbrown::HashMap;
 
 use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
+use crate::lane::JournalId;
 
 pub use rejected::{RejectedIdState, RejectedIds};
 pub use uniform::Uniform;
@@ -31,15 +32,18 @@ pub enum Scope {
 pub struct Generation {
     /// Newest source time of the records that carried these ids, in milliseconds.
     pub newest_ms: i64,
+    /// The document of the journal that holds them.
+    pub written: JournalId,
     /// The ids.
     pub ids: Vec<CountedId>,
 }
 
 impl Generation {
     /// Ids with the source time (ms) of their records.
-    pub fn of(ids: impl Iterator<Item = (CountedId, i64)>) -> Self {
+    pub fn of(written: JournalId, ids: impl Iterator<Item = (CountedId, i64)>) -> Self {
         let mut generation = Self {
             newest_ms: i64::MIN,
+            written,
             ids: Vec::new(),
         };
         for (id, source_time_ms) in ids {
@@ -85,6 +89,13 @@ pub struct Windows<W = Window> {
 }
 
 impl Windows {
+    /// The first document of the journal that is needed to know what these windows know.
+    #[must_use]
+    pub fn first(&self) -> Option<JournalId> {
+        let windows = [&self.events, &self.scanned, &self.deleted];
+        windows.into_iter().filter_map(Window::first).min()
+    }
+
     /// The quantities of the event that is counted under an identity, as far as the lane knows; `None`: none is.
     #[must_use]
     pub fn counted(&self, identity: Identity) -> Option<Quantities> {
@@ -206,6 +217,8 @@ pub struct Window {
     generations: VecDeque<Generation>,
     /// The least newest source time (ms) of a commit: asked for far more often than it changes.
     oldest_ms: Option<i64>,
+    /// The first document of the journal that holds one of them; the same.
+    first: Option<JournalId>,
     /// Commits before this instant (ms) were forgotten here.
     forgotten_before_ms: Option<i64>,
     /// An id may be in several commits.
@@ -225,6 +238,7 @@ impl Window {
         Self {
             known,
             oldest_ms: generations.iter().map(|generation| generation.newest_ms).min(),
+            first: generations.iter().map(|generation| generation.written).min(),
             generations: generations.into(),
             forgotten_before_ms: None,
             repeats: false,
@@ -324,6 +338,7 @@ impl Window {
         if !remember.ids.ids.is_empty() {
             let newest_ms = remember.ids.newest_ms;
             self.oldest_ms = Some(self.oldest_ms.map_or(newest_ms, |oldest| oldest.min(newest_ms)));
+            self.first.get_or_insert(remember.ids.written);
             let at = self
                 .generations
                 .partition_point(|generation| generation.newest_ms <= newest_ms);
@@ -373,11 +388,15 @@ impl Window {
                 self.generations.push_back(generation);
             }
         }
-        self.oldest_ms = self
-            .generations
-            .iter()
-            .map(|generation| generation.newest_ms)
-            .min();
+        let generations = || self.generations.iter();
+        self.oldest_ms = generations().map(|generation| generation.newest_ms).min();
+        self.first = generations().map(|generation| generation.written).min();
+    }
+
+    /// The first document of the journal that holds an id which is still known.
+    #[must_use]
+    pub const fn first(&self) -> Option<JournalId> {
+        self.first
     }
 
     /// How many ids are known.

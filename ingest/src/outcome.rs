@@ -1,5 +1,7 @@
 //! What became of records.
 
+use std::ops::Add;
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -47,6 +49,19 @@ pub struct Tally {
     pub dead_letter: i64,
 }
 
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            counted: self.counted + other.counted,
+            duplicate: self.duplicate + other.duplicate,
+            skipped: self.skipped + other.skipped,
+            dead_letter: self.dead_letter + other.dead_letter,
+        }
+    }
+}
+
 impl Tally {
     /// The records read.
     #[must_use]
@@ -55,7 +70,7 @@ impl Tally {
     }
 
     /// Adds records of one outcome.
-    pub const fn add(&mut self, outcome: Outcome, records: i64) {
+    pub const fn count(&mut self, outcome: Outcome, records: i64) {
         *match outcome {
             Outcome::Counted => &mut self.counted,
             Outcome::Duplicate => &mut self.duplicate,

@@ -5,6 +5,7 @@ use super::verdict::{Entry, Gaps, Origin, Verdict, place};
 use crate::decode::Source;
 use crate::dedupe::Generation;
 use crate::identity::{CountedId, Identity};
+use crate::lane::JournalId;
 use crate::ledger::{DeadLetter, ReplayResult};
 use crate::outcome::{Outcome, Tally};
 use rollup::journal::Packed;
@@ -25,12 +26,12 @@ impl LaneBatch {
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for (_, outcome) in self.outcomes() {
-            tally.add(outcome, 1);
+            tally.count(outcome, 1);
         }
         for replayed in self.replayed() {
             if let Ok(outcome) = replayed.result {
-                tally.add(Outcome::DeadLetter, -1);
-                tally.add(outcome, 1);
+                tally.count(Outcome::DeadLetter, -1);
+                tally.count(outcome, 1);
             }
         }
         tally
@@ -45,16 +46,19 @@ impl LaneBatch {
 
     /// The ids that were counted, and the newest source time among their records.
     #[must_use]
-    pub fn ids(&self) -> Generation {
-        Generation::of(self.entries.iter().filter_map(|entry| match entry.verdict {
-            Verdict::Counted {
-                identity, quantities, ..
-            } => {
-                let id = identity.remembered()?;
-                Some((CountedId { id, quantities }, entry.origin.remembered_ms()))
-            }
-            _ => None,
-        }))
+    pub fn ids(&self, written: JournalId) -> Generation {
+        Generation::of(
+            written,
+            self.entries.iter().filter_map(|entry| match entry.verdict {
+                Verdict::Counted {
+                    identity, quantities, ..
+                } => {
+                    let id = identity.remembered()?;
+                    Some((CountedId { id, quantities }, entry.origin.remembered_ms()))
+                }
+                _ => None,
+            }),
+        )
     }
 
     /// Of the ids that were counted, those that are unique in the whole ledger.
@@ -71,19 +75,23 @@ impl LaneBatch {
 
     /// The documents that the history scan found, and the newest source time among them.
     #[must_use]
-    pub fn scanned(&self) -> Generation {
-        Generation::of(self.entries.iter().filter_map(|entry| {
-            Some((
-                CountedId::of_document(entry.scanned?),
-                entry.origin.remembered_ms(),
-            ))
-        }))
+    pub fn scanned(&self, written: JournalId) -> Generation {
+        Generation::of(
+            written,
+            self.entries.iter().filter_map(|entry| {
+                Some((
+                    CountedId::of_document(entry.scanned?),
+                    entry.origin.remembered_ms(),
+                ))
+            }),
+        )
     }
 
     /// The documents that were deleted after they were counted, and the newest source time of their deletions.
     #[must_use]
-    pub fn deleted(&self) -> Generation {
+    pub fn deleted(&self, written: JournalId) -> Generation {
         Generation::of(
+            written,
             self.entries
                 .iter()
                 .filter_map(|entry| Some((entry.deleted?, entry.origin.remembered_ms()))),

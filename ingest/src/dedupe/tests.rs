@@ -3,6 +3,11 @@ use rollup::event::Kind;
 
 use super::*;
 
+const WRITTEN: JournalId = JournalId {
+    generation: 0,
+    seq: 1,
+};
+
 fn hash(id: &str) -> IdentityHash {
     IdentityHash::of_event("acme", "chat", "", id)
 }
@@ -21,6 +26,10 @@ fn some() -> Quantities {
 fn generation(newest_ms: i64, ids: &[&str]) -> Generation {
     Generation {
         newest_ms,
+        written: JournalId {
+            generation: 0,
+            seq: newest_ms,
+        },
         ids: ids.iter().map(|id| counted(id)).collect(),
     }
 }
@@ -56,12 +65,13 @@ fn after_a_long_rest_a_window_is_forgotten_in_pieces() {
     let id = counted("a");
     let commits = (0..2_500).map(|ms| Generation {
         newest_ms: ms,
+        written: WRITTEN,
         ids: vec![id],
     });
     let mut window = Window::load(commits.collect());
     for left in [1_500, 500, 0] {
         let remember = window.remember(
-            Generation::of(std::iter::empty()),
+            Generation::of(WRITTEN, std::iter::empty()),
             Some(90_000),
             1_000,
             10,
@@ -236,7 +246,7 @@ fn a_document_that_is_deleted_again_is_known_for_a_window_from_then_on() {
     commit(1_900);
     commit(2_800);
     let mut at = |ms: i64| {
-        let nothing = Generation::of(std::iter::empty());
+        let nothing = Generation::of(WRITTEN, std::iter::empty());
         let remember = window.remember(nothing, Some(ms), 1_000, 10, Some(Forget::MOST));
         window.committed(&remember);
         window.contains(hash("a"))

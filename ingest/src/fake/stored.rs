@@ -6,13 +6,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Delta, RowDelta};
+use rollup::journal::Packed;
 
 use super::dead_letters::{self, LetterState, Letters, StoredLetter};
 use super::leases::{InTheWay, Leases, StoredLease};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
-use crate::dedupe::{Generation, Remember, Scope, Windows};
-use crate::lane::{ContentId, Fence, LaneId, LastRecord, Position, Resolution, Standing, resolve};
+use crate::dedupe::{Generation, Scope, Windows};
+use crate::lane::{
+    ContentId, Fence, JournalHead, JournalId, LaneId, LastRecord, Position, Resolution, Standing, resolve,
+};
 use crate::ledger::{Acquired, Attempt, Commit, CommitError, LaneCommit, Refusal, Tally};
 use crate::source::Stop;
 
@@ -35,8 +38,24 @@ pub struct StoredFence {
     pub watermark_ms: Option<i64>,
     /// What became of all records so far.
     pub tally: Tally,
+    /// The newest document of its journal.
+    pub journal: Option<JournalHead>,
+    /// The first that is needed to know what its windows know.
+    pub window_from: Option<JournalId>,
+    /// Ids that are older (ms) are forgotten: of events, of scanned and of deleted documents.
+    pub forgotten_before_ms: [Option<i64>; 3],
     /// Why the lane stopped.
     pub stopped: Option<Stop>,
+}
+
+/// A document of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredJournal {
+    /// What was counted.
+    pub entries: Packed,
+    events: Generation,
+    scanned: Generation,
+    deleted: Generation,
 }
 
 /// Everything that is stored.
@@ -57,8 +76,8 @@ pub struct Stored {
     pub(super) is_away: bool,
     unique: UniqueIds,
     pub(super) leases: Leases,
-    /// Ids by the sequence number of the commit that brought them.
-    windows: BTreeMap<LaneId, Windows<BTreeMap<i64, Generation>>>,
+    /// The journal.
+    pub journal: BTreeMap<(LaneId, JournalId), StoredJournal>,
     /// Commits on their way.
     late: Vec<Commit>,
 }
@@ -67,14 +86,29 @@ impl Stored {
     /// The ids that are stored of a lane, oldest commit first.
     #[must_use]
     pub fn windows(&self, lane: &LaneId) -> Windows<Vec<Generation>> {
-        let ids = |window: fn(&Windows<_>) -> &BTreeMap<i64, Generation>| {
-            let windows = self.windows.get(lane);
-            windows.map_or_else(Vec::new, |windows| window(windows).values().cloned().collect())
+        let Some(fence) = self.fences.get(lane) else {
+            return Windows::default();
         };
+        let from = fence.window_from.unwrap_or(JournalId {
+            generation: 0,
+            seq: 0,
+        });
+        let documents = || {
+            let all = self.journal.range((lane.clone(), from)..);
+            all.take_while(|((of, _), _)| of == lane)
+                .map(|(_, stored)| stored)
+        };
+        let ids = |horizon_ms: Option<i64>, window: fn(&StoredJournal) -> &Generation| {
+            let is_known = |generation: &&Generation| {
+                !generation.ids.is_empty() && horizon_ms.is_none_or(|ms| generation.newest_ms >= ms)
+            };
+            documents().map(window).filter(is_known).cloned().collect()
+        };
+        let [events, scanned, deleted] = fence.forgotten_before_ms;
         Windows {
-            events: ids(|windows| &windows.events),
-            scanned: ids(|windows| &windows.scanned),
-            deleted: ids(|windows| &windows.deleted),
+            events: ids(events, |stored| &stored.events),
+            scanned: ids(scanned, |stored| &stored.scanned),
+            deleted: ids(deleted, |stored| &stored.deleted),
             rejected: dead_letters::rejected_ids_of(&self.letters, lane),
         }
     }
@@ -84,7 +118,7 @@ impl Stored {
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for fence in self.fences.values() {
-            add_tally(&mut sum, fence.tally);
+            sum = sum + fence.tally;
         }
         sum
     }
@@ -99,6 +133,9 @@ impl Stored {
             owner: None,
             watermark_ms: None,
             tally: Tally::default(),
+            journal: None,
+            window_from: None,
+            forgotten_before_ms: [None; 3],
             stopped: None,
         })
     }
@@ -139,6 +176,9 @@ impl Stored {
             seq: fence.seq,
             position: fence.position.clone(),
             last: fence.last,
+            generation: 0,
+            journal: fence.journal,
+            tally: fence.tally,
             ends_accepted_until: None,
         };
         Acquired::Granted((granted, self.windows(lane)))
@@ -349,11 +389,28 @@ impl Stored {
         fence.last = lane.last.or(fence.last);
         fence.watermark_ms = fence.watermark_ms.max(lane.watermark_ms);
         fence.stopped = None;
-        add_tally(&mut fence.tally, lane.tally);
-        let windows = self.windows.entry(id.clone()).or_default();
-        remember(&mut windows.events, lane.fence.seq, &lane.events);
-        remember(&mut windows.scanned, lane.fence.seq, &lane.scanned);
-        remember(&mut windows.deleted, lane.fence.seq, &lane.deleted);
+        fence.tally = fence.tally + lane.tally;
+        let windows = [&lane.events, &lane.scanned, &lane.deleted];
+        for (before, remember) in fence.forgotten_before_ms.iter_mut().zip(windows) {
+            *before = (*before).max(remember.forget_before_ms);
+        }
+        if let Some(journal) = &lane.journal {
+            assert_eq!(journal.previous, fence.journal, "the chain is broken");
+            assert_eq!(journal.tally, fence.tally);
+            fence.window_from = Some(journal.window_from);
+            fence.journal = Some(JournalHead {
+                id: journal.id,
+                content: commit.content,
+            });
+            let stored = StoredJournal {
+                entries: journal.entries.clone(),
+                events: lane.events.ids.clone(),
+                scanned: lane.scanned.ids.clone(),
+                deleted: lane.deleted.ids.clone(),
+            };
+            let before = self.journal.insert((id.clone(), journal.id), stored);
+            assert!(before.is_none(), "a document of the journal was there already");
+        }
         for letter in &lane.letters {
             // A record that is read again at the same place stays the letter it is.
             self.letters
@@ -365,22 +422,6 @@ impl Stored {
                 });
         }
     }
-}
-
-fn remember(window: &mut BTreeMap<i64, Generation>, seq: i64, remember: &Remember) {
-    if !remember.ids.ids.is_empty() {
-        window.insert(seq, remember.ids.clone());
-    }
-    if let Some(horizon) = remember.forget_before_ms {
-        window.retain(|_, generation| generation.newest_ms >= horizon);
-    }
-}
-
-fn add_tally(sum: &mut Tally, tally: Tally) {
-    sum.counted += tally.counted;
-    sum.duplicate += tally.duplicate;
-    sum.skipped += tally.skipped;
-    sum.dead_letter += tally.dead_letter;
 }
 
 fn add_stored(booked: &mut RowDelta, stored: Option<&RowDelta>) -> Result<(), Overflow> {

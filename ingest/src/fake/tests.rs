@@ -4,13 +4,14 @@ use chrono::TimeDelta;
 use rollup::counters::{Counter, Counters};
 use rollup::event::{Dimensions, DocumentId, Event, Identity, Kind};
 use rollup::fold::{Delta, Fold, Grouping};
+use rollup::journal::Packed;
 use rollup::period::{Calendar, Granularity};
 
 use super::*;
 use crate::dedupe::{Generation, Remember, Scope};
 use crate::identity::{CountedId, IdentityHash, Quantities};
-use crate::lane::{ContentId, FenceMove, Position};
-use crate::ledger::{Granted, LaneCommit, Tally};
+use crate::lane::{ContentId, FenceMove, JournalHead, JournalId, Position};
+use crate::ledger::{Granted, JournalCommit, LaneCommit, Tally};
 
 fn lane(name: &str) -> LaneId {
     LaneId::from_stored(name)
@@ -57,8 +58,9 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
         fold.add(&event).expect("inside the calendar");
     }
     fold.close_into(&mut delta);
+    let written = |seq: i64| JournalId { generation: 0, seq };
     let none = || Remember {
-        ids: Generation::of(std::iter::empty()),
+        ids: Generation::of(written(0), std::iter::empty()),
         forget_before_ms: None,
     };
     let lane_commit = |(name, epoch, seq): &(&str, i64, i64)| LaneCommit {
@@ -76,6 +78,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
         },
         events: Remember {
             ids: Generation::of(
+                written(seq + 1),
                 [(
                     CountedId {
                         id: IdentityHash::of_event("acme", "chat", "", &format!("{name}{seq}")),
@@ -87,6 +90,19 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             ),
             ..none()
         },
+        journal: Some(JournalCommit {
+            id: written(seq + 1),
+            previous: (*seq > 0).then(|| JournalHead {
+                id: written(*seq),
+                content: ContentId(0),
+            }),
+            entries: Packed::default(),
+            tally: Tally {
+                counted: seq + 1,
+                ..Tally::default()
+            },
+            window_from: written(0),
+        }),
         scanned: none(),
         deleted: none(),
         unique: Vec::new(),

@@ -236,6 +236,9 @@ mod tests {
             seq: 0,
             position: Some(position),
             last: None,
+            generation: 0,
+            journal: None,
+            tally: crate::outcome::Tally::default(),
             ends_accepted_until: None,
         };
         let grant = Grant {

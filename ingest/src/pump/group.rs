@@ -10,7 +10,7 @@ use super::lanes::Lanes;
 use crate::batch::{LaneBatch, Policy};
 use crate::dedupe::{ExistingId, Forget, SCANNED_MS, Scope};
 use crate::identity::IdentityHash;
-use crate::lane::{ContentId, FenceMove};
+use crate::lane::{ContentId, FenceMove, JournalId};
 use crate::ledger::{Commit, LaneCommit};
 use crate::source::GrantId;
 
@@ -60,7 +60,17 @@ impl Group {
             let Some(lane) = lanes.get(*key) else { continue };
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
-            let events = known.remember(batch.ids(), batch.oldest_ms(), window.length_ms, max_ids, forget);
+            let id = JournalId {
+                generation: lane.generation,
+                seq: lane.seq + 1,
+            };
+            let events = known.remember(
+                batch.ids(id),
+                batch.oldest_ms(),
+                window.length_ms,
+                max_ids,
+                forget,
+            );
             let dropped = match (window.scope, events.forget_before_ms) {
                 (Scope::Ledger, Some(horizon)) => known.ids_before(horizon),
                 _ => Vec::new(),
@@ -79,16 +89,17 @@ impl Group {
                 last: batch.last(),
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
+                journal: lane.journal(id, batch),
                 events,
                 scanned: scanned.remember(
-                    batch.scanned(),
+                    batch.scanned(id),
                     batch.oldest_or_idle_ms(),
                     SCANNED_MS,
                     usize::MAX,
                     forget,
                 ),
                 deleted: lane.windows.deleted.remember(
-                    batch.deleted(),
+                    batch.deleted(id),
                     batch.oldest_or_idle_ms(),
                     window.length_ms,
                     max_ids,

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{LaneBatch, Limits};
 use crate::dedupe::{Window, Windows};
-use crate::lane::{LaneId, Position};
-use crate::ledger::{Commit, Granted};
+use crate::lane::{JournalHead, JournalId, LaneId, Position};
+use crate::ledger::{Commit, Granted, JournalCommit};
+use crate::outcome::Tally;
 use crate::source::{Grant, GrantId, Stop};
 use rollup::fold::Grouping;
 
@@ -20,6 +21,11 @@ pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) epoch: i64,
     pub(super) seq: i64,
+    pub(super) generation: i64,
+    /// The newest document of its journal.
+    head: Option<JournalHead>,
+    /// What became of all its records.
+    tally: Tally,
     pub(super) windows: Windows,
     /// What is being folded, and not yet on its way.
     pub(super) current: LaneBatch,
@@ -39,6 +45,9 @@ impl Lane {
             id,
             epoch: fence.epoch,
             seq: fence.seq,
+            generation: fence.generation,
+            head: fence.journal,
+            tally: fence.tally,
             windows: Windows {
                 events: Window::load(stored.events),
                 scanned: Window::load(stored.scanned),
@@ -57,6 +66,17 @@ impl Lane {
             committed: follow,
         };
         (lane, grant)
+    }
+
+    /// What the journal has of a batch, as its next document.
+    pub(super) fn journal(&self, id: JournalId, batch: &LaneBatch) -> Option<JournalCommit> {
+        batch.has_verdicts().then(|| JournalCommit {
+            id,
+            previous: self.head,
+            entries: batch.journal(),
+            tally: self.tally + batch.tally(),
+            window_from: self.windows.first().unwrap_or(id),
+        })
     }
 }
 
@@ -287,6 +307,13 @@ impl Lanes {
                 continue;
             };
             lane.seq += 1;
+            lane.tally = lane.tally + done.tally;
+            if let Some(journal) = &done.journal {
+                lane.head = Some(JournalHead {
+                    id: journal.id,
+                    content: commit.content,
+                });
+            }
             lane.windows.events.committed(&done.events);
             lane.windows.scanned.committed(&done.scanned);
             lane.windows.deleted.committed(&done.deleted);

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike};
 use ingest::fake::Stored;
 use ingest::ledger::Tally;
-use rollup::counters::Counter;
+use rollup::counters::{Counter, Sums};
 use rollup::fold::RowDelta;
+use rollup::journal::Journal;
+use rollup::key;
+use rollup::period::Granularity;
 
 use crate::logs::{Expected, FULL, Log, PRESET, Usage};
 
@@ -164,8 +167,31 @@ pub(crate) fn check(stored: &Stored, logs: &[Log], beforehand: &[Usage]) {
         counted.extend(check_lane(stored, log));
     }
     assert_eq!(Rows::stored(stored), Rows::of(counted));
+    check_journal(stored);
     let letters = usize::try_from(stored.tally().dead_letter).expect("a number");
     assert_eq!(stored.letters.len(), letters, "each letter is there once");
+}
+
+/// Days are the sums of the entries, always.
+fn check_journal(stored: &Stored) {
+    let mut entries: BTreeMap<String, Sums> = BTreeMap::new();
+    for document in stored.journal.values() {
+        let journal = Journal::open(&document.entries.bytes).expect("whole");
+        for (organization, _) in journal.organizations() {
+            let (rows, of_organization) = journal.of(organization).expect("whole");
+            for entry in of_organization {
+                let row = &rows[entry.row];
+                let sums = entries
+                    .entry(key::ledger(row.period, &row.dimensions))
+                    .or_default();
+                sums.add(&entry.counters);
+            }
+        }
+    }
+    let days = stored.rows.ledger.iter();
+    let days = days.filter(|(_, row)| row.period.granularity() == Granularity::Daily);
+    let days: BTreeMap<String, Sums> = days.map(|(id, row)| (id.clone(), row.booked.sums)).collect();
+    assert_eq!(days, entries, "the rows are the sums of the entries");
 }
 
 /// Checks one lane, and gives what it counts.

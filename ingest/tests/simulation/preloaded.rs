@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use ingest::dedupe::{Generation, Remember, Scope};
 use ingest::fake::FakeLedger;
-use ingest::lane::{ContentId, FenceMove, LaneId};
-use ingest::ledger::{Acquired, Attempt, Commit, LaneCommit, Ledger, Tally};
+use ingest::lane::{ContentId, FenceMove, JournalId, LaneId};
+use ingest::ledger::{Acquired, Attempt, Commit, JournalCommit, LaneCommit, Ledger, Tally};
+use rollup::event::{DocumentId, Identity};
 use rollup::fold::{Delta, Fold};
+use rollup::journal::{Change, Entry, Packed, Packer, Place, RowRef};
+use rollup::period::Granularity;
 
 use crate::oracle::preset;
 use crate::world::settings;
@@ -27,8 +30,12 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
     let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane).await else {
         panic!("expected the lane `{lane}`");
     };
+    let id = JournalId {
+        generation: fence.generation,
+        seq: fence.seq + 1,
+    };
     let nothing = || Remember {
-        ids: Generation::of(std::iter::empty()),
+        ids: Generation::of(id, std::iter::empty()),
         forget_before_ms: None,
     };
     let (epoch, seq) = (fence.epoch, fence.seq);
@@ -38,6 +45,13 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         last: None,
         watermark_ms: None,
         tally: Tally::default(),
+        journal: Some(JournalCommit {
+            id,
+            previous: fence.journal,
+            entries: openings(&delta),
+            tally: fence.tally,
+            window_from: id,
+        }),
         events: nothing(),
         scanned: nothing(),
         deleted: nothing(),
@@ -58,4 +72,26 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
         .commit(&commit, Duration::MAX, &mut Attempt::Fresh)
         .await
         .expect("applied");
+}
+
+/// The rows of a commit as balances.
+fn openings(delta: &Delta) -> Packed {
+    let rows = delta.ledger.values();
+    let rows: Vec<_> = rows
+        .filter(|row| row.period.granularity() == Granularity::Daily)
+        .collect();
+    let mut packer = Packer::default();
+    for (at, row) in rows.iter().enumerate() {
+        packer.push(&Entry {
+            commit: 0,
+            change: Change::Opening,
+            place: Place { offset: -1, index: 0 },
+            completed_at_ms: row.booked.first_event_ms,
+            row: at,
+            counters: row.booked.sums.narrow().expect("fits"),
+            id: Identity::Document(DocumentId::None),
+        });
+    }
+    let rows: Vec<RowRef<'_>> = rows.iter().map(|row| (row.period, &row.dimensions)).collect();
+    packer.pack(Granularity::Daily, &rows)
 }

@@ -35,6 +35,9 @@ fn grant(lanes: &mut Lanes, id: i32, epoch: i64) -> (GrantId, Grant) {
         seq: 0,
         position: None,
         last: None,
+        generation: 0,
+        journal: None,
+        tally: Tally::default(),
         ends_accepted_until: None,
     };
     let key = lanes.next_grant();
