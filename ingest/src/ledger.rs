@@ -248,8 +248,16 @@ pub enum FenceError {
     },
 }
 
-/// A fence that is ours, and the ids of its lane's windows, oldest commit first.
-pub type Granted = (Fence, Windows<Vec<Generation>>);
+/// A lane that is ours.
+#[derive(Debug)]
+pub struct Granted {
+    /// Its fence.
+    pub fence: Fence,
+    /// The ids of its windows, oldest commit first.
+    pub windows: Windows<Vec<Generation>>,
+    /// Its journal is not what was written: nothing more may be counted. The windows are empty then.
+    pub damage: Option<Stop>,
+}
 
 /// The answer to an attempt to acquire a lane.
 #[derive(Debug)]

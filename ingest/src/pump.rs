@@ -299,7 +299,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 let is_wanted = self.lanes.asked(&lane, &unwanted);
                 match granted {
                     Some(granted) if is_wanted => self.granted(lane, reply, granted),
-                    Some((fence, _)) => self.give_back(lane, fence.epoch),
+                    Some(granted) => self.give_back(lane, granted.fence.epoch),
                     None => self.given_up(&lane),
                 }
             }
@@ -325,6 +325,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let key = self.lanes.next_grant();
         let (lane, grant) = Lane::new(id.clone(), key, granted, &self.settings.policy.grouping);
         let (epoch, seq) = (lane.epoch, lane.seq);
+        let stop = lane.stop.clone();
         if reply.send(grant).is_err() {
             return self.give_back(id, epoch);
         }
@@ -334,6 +335,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         }
         self.health.watermark(&id, None);
         self.lanes.insert(key, lane);
+        if let Some(stop) = stop {
+            // Before anything of it is read.
+            self.stopped(&id, stop);
+            self.let_go_of_stopped_lanes();
+        }
     }
 
     /// The source no longer wants the lane that it asked for; unless it has it from another asking.

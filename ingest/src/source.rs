@@ -71,6 +71,10 @@ pub enum StopReason {
     OffsetOutOfRange,
     /// The topic was deleted or recreated, or has fewer partitions.
     TopicChanged,
+    /// The lane's journal is not what was written: duplicates could not be told from new events.
+    JournalDamaged,
+    /// The lane's journal goes on beyond its fence: it was set back, and would count again.
+    FenceBehind,
 }
 
 impl StopReason {
@@ -82,6 +86,8 @@ impl StopReason {
             StopReason::Invalidated => "invalidated",
             StopReason::OffsetOutOfRange => "offset_out_of_range",
             StopReason::TopicChanged => "topic_changed",
+            StopReason::JournalDamaged => "journal_damaged",
+            StopReason::FenceBehind => "fence_behind",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! MOVE      raise the fence's epoch, on the primary alone      the owner until then writes nothing any more
 //! CONFIRM   read the fence                                     once a majority has the move, nobody goes back on it
-//! LOAD      read the dedupe window and the open letters
+//! LOAD      read the dedupe window, which the journal holds, and the open letters
 //! ```
 //! All of them in one causally consistent session: each read is by majority, and of no time before the move. A
 //! fail-over may bring a primary that has yet to learn what a majority has: without the session it would show the
@@ -15,11 +15,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ingest::dedupe::{Generation, RejectedIdState, Scope, Windows};
+use ingest::dedupe::{Generation, RejectedIdState, RejectedIds, Scope, Windows};
 use ingest::identity::IdentityHash;
 use ingest::lane::LaneId;
 use ingest::lease::Life;
-use ingest::ledger::{Acquired, FenceError};
+use ingest::ledger::{Acquired, FenceError, Granted};
 use ingest::server_error::DUPLICATE_KEY;
 use mongodb::ClientSession;
 use mongodb::bson::doc;
@@ -30,8 +30,7 @@ use super::answer::{WORK, answer, in_time};
 use super::connection::server_time;
 use super::fences::{self, StoredFence};
 use super::leases::Leases;
-use super::windows::{self, StoredIds, WindowName};
-use super::{DEDUPE, Store, dead_letters, errors};
+use super::{Store, dead_letters, errors};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -143,47 +142,33 @@ impl Store {
             .fence()
             .map_err(|why| errors::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
         life.touch();
-        let windows = self.windows(lane, session, life).await?;
-        Ok(Acquired::Granted((fence, windows)))
+        let loaded = self.windows_in_journal(lane, &stored, session, life).await?;
+        let (mut windows, damage) = match loaded {
+            Ok(windows) => (windows, None),
+            Err(stop) => (Windows::default(), Some(stop)),
+        };
+        windows.rejected = self.still_rejected(lane, &windows.events, session).await?;
+        Ok(Acquired::Granted(Granted {
+            fence,
+            windows,
+            damage,
+        }))
     }
 
-    /// The ids of the lane's windows, oldest commit first.
-    async fn windows(
+    /// The open letters of a lane. Those whose event is counted were too many to be closed with it: they are now.
+    async fn still_rejected(
         &self,
         lane: &LaneId,
+        events: &[Generation],
         session: &mut ClientSession,
-        life: &Life,
-    ) -> Result<Windows<Vec<Generation>>, FenceError> {
-        let dedupe = self.database.collection::<StoredIds>(DEDUPE);
-        let (which, order) = windows::of_lane(lane);
-        let found = dedupe.find(which).sort(order);
-        let mut cursor = answer(found.session(&mut *session).into_future()).await?;
+    ) -> Result<RejectedIds, FenceError> {
         let mut open = self.open_letters(lane, session).await?;
-        let mut windows: Windows<Vec<Generation>> = Windows::default();
-        // Their event is counted: they were too many to be closed with it.
-        let mut overdue: HashSet<IdentityHash> = HashSet::new();
-        while answer(cursor.advance(session)).await? {
-            // There may be millions.
-            life.touch();
-            let stored = cursor.deserialize_current().ok();
-            let added = stored.and_then(|stored| Some((stored.window, stored.generation()?)));
-            let Some((window, generation)) = added else {
-                return Err(errors::damaged(format!(
-                    "a document of `{DEDUPE}` for `{lane}` is damaged"
-                )));
-            };
-            match window {
-                WindowName::Events => {
-                    let is_overdue = |id: &IdentityHash| open.state(*id) == Some(RejectedIdState::Uncounted);
-                    if !open.is_empty() {
-                        overdue.extend(generation.ids.iter().map(|id| id.id).filter(is_overdue));
-                    }
-                    windows.events.push(generation);
-                }
-                WindowName::Scanned => windows.scanned.push(generation),
-                WindowName::Deleted => windows.deleted.push(generation),
-            }
+        if open.is_empty() {
+            return Ok(open);
         }
+        let counted = events.iter().flat_map(|generation| &generation.ids);
+        let is_overdue = |id: &IdentityHash| open.state(*id) == Some(RejectedIdState::Uncounted);
+        let overdue: HashSet<IdentityHash> = counted.map(|id| id.id).filter(is_overdue).collect();
         if !overdue.is_empty() {
             let ids: Vec<IdentityHash> = overdue.iter().copied().collect();
             let which = dead_letters::open_under(lane, Scope::Lane, &ids);
@@ -193,7 +178,6 @@ impl Store {
                 open.close(id);
             }
         }
-        windows.rejected = open;
-        Ok(windows)
+        Ok(open)
     }
 }

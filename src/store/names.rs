@@ -8,8 +8,8 @@ pub const ROLLUPS: &str = "usageRollups";
 pub const FENCES: &str = "usageFences";
 /// Workers that live, and those of them that lead change streams.
 pub const LEASES: &str = "usageLeases";
-/// Ids of counted events, a document per commit and lane.
-pub const DEDUPE: &str = "usageDedupe";
+/// What was counted, event by event, a document per commit and lane.
+pub const JOURNAL: &str = "usageJournal";
 /// Ids of counted events that are unique in the whole ledger (`USAGE_LEDGER_DEDUPE_SCOPE=ledger`).
 pub const EVENT_IDS: &str = "usageEventIds";
 /// Rejected records.

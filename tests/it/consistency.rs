@@ -77,7 +77,7 @@ async fn a_lane_is_read_in_the_session_that_took_it() {
             .collection("usageFences")
             .matching(is_causal),
         Command::named("find")
-            .collection("usageDedupe")
+            .collection("usageJournal")
             .outside_transactions(),
         Command::named("find")
             .collection("usageDeadLetters")
@@ -101,7 +101,7 @@ async fn a_lane_is_read_in_the_session_that_took_it() {
     }
     let (moves, times, reads) = (noted(&moves), noted(&times), noted(&reads));
     assert_eq!((moves.len(), times.len()), (2, 2), "one for each worker");
-    let collections = ["usageFences", "usageDedupe", "usageDeadLetters"];
+    let collections = ["usageFences", "usageJournal", "usageDeadLetters"];
     let asked = reads
         .iter()
         .map(|read| read.get_str("find").expect("a collection"));

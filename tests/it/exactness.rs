@@ -80,10 +80,12 @@ async fn kill_the_leader(name: &str, kills: i64, history: &[Item], live: &[Item]
     tokio::join!(arriving, killing);
     world.wait_read(&mut workers[0], truth.read).await;
     world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&world).await;
     for worker in &mut workers {
         worker.stop(Duration::from_secs(20)).await.expect("drains");
     }
     world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&world).await;
     assert!(
         world.fence_number("epoch").await > kills / 2,
         "the leader was never killed"
@@ -106,6 +108,7 @@ async fn every_event_of_mixed_traffic_ends_where_it_must() {
     world.insert(&items).await;
     world.wait_read(&mut worker, truth.read).await;
     world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&world).await;
     assert_eq!(world.reasons().await, rejections(&items));
     let metrics = testkit::check::results(&worker.metrics().await.expect("metrics"));
     assert_eq!(

@@ -28,6 +28,7 @@ async fn d1_d2_a_lost_acknowledgement_counts_once() {
     }
     world.wait_read(&mut worker, truth.read).await;
     world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&world).await;
 }
 
 /// Killed and started again: the worker keeps its batch, says that it is not ready, and goes on by itself.
@@ -49,6 +50,7 @@ async fn the_worker_recovers_by_itself_when_mongodb_returns() {
     world.wait_read(&mut worker, truth.read).await;
     worker.wait_ready(testkit::PATIENCE).await.expect("ready again");
     world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&world).await;
 }
 
 /// A booking that does not fit a stored counter is a dead letter; those around it are counted.

@@ -15,6 +15,7 @@ mod history;
 mod hostile_documents;
 mod hostile_reader;
 mod identity;
+mod journal;
 mod kafka;
 mod kafka_storm;
 mod leases;

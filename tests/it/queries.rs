@@ -299,7 +299,10 @@ async fn fill(world: &World) {
                 doc! {"state": "lost", "open": "kafka/filler/4", "organizationId": null, "day": "1999-01-01"},
             ],
         ),
-        ("usageDedupe", vec![doc! {"lane": "kafka/filler/0"}]),
+        (
+            "usageJournal",
+            vec![doc! {"_id": {"lane": "kafka/filler/0"}, "days": [1_i64, 2_i64]}],
+        ),
         ("usageEventIds", vec![doc! {"lane": "kafka/filler/0"}]),
         ("requestEvents", vec![doc! {"filler": true}]),
     ] {

@@ -149,6 +149,7 @@ async fn each_shipped_role_is_enough_for_its_part() {
     let truth = truth(&all);
     guarded.root.wait_read(&mut worker, truth.read).await;
     guarded.root.assert_truth(&truth).await;
+    crate::journal::assert_entries(&guarded.root).await;
 
     // Letters are marked, judged, and stay what they are.
     let (code, told) = world.letters_command(&["replay", "--all"]).await;
@@ -158,6 +159,7 @@ async fn each_shipped_role_is_enough_for_its_part() {
     })
     .await;
     guarded.root.assert_truth(&truth).await;
+    crate::journal::assert_entries(&guarded.root).await;
 
     let reader = guarded.shipped("reader").await;
     let mut serving = ready(&reader, "serve", &[]).await;
@@ -300,27 +302,27 @@ async fn an_index_with_other_options_is_named() {
     let world = World::new("other_index").await;
     let (code, told) = migrate(&world).await;
     assert_eq!(code, 0, "{told}");
-    let windows = "lane_1_window_1_newest_1";
-    let dedupe = world.collection("usageDedupe");
-    dedupe.drop_index(windows).await.expect("drops");
+    let days = "days_1_greatest_-1";
+    let journal = world.collection("usageJournal");
+    journal.drop_index(days).await.expect("drops");
     let other = doc! {
-        "createIndexes": "usageDedupe",
-        "indexes": [{"key": {"lane": 1, "window": 1, "newest": 1}, "name": windows, "unique": true}],
+        "createIndexes": "usageJournal",
+        "indexes": [{"key": {"days": 1, "greatest": -1}, "name": days, "unique": true}],
     };
     world.database.run_command(other).await.expect("creates");
     for command in ["migrate", "serve", "run"] {
         let (code, told) = run(&[command], world.variables(&[])).await;
         assert_eq!(code, 1, "{told}");
         let sentence = format!(
-            "the index `{windows}` of `usageDedupe` has the options {{ \"unique\": true }}, and needs {{}}; drop it, \
-             with `db.usageDedupe.dropIndex(\"{windows}\")`"
+            "the index `{days}` of `usageJournal` has the options {{ \"unique\": true }}, and needs {{}}; drop it, \
+             with `db.usageJournal.dropIndex(\"{days}\")`"
         );
         assert!(told.contains(&sentence), "{told}");
     }
-    dedupe.drop_index(windows).await.expect("drops");
+    journal.drop_index(days).await.expect("drops");
     let (code, told) = migrate(&world).await;
     assert!(
-        code == 0 && told.contains("of `usageDedupe` (`createIndex`)"),
+        code == 0 && told.contains("of `usageJournal` (`createIndex`)"),
         "{told}"
     );
     assert_eq!(told.matches("about to").count(), 1, "{told}");

@@ -86,7 +86,7 @@ async fn what_a_connection_never_answers_is_asked_again() {
             "confirm",
             of("find", "usageFences").matching(has("readConcern", "afterClusterTime")),
         ),
-        ("window", of("find", "usageDedupe")),
+        ("window", of("find", "usageJournal")),
         (
             "letters",
             of("find", "usageDeadLetters").matching(has("projection", "identity")),

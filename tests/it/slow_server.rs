@@ -149,6 +149,7 @@ async fn leader_and_standby(name: &str, count: usize) {
         "the leader keeps the lane"
     );
     stand.world.assert_truth(&truth).await;
+    crate::journal::assert_entries(&stand.world).await;
     stand.end(&mut workers).await;
 }
 
@@ -199,6 +200,7 @@ async fn d20_d21_what_a_slow_server_can_take_is_counted_by_two_kafka_workers() {
     sent.await.expect("no panic");
     stand.assert_quiet(&workers, limits, &too_large).await;
     stand.world.assert_sums(&truth).await;
+    crate::journal::assert_entries(&stand.world).await;
     stand.end(&mut workers).await;
 }
 

@@ -16,7 +16,7 @@ use crate::dedupe::{Generation, Scope, Windows};
 use crate::lane::{
     ContentId, Fence, JournalHead, JournalId, LaneId, LastRecord, Position, Resolution, Standing, resolve,
 };
-use crate::ledger::{Acquired, Attempt, Commit, CommitError, LaneCommit, Refusal, Tally};
+use crate::ledger::{Acquired, Attempt, Commit, CommitError, Granted, LaneCommit, Refusal, Tally};
 use crate::source::Stop;
 
 /// The fence of a lane, and what was stored with it.
@@ -181,7 +181,11 @@ impl Stored {
             tally: fence.tally,
             ends_accepted_until: None,
         };
-        Acquired::Granted((granted, self.windows(lane)))
+        Acquired::Granted(Granted {
+            fence: granted,
+            windows: self.windows(lane),
+            damage: None,
+        })
     }
 
     pub(super) fn steal(&mut self, lane: &LaneId) {

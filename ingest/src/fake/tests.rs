@@ -167,7 +167,7 @@ async fn a_commit_is_applied_as_a_whole_or_not_at_all() {
         "what was applied is another content: another hand wrote here"
     );
     assert_eq!(requests(&ledger), 2);
-    let (fence, windows) = granted(&ledger, "a").await;
+    let Granted { fence, windows, .. } = granted(&ledger, "a").await;
     assert_eq!(
         (fence.epoch, fence.seq, fence.position),
         (2, 1, Some(Position::offset(1)))
@@ -260,7 +260,7 @@ async fn a_lease_runs_by_the_clock_of_the_store() {
         "{held:?}"
     );
     pass(1);
-    assert!(matches!(theirs.acquire(&a).await, Ok(Acquired::Granted((fence, _))) if fence.epoch == 2));
+    assert!(matches!(theirs.acquire(&a).await, Ok(Acquired::Granted(granted)) if granted.fence.epoch == 2));
     ours.renew();
     ours.release(&a, 1).await.expect("there");
     assert!(matches!(ours.acquire(&a).await, Ok(Acquired::LeasedTo { .. })));
@@ -293,7 +293,7 @@ async fn only_the_transaction_of_a_dead_worker_is_ended_by_force() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         granted(&theirs, "a").await
     });
-    let (outcome, (fence, _)) = tokio::join!(committed, take);
+    let (outcome, Granted { fence, .. }) = tokio::join!(committed, take);
     assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
     assert_eq!((fence.epoch, fence.seq, requests(&ours)), (2, 0, 0));
     assert_eq!(ours.read(|stored| stored.ended().to_vec()), ["us"]);
@@ -312,7 +312,9 @@ async fn a_person_says_where_a_lane_goes_on_and_a_commit_never_sets_it_back() {
         matches!(lost, Err(CommitError::Lost(_))),
         "the owner has to ask again"
     );
-    let (fence, _) = granted(&ledger, "a").await;
+    let Granted {
+        fence, windows: _, ..
+    } = granted(&ledger, "a").await;
     assert_eq!((fence.epoch, fence.position), (3, Some(Position::offset(7))));
     let back = ledger
         .commit(&commit(&[("a", 3, 0)], 1), Duration::MAX, &mut attempt)

@@ -38,7 +38,11 @@ pub(super) struct Lane {
 impl Lane {
     /// A lane as the ledger granted it, and the grant for the source.
     pub(super) fn new(id: LaneId, key: GrantId, granted: Granted, grouping: &Grouping) -> (Self, Grant) {
-        let (fence, stored) = granted;
+        let Granted {
+            fence,
+            windows: stored,
+            damage: stop,
+        } = granted;
         let lost = CancellationToken::new();
         let (committed, follow) = watch::channel(fence.position.clone());
         let lane = Self {
@@ -57,7 +61,7 @@ impl Lane {
             current: LaneBatch::new(grouping),
             lost: lost.clone(),
             committed,
-            stop: None,
+            stop,
         };
         let grant = Grant {
             key,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ingest::dedupe::{Generation, Remember, Scope};
 use ingest::fake::FakeLedger;
 use ingest::lane::{ContentId, FenceMove, JournalId, LaneId};
-use ingest::ledger::{Acquired, Attempt, Commit, JournalCommit, LaneCommit, Ledger, Tally};
+use ingest::ledger::{Acquired, Attempt, Commit, Granted, JournalCommit, LaneCommit, Ledger, Tally};
 use rollup::event::{DocumentId, Identity};
 use rollup::fold::{Delta, Fold};
 use rollup::journal::{Change, Entry, Packed, Packer, Place, RowRef};
@@ -27,7 +27,7 @@ pub(crate) async fn book_beforehand(ledger: &FakeLedger) {
 /// A commit of a lane that nobody reads.
 pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) {
     let lane = LaneId::from_stored(lane);
-    let Ok(Acquired::Granted((fence, _))) = ledger.acquire(&lane).await else {
+    let Ok(Acquired::Granted(Granted { fence, .. })) = ledger.acquire(&lane).await else {
         panic!("expected the lane `{lane}`");
     };
     let id = JournalId {

@@ -1,7 +1,7 @@
 //! A fence as a document of `usageFences`, and its move in a commit.
 
-use ingest::lane::{Backfill, ContentId, DocumentKey, Fence, LastRecord, Position};
-use ingest::ledger::LaneCommit;
+use ingest::lane::{Backfill, ContentId, DocumentKey, Fence, JournalHead, JournalId, LastRecord, Position};
+use ingest::ledger::{LaneCommit, Tally};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use serde::Deserialize;
@@ -39,6 +39,14 @@ pub struct StoredFence {
     scanned_up_to: Option<Bson>,
     /// Every event that reached the source up to this instant is counted.
     pub watermark: Option<DateTime>,
+    /// Raised whenever the lane begins again below its position, or elsewhere.
+    pub(in crate::store) generation: i64,
+    /// The newest document of the journal.
+    journal: Option<StoredHead>,
+    /// The first document of the journal that holds an id which is still known.
+    window_from: Option<StoredId>,
+    /// The source time before which ids are forgotten.
+    pub(in crate::store) forgotten: Forgotten,
     /// Why the lane does not go on.
     pub stopped: Option<Stopped>,
     /// Spans of time whose events an operator accepted to lose.
@@ -79,6 +87,28 @@ pub struct StoredGap {
     pub to: DateTime,
 }
 
+/// The source time before which ids are forgotten, by window.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::store) struct Forgotten {
+    pub(in crate::store) events: Option<DateTime>,
+    pub(in crate::store) scanned: Option<DateTime>,
+    pub(in crate::store) deleted: Option<DateTime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct StoredId {
+    generation: i64,
+    seq: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct StoredHead {
+    generation: i64,
+    seq: i64,
+    content: i64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 struct StoredRecord {
     offset: i64,
@@ -98,8 +128,34 @@ impl StoredFence {
                 timestamp_ms: last.timestamp,
                 hash: last.hash,
             }),
+            generation: self.generation,
+            journal: self.head(),
+            tally: Tally {
+                counted: self.counted,
+                duplicate: self.duplicate,
+                skipped: self.skipped,
+                dead_letter: self.dead_letter,
+            },
             ends_accepted_until: self.ends_accepted_until,
         })
+    }
+
+    /// The newest document of the journal.
+    pub(in crate::store) fn head(&self) -> Option<JournalHead> {
+        self.journal.map(|head| JournalHead {
+            id: JournalId {
+                generation: head.generation,
+                seq: head.seq,
+            },
+            content: ContentId(head.content),
+        })
+    }
+
+    /// The first document of the journal that is needed to know what its windows know.
+    pub(in crate::store) fn window_from(&self) -> JournalId {
+        let from = self.window_from.map(|from| (from.generation, from.seq));
+        let (generation, seq) = from.unwrap_or_default();
+        JournalId { generation, seq }
     }
 
     fn position(&self) -> Result<Option<Position>, String> {
@@ -143,15 +199,11 @@ pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Doc
         set_position(position, &mut set, &mut unset);
     }
     if let Some(last) = lane.last {
-        let LastRecord {
-            offset,
-            timestamp_ms,
-            hash,
-        } = last;
-        set.insert(
-            "last",
-            doc! {"offset": offset, "timestamp": timestamp_ms, "hash": hash},
-        );
+        set.insert("last", stored_record(last));
+    }
+    if let Some(journal) = &lane.journal {
+        set.insert("journal", stored_head(journal.id, content));
+        set.insert("windowFrom", stored_id(journal.window_from));
     }
     let tally = lane.tally;
     let letters = lane.letters.len() + lane.replayed.len() + lane.closes.len();
@@ -166,11 +218,32 @@ pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Doc
         "$unset": unset,
         "$set": set,
     };
+    let mut max = forgotten(lane);
     if let Some(watermark) = lane.watermark_ms {
-        update.insert("$max", doc! {"watermark": DateTime::from_millis(watermark)});
+        max.insert("watermark", DateTime::from_millis(watermark));
+    }
+    if !max.is_empty() {
+        update.insert("$max", max);
     }
     let fence = &lane.fence;
     doc! {"q": {"_id": fence.lane.as_str(), "epoch": fence.epoch, "seq": fence.seq}, "u": update}
+}
+
+/// A position, alone.
+pub(in crate::store) fn stored_position(position: &Position) -> Document {
+    let mut stored = Document::new();
+    set_position(position, &mut stored, &mut Document::new());
+    stored
+}
+
+/// What recognises a record.
+pub(in crate::store) fn stored_record(record: LastRecord) -> Document {
+    let LastRecord {
+        offset,
+        timestamp_ms,
+        hash,
+    } = record;
+    doc! {"offset": offset, "timestamp": timestamp_ms, "hash": hash}
 }
 
 fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
@@ -195,6 +268,30 @@ fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
             }
         }
     }
+}
+
+/// The source time before which ids are forgotten, of each window that forgets any.
+fn forgotten(lane: &LaneCommit) -> Document {
+    let windows = [
+        ("forgotten.events", &lane.events),
+        ("forgotten.scanned", &lane.scanned),
+        ("forgotten.deleted", &lane.deleted),
+    ];
+    windows
+        .into_iter()
+        .filter_map(|(name, window)| {
+            let before = DateTime::from_millis(window.forget_before_ms?);
+            Some((name.to_owned(), before.into()))
+        })
+        .collect()
+}
+
+fn stored_id(id: JournalId) -> Document {
+    doc! {"generation": id.generation, "seq": id.seq}
+}
+
+fn stored_head(id: JournalId, content: ContentId) -> Document {
+    doc! {"generation": id.generation, "seq": id.seq, "content": content.0}
 }
 
 /// The `_id` of a document, as a document with its bytes where it is no value: every server takes those.

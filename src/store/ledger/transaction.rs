@@ -8,7 +8,7 @@ use ingest::lane::LaneId;
 use ingest::ledger::{Attempt, Commit};
 use ingest::server_error::{Act, DUPLICATE_KEY, Fault, Place};
 use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, RawArrayBuf, doc, rawdoc};
 use mongodb::options::{ReadConcern, WriteConcern};
 
 use crate::store::answer::silence;
@@ -18,7 +18,7 @@ use crate::store::rows::{Author, RowChanges, Rows, WriteError};
 use crate::store::session::Sessions;
 use crate::store::writes::{CHUNK, Writes};
 use crate::store::{
-    DEAD_LETTERS, DEDUPE, EVENT_IDS, Error, FENCES, Store, dead_letters, errors, fences, windows,
+    DEAD_LETTERS, EVENT_IDS, Error, FENCES, JOURNAL, Store, dead_letters, errors, fences, journal,
 };
 
 /// Connections for commits, at most: one transaction is under way, and perhaps another one is being given up.
@@ -225,7 +225,7 @@ impl Attempts {
         self.rows.add(writes, &work.rows, author, commit.at).await?;
         self.keep_letters(writes, commit, at).await?;
         self.close_letters(writes, commit, at).await?;
-        self.remember(writes, commit).await?;
+        self.keep_journal(writes, commit, at).await?;
         Ok(())
     }
 
@@ -301,23 +301,22 @@ impl Attempts {
         Ok(writes.update_all(DEAD_LETTERS, &closed).await?)
     }
 
-    async fn remember(&self, writes: &mut Writes<'_>, commit: &Commit) -> Result<(), AttemptError> {
-        let dedupe = self.commits.collection(DEDUPE);
-        let lanes = commit.lanes.iter();
-        let changes: Vec<_> = lanes
-            .flat_map(|lane| windows::changes(lane).map(|(name, window)| (lane, name, window)))
-            .collect();
-        let ids: Vec<Document> = changes
-            .iter()
-            .filter_map(|(lane, name, window)| windows::added(lane, *name, window))
-            .collect();
-        if !ids.is_empty() {
-            dedupe.insert_many(ids).session(&mut *writes.session).await?;
-        }
-        for (lane, name, window) in changes {
-            if let Some(old) = windows::forgotten(&lane.fence.lane, name, window) {
-                dedupe.delete_many(old).session(&mut *writes.session).await?;
-            }
+    /// What was counted, event by event.
+    async fn keep_journal(
+        &self,
+        writes: &mut Writes<'_>,
+        commit: &Commit,
+        at: DateTime,
+    ) -> Result<(), AttemptError> {
+        for lane in &commit.lanes {
+            let Some(document) = journal::document(lane, commit.content, at)? else {
+                continue;
+            };
+            let mut documents = RawArrayBuf::new();
+            documents.push(document);
+            let command = rawdoc! {"insert": JOURNAL, "documents": documents};
+            let written = writes.command(command).await?;
+            written.map_err(|refused| Fault::from(&refused))?;
         }
         Ok(())
     }

@@ -6,14 +6,14 @@ use rollup::fold::Marginal;
 
 use super::index::Index;
 use crate::config::Source;
-use crate::store::{DEAD_LETTERS, DEDUPE, EVENT_IDS, FENCES, LEASES, LEDGER, META, REJECTED, ROLLUPS};
+use crate::store::{DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, ROLLUPS};
 
 const COLLECTIONS: [&str; 9] = [
     LEDGER,
     ROLLUPS,
     FENCES,
     LEASES,
-    DEDUPE,
+    JOURNAL,
     EVENT_IDS,
     DEAD_LETTERS,
     REJECTED,
@@ -94,10 +94,8 @@ fn indexes(collection: &str) -> Vec<Index> {
                 doc! {"set": Marginal::Model.name()},
             ),
         ],
-        DEDUPE => vec![
-            all(doc! {"lane": 1, "seq": 1}),
-            all(doc! {"lane": 1, "window": 1, "newest": 1}),
-        ],
+        // The requests of an organization, day by day.
+        JOURNAL => vec![all(doc! {"days": 1, "greatest": -1})],
         // As they are listed: those of a state, the newest first.
         DEAD_LETTERS => vec![
             all(doc! {"state": 1, "rejectedAt": -1, "_id": 1}),
@@ -188,7 +186,8 @@ mod tests {
                 "set",
                 "value",
             ],
-            DEDUPE => &["_id", "lane", "seq", "window", "newest"],
+            // Of all that edits a document nothing moves an entry to another day.
+            JOURNAL => &["_id", "days", "greatest"],
             DEAD_LETTERS => &[
                 "_id",
                 "lane",

@@ -41,6 +41,7 @@ async fn each_document_that_connectors_copy_is_counted_once() {
     let _worker = topic.worker(&[("DEDUPE_SCOPE", "ledger")]);
     send_all();
     world.wait_tally([26, 3, 15, 4, 4]).await;
+    crate::journal::assert_entries(world).await;
     for (what, sums) in world.sums(doc! {"organizationId": "conn"}).await {
         let sums = ["requests", "inputTokens", "outputTokens", "costNanos"].map(|counter| sums[counter]);
         assert_eq!(sums, [3, 15, 6, 3_000_000], "{what}");
@@ -111,6 +112,7 @@ async fn a_record_of_several_events_is_taken_up_where_it_was_left() {
     for place in ["0.9", "0.1999", "1.9"] {
         assert_eq!(world.letters_where(doc! {"place": place}).await, 1, "{place}");
     }
+    crate::journal::assert_entries(world).await;
     for (what, sums) in world.sums(doc! {"organizationId": "acme"}).await {
         assert_eq!(sums["inputTokens"], 36_000, "{what}");
     }

@@ -14,7 +14,7 @@ async fn everything(world: &World) -> Vec<Document> {
     for name in [
         "usageLedger",
         "usageRollups",
-        "usageDedupe",
+        "usageJournal",
         "usageDeadLetters",
         "usageFences",
     ] {
@@ -83,6 +83,7 @@ async fn held(name: &str, request: Command) {
     topic.wait_next(0, 200).await;
     topic.wait_next(1, 200).await;
     assert_eq!((topic.sum("read").await, topic.sum("counted").await), (400, 400));
+    crate::journal::assert_entries(&topic.world).await;
     for (what, sums) in topic.world.sums(doc! {}).await {
         assert_eq!((sums["requests"], sums["inputTokens"]), (400, 4_000), "{what}");
     }
@@ -98,7 +99,7 @@ async fn a_commit_that_arrives_after_the_lanes_were_taken_over_writes_nothing() 
 async fn a_statement_that_arrives_after_the_lanes_were_taken_over_writes_nothing() {
     held(
         "held-statement",
-        Command::any().collection("usageDedupe").in_transaction(),
+        Command::any().collection("usageJournal").in_transaction(),
     )
     .await;
 }

@@ -189,15 +189,20 @@ impl Oracle {
     async fn ids(&self, world: &World) -> Vec<String> {
         let mut found = Vec::new();
         for (partition, expected) in (0..).zip(&self.lanes) {
-            let filter = doc! {"lane": lane(partition), "window": "events"};
-            let mut cursor = world.collection("usageDedupe").find(filter).await.expect("reads");
+            let filter = doc! {"_id.lane": lane(partition)};
+            let mut cursor = world
+                .collection("usageJournal")
+                .find(filter)
+                .await
+                .expect("reads");
             let mut stored = HashSet::new();
             let mut wrong = Vec::new();
             while cursor.advance().await.expect("reads") {
                 let of_commit = cursor.deserialize_current().expect("a document");
-                let seq = of_commit.get_i64("seq").expect("a number");
+                let id = of_commit.get_document("_id").expect("an id");
+                let seq = id.get_i64("seq").expect("a number");
                 // 12 bytes of the identity, and 4 of the quantities.
-                let ids = of_commit.get_binary_generic("ids").expect("ids").chunks(16);
+                let ids = of_commit.get_binary_generic("events").expect("ids").chunks(16);
                 for hash in ids.map(|id| &id[..12]) {
                     match expected.ids.get(hash) {
                         None => wrong.push(format!(

@@ -41,7 +41,11 @@ fn grant(lanes: &mut Lanes, id: i32, epoch: i64) -> (GrantId, Grant) {
         ends_accepted_until: None,
     };
     let key = lanes.next_grant();
-    let granted = (fence, Windows::default());
+    let granted = Granted {
+        fence,
+        windows: Windows::default(),
+        damage: None,
+    };
     let (lane, grant) = Lane::new(partition(id), key, granted, &policy().grouping);
     lanes.insert(key, lane);
     (key, grant)

@@ -1,0 +1,189 @@
+//! The windows of a lane as its journal holds them, and whether that is whole.
+
+use ingest::dedupe::{Generation, Windows};
+use ingest::lane::{JournalHead, JournalId, LaneId};
+use ingest::lease::Life;
+use ingest::ledger::FenceError;
+use ingest::source::{Stop, StopReason};
+use mongodb::ClientSession;
+use mongodb::bson::{DateTime, doc};
+
+use super::stored::StoredJournal;
+use crate::store::Store;
+use crate::store::answer::answer;
+use crate::store::fences::StoredFence;
+
+/// What a lane's journal says of its windows, or why it cannot be trusted.
+type Loaded = Result<Windows<Vec<Generation>>, Stop>;
+
+impl Store {
+    /// The ids of the lane's windows, oldest commit first: those of every document from the first that is needed to the
+    /// one that the fence names. Open letters are not among them.
+    pub(in crate::store) async fn windows_in_journal(
+        &self,
+        lane: &LaneId,
+        fence: &StoredFence,
+        session: &mut ClientSession,
+        life: &Life,
+    ) -> Result<Loaded, FenceError> {
+        let journal = self.journal();
+        let which = Self::journal_from(lane, fence.window_from());
+        let found = journal
+            .find(which)
+            .projection(doc! {"entries": 0})
+            .sort(doc! {"_id": 1});
+        let mut cursor = answer(found.session(&mut *session).into_future()).await?;
+        let (mut chain, mut windows) = (Chain::new(fence.head()), Windows::default());
+        while answer(cursor.advance(session)).await? {
+            // There may be many.
+            life.touch();
+            let document = match StoredJournal::read(cursor.current()) {
+                Ok(document) => document,
+                Err(why) => return Ok(Err(damaged(why))),
+            };
+            if let Err(stop) = chain.follow(&document) {
+                return Ok(Err(stop));
+            }
+            let Some([events, scanned, deleted]) = document.generations() else {
+                let seq = document.id().seq;
+                return Ok(Err(damaged(format!(
+                    "the ids of the document of seq {seq} are not whole"
+                ))));
+            };
+            let forgotten = &fence.forgotten;
+            add(&mut windows.events, events, forgotten.events);
+            add(&mut windows.scanned, scanned, forgotten.scanned);
+            add(&mut windows.deleted, deleted, forgotten.deleted);
+        }
+        Ok(chain.end().map(|()| windows))
+    }
+}
+
+/// Takes in what is not forgotten.
+fn add(window: &mut Vec<Generation>, generations: Vec<Generation>, forgotten_before: Option<DateTime>) {
+    let before_ms = forgotten_before.map_or(i64::MIN, DateTime::timestamp_millis);
+    let known = |generation: &Generation| generation.newest_ms >= before_ms;
+    window.extend(generations.into_iter().filter(known));
+}
+
+/// The documents as they follow each other, up to the one that the fence names.
+struct Chain {
+    head: Option<JournalHead>,
+    last: Option<JournalHead>,
+}
+
+impl Chain {
+    const fn new(head: Option<JournalHead>) -> Self {
+        Self { head, last: None }
+    }
+
+    fn follow(&mut self, document: &StoredJournal) -> Result<(), Stop> {
+        let id = document.id();
+        if self.head.is_none_or(|head| id > head.id) {
+            return Err(beyond(id, self.head));
+        }
+        match self.last {
+            // Whatever lies before the window is not asked for here.
+            None => {}
+            Some(last) if document.previous == Some(last.content.0) => {}
+            Some(last) => {
+                let (seq, before) = (id.seq, last.id.seq);
+                return Err(damaged(format!(
+                    "what was written between the documents of seq {before} and {seq} is missing"
+                )));
+            }
+        }
+        self.last = document.head();
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Stop> {
+        match (self.head, self.last) {
+            (head, last) if head == last => Ok(()),
+            (Some(head), _) => {
+                let seq = head.id.seq;
+                Err(damaged(format!("the newest document, of seq {seq}, is missing")))
+            }
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+fn damaged(detail: String) -> Stop {
+    Stop {
+        reason: StopReason::JournalDamaged,
+        detail: format!("{detail}: duplicates could not be told from new events"),
+        resumable: None,
+    }
+}
+
+fn beyond(id: JournalId, head: Option<JournalHead>) -> Stop {
+    let knows = head.map_or_else(|| "none".to_owned(), |head| format!("seq {}", head.id.seq));
+    Stop {
+        reason: StopReason::FenceBehind,
+        detail: format!(
+            "the journal goes on to seq {} and the fence knows {knows}: it was set back, and would count again",
+            id.seq
+        ),
+        resumable: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ingest::lane::ContentId;
+
+    use super::*;
+
+    const fn head(seq: i64) -> JournalHead {
+        JournalHead {
+            id: JournalId { generation: 0, seq },
+            content: ContentId(seq * 10),
+        }
+    }
+
+    /// A document that follows this one.
+    fn document(seq: i64, previous: Option<i64>) -> StoredJournal {
+        let mut document = doc! {
+            "_id": {"generation": 0_i64, "seq": seq}, "format": 1, "previous": previous.map(|seq| seq * 10),
+            "commits": [{"seq": seq, "content": seq * 10, "ids": [0_i64, 0_i64, 0_i64], "newest": [(null()), (null()), (null())]}],
+            "quantities": 1, "checksum": 0_i64,
+        };
+        for window in ["events", "scanned", "deleted"] {
+            document.insert(window, super::super::binary(Vec::new()));
+        }
+        mongodb::bson::deserialize_from_document(document).expect("a document")
+    }
+
+    fn null() -> mongodb::bson::Bson {
+        mongodb::bson::Bson::Null
+    }
+
+    fn reason(fence: Option<i64>, documents: &[(i64, Option<i64>)]) -> Option<StopReason> {
+        let mut chain = Chain::new(fence.map(head));
+        for (seq, previous) in documents {
+            if let Err(stop) = chain.follow(&document(*seq, *previous)) {
+                return Some(stop.reason);
+            }
+        }
+        chain.end().err().map(|stop| stop.reason)
+    }
+
+    #[test]
+    fn one_test_per_way_in_which_a_journal_is_whole_or_not() {
+        let (damaged, behind) = (Some(StopReason::JournalDamaged), Some(StopReason::FenceBehind));
+        for (fence, documents, expected) in [
+            (None, &[][..], None),
+            (Some(3), &[(3, Some(1))], None),
+            (Some(3), &[(1, None), (3, Some(1))], None),
+            (Some(3), &[], damaged),
+            (Some(3), &[(1, None)], damaged),
+            (Some(4), &[(1, None), (4, Some(3))], damaged),
+            (Some(3), &[(1, None), (3, Some(1)), (4, Some(3))], behind),
+            (Some(3), &[(4, Some(3))], behind),
+            (None, &[(1, None)], behind),
+        ] {
+            assert_eq!(reason(fence, documents), expected, "{fence:?} {documents:?}");
+        }
+    }
+}
