@@ -30,7 +30,8 @@ pub(super) struct Resume {
     /// The lane, as `lanes list` shows it
     #[arg(long)]
     lane: String,
-    /// Go on with the oldest event that the source still has, or with what arrives from now on
+    /// Go on with the oldest event that the source still has, with what arrives from now on, or, where the journal is
+    /// damaged, where the lane stands: duplicates of what was counted before are not recognised then
     #[arg(long)]
     from: Start,
     /// Yes, what lies between will not be counted; answers over that time will say so
@@ -44,6 +45,7 @@ pub(super) struct Resume {
 enum Start {
     Earliest,
     Now,
+    Fence,
 }
 
 pub(super) fn dispatch(command: Command) -> Result<(), Failure> {
@@ -84,9 +86,15 @@ async fn resume(database: Database, source: Source, lane: LaneId, start: Start) 
         (Start::Now, "kafka") => From::Offset(end(&source, &lane).await?),
         (Start::Now, _) => From::Now,
         (Start::Earliest, _) => From::Earliest,
+        (Start::Fence, _) => From::Fence,
     };
     let resumed = store.resume(&lane, from).await?;
-    let (from, to) = resumed.gap;
+    let Some((from, to)) = resumed.gap else {
+        return say(&format!(
+            "the lane `{lane}` goes on where it stood, with a journal that begins anew: nothing is missing; a duplicate \
+             of an event that was counted before is counted again"
+        ));
+    };
     say(&format!(
         "the lane `{lane}` goes on; events from {} to {} may not be counted, and answers over that time say so",
         instant(from),

@@ -1,10 +1,15 @@
 //! Lanes as an operator sees them, and how a stopped one goes on.
 
 use ingest::lane::LaneId;
+use ingest::source::StopReason;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 
 use super::connection::server_time;
+use super::fences::StoredFence;
 use super::{Error, FENCES, Store, errors};
+
+const JOURNAL_DAMAGED: &str = StopReason::JournalDamaged.name();
+const FENCE_BEHIND: &str = StopReason::FenceBehind.name();
 
 /// From where a stopped lane goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +20,15 @@ pub enum From {
     Now,
     /// From this offset of a Kafka partition, which is its end now.
     Offset(i64),
+    /// From where its fence stands, with a journal that begins anew: the old one is damaged.
+    Fence,
 }
 
 /// What a lane goes on with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resumed {
-    /// The span of time whose events may not be counted, or not once.
-    pub gap: (DateTime, DateTime),
+    /// The span of time whose events may not be counted, or not once; `None`: only that of whose ids none is known.
+    pub gap: Option<(DateTime, DateTime)>,
     /// The lane goes on behind the end of its collection: what is inserted there again under an `_id` that was counted
     /// before is counted again.
     pub may_count_again: bool,
@@ -42,6 +49,23 @@ impl Store {
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
+        match (stopped.reason.as_str(), from) {
+            (FENCE_BEHIND, _) => {
+                return Err(Error::Unusable(format!(
+                    "the fence of `{lane}` was set back, and the journal knows where it was: going on from here would \
+                     count again; `usage-ledger rebuild --lane {lane}` sets it right"
+                )));
+            }
+            (JOURNAL_DAMAGED, From::Fence) => return self.begin_journal_anew(&fence).await,
+            (JOURNAL_DAMAGED, _) | (_, From::Fence) => {
+                let reason = &stopped.reason;
+                return Err(Error::Unusable(format!(
+                    "the lane `{lane}` stopped as `{reason}`: `--from fence` is for `{JOURNAL_DAMAGED}`, and for nothing \
+                     else"
+                )));
+            }
+            _ => {}
+        }
         let now = server_time(&self.client).await.map_err(errors::unusable)?;
         let gap_from = fence.watermark.or(stopped.at).unwrap_or(now);
         let (mut set, mut unset, mut gap_to) = (Document::new(), doc! {"stopped": ""}, now);
@@ -62,7 +86,7 @@ impl Store {
                 set.insert("next", next);
                 unset.extend(doc! {"index": "", "last": ""});
             }
-            (_, From::Now | From::Offset(_), _) => {
+            (_, From::Now | From::Offset(_) | From::Fence, _) => {
                 return Err(Error::Unusable(format!("the lane `{lane}` has no such position")));
             }
         }
@@ -76,26 +100,51 @@ impl Store {
         }
         let gap = (gap_from.min(gap_to), gap_to);
         let mut change = doc! {
-            "$inc": {"epoch": 1_i64}, "$push": {"gaps": {"from": gap.0, "to": gap.1}}, "$unset": unset,
+            "$inc": {"epoch": 1_i64, "generation": 1_i64}, "$push": {"gaps": {"from": gap.0, "to": gap.1}}, "$unset": unset,
         };
         if !set.is_empty() {
             change.insert("$set", set);
         }
-        let same = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "stopped": {"$exists": true}};
+        self.change_stopped(&fence, change).await?;
+        Ok(Resumed {
+            gap: Some(gap),
+            may_count_again: from == From::Earliest && stopped.reason == "invalidated",
+        })
+    }
+
+    /// Lets a lane go on whose journal is damaged. The chain begins anew, in another generation: of what was counted
+    /// before nobody knows the ids any more.
+    async fn begin_journal_anew(&self, fence: &StoredFence) -> Result<Resumed, Error> {
+        let now = server_time(&self.client).await.map_err(errors::unusable)?;
+        let from = doc! {"generation": fence.generation + 1, "seq": fence.seq + 1};
+        let change = doc! {
+            "$inc": {"epoch": 1_i64, "generation": 1_i64},
+            "$set": {"windowFrom": from.clone()},
+            "$unset": {"stopped": "", "journal": ""},
+            "$push": {"journalsBegun": {"at": now, "from": from}},
+        };
+        self.change_stopped(fence, change).await?;
+        Ok(Resumed {
+            gap: None,
+            may_count_again: true,
+        })
+    }
+
+    /// Changes the fence of a lane that is still stopped, and nobody's else than when it was read.
+    async fn change_stopped(&self, fence: &StoredFence, change: Document) -> Result<(), Error> {
+        let lane = &fence.lane;
+        let same = doc! {"_id": lane, "epoch": fence.epoch, "stopped": {"$exists": true}};
         let changed = self
             .collection(FENCES)
             .update_one(same, change)
             .await
             .map_err(errors::unusable)?;
-        if changed.matched_count == 0 {
-            return Err(Error::Unusable(format!(
+        match changed.matched_count {
+            0 => Err(Error::Unusable(format!(
                 "the lane `{lane}` was taken over just now; look again and repeat"
-            )));
+            ))),
+            _ => Ok(()),
         }
-        Ok(Resumed {
-            gap,
-            may_count_again: from == From::Earliest && stopped.reason == "invalidated",
-        })
     }
 
     /// The time of the last operation that the server knows.
