@@ -19,7 +19,8 @@ use chrono::{DateTime, Utc};
 use rollup::clock::Clock;
 use tokio::sync::watch;
 
-use crate::lane::{LaneId, Position};
+use crate::journal::Merge;
+use crate::lane::{JournalId, LaneId, Position};
 use crate::lease::{self, Life};
 use crate::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use crate::source::Stop;
@@ -231,6 +232,17 @@ impl Ledger for FakeLedger {
             .fences
             .get(lane)
             .is_some_and(|fence| fence.stopped.is_some()))
+    }
+
+    async fn mergeable(
+        &self,
+        lane: &LaneId,
+        from: JournalId,
+        newest: JournalId,
+        _: DateTime<Utc>,
+    ) -> Result<Option<Merge>, FenceError> {
+        travel(Duration::ZERO).await;
+        Ok(self.stored()?.mergeable(lane, from, newest))
     }
 
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {

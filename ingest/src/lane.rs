@@ -99,7 +99,7 @@ impl Position {
 }
 
 /// Names a document of a lane's journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct JournalId {
     /// Of the lane: raised whenever it begins again below its position, or elsewhere.
     pub generation: i64,
@@ -131,6 +131,8 @@ pub struct Fence {
     pub generation: i64,
     /// The newest document of its journal; `None`: there is none.
     pub journal: Option<JournalHead>,
+    /// Up to where its documents are merged.
+    pub merged_up_to: JournalId,
     /// What became of all its records.
     pub tally: Tally,
     /// The collection may have ended, however often, up to this time (change stream): a person said so.

@@ -12,6 +12,7 @@ use rollup::journal::Packed;
 use crate::decode::{Keep, Name, Payload, shown};
 use crate::dedupe::{ExistingId, Generation, RejectedIdState, Remember, Scope, Windows};
 use crate::identity::{CountedId, Identity, IdentityHash};
+use crate::journal::Merge;
 use crate::lane::{ContentId, Fence, FenceMove, JournalHead, JournalId, LaneId, LastRecord, Position};
 use crate::source::Stop;
 
@@ -119,6 +120,8 @@ pub struct LaneCommit {
     pub tally: Tally,
     /// What it counted, event by event; `None`: it judged nothing, and only moves a position.
     pub journal: Option<JournalCommit>,
+    /// What it does to the journal's older documents. Each must be as it was read.
+    pub merge: Option<Merge>,
     /// The ids that were counted: the emitters' own, and those of copied documents.
     pub events: Remember,
     /// The documents that the history scan took in.
@@ -308,6 +311,16 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Whether it is stored that a lane stopped, and nobody has said since how it goes on. Writes nothing.
     fn is_stopped(&self, lane: &LaneId) -> impl Future<Output = Result<bool, FenceError>> + Send;
+
+    /// The next documents of a lane's journal, behind `from` and before its newest, that are to become one; `None`: there
+    /// are not enough of them yet.
+    fn mergeable(
+        &self,
+        lane: &LaneId,
+        from: JournalId,
+        newest: JournalId,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Option<Merge>, FenceError>> + Send;
 
     /// Stores which lanes the source has.
     fn topology(&self, lanes: &[LaneId]) -> impl Future<Output = Result<(), FenceError>> + Send;

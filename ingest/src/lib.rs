@@ -25,6 +25,7 @@ pub mod fake;
 pub mod health;
 mod hold;
 pub mod identity;
+pub mod journal;
 pub mod kafka;
 pub mod lane;
 pub mod lease;

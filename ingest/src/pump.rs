@@ -47,6 +47,8 @@ pub use settings::Settings;
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often payloads of letters that are kept for too long are looked for.
 const DROP_EVERY: Duration = Duration::from_secs(10);
+/// How often the next lane's journal is looked at for documents that are to become one.
+const MERGE_EVERY: Duration = Duration::from_secs(10);
 
 /// The loop ended on its own: nothing it can do helps.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drop_payloads = tokio::time::interval(DROP_EVERY);
         drop_payloads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut merge = tokio::time::interval(MERGE_EVERY);
+        merge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
             while self.fold_backlog() | self.committer.start(&mut self.lanes, || self.clock.now()) {}
@@ -149,6 +153,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 Some(answer) = self.background.next() => self.answered(answer),
                 _ = replay.tick(), if !draining => self.look_for_replays(),
                 _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
+                _ = merge.tick(), if !draining => self.look_for_merge(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !self.committer.is_busy() => {}
                 said = signals.said.recv(), if self.backlog.is_empty() && !draining => {
                     let said = said.ok_or_else(|| Error::Source("it ended".into()))?;
@@ -317,6 +322,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.health.trouble(Concern::DeadLetters, Some(trouble));
             }
             Answer::Dropped(result) => self.dead_letters.dropped(result),
+            Answer::Mergeable(key, found) => {
+                // They are as good in many documents, and looked for again.
+                let merge = found.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "documents of the journal cannot be looked at");
+                    None
+                });
+                if let Some(lane) = self.lanes.get_mut(key) {
+                    lane.merge_next(merge);
+                }
+            }
             Answer::Noted => {}
         }
     }
@@ -420,6 +435,14 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         let are_on_their_way = self.committer.has_replays() || self.lanes.have_replays();
         if !lanes.is_empty() && self.dead_letters.ask(are_on_their_way) {
             self.background.look_for_replays(lanes);
+        }
+    }
+
+    /// Looks at the next lane for documents of its journal that are to become one.
+    fn look_for_merge(&mut self) {
+        if let Some((key, lane, between)) = self.lanes.next_to_merge() {
+            self.background
+                .look_for_merge(key, lane, between, self.clock.now());
         }
     }
 

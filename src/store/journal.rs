@@ -2,23 +2,25 @@
 //!
 //! One document for each commit and lane that judged anything, written in the transaction that counts it. Its `_id` is
 //! {lane, generation, seq}; `previous` names the content of the document before it, so nobody can take one out of the
-//! chain unseen. The fence names the newest one.
+//! chain unseen. The fence names the newest one. Small documents become one later.
 //!
 //! | field | |
 //! |---|---|
 //! | `commits` | of each commit in it: `seq`, `content`, `at`, `entries`, and of each window the number of `ids` and the `newest` source time |
 //! | `position` `last` `tally` | of the lane after it: what the fence says |
 //! | `least` `greatest` `days` | what finds its entries |
+//! | `at` | the later of the clock and the greatest completion less 5 minutes: it is kept from then on |
 //! | `events` `scanned` `deleted` | ids, 16 bytes each, packed |
 //! | `entries` | packed, as [`rollup::journal`] says |
 //! | `entriesSum` `checksum` | XXH3-64 of `entries`; of everything but `entries` and itself |
 
+mod merging;
 mod stored;
 mod window;
 
-use ingest::identity::{CountedId, Quantities};
-use ingest::lane::{ContentId, JournalId, LaneId};
-use ingest::ledger::{JournalCommit, LaneCommit};
+use ingest::identity::CountedId;
+use ingest::journal::{Boundary, Document as Journaled};
+use ingest::lane::{JournalId, LaneId};
 use ingest::server_error::{Fault, Place};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
@@ -35,7 +37,7 @@ const FORMAT: i32 = 1;
 const AHEAD_MS: i64 = 5 * 60 * 1_000;
 
 /// The `_id` of a document.
-fn id(lane: &LaneId, id: JournalId) -> Document {
+pub(super) fn id(lane: &LaneId, id: JournalId) -> Document {
     doc! {"lane": lane.as_str(), "generation": id.generation, "seq": id.seq}
 }
 
@@ -46,53 +48,56 @@ fn binary(bytes: Vec<u8>) -> Bson {
     })
 }
 
-/// The document that a commit writes of a lane; `None`: it judged nothing.
-pub(super) fn document(
-    lane: &LaneCommit,
-    content: ContentId,
-    at: DateTime,
-) -> Result<Option<RawDocumentBuf>, Fault> {
-    let Some(journal) = &lane.journal else {
-        return Ok(None);
-    };
-    let windows = [&lane.events, &lane.scanned, &lane.deleted].map(|window| &window.ids);
-    let newest = |ms: i64| (ms > i64::MIN).then(|| DateTime::from_millis(ms));
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A document as it is stored.
+pub(super) fn document(lane: &LaneId, journaled: &Journaled) -> Result<RawDocumentBuf, Fault> {
+    let entries = &journaled.entries;
     let mut document = doc! {
-        "_id": id(&lane.fence.lane, journal.id),
+        "_id": id(lane, journaled.id),
         "format": FORMAT,
-        "edit": 0_i64,
-        "previous": journal.previous.map(|head| head.content.0),
-        "commits": [{
-            "seq": journal.id.seq,
-            "content": content.0,
-            "at": at,
-            "entries": i64::try_from(journal.entries.entries).unwrap_or(i64::MAX),
-            "ids": windows.map(|ids| i64::try_from(ids.ids.len()).unwrap_or(i64::MAX)).to_vec(),
-            "newest": windows.map(|ids| Bson::from(newest(ids.newest_ms))).to_vec(),
-        }],
+        "edit": journaled.edit,
+        "previous": journaled.previous.map(|content| content.0),
+        "commits": journaled.commits.iter().map(boundary).collect::<Vec<_>>(),
     };
-    document.extend(after(lane, journal));
-    document.extend(found_by(journal, at));
-    let [events, scanned, deleted] = windows.map(|ids| binary(CountedId::pack(&ids.ids)));
+    document.extend(after(journaled));
+    document.extend(found_by(journaled));
+    let [events, scanned, deleted] = journaled.ids.each_ref().map(|ids| binary(CountedId::pack(ids)));
     document.extend(doc! {
-        "quantities": Quantities::VERSION, "events": events, "scanned": scanned, "deleted": deleted,
-        "entriesSum": XxHash3_64::oneshot(&journal.entries.bytes).cast_signed(),
+        "quantities": journaled.quantities, "events": events, "scanned": scanned, "deleted": deleted,
+        "entriesSum": XxHash3_64::oneshot(&entries.bytes).cast_signed(),
     });
-    let sum = RawDocumentBuf::try_from(&document).map(|raw| checksum(&raw));
-    let sum = sum.map_err(|error| Fault::of(&error.into(), Place::Transaction))?;
-    document.insert("checksum", sum);
-    document.insert("entries", binary(journal.entries.bytes.clone()));
-    let raw = RawDocumentBuf::try_from(&document);
-    raw.map(Some)
-        .map_err(|error| Fault::of(&error.into(), Place::Transaction))
+    let raw = |document: &Document| {
+        let raw = RawDocumentBuf::try_from(document);
+        raw.map_err(|error| Fault::of(&error.into(), Place::Transaction))
+    };
+    let sum = checksum(&raw(&document)?);
+    document.extend(doc! {"checksum": sum, "entries": binary(entries.bytes.clone())});
+    raw(&document)
+}
+
+fn boundary(commit: &Boundary) -> Document {
+    let newest = commit
+        .newest_ms
+        .map(|ms| Bson::from(ms.map(DateTime::from_millis)));
+    doc! {
+        "seq": commit.seq,
+        "content": commit.content.0,
+        "at": DateTime::from_chrono(commit.at),
+        "entries": number(commit.entries),
+        "ids": commit.ids.map(number).to_vec(),
+        "newest": newest.to_vec(),
+    }
 }
 
 /// What the fence says after it.
-fn after(lane: &LaneCommit, journal: &JournalCommit) -> Document {
-    let tally = journal.tally;
+fn after(journaled: &Journaled) -> Document {
+    let tally = journaled.tally;
     doc! {
-        "position": lane.position.as_ref().map(fences::stored_position),
-        "last": lane.last.map(fences::stored_record),
+        "position": journaled.position.as_ref().map(fences::stored_position),
+        "last": journaled.last.map(fences::stored_record),
         "tally": {
             "counted": tally.counted, "duplicate": tally.duplicate, "skipped": tally.skipped,
             "deadLetter": tally.dead_letter,
@@ -100,25 +105,27 @@ fn after(lane: &LaneCommit, journal: &JournalCommit) -> Document {
     }
 }
 
-/// What finds its entries.
-fn found_by(journal: &JournalCommit, at: DateTime) -> Document {
-    let completed = journal.entries.completed_ms;
+/// What finds its entries, and from when on it is kept.
+fn found_by(journaled: &Journaled) -> Document {
+    let completed = journaled.entries.completed_ms;
     let instant = |ms: Option<i64>| ms.map(DateTime::from_millis);
     let greatest = completed.map(|(_, greatest)| greatest);
+    let clock = journaled
+        .commits
+        .iter()
+        .map(|commit| commit.at.timestamp_millis());
     // However wrong a clock was: a document is kept for as long as its entries are asked for.
-    let kept_from = greatest.map_or(at.timestamp_millis(), |ms| {
-        (ms - AHEAD_MS).max(at.timestamp_millis())
-    });
+    let kept_from = clock.chain(greatest.map(|ms| ms - AHEAD_MS)).max();
     doc! {
         "least": instant(completed.map(|(least, _)| least)),
         "greatest": instant(greatest),
-        "at": DateTime::from_millis(kept_from),
-        "days": journal.entries.days.clone(),
+        "at": instant(kept_from),
+        "days": journaled.entries.days.clone(),
     }
 }
 
 impl Store {
-    /// The documents of a lane that a window needs, and whatever is beyond the newest.
+    /// The documents of a lane from this one on, whatever is beyond the newest among them.
     fn journal_from(lane: &LaneId, from: JournalId) -> Document {
         let end = JournalId {
             generation: i64::MAX,

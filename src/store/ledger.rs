@@ -21,7 +21,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime as Instant, Utc};
 use futures_util::TryStreamExt;
-use ingest::lane::{ContentId, LaneId, Resolution, Standing, resolve};
+use ingest::journal::Merge;
+use ingest::lane::{ContentId, JournalId, LaneId, Resolution, Standing, resolve};
 use ingest::ledger::{Acquired, Applied, Attempt, Commit, CommitError, FenceError, Ledger, ReplayRequest};
 use ingest::server_error::{Act, Fault, Place};
 use ingest::source::Stop;
@@ -220,6 +221,16 @@ impl Ledger for MongoLedger {
         self.store.is_stopped(lane).await
     }
 
+    async fn mergeable(
+        &self,
+        lane: &LaneId,
+        from: JournalId,
+        newest: JournalId,
+        now: Instant<Utc>,
+    ) -> Result<Option<Merge>, FenceError> {
+        self.store.mergeable(lane, from, newest, now).await
+    }
+
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
         self.store.topology(lanes).await
     }
@@ -260,7 +271,7 @@ impl Ledger for MongoLedger {
                 Err(broken) => broken,
             };
             let failure = match broken {
-                AttemptError::ReplayCancelled(lane) => return Err(CommitError::Lost(vec![lane])),
+                AttemptError::Outdated(lane) => return Err(CommitError::Lost(vec![lane])),
                 AttemptError::DuplicateIds => {
                     match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
                         // Whoever had it did not commit, or has it no longer.

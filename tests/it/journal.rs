@@ -1,5 +1,7 @@
 //! The journal: every number is the sum of its entries, whatever happened.
 
+mod merging;
+
 use std::collections::BTreeMap;
 
 use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};

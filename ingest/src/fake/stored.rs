@@ -1,18 +1,19 @@
 //! What a ledger in memory holds, and how a commit changes it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
 use rollup::fold::{Delta, RowDelta};
-use rollup::journal::Packed;
 
 use super::dead_letters::{self, LetterState, Letters, StoredLetter};
 use super::leases::{InTheWay, Leases, StoredLease};
 use super::plan::{Fate, Fault, Told, Turn};
 use super::unique::UniqueIds;
 use crate::dedupe::{Generation, Scope, Windows};
+use crate::journal::{Document, Merge, merge};
 use crate::lane::{
     ContentId, Fence, JournalHead, JournalId, LaneId, LastRecord, Position, Resolution, Standing, resolve,
 };
@@ -40,22 +41,14 @@ pub struct StoredFence {
     pub tally: Tally,
     /// The newest document of its journal.
     pub journal: Option<JournalHead>,
+    /// Up to where its documents are merged.
+    pub merged_up_to: JournalId,
     /// The first that is needed to know what its windows know.
     pub window_from: Option<JournalId>,
     /// Ids that are older (ms) are forgotten: of events, of scanned and of deleted documents.
     pub forgotten_before_ms: [Option<i64>; 3],
     /// Why the lane stopped.
     pub stopped: Option<Stop>,
-}
-
-/// A document of the journal.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredJournal {
-    /// What was counted.
-    pub entries: Packed,
-    events: Generation,
-    scanned: Generation,
-    deleted: Generation,
 }
 
 /// Everything that is stored.
@@ -77,7 +70,7 @@ pub struct Stored {
     unique: UniqueIds,
     pub(super) leases: Leases,
     /// The journal.
-    pub journal: BTreeMap<(LaneId, JournalId), StoredJournal>,
+    pub journal: BTreeMap<(LaneId, JournalId), Document>,
     /// Commits on their way.
     late: Vec<Commit>,
 }
@@ -98,19 +91,39 @@ impl Stored {
             all.take_while(|((of, _), _)| of == lane)
                 .map(|(_, stored)| stored)
         };
-        let ids = |horizon_ms: Option<i64>, window: fn(&StoredJournal) -> &Generation| {
-            let is_known = |generation: &&Generation| {
-                !generation.ids.is_empty() && horizon_ms.is_none_or(|ms| generation.newest_ms >= ms)
-            };
-            documents().map(window).filter(is_known).cloned().collect()
+        let ids = |window: usize| {
+            let before_ms = fence.forgotten_before_ms[window];
+            let is_known =
+                |generation: &Generation| before_ms.is_none_or(|before| generation.newest_ms >= before);
+            documents()
+                .flat_map(|stored| stored.generations(window).expect("whole"))
+                .filter(is_known)
+                .collect()
         };
-        let [events, scanned, deleted] = fence.forgotten_before_ms;
         Windows {
-            events: ids(events, |stored| &stored.events),
-            scanned: ids(scanned, |stored| &stored.scanned),
-            deleted: ids(deleted, |stored| &stored.deleted),
+            events: ids(0),
+            scanned: ids(1),
+            deleted: ids(2),
             rejected: dead_letters::rejected_ids_of(&self.letters, lane),
         }
+    }
+
+    /// Documents of a lane's journal that become one, as soon as there are three.
+    pub(super) fn mergeable(&self, lane: &LaneId, from: JournalId, newest: JournalId) -> Option<Merge> {
+        let between = (
+            Bound::Excluded((lane.clone(), from)),
+            Bound::Excluded((lane.clone(), newest)),
+        );
+        let documents: Vec<Document> = self
+            .journal
+            .range(between)
+            .map(|(_, stored)| stored.clone())
+            .collect();
+        let (some, last) = (documents.get(..3)?, documents.get(2)?);
+        Some(match merge(some).expect("whole") {
+            Some(merged) => Merge::of(some, merged),
+            None => Merge::past(last),
+        })
     }
 
     /// What became of the records of all lanes.
@@ -134,6 +147,7 @@ impl Stored {
             watermark_ms: None,
             tally: Tally::default(),
             journal: None,
+            merged_up_to: JournalId::default(),
             window_from: None,
             forgotten_before_ms: [None; 3],
             stopped: None,
@@ -178,6 +192,7 @@ impl Stored {
             last: fence.last,
             generation: 0,
             journal: fence.journal,
+            merged_up_to: fence.merged_up_to,
             tally: fence.tally,
             ends_accepted_until: None,
         };
@@ -406,13 +421,24 @@ impl Stored {
                 id: journal.id,
                 content: commit.content,
             });
-            let stored = StoredJournal {
-                entries: journal.entries.clone(),
-                events: lane.events.ids.clone(),
-                scanned: lane.scanned.ids.clone(),
-                deleted: lane.deleted.ids.clone(),
-            };
-            let before = self.journal.insert((id.clone(), journal.id), stored);
+        }
+        if let Some(merge) = &lane.merge {
+            fence.merged_up_to = merge.up_to;
+            for (document, edit) in &merge.replaced {
+                let before = self.journal.remove(&(id.clone(), *document));
+                assert_eq!(
+                    before.map(|before| before.edit),
+                    Some(*edit),
+                    "it was there as it was read"
+                );
+            }
+        }
+        let merged = lane.merge.as_ref().and_then(|merge| merge.merged.clone());
+        for document in merged
+            .into_iter()
+            .chain(Document::of(lane, commit.content, commit.at))
+        {
+            let before = self.journal.insert((id.clone(), document.id), document);
             assert!(before.is_none(), "a document of the journal was there already");
         }
         for letter in &lane.letters {

@@ -103,6 +103,7 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
             },
             window_from: written(0),
         }),
+        merge: None,
         scanned: none(),
         deleted: none(),
         unique: Vec::new(),

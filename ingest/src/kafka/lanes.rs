@@ -238,6 +238,7 @@ mod tests {
             last: None,
             generation: 0,
             journal: None,
+            merged_up_to: crate::lane::JournalId::default(),
             tally: crate::outcome::Tally::default(),
             ends_accepted_until: None,
         };

@@ -14,9 +14,10 @@ use super::acquire::{Wanted, acquire, until_resumed};
 use super::lanes::Asking;
 use crate::health::{Concern, Health, Trouble};
 use crate::hold::{HOLD, Reminder, while_away};
-use crate::lane::LaneId;
+use crate::journal::Merge;
+use crate::lane::{JournalId, LaneId};
 use crate::ledger::{FenceError, Granted, Ledger, ReplayRequest};
-use crate::source::{Grant, Stop};
+use crate::source::{Grant, GrantId, Stop};
 
 /// Dead letters that are judged again in one commit, at most, and their bytes.
 const REPLAYS: usize = 1_000;
@@ -37,6 +38,8 @@ pub(super) enum Answer {
     ReplayRequests(Result<Vec<ReplayRequest>, FenceError>),
     /// Payloads of dead letters were dropped, so many.
     Dropped(Result<u64, FenceError>),
+    /// Documents of a lane's journal that are to become one.
+    Mergeable(GrantId, Result<Option<Merge>, FenceError>),
     /// Something was noted of a lane.
     Noted,
 }
@@ -124,6 +127,21 @@ impl<L: Ledger> Background<L> {
         let ledger = Arc::clone(&self.ledger);
         self.asked.push(Box::pin(async move {
             Answer::ReplayRequests(ledger.replay_requests(&lanes, REPLAYS, REPLAY_BYTES).await)
+        }));
+    }
+
+    /// Looks for documents of a lane's journal that are to become one.
+    pub(super) fn look_for_merge(
+        &self,
+        key: GrantId,
+        lane: LaneId,
+        between: (JournalId, JournalId),
+        now: DateTime<Utc>,
+    ) {
+        let ledger = Arc::clone(&self.ledger);
+        let (from, newest) = between;
+        self.asked.push(Box::pin(async move {
+            Answer::Mergeable(key, ledger.mergeable(&lane, from, newest, now).await)
         }));
     }
 

@@ -42,7 +42,7 @@ impl Group {
     /// folded per lane; only here are they merged.
     pub(super) fn commit(
         &self,
-        lanes: &Lanes,
+        lanes: &mut Lanes,
         window: WindowLimits,
         content: ContentId,
         at: DateTime<Utc>,
@@ -57,7 +57,8 @@ impl Group {
         let max_ids = window.ids_of_a_lane(lanes.len());
         let forget = window.forget.map(|forget| forget.of_each(self.lanes.len()));
         for (key, batch) in &self.lanes {
-            let Some(lane) = lanes.get(*key) else { continue };
+            let Some(lane) = lanes.get_mut(*key) else { continue };
+            let merge = lane.take_merge();
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
             let id = JournalId {
@@ -90,6 +91,7 @@ impl Group {
                 watermark_ms: batch.watermark_ms(),
                 tally: batch.tally(),
                 journal: lane.journal(id, batch),
+                merge,
                 events,
                 scanned: scanned.remember(
                     batch.scanned(id),

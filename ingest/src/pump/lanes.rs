@@ -9,11 +9,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{LaneBatch, Limits};
 use crate::dedupe::{Window, Windows};
+use crate::journal::Merge;
 use crate::lane::{JournalHead, JournalId, LaneId, Position};
 use crate::ledger::{Commit, Granted, JournalCommit};
 use crate::outcome::Tally;
 use crate::source::{Grant, GrantId, Stop};
 use rollup::fold::Grouping;
+
+/// Where the merging of a lane's journal stands. What is looked for while a merge is on its way would be gone with it.
+#[derive(Debug, Default)]
+enum MergeState {
+    #[default]
+    Rest,
+    /// The ledger is asked for documents.
+    Asked,
+    /// The next commit makes one of these.
+    Ready(Merge),
+    /// A commit that does is on its way.
+    OnItsWay,
+}
 
 /// A lane that is ours.
 #[derive(Debug)]
@@ -24,6 +38,9 @@ pub(super) struct Lane {
     pub(super) generation: i64,
     /// The newest document of its journal.
     head: Option<JournalHead>,
+    /// Up to where its documents are merged.
+    merged_up_to: JournalId,
+    merge: MergeState,
     /// What became of all its records.
     tally: Tally,
     pub(super) windows: Windows,
@@ -51,6 +68,8 @@ impl Lane {
             seq: fence.seq,
             generation: fence.generation,
             head: fence.journal,
+            merged_up_to: fence.merged_up_to,
+            merge: MergeState::Rest,
             tally: fence.tally,
             windows: Windows {
                 events: Window::load(stored.events),
@@ -81,6 +100,34 @@ impl Lane {
             tally: self.tally + batch.tally(),
             window_from: self.windows.first().unwrap_or(id),
         })
+    }
+
+    /// Between which documents some are to be looked for that can be merged; they count as looked for then.
+    fn look_for_merge(&mut self) -> Option<(JournalId, JournalId)> {
+        let may = matches!(self.merge, MergeState::Rest) && self.stop.is_none();
+        let newest = self.head.filter(|_| may)?;
+        self.merge = MergeState::Asked;
+        Some((self.merged_up_to, newest.id))
+    }
+
+    /// The next commit makes one of these; of none, where there are not enough.
+    pub(super) fn merge_next(&mut self, merge: Option<Merge>) {
+        self.merge = merge.map_or(MergeState::Rest, MergeState::Ready);
+    }
+
+    /// What the next commit makes one of. Of a commit that is cut it is not tried again: it is looked for anew.
+    pub(super) fn take_merge(&mut self) -> Option<Merge> {
+        match std::mem::take(&mut self.merge) {
+            MergeState::Ready(merge) => {
+                self.merge = MergeState::OnItsWay;
+                Some(merge)
+            }
+            MergeState::Asked => {
+                self.merge = MergeState::Asked;
+                None
+            }
+            MergeState::OnItsWay | MergeState::Rest => None,
+        }
     }
 }
 
@@ -132,6 +179,8 @@ pub(super) struct Lanes {
     halted: BTreeMap<LaneId, CancellationToken>,
     grants: u64,
     open: OpenBatch,
+    /// The lane whose journal was looked at last.
+    looked_at: Option<GrantId>,
 }
 
 impl Lanes {
@@ -221,10 +270,6 @@ impl Lanes {
         self.key_of(lane).filter(|key| self.ours[key].epoch == epoch)
     }
 
-    pub(super) fn get(&self, key: GrantId) -> Option<&Lane> {
-        self.ours.get(&key)
-    }
-
     pub(super) fn get_mut(&mut self, key: GrantId) -> Option<&mut Lane> {
         self.ours.get_mut(&key)
     }
@@ -275,6 +320,17 @@ impl Lanes {
         begins
     }
 
+    /// The lane whose journal is to be looked at: one after the other.
+    pub(super) fn next_to_merge(&mut self) -> Option<(GrantId, LaneId, (JournalId, JournalId))> {
+        let last = self.looked_at;
+        let (behind, others): (Vec<_>, Vec<_>) =
+            self.ours.iter_mut().partition(|(key, _)| Some(**key) > last);
+        let mut all = behind.into_iter().chain(others);
+        let next = all.find_map(|(key, lane)| Some((*key, lane.id.clone(), lane.look_for_merge()?)))?;
+        self.looked_at = Some(next.0);
+        Some(next)
+    }
+
     /// Whether a lane has anything to commit, if only its position.
     pub(super) fn have_any(&self) -> bool {
         self.iter().any(|lane| !lane.current.is_empty())
@@ -312,6 +368,10 @@ impl Lanes {
             };
             lane.seq += 1;
             lane.tally = lane.tally + done.tally;
+            if let Some(merge) = &done.merge {
+                lane.merged_up_to = merge.up_to;
+                lane.merge = MergeState::Rest;
+            }
             if let Some(journal) = &done.journal {
                 lane.head = Some(JournalHead {
                     id: journal.id,

@@ -53,6 +53,7 @@ pub(crate) async fn commit_alone(ledger: &FakeLedger, lane: &str, delta: Delta) 
             window_from: id,
         }),
         events: nothing(),
+        merge: None,
         scanned: nothing(),
         deleted: nothing(),
         unique: Vec::new(),

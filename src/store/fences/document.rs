@@ -45,6 +45,8 @@ pub struct StoredFence {
     journal: Option<StoredHead>,
     /// The first document of the journal that holds an id which is still known.
     window_from: Option<StoredId>,
+    /// Up to where the documents of the journal are merged.
+    merged_up_to: Option<StoredId>,
     /// The source time before which ids are forgotten.
     pub(in crate::store) forgotten: Forgotten,
     /// Why the lane does not go on.
@@ -116,6 +118,16 @@ struct StoredRecord {
     hash: i64,
 }
 
+impl StoredId {
+    /// The document that it names; the begin of the journal, where it names none.
+    fn named(id: Option<Self>) -> JournalId {
+        id.map_or_else(JournalId::default, |id| JournalId {
+            generation: id.generation,
+            seq: id.seq,
+        })
+    }
+}
+
 impl StoredFence {
     /// The fence as its owner needs it, or what is wrong with it.
     pub(in crate::store) fn fence(&self) -> Result<Fence, String> {
@@ -130,6 +142,7 @@ impl StoredFence {
             }),
             generation: self.generation,
             journal: self.head(),
+            merged_up_to: StoredId::named(self.merged_up_to),
             tally: Tally {
                 counted: self.counted,
                 duplicate: self.duplicate,
@@ -153,12 +166,10 @@ impl StoredFence {
 
     /// The first document of the journal that is needed to know what its windows know.
     pub(in crate::store) fn window_from(&self) -> JournalId {
-        let from = self.window_from.map(|from| (from.generation, from.seq));
-        let (generation, seq) = from.unwrap_or_default();
-        JournalId { generation, seq }
+        StoredId::named(self.window_from)
     }
 
-    fn position(&self) -> Result<Option<Position>, String> {
+    pub(in crate::store) fn position(&self) -> Result<Option<Position>, String> {
         if let Some(next) = self.next {
             return Ok(Some(Position::Offset {
                 next,
@@ -204,6 +215,9 @@ pub(in crate::store) fn fence_move(lane: &LaneCommit, content: ContentId) -> Doc
     if let Some(journal) = &lane.journal {
         set.insert("journal", stored_head(journal.id, content));
         set.insert("windowFrom", stored_id(journal.window_from));
+    }
+    if let Some(merge) = &lane.merge {
+        set.insert("mergedUpTo", stored_id(merge.up_to));
     }
     let tally = lane.tally;
     let letters = lane.letters.len() + lane.replayed.len() + lane.closes.len();

@@ -1,31 +1,43 @@
-//! A document of the journal as it is read, without its entries.
+//! A document of the journal as it is read.
 
 use std::hash::Hasher;
 
-use ingest::dedupe::Generation;
 use ingest::identity::CountedId;
-use ingest::lane::{ContentId, JournalHead, JournalId};
-use mongodb::bson::{Binary, DateTime, RawDocument};
+use ingest::journal::{Boundary, Document, WINDOWS};
+use ingest::lane::{ContentId, JournalId, LastRecord};
+use ingest::ledger::Tally;
+use mongodb::bson::{Binary, DateTime, RawDocument, deserialize_from_slice};
+use rollup::journal::Packed;
 use serde::Deserialize;
 use twox_hash::XxHash3_64;
 
-/// How many windows there are: of events, of scanned and of deleted documents, in stored order.
-pub(super) const WINDOWS: usize = 3;
+use super::FORMAT;
+use crate::store::fences::StoredFence;
 
-/// See the module.
 #[derive(Debug, Deserialize)]
-pub(super) struct StoredJournal {
+#[serde(rename_all = "camelCase")]
+struct Stored {
     #[serde(rename = "_id")]
     id: StoredId,
     format: i32,
-    pub(super) previous: Option<i64>,
-    commits: Vec<Boundary>,
-    /// The version of the quantities beside the ids.
+    edit: i64,
+    previous: Option<i64>,
+    commits: Vec<StoredBoundary>,
+    /// As a fence has it.
+    position: Option<StoredFence>,
+    last: Option<StoredRecord>,
+    tally: StoredTally,
+    least: Option<DateTime>,
+    greatest: Option<DateTime>,
+    days: Vec<i64>,
     quantities: i32,
     events: Binary,
     scanned: Binary,
     deleted: Binary,
+    entries_sum: i64,
     checksum: i64,
+    /// Left out where only ids are asked for.
+    entries: Option<Binary>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,83 +46,105 @@ struct StoredId {
     seq: i64,
 }
 
-/// One commit.
 #[derive(Debug, Deserialize)]
-struct Boundary {
+struct StoredBoundary {
     seq: i64,
     content: i64,
+    at: DateTime,
+    entries: usize,
     ids: [usize; WINDOWS],
     newest: [Option<DateTime>; WINDOWS],
 }
 
-impl StoredJournal {
-    /// Reads a document of which only the entries may be left out.
-    ///
-    /// # Errors
-    /// Says what is wrong with it.
-    pub(super) fn read(raw: &RawDocument) -> Result<Self, String> {
-        let document: Self = mongodb::bson::deserialize_from_slice(raw.as_bytes())
-            .map_err(|error| format!("a document cannot be read: {error}"))?;
-        let JournalId { generation, seq } = document.id();
-        let named = format!("the document of generation {generation} and seq {seq}");
-        if document.checksum != checksum(raw) {
-            return Err(format!("{named} is not what was written"));
-        }
-        if document.format != super::FORMAT {
-            let (found, known) = (document.format, super::FORMAT);
-            return Err(format!(
-                "{named} has the format {found}; this program knows {known}"
-            ));
-        }
-        Ok(document)
-    }
+#[derive(Debug, Deserialize)]
+struct StoredRecord {
+    offset: i64,
+    timestamp: i64,
+    hash: i64,
+}
 
-    pub(super) const fn id(&self) -> JournalId {
-        JournalId {
-            generation: self.id.generation,
-            seq: self.id.seq,
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredTally {
+    counted: i64,
+    duplicate: i64,
+    skipped: i64,
+    dead_letter: i64,
+}
+
+/// Reads a document. Where its entries were not asked for, it has none.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub(super) fn read(raw: &RawDocument) -> Result<Document, String> {
+    let stored: Stored = deserialize_from_slice(raw.as_bytes())
+        .map_err(|error| format!("a document cannot be read: {error}"))?;
+    let StoredId { generation, seq } = stored.id;
+    let named = format!("the document of generation {generation} and seq {seq}");
+    let entries = stored.entries.as_ref();
+    let are_whole =
+        entries.is_none_or(|entries| XxHash3_64::oneshot(&entries.bytes).cast_signed() == stored.entries_sum);
+    if stored.checksum != checksum(raw) || !are_whole {
+        return Err(format!("{named} is not what was written"));
+    }
+    if stored.format != FORMAT {
+        let found = stored.format;
+        return Err(format!(
+            "{named} has the format {found}; this program knows {FORMAT}"
+        ));
+    }
+    document(stored).map_err(|why| format!("{named}: {why}"))
+}
+
+fn document(stored: Stored) -> Result<Document, String> {
+    let ids = |packed: &Binary| {
+        let ids = CountedId::unpack(&packed.bytes, stored.quantities);
+        ids.ok_or("its ids are not whole")
+    };
+    let position = stored.position.map(|position| position.position()).transpose()?;
+    let completed = stored.least.zip(stored.greatest);
+    Ok(Document {
+        id: JournalId {
+            generation: stored.id.generation,
+            seq: stored.id.seq,
+        },
+        edit: stored.edit,
+        previous: stored.previous.map(ContentId),
+        position: position.flatten(),
+        last: stored.last.map(|last| LastRecord {
+            offset: last.offset,
+            timestamp_ms: last.timestamp,
+            hash: last.hash,
+        }),
+        tally: Tally {
+            counted: stored.tally.counted,
+            duplicate: stored.tally.duplicate,
+            skipped: stored.tally.skipped,
+            dead_letter: stored.tally.dead_letter,
+        },
+        entries: Packed {
+            entries: stored.commits.iter().map(|commit| commit.entries).sum(),
+            bytes: stored.entries.map(|entries| entries.bytes).unwrap_or_default(),
+            completed_ms: completed
+                .map(|(least, greatest)| (least.timestamp_millis(), greatest.timestamp_millis())),
+            days: stored.days,
+        },
+        ids: [ids(&stored.events)?, ids(&stored.scanned)?, ids(&stored.deleted)?],
+        quantities: stored.quantities,
+        commits: stored.commits.into_iter().map(StoredBoundary::boundary).collect(),
+    })
+}
+
+impl StoredBoundary {
+    fn boundary(self) -> Boundary {
+        Boundary {
+            seq: self.seq,
+            content: ContentId(self.content),
+            at: self.at.to_chrono(),
+            entries: self.entries,
+            ids: self.ids,
+            newest_ms: self.newest.map(|at| at.map(DateTime::timestamp_millis)),
         }
-    }
-
-    /// What the next one, or the fence, calls it.
-    pub(super) fn head(&self) -> Option<JournalHead> {
-        let last = self.commits.last()?;
-        Some(JournalHead {
-            id: self.id(),
-            content: ContentId(last.content),
-        })
-    }
-
-    /// The ids of each window, commit by commit; `None`: they are not those of its commits.
-    pub(super) fn generations(&self) -> Option<[Vec<Generation>; WINDOWS]> {
-        let read = |window: usize, packed: &Binary| {
-            let ids = CountedId::unpack(&packed.bytes, self.quantities)?;
-            self.of_window(window, &ids)
-        };
-        Some([
-            read(0, &self.events)?,
-            read(1, &self.scanned)?,
-            read(2, &self.deleted)?,
-        ])
-    }
-
-    fn of_window(&self, window: usize, mut ids: &[CountedId]) -> Option<Vec<Generation>> {
-        let mut generations = Vec::new();
-        for commit in &self.commits {
-            let (own, rest) = ids.split_at_checked(commit.ids[window])?;
-            ids = rest;
-            if !own.is_empty() {
-                generations.push(Generation {
-                    newest_ms: commit.newest[window]?.timestamp_millis(),
-                    written: JournalId {
-                        seq: commit.seq,
-                        ..self.id()
-                    },
-                    ids: own.to_vec(),
-                });
-            }
-        }
-        ids.is_empty().then_some(generations)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The windows of a lane as its journal holds them, and whether that is whole.
 
 use ingest::dedupe::{Generation, Windows};
+use ingest::journal::Document;
 use ingest::lane::{JournalHead, JournalId, LaneId};
 use ingest::lease::Life;
 use ingest::ledger::FenceError;
@@ -8,7 +9,7 @@ use ingest::source::{Stop, StopReason};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, doc};
 
-use super::stored::StoredJournal;
+use super::stored::read;
 use crate::store::Store;
 use crate::store::answer::answer;
 use crate::store::fences::StoredFence;
@@ -37,33 +38,41 @@ impl Store {
         while answer(cursor.advance(session)).await? {
             // There may be many.
             life.touch();
-            let document = match StoredJournal::read(cursor.current()) {
+            let document = match read(cursor.current()) {
                 Ok(document) => document,
                 Err(why) => return Ok(Err(damaged(why))),
             };
             if let Err(stop) = chain.follow(&document) {
                 return Ok(Err(stop));
             }
-            let Some([events, scanned, deleted]) = document.generations() else {
-                let seq = document.id().seq;
+            let forgotten = &fence.forgotten;
+            let are_whole = add(&mut windows.events, document.generations(0), forgotten.events)
+                && add(&mut windows.scanned, document.generations(1), forgotten.scanned)
+                && add(&mut windows.deleted, document.generations(2), forgotten.deleted);
+            if !are_whole {
+                let seq = document.id.seq;
                 return Ok(Err(damaged(format!(
                     "the ids of the document of seq {seq} are not whole"
                 ))));
-            };
-            let forgotten = &fence.forgotten;
-            add(&mut windows.events, events, forgotten.events);
-            add(&mut windows.scanned, scanned, forgotten.scanned);
-            add(&mut windows.deleted, deleted, forgotten.deleted);
+            }
         }
         Ok(chain.end().map(|()| windows))
     }
 }
 
-/// Takes in what is not forgotten.
-fn add(window: &mut Vec<Generation>, generations: Vec<Generation>, forgotten_before: Option<DateTime>) {
+/// Takes in what is not forgotten. Whether there was anything to take in.
+fn add(
+    window: &mut Vec<Generation>,
+    generations: Option<Vec<Generation>>,
+    forgotten_before: Option<DateTime>,
+) -> bool {
     let before_ms = forgotten_before.map_or(i64::MIN, DateTime::timestamp_millis);
+    let Some(generations) = generations else {
+        return false;
+    };
     let known = |generation: &Generation| generation.newest_ms >= before_ms;
     window.extend(generations.into_iter().filter(known));
+    true
 }
 
 /// The documents as they follow each other, up to the one that the fence names.
@@ -77,15 +86,15 @@ impl Chain {
         Self { head, last: None }
     }
 
-    fn follow(&mut self, document: &StoredJournal) -> Result<(), Stop> {
-        let id = document.id();
+    fn follow(&mut self, document: &Document) -> Result<(), Stop> {
+        let id = document.id;
         if self.head.is_none_or(|head| id > head.id) {
             return Err(beyond(id, self.head));
         }
         match self.last {
             // Whatever lies before the window is not asked for here.
             None => {}
-            Some(last) if document.previous == Some(last.content.0) => {}
+            Some(last) if document.previous == Some(last.content) => {}
             Some(last) => {
                 let (seq, before) = (id.seq, last.id.seq);
                 return Err(damaged(format!(
@@ -131,7 +140,10 @@ fn beyond(id: JournalId, head: Option<JournalHead>) -> Stop {
 
 #[cfg(test)]
 mod tests {
+    use ingest::journal::Boundary;
     use ingest::lane::ContentId;
+    use ingest::ledger::Tally;
+    use rollup::journal::Packed;
 
     use super::*;
 
@@ -143,20 +155,26 @@ mod tests {
     }
 
     /// A document that follows this one.
-    fn document(seq: i64, previous: Option<i64>) -> StoredJournal {
-        let mut document = doc! {
-            "_id": {"generation": 0_i64, "seq": seq}, "format": 1, "previous": previous.map(|seq| seq * 10),
-            "commits": [{"seq": seq, "content": seq * 10, "ids": [0_i64, 0_i64, 0_i64], "newest": [(null()), (null()), (null())]}],
-            "quantities": 1, "checksum": 0_i64,
-        };
-        for window in ["events", "scanned", "deleted"] {
-            document.insert(window, super::super::binary(Vec::new()));
+    fn document(seq: i64, previous: Option<i64>) -> Document {
+        Document {
+            id: head(seq).id,
+            edit: 0,
+            previous: previous.map(|seq| head(seq).content),
+            commits: vec![Boundary {
+                seq,
+                content: head(seq).content,
+                at: chrono::DateTime::UNIX_EPOCH,
+                entries: 0,
+                ids: [0; 3],
+                newest_ms: [None; 3],
+            }],
+            position: None,
+            last: None,
+            tally: Tally::default(),
+            entries: Packed::default(),
+            ids: Default::default(),
+            quantities: 1,
         }
-        mongodb::bson::deserialize_from_document(document).expect("a document")
-    }
-
-    fn null() -> mongodb::bson::Bson {
-        mongodb::bson::Bson::Null
     }
 
     fn reason(fence: Option<i64>, documents: &[(i64, Option<i64>)]) -> Option<StopReason> {

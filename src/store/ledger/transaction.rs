@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use ingest::dedupe::Scope;
+use ingest::journal::Document as Journaled;
 use ingest::lane::LaneId;
 use ingest::ledger::{Attempt, Commit};
 use ingest::server_error::{Act, DUPLICATE_KEY, Fault, Place};
@@ -40,8 +41,9 @@ pub(super) struct Work<'a> {
 pub(super) enum AttemptError {
     /// A fence did not match: nothing was written.
     Fenced,
-    /// A letter that was judged again is not marked any more: nothing was written.
-    ReplayCancelled(LaneId),
+    /// A letter that was judged again is not marked any more, or documents that were to be merged have changed: nothing
+    /// was written. The lane is to be read anew.
+    Outdated(LaneId),
     /// An id is in the ledger already: nothing was written.
     DuplicateIds,
     /// A row is there that was known not to be, or the other way round: nothing was written.
@@ -225,7 +227,7 @@ impl Attempts {
         self.rows.add(writes, &work.rows, author, commit.at).await?;
         self.keep_letters(writes, commit, at).await?;
         self.close_letters(writes, commit, at).await?;
-        self.keep_journal(writes, commit, at).await?;
+        self.keep_journal(writes, commit).await?;
         Ok(())
     }
 
@@ -287,7 +289,7 @@ impl Attempts {
                 .map(|letter| dead_letters::replayed(id, letter, at));
             for statements in replayed.collect::<Vec<_>>().chunks(CHUNK) {
                 if writes.update(DEAD_LETTERS, statements).await? != statements.len() {
-                    return Err(AttemptError::ReplayCancelled(id.clone()));
+                    return Err(AttemptError::Outdated(id.clone()));
                 }
             }
         }
@@ -301,22 +303,34 @@ impl Attempts {
         Ok(writes.update_all(DEAD_LETTERS, &closed).await?)
     }
 
-    /// What was counted, event by event.
-    async fn keep_journal(
-        &self,
-        writes: &mut Writes<'_>,
-        commit: &Commit,
-        at: DateTime,
-    ) -> Result<(), AttemptError> {
+    /// What was counted, event by event; and what was counted some time ago, in fewer documents.
+    async fn keep_journal(&self, writes: &mut Writes<'_>, commit: &Commit) -> Result<(), AttemptError> {
         for lane in &commit.lanes {
-            let Some(document) = journal::document(lane, commit.content, at)? else {
-                continue;
-            };
-            let mut documents = RawArrayBuf::new();
-            documents.push(document);
-            let command = rawdoc! {"insert": JOURNAL, "documents": documents};
-            let written = writes.command(command).await?;
-            written.map_err(|refused| Fault::from(&refused))?;
+            let id = &lane.fence.lane;
+            if let Some(merge) = &lane.merge {
+                let replaced = merge.replaced.iter();
+                let deletes: Vec<Document> = replaced
+                    .map(|(document, edit)| {
+                        doc! {"q": {"_id": journal::id(id, *document), "edit": *edit}, "limit": 1}
+                    })
+                    .collect();
+                for deletes in deletes.chunks(CHUNK) {
+                    let command = doc! {"delete": JOURNAL, "deletes": deletes, "ordered": true};
+                    let deleted = writes.statements(&command).await?;
+                    if deleted.map_err(|refused| Fault::from(&refused))? != deletes.len() {
+                        return Err(AttemptError::Outdated(id.clone()));
+                    }
+                }
+            }
+            let written = Journaled::of(lane, commit.content, commit.at);
+            let merged = lane.merge.as_ref().and_then(|merge| merge.merged.as_ref());
+            for document in merged.into_iter().chain(&written) {
+                let mut documents = RawArrayBuf::new();
+                documents.push(journal::document(id, document)?);
+                let command = rawdoc! {"insert": JOURNAL, "documents": documents};
+                let written = writes.command(command).await?;
+                written.map_err(|refused| Fault::from(&refused))?;
+            }
         }
         Ok(())
     }

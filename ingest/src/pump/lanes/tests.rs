@@ -37,6 +37,7 @@ fn grant(lanes: &mut Lanes, id: i32, epoch: i64) -> (GrantId, Grant) {
         last: None,
         generation: 0,
         journal: None,
+        merged_up_to: JournalId::default(),
         tally: Tally::default(),
         ends_accepted_until: None,
     };
