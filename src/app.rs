@@ -269,6 +269,7 @@ async fn start_worker(
         },
         max_ids: worker.dedupe.max_ids,
         letter_keep: worker.letter_keep,
+        journal_keep: worker.journal_keep,
     };
     let calendar = *identity.grouping.calendar();
     let ledger = MongoLedger::open(store.clone(), calendar, leases.clone())?;

@@ -109,6 +109,8 @@ pub struct Worker {
     pub dedupe: Dedupe,
     /// How long the payloads of open dead letters are kept.
     pub letter_keep: Option<Duration>,
+    /// How long the entries behind the totals are kept.
+    pub journal_keep: Duration,
     /// How long a silent leader keeps a change stream.
     pub lease: Duration,
 }

@@ -103,6 +103,7 @@ async fn start(
     let ledger = MongoLedger::open(store, calendar, leases.clone()).map_err(failed)?;
     let settings = pump::Settings {
         letter_keep: None,
+        journal_keep: Duration::MAX,
         limits: worker.limits,
         policy: Policy {
             grouping: process.identity.grouping.clone(),

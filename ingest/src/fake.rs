@@ -245,6 +245,11 @@ impl Ledger for FakeLedger {
         Ok(self.stored()?.mergeable(lane, from, newest))
     }
 
+    async fn forget_journal(&self, lanes: &[LaneId], before: DateTime<Utc>) -> Result<u64, FenceError> {
+        travel(Duration::ZERO).await;
+        Ok(self.stored()?.forget_journal(lanes, before))
+    }
+
     async fn topology(&self, lanes: &[LaneId]) -> Result<(), FenceError> {
         travel(Duration::ZERO).await;
         self.stored()?.topology = lanes.to_vec();

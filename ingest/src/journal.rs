@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rollup::event::Dimensions;
 use rollup::journal::{Damaged, Entry, Journal, Packed, Packer, Row, RowRef};
 use rollup::period::{Granularity, Period};
@@ -20,6 +20,9 @@ use crate::dedupe::Generation;
 use crate::identity::{CountedId, Quantities};
 use crate::lane::{ContentId, JournalHead, JournalId, LastRecord, Position};
 use crate::ledger::{LaneCommit, Tally};
+
+/// How far the clock of an emitter may be ahead.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// How many windows of ids there are: of events, of scanned and of deleted documents, in stored order.
 pub const WINDOWS: usize = 3;
@@ -102,6 +105,17 @@ impl Document {
             id: self.id,
             content: last.content,
         })
+    }
+
+    /// From when on it is kept: the later of the clock and the greatest completion less five minutes. However wrong a
+    /// clock was, a document is there for as long as its entries are asked for.
+    #[must_use]
+    pub fn kept_from(&self) -> DateTime<Utc> {
+        let greatest = self.entries.completed_ms.and_then(|(_, greatest)| {
+            DateTime::from_timestamp_millis(greatest.saturating_sub(AHEAD.num_milliseconds()))
+        });
+        let clock = self.commits.iter().map(|commit| commit.at);
+        clock.chain(greatest).max().unwrap_or_default()
     }
 
     /// The ids of a window, commit by commit; `None`: they are not those of its commits.

@@ -342,6 +342,14 @@ pub trait Ledger: Send + Sync + 'static {
         before: DateTime<Utc>,
     ) -> impl Future<Output = Result<u64, FenceError>> + Send;
 
+    /// Deletes documents of the journal of these lanes that are older than this and that no window needs: a bounded number
+    /// of them, the oldest first. How many. It is stored before that what is older cannot be proved.
+    fn forget_journal(
+        &self,
+        lanes: &[LaneId],
+        before: DateTime<Utc>,
+    ) -> impl Future<Output = Result<u64, FenceError>> + Send;
+
     /// Applies a commit. An attempt that has not come to its end after `patience` is given up
     /// ([`CommitError::TooMuch`]), unless its end was asked for.
     fn commit(

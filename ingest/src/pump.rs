@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rollup::clock::Clock;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -47,6 +47,8 @@ pub use settings::Settings;
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often payloads of letters that are kept for too long are looked for.
 const DROP_EVERY: Duration = Duration::from_secs(10);
+/// How often documents of the journal that are kept for too long are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How often the next lane's journal is looked at for documents that are to become one.
 const MERGE_EVERY: Duration = Duration::from_secs(10);
 
@@ -117,6 +119,8 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         replay.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drop_payloads = tokio::time::interval(DROP_EVERY);
         drop_payloads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut forget = tokio::time::interval(FORGET_EVERY);
+        forget.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut merge = tokio::time::interval(MERGE_EVERY);
         merge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut draining = false;
@@ -154,6 +158,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 _ = replay.tick(), if !draining => self.look_for_replays(),
                 _ = drop_payloads.tick(), if !draining => self.drop_payloads(),
                 _ = merge.tick(), if !draining => self.look_for_merge(),
+                _ = forget.tick(), if !draining => self.forget_journal(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !self.committer.is_busy() => {}
                 said = signals.said.recv(), if self.backlog.is_empty() && !draining => {
                     let said = said.ok_or_else(|| Error::Source("it ended".into()))?;
@@ -322,6 +327,15 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
                 self.health.trouble(Concern::DeadLetters, Some(trouble));
             }
             Answer::Dropped(result) => self.dead_letters.dropped(result),
+            Answer::Forgotten(Ok(documents)) => {
+                if documents > 0 {
+                    tracing::info!(documents, "documents of the journal were deleted by age");
+                }
+            }
+            // They wait for the next time.
+            Answer::Forgotten(Err(error)) => {
+                tracing::warn!(%error, "old documents of the journal cannot be deleted");
+            }
             Answer::Mergeable(key, found) => {
                 // They are as good in many documents, and looked for again.
                 let merge = found.unwrap_or_else(|error| {
@@ -443,6 +457,16 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         if let Some((key, lane, between)) = self.lanes.next_to_merge() {
             self.background
                 .look_for_merge(key, lane, between, self.clock.now());
+        }
+    }
+
+    /// Has what was kept for long enough of the journal deleted.
+    fn forget_journal(&self) {
+        let keep = TimeDelta::from_std(self.settings.journal_keep).ok();
+        let before = keep.and_then(|keep| self.clock.now().checked_sub_signed(keep));
+        let lanes = self.lanes.ids();
+        if let Some(before) = before.filter(|_| !lanes.is_empty()) {
+            self.background.forget_journal(lanes, before);
         }
     }
 

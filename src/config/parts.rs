@@ -174,20 +174,31 @@ impl Part for Worker {
 
     fn read(parser: &mut Parser<'_>) -> Self {
         parser.one_of("DELETES", &["keep"]);
+        let window = parser
+            .duration("DEDUPE_WINDOW", Duration::ZERO)
+            .unwrap_or_default();
+        let journal_keep = parser
+            .duration("JOURNAL_KEEP", Duration::ZERO)
+            .unwrap_or_default();
+        if journal_keep < window {
+            parser.problem(
+                "JOURNAL_KEEP",
+                "expected at least USAGE_LEDGER_DEDUPE_WINDOW: the window is loaded from the journal",
+            );
+        }
         Self {
             source: Source::read(parser),
             rules: Rules::read(parser),
             limits: limits(parser),
             dedupe: Dedupe {
-                window: parser
-                    .duration("DEDUPE_WINDOW", Duration::ZERO)
-                    .unwrap_or_default(),
+                window,
                 scope: match parser.one_of("DEDUPE_SCOPE", &["lane", "ledger"]) {
                     Some("ledger") => Scope::Ledger,
                     _ => Scope::Lane,
                 },
                 max_ids: parser.number("DEDUPE_MAX_IDS", 1, usize::MAX),
             },
+            journal_keep,
             letter_keep: parser.duration("DEAD_LETTER_KEEP", Duration::from_secs(1)),
             lease: parser
                 .duration("LEASE", Duration::from_secs(1))

@@ -278,6 +278,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Section::Worker,
+        "JOURNAL_KEEP",
+        Some("400d"),
+        "Keep the entries behind the totals for this time, at least as long as the window: what is older cannot be proved",
+    ),
+    setting(
+        Section::Worker,
         "DEAD_LETTER_KEEP",
         None,
         "Drop the payloads of open dead letters after this time; the letters stay. For ever where it is not set",

@@ -14,6 +14,7 @@
 //! | `entries` | packed, as [`rollup::journal`] says |
 //! | `entriesSum` `checksum` | XXH3-64 of `entries`; of everything but `entries` and itself |
 
+mod keeping;
 mod merging;
 mod stored;
 mod window;
@@ -33,8 +34,6 @@ use stored::checksum;
 
 /// The version of the documents.
 const FORMAT: i32 = 1;
-/// How far the clock of an emitter may be ahead.
-const AHEAD_MS: i64 = 5 * 60 * 1_000;
 
 /// The `_id` of a document.
 pub(super) fn id(lane: &LaneId, id: JournalId) -> Document {
@@ -110,16 +109,10 @@ fn found_by(journaled: &Journaled) -> Document {
     let completed = journaled.entries.completed_ms;
     let instant = |ms: Option<i64>| ms.map(DateTime::from_millis);
     let greatest = completed.map(|(_, greatest)| greatest);
-    let clock = journaled
-        .commits
-        .iter()
-        .map(|commit| commit.at.timestamp_millis());
-    // However wrong a clock was: a document is kept for as long as its entries are asked for.
-    let kept_from = clock.chain(greatest.map(|ms| ms - AHEAD_MS)).max();
     doc! {
         "least": instant(completed.map(|(least, _)| least)),
         "greatest": instant(greatest),
-        "at": instant(kept_from),
+        "at": DateTime::from_chrono(journaled.kept_from()),
         "days": journaled.entries.days.clone(),
     }
 }

@@ -221,6 +221,12 @@ impl Ledger for MongoLedger {
         self.store.is_stopped(lane).await
     }
 
+    async fn forget_journal(&self, lanes: &[LaneId], before: Instant<Utc>) -> Result<u64, FenceError> {
+        self.store
+            .forget_journal(lanes, DateTime::from_chrono(before))
+            .await
+    }
+
     async fn mergeable(
         &self,
         lane: &LaneId,

@@ -87,5 +87,6 @@ fn settings() -> Result<pump::Settings> {
         policy,
         max_ids: 50_000_000,
         letter_keep: None,
+        journal_keep: Duration::MAX,
     })
 }

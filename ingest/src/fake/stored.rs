@@ -126,6 +126,20 @@ impl Stored {
         })
     }
 
+    /// Deletes documents that are older than this and that no window needs.
+    pub(super) fn forget_journal(&mut self, lanes: &[LaneId], before: DateTime<Utc>) -> u64 {
+        let fences = &self.fences;
+        let is_old = |lane: &LaneId, id: &JournalId, stored: &Document| {
+            let from = fences.get(lane).and_then(|fence| fence.window_from);
+            let is_needed = from.is_none_or(|from| *id >= from);
+            lanes.contains(lane) && !is_needed && stored.kept_from() < before
+        };
+        let held = self.journal.len();
+        self.journal
+            .retain(|(lane, id), stored| !is_old(lane, id, stored));
+        (held - self.journal.len()) as u64
+    }
+
     /// What became of the records of all lanes.
     #[must_use]
     pub fn tally(&self) -> Tally {

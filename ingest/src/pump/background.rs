@@ -38,6 +38,8 @@ pub(super) enum Answer {
     ReplayRequests(Result<Vec<ReplayRequest>, FenceError>),
     /// Payloads of dead letters were dropped, so many.
     Dropped(Result<u64, FenceError>),
+    /// Documents of the journal were deleted, so many.
+    Forgotten(Result<u64, FenceError>),
     /// Documents of a lane's journal that are to become one.
     Mergeable(GrantId, Result<Option<Merge>, FenceError>),
     /// Something was noted of a lane.
@@ -127,6 +129,14 @@ impl<L: Ledger> Background<L> {
         let ledger = Arc::clone(&self.ledger);
         self.asked.push(Box::pin(async move {
             Answer::ReplayRequests(ledger.replay_requests(&lanes, REPLAYS, REPLAY_BYTES).await)
+        }));
+    }
+
+    /// Deletes documents of the journal of these lanes that are older than `before`.
+    pub(super) fn forget_journal(&self, lanes: Vec<LaneId>, before: DateTime<Utc>) {
+        let ledger = Arc::clone(&self.ledger);
+        self.asked.push(Box::pin(async move {
+            Answer::Forgotten(ledger.forget_journal(&lanes, before).await)
         }));
     }
 

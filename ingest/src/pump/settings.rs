@@ -15,4 +15,6 @@ pub struct Settings {
     pub max_ids: usize,
     /// How long the payloads of open letters are kept; `None`: for ever.
     pub letter_keep: Option<Duration>,
+    /// How long the documents of the journal are kept. Those that a window needs are kept anyway.
+    pub journal_keep: Duration,
 }

@@ -345,6 +345,7 @@ impl Worker {
             },
             max_ids: 1_000_000,
             letter_keep: None,
+            journal_keep: Duration::MAX,
         };
         let (voice, heard) = source::channel(64);
         let stop = CancellationToken::new();

@@ -79,6 +79,7 @@ pub(crate) fn settings() -> Settings {
         },
         max_ids: 100_000,
         letter_keep: None,
+        journal_keep: Duration::MAX,
     }
 }
 
