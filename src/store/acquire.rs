@@ -145,7 +145,7 @@ impl Store {
         let loaded = self.windows_in_journal(lane, &stored, session, life).await?;
         let (mut windows, damage) = match loaded {
             Ok(windows) => (windows, None),
-            Err(stop) => (Windows::default(), Some(stop)),
+            Err(stop) => (Windows::default(), Some(*stop)),
         };
         windows.rejected = self.still_rejected(lane, &windows.events, session).await?;
         Ok(Acquired::Granted(Granted {

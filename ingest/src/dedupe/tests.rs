@@ -80,7 +80,7 @@ fn after_a_long_rest_a_window_is_forgotten_in_pieces() {
         let horizon = remember.forget_before_ms.expect("something is due");
         assert!(window.ids_before(horizon).len() <= 1_000);
         window.committed(&remember);
-        assert_eq!(window.generations.len(), left);
+        assert_eq!(window.commits.len(), left);
     }
 }
 
@@ -230,7 +230,7 @@ fn a_letter_that_came_after_an_event_is_not_closed_by_it_nor_by_a_later_one() {
 
 #[test]
 fn a_document_that_is_deleted_again_is_known_for_a_window_from_then_on() {
-    let mut window = Window::default().repeating();
+    let mut window = Window::default();
     let mut commit = |newest_ms: i64| {
         window.insert(counted("a"));
         let remember = window.remember(
@@ -265,4 +265,82 @@ fn quantities_that_are_known_are_not_forgotten_by_a_deletion_that_tells_none() {
     };
     assert!(windows.delete(unknown));
     assert_eq!(windows.counted(Identity::Document(hash("a"))), Some(some()));
+}
+
+/// The naive window: every commit as it came, looked through each time.
+#[derive(Debug, Default)]
+struct Naive {
+    folded: Vec<CountedId>,
+    commits: Vec<Generation>,
+}
+
+impl Naive {
+    fn get(&self, id: IdentityHash) -> bool {
+        let committed = self.commits.iter().flat_map(|commit| &commit.ids);
+        self.folded.iter().chain(committed).any(|known| known.id == id)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Ids are folded, and committed with this newest time.
+    Commit(Vec<u8>, i64),
+    /// Ids are folded, and one of them turns out not to count.
+    Uncount(u8),
+    Expire(i64),
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    prop_oneof![
+        4 => (prop::collection::vec(0..40_u8, 0..6), 0..100_i64).prop_map(|(ids, at)| Step::Commit(ids, at)),
+        1 => (0..40_u8).prop_map(Step::Uncount),
+        2 => (0..100_i64).prop_map(Step::Expire),
+    ]
+}
+
+proptest::proptest! {
+    /// Whatever the order of commits, replays and expiries is, an id is known for as long as one of its commits is.
+    #[test]
+    fn a_window_knows_what_a_naive_one_knows(steps in proptest::collection::vec(step(), 0..24)) {
+        let (mut window, mut naive, mut seq) = (Window::default(), Naive::default(), 0);
+        let id = |number: u8| counted(&number.to_string());
+        for step in steps {
+            match step {
+                Step::Commit(ids, newest_ms) => {
+                    seq += 1;
+                    let mut ids: Vec<CountedId> = ids.into_iter().map(id).collect();
+                    ids.sort_by_key(|id| id.id);
+                    ids.dedup();
+                    for id in &ids {
+                        proptest::prop_assert_eq!(window.insert(*id), !naive.get(id.id));
+                        naive.folded.push(*id);
+                    }
+                    let written = JournalId { generation: 0, seq };
+                    let generation = Generation { newest_ms, written, ids };
+                    window.committed(&Remember { ids: generation.clone(), forget_before_ms: None });
+                    naive.folded.clear();
+                    naive.commits.extend((!generation.ids.is_empty()).then_some(generation));
+                }
+                Step::Uncount(number) if !naive.get(id(number).id) => {
+                    window.insert(id(number));
+                    window.forget(id(number).id);
+                }
+                Step::Uncount(_) => {}
+                Step::Expire(before) => {
+                    window.expire(before);
+                    naive.commits.retain(|commit| commit.newest_ms >= before);
+                }
+            }
+            for number in 0..40 {
+                proptest::prop_assert_eq!(window.contains(id(number).id), naive.get(id(number).id));
+            }
+            let first = naive.commits.iter().map(|commit| commit.written).min();
+            proptest::prop_assert_eq!(window.first(), first);
+            let oldest = naive.commits.iter().map(|commit| commit.newest_ms).min();
+            proptest::prop_assert_eq!(window.oldest_ms(), oldest);
+            let again = Window::load(naive.commits.clone());
+            proptest::prop_assert_eq!(again.len(), window.len());
+        }
+    }
 }

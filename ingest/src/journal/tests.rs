@@ -115,7 +115,7 @@ fn a_merged_document_says_what_its_parts_say() {
     assert_eq!(merged.head(), documents[3].head());
     assert_eq!((merged.previous, merged.tally.counted), (None, 4));
     assert_eq!(merged.commits.len(), 4);
-    assert_eq!(entries(&[merged.clone()]), entries(&documents));
+    assert_eq!(entries(std::slice::from_ref(&merged)), entries(&documents));
     assert_eq!(merged.entries.entries, 8);
     assert_eq!(merged.entries.completed_ms, Some((1_000, 4_002)));
     let generations = |document: &Document| document.generations(0).expect("whole");

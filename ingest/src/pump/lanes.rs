@@ -74,7 +74,7 @@ impl Lane {
             windows: Windows {
                 events: Window::load(stored.events),
                 scanned: Window::load(stored.scanned),
-                deleted: Window::load(stored.deleted).repeating(),
+                deleted: Window::load(stored.deleted),
                 rejected: stored.rejected,
             },
             current: LaneBatch::new(grouping),

@@ -15,7 +15,7 @@ use crate::store::answer::answer;
 use crate::store::fences::StoredFence;
 
 /// What a lane's journal says of its windows, or why it cannot be trusted.
-type Loaded = Result<Windows<Vec<Generation>>, Stop>;
+type Loaded = Result<Windows<Vec<Generation>>, Box<Stop>>;
 
 impl Store {
     /// The ids of the lane's windows, oldest commit first: those of every document from the first that is needed to the
@@ -86,7 +86,7 @@ impl Chain {
         Self { head, last: None }
     }
 
-    fn follow(&mut self, document: &Document) -> Result<(), Stop> {
+    fn follow(&mut self, document: &Document) -> Result<(), Box<Stop>> {
         let id = document.id;
         if self.head.is_none_or(|head| id > head.id) {
             return Err(beyond(id, self.head));
@@ -106,7 +106,7 @@ impl Chain {
         Ok(())
     }
 
-    fn end(&self) -> Result<(), Stop> {
+    fn end(&self) -> Result<(), Box<Stop>> {
         match (self.head, self.last) {
             (head, last) if head == last => Ok(()),
             (Some(head), _) => {
@@ -118,24 +118,24 @@ impl Chain {
     }
 }
 
-fn damaged(detail: String) -> Stop {
-    Stop {
+fn damaged(detail: String) -> Box<Stop> {
+    Box::new(Stop {
         reason: StopReason::JournalDamaged,
         detail: format!("{detail}: duplicates could not be told from new events"),
         resumable: None,
-    }
+    })
 }
 
-fn beyond(id: JournalId, head: Option<JournalHead>) -> Stop {
+fn beyond(id: JournalId, head: Option<JournalHead>) -> Box<Stop> {
     let knows = head.map_or_else(|| "none".to_owned(), |head| format!("seq {}", head.id.seq));
-    Stop {
+    Box::new(Stop {
         reason: StopReason::FenceBehind,
         detail: format!(
             "the journal goes on to seq {} and the fence knows {knows}: it was set back, and would count again",
             id.seq
         ),
         resumable: None,
-    }
+    })
 }
 
 #[cfg(test)]
