@@ -67,7 +67,7 @@ async fn d24_an_unknown_error_of_a_commit_is_waited_out() {
     world.wait_read(&mut worker, truth.read).await;
     worker.wait_ready(PATIENCE).await.expect("ready again");
     world.assert_truth(&truth).await;
-    crate::journal::assert_entries(world).await;
+    crate::journal::assert_entries(&world).await;
     let log = log(&mut worker);
     assert!(
         log.contains("99999 NobodyKnows") && !log.contains("RawDocumentBuf"),
