@@ -218,6 +218,18 @@ impl<L: Ledger> Committer<L> {
         if self.is_busy() {
             return false;
         }
+        // There is one every few seconds at most.
+        let merging = if self.queue.is_empty() && !self.drains.is_cancelled() {
+            lanes.close_for_merge(&self.settings.policy.grouping)
+        } else {
+            None
+        };
+        if let Some(alone) = merging {
+            let group = Group { lanes: vec![alone] };
+            let commit = group.commit(lanes, self.window(), self.contents.next(), now());
+            self.attempt(group, commit, Attempt::Fresh);
+            return true;
+        }
         let group = loop {
             let is_due = self.due(lanes).is_some_and(|due| {
                 self.drains.is_cancelled() || self.is_full(lanes) || due <= Instant::now()

@@ -58,7 +58,8 @@ impl Group {
         let forget = window.forget.map(|forget| forget.of_each(self.lanes.len()));
         for (key, batch) in &self.lanes {
             let Some(lane) = lanes.get_mut(*key) else { continue };
-            let merge = lane.take_merge();
+            // Alone: where it is too much for the server, no record is to blame.
+            let merge = if batch.is_empty() { lane.take_merge() } else { None };
             batch.close_into(&mut commit.delta);
             let (known, scanned) = (&lane.windows.events, &lane.windows.scanned);
             let id = JournalId {

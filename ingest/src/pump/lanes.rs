@@ -352,6 +352,13 @@ impl Lanes {
         ready.map(take).collect()
     }
 
+    /// A batch that holds nothing, of a lane whose documents are to be merged: they are in a commit of their own.
+    pub(super) fn close_for_merge(&self, grouping: &Grouping) -> Option<(GrantId, LaneBatch)> {
+        let ready = |lane: &Lane| matches!(lane.merge, MergeState::Ready(_)) && lane.stop.is_none();
+        let (key, _) = self.ours.iter().find(|(_, lane)| ready(lane))?;
+        Some((*key, LaneBatch::new(grouping)))
+    }
+
     /// Batches are permanent: fences, windows and positions move. The watermarks that are known of their lanes now.
     pub(super) fn committed(
         &mut self,
