@@ -27,6 +27,9 @@ use crate::route::{Common, Route};
 /// The instant up to which everything is in the answer, also where the body is left out.
 pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of");
 
+/// A quarter of an hour: the clock of every zone shows whole hours at quarters of one of UTC.
+const QUARTER_SECONDS: i64 = 15 * 60;
+
 /// A snapshot that the store keeps no longer is followed by a newer one so often at most.
 const NEWER_SNAPSHOTS: u32 = 2;
 
@@ -109,8 +112,9 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
         QueryContext {
             view: View::of(snapshot),
             scope: self.common.scope(),
+            now: self.now,
             today: self.today,
-            zone: app.settings.calendar.zone_name(),
+            calendar: app.settings.calendar,
             granularities: Arc::clone(&app.granularities),
             row_limit: app.settings.limits.rows,
             remembered: Arc::clone(&app.remembered),
@@ -145,6 +149,8 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             self.common.is_staff,
             &self.parameters,
             self.today,
+            // Which hours are over.
+            self.now.timestamp().div_euclid(QUARTER_SECONDS),
             snapshot.freshness().version,
             snapshot.freshness().letters,
             &gaps,
@@ -157,7 +163,7 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             let head = Head::new(
                 self.common.organization(),
                 &self.common.days,
-                context.zone,
+                context.calendar.zone_name(),
                 &gaps,
                 rejections,
             );

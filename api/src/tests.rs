@@ -5,6 +5,7 @@ mod answers;
 mod cache;
 mod contract;
 mod greedy;
+mod hourly;
 mod lessons;
 mod marginal_rows;
 mod paging;

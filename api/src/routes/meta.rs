@@ -83,7 +83,7 @@ impl Route for Meta {
                 .map(|granularity| granularity.name())
                 .collect(),
             presets: Preset::NAMES.to_vec(),
-            time_zone: context.zone.to_owned(),
+            time_zone: context.calendar.zone_name().to_owned(),
             currency: common.currency.as_str().to_owned(),
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),

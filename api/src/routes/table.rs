@@ -14,7 +14,8 @@ use serde::{Serialize, Serializer};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::series::{Head, buckets_of, list_of_totals};
+use super::periods::{Head, buckets_of};
+use super::series::list_of_totals;
 use crate::access::Rule;
 use crate::bucket::Bucket;
 use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
