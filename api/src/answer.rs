@@ -1,6 +1,7 @@
 //! From a request to a response: the one way that every route goes.
 
 mod csv;
+mod file_name;
 mod format;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use self::file_name::file_name;
 use self::format::Format;
 use crate::access::{Caller, Grant};
 use crate::application::App;
@@ -41,8 +43,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let format = Format::accepted(headers)?;
     let parameters = Parameters::parse(query, Q::PARAMETERS)?;
+    let format = Format::asked(&parameters, headers)?;
     let grant = caller.grant(Q::rule(&parameters), parameters.one("organizationId"))?;
     let now = app.clock.now();
     let today = app.settings.calendar.day_of(now);
@@ -69,7 +71,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let mut newer = 0;
     let (mut response, as_of) = loop {
         let answered = match format {
-            Format::Csv => question.csv().await,
+            Format::Csv => question.csv(None).await,
+            Format::File => question.csv(Some(question.file_name())).await,
             Format::Json => question.json(headers).await,
         };
         match answered {
@@ -121,7 +124,12 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
         }
     }
 
-    async fn csv(&self) -> Result<Answered, Problem> {
+    fn file_name(&self) -> String {
+        file_name(Q::PATH, self.common.organization(), self.common.days.range)
+    }
+
+    /// The answer as CSV: where it is a file, under this name.
+    async fn csv(&self, file: Option<String>) -> Result<Answered, Problem> {
         let app = self.app;
         let turn = app.turns.take(&self.name).await;
         let snapshot = app.snapshots.open().await?;
@@ -133,7 +141,7 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             name: self.name.clone(),
             path: Q::PATH,
         };
-        Ok((csv::response(csv_table, turn, caller).await?, as_of))
+        Ok((csv::response(csv_table, turn, caller, file).await?, as_of))
     }
 
     async fn json(&self, headers: &HeaderMap) -> Result<Answered, Problem> {

@@ -35,6 +35,12 @@ pub(crate) const GRANULARITY: Parameter = Parameter::optional(
     "The length of a bucket, `daily` unless given. Totals do not depend on it. `hourly` is answered for up to 31 days, \
      where the ledger keeps hours: `/v1/usage/meta` says which granularities it keeps.",
 );
+pub(crate) const FORMAT: Parameter = Parameter::optional(
+    "format",
+    Form::Choice(&["json", "csv"]),
+    "The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a \
+     file with a name and a byte-order mark.",
+);
 pub(crate) const AGENT: Parameter = Parameter::filter(
     "agentSlug",
     Form::Text,

@@ -14,6 +14,7 @@ mod ports;
 mod rejected;
 
 mod teams;
+mod whole_csv;
 mod windows;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
+use crate::question::{DAYS, FILTERS, FORMAT, GRANULARITY, ORGANIZATION, USER, granularity};
 use crate::ranking::{Page, Sort};
 use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route};
@@ -72,8 +72,11 @@ enum Item {
 impl Route for Series {
     const PATH: &'static str = "/v1/usage/series";
     const TITLE: &'static str = "Usage over time: every bucket of the range, oldest first";
-    const PARAMETERS: &'static [&'static [&'static Parameter]] =
-        &[&[&ORGANIZATION, &GRANULARITY, &GROUP_BY, &USER], DAYS, FILTERS];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
+        &[&ORGANIZATION, &GRANULARITY, &GROUP_BY, &USER, &FORMAT],
+        DAYS,
+        FILTERS,
+    ];
     type Answer = SeriesAnswer;
 
     fn rule(_: &Parameters) -> Rule {
