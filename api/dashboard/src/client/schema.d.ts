@@ -515,6 +515,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -659,6 +661,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -789,6 +793,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -939,6 +945,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -1085,6 +1093,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -1235,6 +1245,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
