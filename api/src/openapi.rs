@@ -152,7 +152,14 @@ fn answered(route: &Described) -> ResponseBuilder {
             "application/json",
             ContentBuilder::new().schema(Some(body)).build(),
         )
-        .content("text/csv", ContentBuilder::new().schema(Some(csv)).build());
+        .content("text/csv", ContentBuilder::new().schema(Some(csv)).build())
+        .header(
+            "Content-Disposition",
+            HeaderBuilder::new()
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .description(Some("Of answers with `format=csv`: the name of the file."))
+                .build(),
+        );
     fresh_headers(response)
 }
 

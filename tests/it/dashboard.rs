@@ -266,6 +266,7 @@ async fn the_usage_page_shows_what_the_ledger_holds() {
         "access",
         "delivery",
         "figures",
+        "hours",
         "states",
         "table",
     ];
@@ -286,6 +287,7 @@ async fn browse(name: &str, chosen: &[&str]) {
         ("AUTH", "jwt"),
         ("JWT_SECRET", SECRET),
         ("EXCLUDED_ORGANIZATIONS", "internal"),
+        ("GRANULARITIES", "hourly,daily,weekly,monthly"),
     ];
     let mut product = world.ready(&settings).await;
     let page = product.get(product.api()).await.expect("answers").1;

@@ -14,6 +14,7 @@ mod faults;
 mod history;
 mod hostile_documents;
 mod hostile_reader;
+mod hours;
 mod identity;
 mod kafka;
 mod kafka_storm;

@@ -1,6 +1,7 @@
 // What every test stands on: somebody's token, the language of the run, and a page that breaks no rule.
 
-import { test as base, expect, type Locator, type Page, type Route } from "@playwright/test";
+import { readFile } from "node:fs/promises";
+import { test as base, type Download, expect, type Locator, type Page, type Route } from "@playwright/test";
 import { de } from "../src/i18n/de";
 import { en, type Messages } from "../src/i18n/en";
 
@@ -137,6 +138,13 @@ export function card(page: Page, name: string): Locator {
 /** The rows of a table in a part of the page. */
 export function rows(part: Locator): Locator {
   return part.locator("tbody tr");
+}
+
+/** The lines of a table that was saved, behind the mark by which spreadsheets know what it is written in. */
+export async function savedLines(download: Download): Promise<string[]> {
+  const text = await readFile(await download.path(), "utf8");
+  expect(text.charCodeAt(0)).toBe(0xfeff);
+  return text.slice(1).trim().split("\r\n");
 }
 
 /** The parameters of the page's address. */

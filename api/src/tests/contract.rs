@@ -238,6 +238,9 @@ async fn the_document_describes_every_route_and_nothing_else() {
     }
     for (path, item) in document["paths"].as_object().expect("paths") {
         let parameters = item["get"]["parameters"].as_array().expect("parameters");
+        let format = parameters.iter().find(|parameter| parameter["name"] == "format");
+        let forms = format.map(|format| &format["schema"]["enum"]);
+        assert_eq!(forms, Some(&json!(["json", "csv"])), "{path}");
         for parameter in parameters {
             assert_eq!(parameter["in"], "query");
             assert!(
@@ -246,6 +249,13 @@ async fn the_document_describes_every_route_and_nothing_else() {
                     .is_some_and(|text| !text.is_empty()),
                 "{path}"
             );
+        }
+        let granularity = parameters
+            .iter()
+            .find(|parameter| parameter["name"] == "granularity");
+        if let Some(granularity) = granularity {
+            let all = json!(["hourly", "daily", "weekly", "monthly"]);
+            assert_eq!(granularity["schema"]["enum"], all, "{path}");
         }
         for status in ["200", "304", "400", "401", "403", "422", "429", "500", "503"] {
             assert!(item["get"]["responses"].get(status).is_some(), "{path} {status}");
@@ -256,7 +266,10 @@ async fn the_document_describes_every_route_and_nothing_else() {
 /// Each answer has the members that its schema requires, and no other.
 #[tokio::test]
 async fn answers_are_as_described() {
-    let world = World::guarded(NOW);
+    let world = World::with(NOW, |settings| {
+        settings.access = crate::Access::Jwt(crate::Jwt::new(crate::Key::Secret(super::SECRET.to_owned())));
+        settings.granularities = rollup::period::Granularity::ALL.to_vec();
+    });
     world
         .reader
         .book((0..30).map(|n| used("2026-09-28").with(crate::rows::Dimension::Agent, &format!("a{n}"))));
@@ -265,6 +278,10 @@ async fn answers_are_as_described() {
     for (path, query) in [
         ("/v1/usage/summary", "organizationId=acme"),
         ("/v1/usage/series", "organizationId=acme&groupBy=agent"),
+        (
+            "/v1/usage/series",
+            "organizationId=acme&granularity=hourly&preset=7d",
+        ),
         ("/v1/usage/breakdown", "organizationId=acme&by=agent&limit=3"),
         ("/v1/usage/breakdown", "organizationId=acme&by=user&include=teams"),
         ("/v1/usage/table", "scope=platform"),

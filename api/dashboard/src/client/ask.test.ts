@@ -41,6 +41,17 @@ test("a token goes into its header, and an answer never comes from a cache", asy
   );
 });
 
+test("a table is asked for as a file, whole, and its address holds no token", async () => {
+  const fetch = vi.fn(async () => new Response("\ufeffuserId\r\n"));
+  vi.stubGlobal("fetch", fetch);
+  const file = await askCsv("meta", { preset: "7d" }, "a.b.c");
+  expect(new Uint8Array(await file.arrayBuffer()).slice(0, 3)).toEqual(new Uint8Array([0xef, 0xbb, 0xbf]));
+  expect(fetch).toHaveBeenCalledWith(
+    "/v1/usage/meta?preset=7d&format=csv",
+    expect.objectContaining({ headers: { accept: "text/csv", authorization: "Bearer a.b.c" } }),
+  );
+});
+
 test("a refusal carries what the reader said and when to come again", async () => {
   const problem = { type: "t", title: "t", status: 429, detail: "later" };
   const headers = { "content-type": "application/problem+json", "retry-after": "3" };

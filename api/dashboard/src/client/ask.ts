@@ -84,13 +84,13 @@ export async function ask<N extends Name>(
   }
 }
 
-/** Asks for the same as CSV, whole. */
+/** Asks for the same as a CSV file, whole. */
 export async function askCsv<N extends Name>(
   name: N,
   query: Questions[N]["query"],
   token: string | null,
 ): Promise<Blob> {
-  const response = await send(name, query, token, "text/csv");
+  const response = await send(name, { ...query, format: "csv" }, token, "text/csv");
   try {
     return await response.blob();
   } catch {
