@@ -1,14 +1,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::sign;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{EncodingKey, encode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::super::Role;
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -81,7 +85,7 @@ async fn a_valid_token_says_who_asks() {
     );
     let person = Person {
         subject: "u1".to_owned(),
-        organizations: [("a".to_owned(), Role::Admin), ("b".to_owned(), Role::Other)].into(),
+        organizations: [("a".to_owned(), Role::Admin), ("b".to_owned(), Role::Member)].into(),
         staff: true,
     };
     assert_eq!(verifier.caller(&headers, now()).await, Ok(Caller::Person(person)));
@@ -103,6 +107,20 @@ async fn every_other_token_is_refused() {
         claims.as_object_mut().expect("an object").remove(name);
         hs(&claims)
     };
+    // With these members in front, some of which are then there twice.
+    let as_text = |members: &str| {
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let claims = claims().to_string().replacen('{', &format!("{{{members},"), 1);
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(&claims));
+        let signature = sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
+        format!("{message}.{signature}")
+    };
+    assert_eq!(
+        status(&verifier, &as_text(r#""other":1"#)).await,
+        200,
+        "signed by us"
+    );
     let good = hs(&claims());
     let (head, rest) = good.split_once('.').expect("parts");
     let (body, signature) = rest.split_once('.').expect("parts");
@@ -119,7 +137,11 @@ async fn every_other_token_is_refused() {
         ("no audience", without("aud")),
         ("no subject", without("sub")),
         ("empty subject", with("sub", json!(""))),
-        ("organizations as a list", with("organizations", json!(["a"]))),
+        ("subject as number", with("sub", json!(7))),
+        ("begin as text", with("nbf", json!("yesterday"))),
+        ("subject twice", as_text(r#""sub":"u1","sub":"u1""#)),
+        ("expiry twice", as_text(r#""exp":4000000000"#)),
+        ("begin twice", as_text(r#""nbf":1,"nbf":1"#)),
         ("another secret", signed(Algorithm::HS256, None, &other_secret)),
         (
             "another algorithm",
@@ -174,6 +196,74 @@ async fn every_other_token_is_refused() {
                 .status(),
             401
         );
+    }
+}
+
+/// A token of ours without a right is no forgery: its bearer hears where its issuer should have said what.
+#[tokio::test]
+async fn a_token_that_names_no_organization_is_told_which_claim_should() {
+    let at = |claim: &str| {
+        verifier(Key::Secret(SECRET.to_owned()), |jwt| {
+            jwt.claims.organizations = claim.parse().expect("a pointer");
+        })
+    };
+    let (usual, other) = (at("/organizations"), at("/https:~1~1example.com~1orgs"));
+    let of = |more: Value| {
+        let mut claims = json!({"sub": "u1", "exp": NOW + 60});
+        let more = more.as_object().expect("an object").clone();
+        claims.as_object_mut().expect("an object").extend(more);
+        hs(&claims)
+    };
+    for (verifier, name, more, expected) in [
+        (&usual, "organizations", json!({}), 403),
+        (&usual, "organizations", json!({"organizations": "a"}), 403),
+        (&usual, "organizations", json!({"organizations": {"a": 7}}), 403),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": [], "platformRole": "auditor"}),
+            403,
+        ),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": {"a": 7}, "platformRole": "staff"}),
+            200,
+        ),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": {"a": 7, "b": "admin"}}),
+            200,
+        ),
+        (
+            &other,
+            "https://example.com/orgs",
+            json!({"organizations": {"a": "admin"}}),
+            403,
+        ),
+        (
+            &other,
+            "https://example.com/orgs",
+            json!({"https://example.com/orgs": ["a"]}),
+            200,
+        ),
+    ] {
+        let headers = HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            format!("Bearer {}", of(more.clone())).parse().expect("a header"),
+        )]);
+        match verifier.caller(&headers, now()).await {
+            Ok(_) => assert_eq!(expected, 200, "{more}"),
+            Err(problem) => {
+                assert_eq!(problem.status(), expected, "{more}");
+                assert!(
+                    problem.detail().contains(&format!("`{name}`")),
+                    "{}",
+                    problem.detail()
+                );
+            }
+        }
     }
 }
 
@@ -264,7 +354,7 @@ impl Issuer {
                 .lock()
                 .await
                 .clone()
-                .map(Json)
+                .map(axum::Json)
                 .ok_or(axum::http::StatusCode::BAD_GATEWAY)
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -406,7 +496,7 @@ async fn a_redirect_leads_nowhere_that_the_address_could_not() {
         .route("/near", to("127.0.0.1"))
         // Arrives at this machine too, but is no name of it.
         .route("/far", to("0.0.0.0"))
-        .route("/set", get(async move || Json(set)));
+        .route("/set", get(async move || axum::Json(set)));
     let mut tasks = JoinSet::new();
     tasks.spawn(crate::serve(listener, router, 64, std::future::pending()));
     for (path, expected) in [("near", 200), ("far", 503)] {
