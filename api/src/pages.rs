@@ -1,4 +1,7 @@
 //! The public pages: the description of the routes, its page, and the dashboard. They hold no data.
+//!
+//! Whatever leads from one to another is relative: a proxy may have put all of them below a path of its own, of which
+//! nothing is known here.
 
 mod asset;
 mod claims;
@@ -38,7 +41,7 @@ const INDEX: &str = "index.html";
 /// The page where the dashboard was not built.
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
     <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \
-    <code>cargo build</code> then takes it in. The reader itself is here: <a href=\"/docs/\">its routes</a>.";
+    <code>cargo build</code> then takes it in. The reader itself is here: <a href=\"docs/\">its routes</a>.";
 
 /// The public pages, each visitor's requests counted. The dashboard is told where tokens say what, where they are checked.
 pub(crate) fn router(
@@ -53,7 +56,7 @@ pub(crate) fn router(
         files: Files::default(),
     });
     let docs = Arc::new(Docs {
-        config: Arc::new(Config::from("/openapi.json")),
+        config: Arc::new(Config::from("../openapi.json")),
         files: Files::default(),
     });
     let own = Router::new()
@@ -68,7 +71,7 @@ pub(crate) fn router(
             guarded(request, next, POLICY).await
         }));
     let docs = Router::new()
-        .route("/docs", get(async || Redirect::to("/docs/")))
+        .route("/docs", get(async || Redirect::to("docs/")))
         .route("/docs/", get(docs_index))
         .route("/docs/{*path}", get(docs_file))
         .with_state(docs)

@@ -113,7 +113,7 @@ pub fn router<R: Reader>(
 async fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
-        "there is nothing at this address; `/openapi.json` says what there is",
+        "there is nothing at this address; the document `openapi.json` says what there is",
     )
 }
 
