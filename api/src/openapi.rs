@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, KnownFormat, ObjectBui
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref,
-    RefOr, Required, ResponseBuilder, Schema, header::HeaderBuilder,
+    RefOr, Required, ResponseBuilder, Schema, Server, header::HeaderBuilder,
 };
 
 use crate::envelope::{Fresh, Head};
@@ -82,6 +82,8 @@ pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>, settings
                 ))
                 .build(),
         )
+        // Where the document is, behind whatever path that is seen from outside.
+        .servers(Some([Server::new(".")]))
         .paths(paths)
         .components(Some(components.build()))
         .security((!is_open).then(|| [SecurityRequirement::new(BEARER, Vec::<String>::new())]))

@@ -272,6 +272,8 @@ fn access(parser: &mut Parser<'_>, address: SocketAddr) -> Option<api::Access> {
 }
 
 fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
+    // Before the key: also where that is missing, all that is wrong is said.
+    let claims = claims(parser);
     let may_be_plain = parser.one_of("JWT_JWKS_PLAIN_HTTP", &["true", "false"]) == Some("true");
     let keys = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"];
     if keys
@@ -303,6 +305,7 @@ fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
     let jwt = api::Jwt {
         issuer: parser.text("JWT_ISSUER"),
         audience: parser.text("JWT_AUDIENCE"),
+        claims: claims?,
         ..api::Jwt::new(key)
     };
     if name == "JWT_JWKS_URL" && jwt.audience.is_none() {
@@ -315,6 +318,24 @@ fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
         parser.problem(name, error.to_string());
     }
     Some(jwt)
+}
+
+/// Where tokens say what. `None`: a problem was noted.
+fn claims(parser: &mut Parser<'_>) -> Option<api::Claims> {
+    let (organizations, staff) = (
+        parser.value("JWT_ORGANIZATIONS_CLAIM"),
+        parser.value("JWT_STAFF_CLAIM"),
+    );
+    let admin_roles = parser.list("JWT_ADMIN_ROLES");
+    if admin_roles.is_empty() {
+        parser.problem("JWT_ADMIN_ROLES", "expected roles such as `owner,admin`");
+    }
+    Some(api::Claims {
+        organizations: organizations?,
+        admin_roles,
+        staff: staff?,
+        staff_value: parser.text("JWT_STAFF_VALUE")?,
+    })
 }
 
 #[cfg(test)]

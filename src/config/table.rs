@@ -216,6 +216,31 @@ pub const SETTINGS: &[Setting] = &[
         "The audience that tokens must name; required with a key set, whose issuer has other audiences too",
     ),
     setting(
+        Section::Reader,
+        "JWT_ORGANIZATIONS_CLAIM",
+        Some("/organizations"),
+        "Where tokens name organizations and roles in them: a JSON pointer, with `~1` for each `/` in a name, such as \
+         `/https:~1~1example.com~1orgs`",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_ADMIN_ROLES",
+        Some("owner,admin"),
+        "The roles that read a whole organization; with any other one is a member, who reads their own usage",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_STAFF_CLAIM",
+        Some("/platformRole"),
+        "Where tokens say who is staff of the platform: a JSON pointer to a text, or to a list of texts",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_STAFF_VALUE",
+        Some("staff"),
+        "What the claim of staff then says, or holds; staff reads everything",
+    ),
+    setting(
         Section::Worker,
         "BATCH_MAX_EVENTS",
         Some("10000"),

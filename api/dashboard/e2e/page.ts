@@ -5,7 +5,7 @@ import { test as base, type Download, expect, type Locator, type Page, type Rout
 import { de } from "../src/i18n/de";
 import { en, type Messages } from "../src/i18n/en";
 
-export type Who = "staff" | "admin" | "member" | "expired" | "stranger";
+export type Who = "staff" | "admin" | "member" | "expired" | "stranger" | "provider";
 
 /** The days of the events that are known one by one. */
 export const JANUARY = "from=2025-01-01&to=2025-01-31";
@@ -24,6 +24,8 @@ function variable(name: string): string {
 /** A program whose worker is gone, with a gap, open to everybody; and one with nothing in it. */
 export const STALE = variable("PAGE_URL_STALE");
 export const EMPTY = variable("PAGE_URL_EMPTY");
+/** One over the known events that takes tokens with other claims: those of `provider`. */
+export const PROVIDER = variable("PAGE_URL_PROVIDER");
 /** Those of each browser: `TEST_PARALLEL_INDEX` says which one this is. */
 const TOKENS = JSON.parse(variable("PAGE_TOKENS")) as Record<Who, string>[];
 

@@ -413,6 +413,43 @@ async fn the_pages_are_public_and_load_nothing_from_elsewhere() {
         "no inline script"
     );
     let start = world.send("/docs/swagger-initializer.js", &[]).await.text;
-    assert!(start.contains("/openapi.json"));
-    assert_eq!(world.send("/docs", &[]).await.header("location"), Some("/docs/"));
+    assert!(start.contains("\"../openapi.json\""), "{start}");
+}
+
+/// A proxy may have put all of it below a path, which nobody tells the reader: what leads from one place to another says
+/// how to get there from where one is.
+#[tokio::test]
+async fn nothing_that_is_sent_leads_to_the_root_of_the_host() {
+    let world = World::guarded(NOW);
+    assert_eq!(world.send("/docs", &[]).await.header("location"), Some("docs/"));
+    let document = world.send("/openapi.json", &[]).await.json();
+    assert_eq!(document["servers"], json!([{"url": "."}]));
+    for target in [
+        "/",
+        "/index.html",
+        "/docs/",
+        "/docs/index.html",
+        "/docs/swagger-initializer.js",
+    ] {
+        let reply = world.send(target, &[]).await;
+        if reply.status == 404 {
+            assert_eq!(
+                target, "/index.html",
+                "there is none where the page was not built"
+            );
+            continue;
+        }
+        for absolute in ["=\"/", "='/", "url: \"/", "\"url\": \"/", "\"url\":\"/", "(/"] {
+            assert!(
+                !reply.text.contains(absolute),
+                "{target} has {absolute}: {}",
+                reply.text
+            );
+        }
+    }
+    for target in ["/nothing", "/docs/nothing", "/v1/usage/nothing"] {
+        let problem = world.send(target, &bearing(&staff())).await.json();
+        let kind = problem["type"].as_str().expect("a type");
+        assert!(kind.starts_with("urn:"), "{kind}");
+    }
 }

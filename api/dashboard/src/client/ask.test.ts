@@ -28,7 +28,7 @@ test("a token goes into its header, and an answer never comes from a cache", asy
   vi.stubGlobal("fetch", fetch);
   await ask("meta", { preset: "7d" }, "a.b.c");
   expect(fetch).toHaveBeenCalledWith(
-    "/v1/usage/meta?preset=7d",
+    "v1/usage/meta?preset=7d",
     expect.objectContaining({
       cache: "no-store",
       headers: { accept: "application/json", authorization: "Bearer a.b.c" },
@@ -36,7 +36,7 @@ test("a token goes into its header, and an answer never comes from a cache", asy
   );
   await ask("meta", {}, null);
   expect(fetch).toHaveBeenLastCalledWith(
-    "/v1/usage/meta?",
+    "v1/usage/meta?",
     expect.objectContaining({ headers: { accept: "application/json" } }),
   );
 });

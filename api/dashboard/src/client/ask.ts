@@ -47,8 +47,9 @@ async function send(
   }
   let response: Response;
   try {
-    // Never from a cache: a body that is not sent again would say how fresh it was then.
-    response = await fetch(`/v1/usage/${name}?${queryOf(query)}`, {
+    // Beside the page, below whatever path it is. Never from a cache: a body that is not sent again would say how
+    // fresh it was then.
+    response = await fetch(`v1/usage/${name}?${queryOf(query)}`, {
       headers,
       cache: "no-store",
       credentials: "omit",

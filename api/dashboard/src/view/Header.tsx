@@ -26,7 +26,7 @@ export function Header({ scope, organizations, all }: Props) {
     <header>
       <div className="bar">
         <h1>
-          <img src="/favicon.svg" alt="" width="22" height="22" /> {t.title}
+          <img src="./favicon.svg" alt="" width="22" height="22" /> {t.title}
         </h1>
         <Organizations scope={scope} organizations={organizations} all={all} />
         <span className="spacer" />
