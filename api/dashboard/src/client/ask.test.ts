@@ -47,7 +47,7 @@ test("a table is asked for as a file, whole, and its address holds no token", as
   const file = await askCsv("meta", { preset: "7d" }, "a.b.c");
   expect(new Uint8Array(await file.arrayBuffer()).slice(0, 3)).toEqual(new Uint8Array([0xef, 0xbb, 0xbf]));
   expect(fetch).toHaveBeenCalledWith(
-    "/v1/usage/meta?preset=7d&format=csv",
+    "v1/usage/meta?preset=7d&format=csv",
     expect.objectContaining({ headers: { accept: "text/csv", authorization: "Bearer a.b.c" } }),
   );
 });
