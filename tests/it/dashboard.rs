@@ -315,7 +315,7 @@ async fn browse(name: &str, chosen: &[&str]) {
         World::new(&format!("{name}_empty")).await,
     );
     let (behind, empty) = (behind(&old).await, empty(&new).await);
-    let provider = serving(&world, &[tokens_checked, OTHER_CLAIMS].concat()).await;
+    let provider = serving(&world, &[tokens_checked, OTHER_CLAIMS, more].concat()).await;
 
     let tokens: Value = (0..BROWSERS).map(tokens).collect();
     warm(&product, tokens[0]["staff"].as_str().expect("a token")).await;
