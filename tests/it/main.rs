@@ -11,6 +11,7 @@ mod dead_letters;
 mod errors;
 mod exactness;
 mod faults;
+mod health;
 mod history;
 mod hostile_documents;
 mod hostile_reader;
