@@ -29,6 +29,7 @@ mod rejected;
 mod replicas;
 mod roles;
 mod rows;
+mod runbook;
 mod silence;
 mod slow_server;
 mod stopped;
