@@ -8,7 +8,8 @@
 #   deploy/setup.sh kafka    that, and Kafka
 #   deploy/setup.sh node     Node, which the usage page is built with
 #   deploy/setup.sh deploy   what the files of this folder are checked with: helm, promtool, linters
-#   deploy/setup.sh test     all of it, a browser, and what services in Python and Node send events with
+#   deploy/setup.sh test     all of it but `deploy`; also Prometheus, a browser, and what services in Python and Node send
+#                            events with
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
@@ -286,6 +287,7 @@ case "${1:-} ${2:-}" in
         need_kafka
         need_schemathesis
         need_node_driver
+        need_prometheus
         ;;
     *)
         sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"
