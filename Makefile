@@ -110,6 +110,7 @@ check:
 	else cargo deny --workspace check bans licenses sources; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	@$(MAKE) --no-print-directory check-deploy
+	deploy/release/inventory.py licences >/dev/null
 
 check-deploy:
 	@deploy/setup.sh deploy

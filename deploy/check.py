@@ -177,6 +177,16 @@ def check_dashboard():
             expect(re.search(r"usage_ledger_|UsageLedger", target["expr"]), f"{panel['title']}: {target['expr']}")
 
 
+def check_versions():
+    cargo = (DEPLOY.parent / "Cargo.toml").read_text()
+    version = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE).group(1)
+    chart = read(CHART / "Chart.yaml")
+    expect(chart["version"] == chart["appVersion"] == version, f"Chart.yaml: not of version {version}")
+    changes = (DEPLOY.parent / "CHANGELOG.md").read_text()
+    expect(f"\n## {version}\n" in changes or "\n## Unreleased\n" in changes, f"CHANGELOG.md: nothing of {version}")
+
+
+check_versions()
 check_alerts()
 check_dashboard()
 check_refused()
