@@ -13,7 +13,9 @@ use rollup::period::{Calendar, Granularity};
 
 use super::parse::Parser;
 use super::table::{Section, variable};
-use super::{Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker};
+use super::{
+    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker,
+};
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
 const MAX_BATCH_EVENTS: usize = 200_000;
@@ -210,9 +212,24 @@ fn limits(parser: &mut Parser<'_>) -> Limits {
     }
 }
 
+impl Part for Admin {
+    fn sections() -> Vec<Section> {
+        vec![Section::Admin]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let address = parser.address("ADMIN_ADDR");
+        if address.port() == 0 && !parser.is_wrong("ADMIN_ADDR") {
+            parser.problem("ADMIN_ADDR", "expected the port on which the process listens");
+        }
+        Self { address }
+    }
+}
+
 impl Part for Process {
     fn sections() -> Vec<Section> {
-        [Database::sections(), Identity::sections(), vec![Section::Process]].concat()
+        let own = vec![Section::Admin, Section::Process];
+        [Database::sections(), Identity::sections(), own].concat()
     }
 
     fn read(parser: &mut Parser<'_>) -> Self {

@@ -18,7 +18,9 @@ pub enum Section {
     Worker,
     /// Who is answered, and where.
     Reader,
-    /// What every process has that stays.
+    /// Where every process that stays tells how it is.
+    Admin,
+    /// What else such a process has.
     Process,
 }
 
@@ -154,7 +156,7 @@ pub const SETTINGS: &[Setting] = &[
         "Where the reader listens",
     ),
     setting(
-        Section::Process,
+        Section::Admin,
         "ADMIN_ADDR",
         Some("127.0.0.1:9464"),
         "Where metrics and health listen",
