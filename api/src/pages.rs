@@ -31,6 +31,8 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
+/// The pages that have an address of their own; the others are files of theirs.
+pub(crate) const PATHS: [&str; 4] = ["/", "/docs", "/docs/", "/openapi.json"];
 /// The page where the dashboard was not built.
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
     <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \

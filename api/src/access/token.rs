@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use prometheus::Registry;
 use serde::Deserialize;
 
 use super::jwks::Jwks;
@@ -76,6 +77,17 @@ impl Verifier {
         };
         let settings = settings.clone();
         Ok(Self::Tokens(Box::new(Tokens { keys, settings })))
+    }
+
+    /// Registers what is told of the keys.
+    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        match self {
+            Verifier::Tokens(tokens) => match &tokens.keys {
+                Keys::Set(set) => registry.register(Box::new(set.age()?)),
+                Keys::Fixed(..) => Ok(()),
+            },
+            Verifier::Off => Ok(()),
+        }
     }
 
     /// The sender of a request with these headers.
