@@ -20,5 +20,7 @@ mod app;
 mod architecture;
 mod failure;
 mod files;
+mod known;
 mod open_letters;
+mod oplog;
 mod telemetry;
