@@ -7,7 +7,7 @@
 #   deploy/setup.sh mongodb  what is built with, and a MongoDB to run against, unless there is one
 #   deploy/setup.sh kafka    that, and Kafka
 #   deploy/setup.sh node     Node, which the usage page is built with
-#   deploy/setup.sh test     all of it, a browser, and what services in Python and Node send events with
+#   deploy/setup.sh test     all of it, a browser, promtool, and what services in Python and Node send events with
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
@@ -186,6 +186,25 @@ need_node() {
     ln -s "$package/lib/node_modules/npm/bin/npm-cli.js" "$folder/bin/npm"
 }
 
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Debian's package of Prometheus would start a server on this machine: only its programs are taken out of it.
+need_prometheus() {
+    local folder=$tools/deploy/bin scratch
+    if have promtool && have prometheus || [ -x "$folder/promtool" ]; then return; fi
+    is_debian || fail "no apt-get here: install Prometheus with promtool, and run this again"
+    say "fetching Prometheus (19 MB, a few seconds, once) …"
+    scratch=$(mktemp -d)
+    if ! (cd "$scratch" && apt-get download -qq prometheus 2>/dev/null); then
+        as_root apt-get update -qq
+        (cd "$scratch" && apt-get download -qq prometheus)
+    fi
+    dpkg -x "$scratch"/prometheus_*.deb "$scratch/package"
+    mkdir -p "$folder"
+    mv "$scratch/package/usr/bin/prometheus" "$scratch/package/usr/bin/promtool" "$folder/"
+    rm -rf "$scratch"
+}
+
 # Installs what the given functions name as missing, at once.
 need() {
     need_rust
@@ -232,6 +251,7 @@ case "${1:-} ${2:-}" in
         need_kafka
         need_schemathesis
         need_node_driver
+        need_prometheus
         ;;
     *)
         sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"

@@ -20,6 +20,7 @@ mod kafka;
 mod kafka_storm;
 mod leases;
 mod long_answers;
+mod metrics;
 mod queries;
 mod reader_consistency;
 mod reader_contract;
