@@ -38,6 +38,8 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
 );
 /// The file that a folder is asked for.
 const INDEX: &str = "index.html";
+/// The pages that have an address of their own; the others are files of theirs.
+pub(crate) const PATHS: [&str; 4] = ["/", "/docs", "/docs/", "/openapi.json"];
 /// The page where the dashboard was not built.
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
     <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \

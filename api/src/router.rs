@@ -78,6 +78,9 @@ pub fn router<R: Reader>(
 ) -> Result<Router, SettingsError> {
     let app = Arc::new(App::new(settings, reader, clock, registry)?);
     let entries = entries::<R>();
+    let routes = entries.iter().map(|entry| entry.described.path);
+    app.metrics
+        .begin_at_zero(routes.chain(pages::PATHS).chain([NO_ROUTE]));
     let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
         .into_iter()

@@ -1,5 +1,6 @@
 //! The windows of ids in which a duplicate is recognised.
 
+mod footprint;
 mod rejected;
 mod uniform;
 

@@ -12,6 +12,8 @@
 //! earlier attempt whose outcome was unknown is known not to have been applied, and never will be, since it
 //! would have conflicted.
 
+mod metrics;
+mod phases;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +32,10 @@ use mongodb::options::ReadConcern;
 use rollup::period::Calendar;
 use tokio::time::Instant as Moment;
 
+use phases::Phase;
 use transaction::{AttemptError, Attempts, Work};
+
+pub use metrics::CommitMetrics;
 
 use super::acquire::{Move, Moved};
 use super::answer::{ANSWER, answer, silence};
@@ -53,6 +58,7 @@ pub struct MongoLedger {
     rows: Rows,
     leases: Leases,
     attempts: Attempts,
+    metrics: CommitMetrics,
     /// Fences that we moved, and of which a majority has yet to tell.
     moved: Arc<Mutex<BTreeMap<LaneId, Moved>>>,
 }
@@ -62,13 +68,19 @@ impl MongoLedger {
     ///
     /// # Errors
     /// When there can be no further client.
-    pub fn open(store: Store, calendar: Calendar, leases: Leases) -> Result<Self, Error> {
+    pub fn open(
+        store: Store,
+        calendar: Calendar,
+        leases: Leases,
+        metrics: CommitMetrics,
+    ) -> Result<Self, Error> {
         let rows = Rows::new(store.clone(), calendar);
         Ok(Self {
             attempts: Attempts::open(&store, rows.clone(), leases.clone())?,
             store,
             rows,
             leases,
+            metrics,
             moved: Arc::default(),
         })
     }
@@ -97,12 +109,24 @@ impl MongoLedger {
     /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.
     async fn applied(&self, work: &Work<'_>, started: Moment) -> Applied {
         let took = started.elapsed();
+        work.watch.enter(Phase::Letters);
         self.rows.committed(&work.rows);
         let rest = self.store.close_the_rest(work.commit);
         if tokio::time::timeout(ANSWER, rest).await.is_err() {
             tracing::warn!("letters of counted events stay open for now: the database does not answer");
         }
         Applied { took }
+    }
+
+    /// Which ids of a commit are in the ledger already; or why that is not known, or was so only for a moment.
+    async fn held(&self, commit: &Commit) -> Result<Fault, CommitError> {
+        match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
+            // Whoever had it did not commit, or has it no longer.
+            Ok(Ok(held)) if held.is_empty() => Ok(Fault::retry("an id was in the way")),
+            Ok(Ok(held)) => Err(CommitError::DuplicateIds(held)),
+            Ok(Err(failure)) => Ok(failure),
+            Err(_) => Ok(silence()),
+        }
     }
 
     /// Reads off the fences what became of an attempt that did not match them, or whose outcome is in doubt.
@@ -246,9 +270,12 @@ impl Ledger for MongoLedger {
         attempt: &mut Attempt,
     ) -> Result<Applied, CommitError> {
         let (mut pauses, mut tries, began) = (pauses(), 0, Moment::now());
+        let timed = self.metrics.begin();
+        let watch = &timed.watch;
         let work = Work {
             commit,
             rows: RowChanges::from(&commit.delta),
+            watch: watch.clone(),
         };
         loop {
             let started = Moment::now();
@@ -259,17 +286,11 @@ impl Ledger for MongoLedger {
                 }
                 Err(broken) => broken,
             };
+            self.metrics.aborted(&broken);
+            watch.enter(Phase::Settle);
             let failure = match broken {
                 AttemptError::ReplayCancelled(lane) => return Err(CommitError::Lost(vec![lane])),
-                AttemptError::DuplicateIds => {
-                    match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
-                        // Whoever had it did not commit, or has it no longer.
-                        Ok(Ok(held)) if held.is_empty() => Fault::retry("an id was in the way"),
-                        Ok(Ok(held)) => return Err(CommitError::DuplicateIds(held)),
-                        Ok(Err(failure)) => failure,
-                        Err(_) => silence(),
-                    }
-                }
+                AttemptError::DuplicateIds => self.held(commit).await?,
                 AttemptError::RowExists => {
                     tracing::debug!(
                         "somebody else wrote or removed some of these rows; the same is written by upserts"
@@ -303,7 +324,10 @@ impl Ledger for MongoLedger {
                 _ => None,
             };
             match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    watch.enter(Phase::Pause);
+                    tokio::time::sleep(pause).await;
+                }
                 // Gone again and again, for as long as one attempt may take: perhaps by age.
                 None if failure.act == Act::RetryWhole && began.elapsed() >= patience => {
                     return Err(CommitError::TooMuch(failure.why));

@@ -21,6 +21,7 @@ mod kafka;
 mod kafka_storm;
 mod leases;
 mod long_answers;
+mod metrics;
 mod monitoring;
 mod queries;
 mod reader_consistency;

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use prometheus::Registry;
 
 use super::json::Json;
 use super::jwks::Jwks;
@@ -95,6 +96,17 @@ impl Verifier {
         let settings = settings.clone();
         let once = Once::default();
         Ok(Self::Tokens(Box::new(Tokens { keys, settings, once })))
+    }
+
+    /// Registers what is told of the keys.
+    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        match self {
+            Verifier::Tokens(tokens) => match &tokens.keys {
+                Keys::Set(set) => registry.register(Box::new(set.age()?)),
+                Keys::Fixed(..) => Ok(()),
+            },
+            Verifier::Off => Ok(()),
+        }
     }
 
     /// The sender of a request with these headers.

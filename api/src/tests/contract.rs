@@ -204,10 +204,11 @@ async fn metrics_have_labels_from_closed_sets() {
     let known: BTreeSet<String> = entries::<FakeReader>()
         .iter()
         .map(|entry| entry.described.path)
-        .chain(["none", "/docs/", "hit", "miss", "2xx", "4xx"])
+        .chain(crate::pages::PATHS)
+        .chain(["none", "hit", "miss", "2xx", "3xx", "4xx", "5xx"])
         .map(str::to_owned)
         .collect();
-    assert!(labels.is_subset(&known), "{labels:?}");
+    assert_eq!(labels, known, "all from the start, and no other");
 }
 
 #[tokio::test]
