@@ -81,6 +81,9 @@ fn process() -> Registry {
     let waits = PoolWaits::new().expect("metrics");
     waits.register(&registry).expect("registers");
     registry
+        .register(Box::new(api::admin::ready_gauge()))
+        .expect("registers");
+    registry
 }
 
 /// What a worker on a change stream shows beside that.

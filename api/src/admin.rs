@@ -9,7 +9,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::core::Collector as _;
-use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntGauge, Registry, TextEncoder};
 use serde_json::json;
 
@@ -44,7 +43,9 @@ pub fn router(registry: Registry, readiness: impl Readiness) -> Router {
 fn metrics(registry: &Registry, reasons: &[String]) -> Response {
     let mut text = Vec::new();
     let mut families = registry.gather();
-    families.extend(ready_gauge(reasons.is_empty()));
+    let ready = ready_gauge();
+    ready.set(i64::from(reasons.is_empty()));
+    families.extend(ready.collect());
     match TextEncoder::new().encode(&families, &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
@@ -55,14 +56,16 @@ fn metrics(registry: &Registry, reasons: &[String]) -> Response {
 }
 
 /// What `/readyz` says, for those who only look at metrics. It changes by itself, so it is asked for each time.
-fn ready_gauge(is_ready: bool) -> Vec<MetricFamily> {
-    let gauge = IntGauge::new(
+///
+/// # Panics
+/// Never: its name is valid.
+#[must_use]
+pub fn ready_gauge() -> IntGauge {
+    IntGauge::new(
         "usage_ledger_ready",
         "Whether this process makes progress, as `/readyz` says; 1 or 0",
     )
-    .expect("a valid name");
-    gauge.set(i64::from(is_ready));
-    gauge.collect()
+    .expect("a valid name")
 }
 
 fn ready(reasons: &[String]) -> Response {
