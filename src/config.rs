@@ -135,6 +135,13 @@ pub struct Reader {
     pub excluded_organizations: Vec<String>,
 }
 
+/// Where a process that stays tells how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// The address.
+    pub address: SocketAddr,
+}
+
 /// What every process has that stays.
 #[derive(Debug, Clone)]
 pub struct Process {

@@ -10,6 +10,8 @@
 #![doc = include_str!("architecture.md")]
 //!
 #![doc = include_str!("recipes.md")]
+//!
+#![doc = include_str!("metrics.md")]
 
 pub mod command;
 pub mod config;
@@ -20,5 +22,9 @@ mod app;
 mod architecture;
 mod failure;
 mod files;
+mod known;
+#[cfg(test)]
+mod metrics;
 mod open_letters;
+mod oplog;
 mod telemetry;

@@ -2,35 +2,42 @@
 
 use std::time::Duration;
 
-use prometheus::{IntGauge, Registry};
+use prometheus::Registry;
+use prometheus::core::AtomicI64;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::known::Known;
 use crate::store::Store;
 
 /// How often it is asked whether there may be others.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// A gauge of the dead letters of the whole ledger that wait. Every worker shows the same number.
+/// A gauge of the dead letters of the whole ledger that wait.
+pub(crate) fn gauge(registry: &Registry) -> prometheus::Result<Known<AtomicI64>> {
+    Known::register(
+        registry,
+        "usage_ledger_dead_letters_open",
+        "Dead letters of the whole ledger that wait: usage that is in no figure. Every worker gives the same number, and \
+         none before it has counted",
+    )
+}
+
+/// Keeps the gauge.
 pub(crate) struct OpenLetters {
     store: Store,
-    registry: Registry,
-    gauge: IntGauge,
+    gauge: Known<AtomicI64>,
     /// The fences' word of the letters that were counted. `None`: nothing was counted yet.
     counted: Option<i64>,
 }
 
 impl OpenLetters {
-    pub(crate) fn new(store: Store, registry: Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
+    pub(crate) const fn new(store: Store, gauge: Known<AtomicI64>) -> Self {
+        Self {
             store,
-            registry,
-            gauge: IntGauge::new(
-                "usage_ledger_dead_letters_open",
-                "Dead letters of the whole ledger that wait: usage that is in no figure",
-            )?,
+            gauge,
             counted: None,
-        })
+        }
     }
 
     /// Counts whenever letters have changed.
@@ -54,11 +61,7 @@ impl OpenLetters {
             return Ok(());
         }
         let open = self.store.count_open_letters().await?;
-        self.gauge.set(i64::try_from(open)?);
-        if self.counted.is_none() {
-            // Not before: that none waits would be a claim.
-            self.registry.register(Box::new(self.gauge.clone()))?;
-        }
+        self.gauge.set(Some(i64::try_from(open)?));
         self.counted = Some(changes);
         Ok(())
     }

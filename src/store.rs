@@ -6,6 +6,7 @@
 //! * [`schema`]: creation, checks and refusals
 //! * [`lanes`]: the remedy for a stopped lane
 //! * [`leases`]: the workers that live, and the leader among them
+//! * `oplog`, `pools`: what metrics tell of the server, and of the connections to it
 //! * [`ledger`]: the one transaction that makes a batch permanent
 //! * [`dead_letters`]: rejected records, and their replay
 //! * [`reader`]: the rows as the reader asks for them
@@ -29,6 +30,8 @@ mod journal;
 mod listing;
 mod meta;
 mod names;
+pub(crate) mod oplog;
+pub(crate) mod pools;
 mod rows;
 mod session;
 mod writes;

@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   plugins: [react()],
+  // The page is behind whatever path a proxy puts it.
+  base: "./",
   build: {
     target: "es2022",
     // The policy of the reader allows no `data:` fonts and no inline scripts; small files stay files.

@@ -1,6 +1,7 @@
 //! From a request to a response: the one way that every route goes.
 
 mod csv;
+mod file_name;
 mod format;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use self::file_name::file_name;
 use self::format::Format;
 use crate::access::{Caller, Grant};
 use crate::application::App;
@@ -27,6 +29,9 @@ use crate::route::{Common, Route};
 /// The instant up to which everything is in the answer, also where the body is left out.
 pub(crate) const AS_OF: HeaderName = HeaderName::from_static("usage-data-as-of");
 
+/// A quarter of an hour: the clock of every zone shows whole hours at quarters of one of UTC.
+const QUARTER_SECONDS: i64 = 15 * 60;
+
 /// A snapshot that the store keeps no longer is followed by a newer one so often at most.
 const NEWER_SNAPSHOTS: u32 = 2;
 
@@ -38,8 +43,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let format = Format::accepted(headers)?;
     let parameters = Parameters::parse(query, Q::PARAMETERS)?;
+    let format = Format::asked(&parameters, headers)?;
     let grant = caller.grant(Q::rule(&parameters), parameters.one("organizationId"))?;
     let now = app.clock.now();
     let today = app.settings.calendar.day_of(now);
@@ -66,7 +71,8 @@ pub(crate) async fn answer<Q: Route, R: Reader>(
     let mut newer = 0;
     let (mut response, as_of) = loop {
         let answered = match format {
-            Format::Csv => question.csv().await,
+            Format::Csv => question.csv(None).await,
+            Format::File => question.csv(Some(question.file_name())).await,
             Format::Json => question.json(headers).await,
         };
         match answered {
@@ -109,15 +115,21 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
         QueryContext {
             view: View::of(snapshot),
             scope: self.common.scope(),
+            now: self.now,
             today: self.today,
-            zone: app.settings.calendar.zone_name(),
+            calendar: app.settings.calendar,
             granularities: Arc::clone(&app.granularities),
             row_limit: app.settings.limits.rows,
             remembered: Arc::clone(&app.remembered),
         }
     }
 
-    async fn csv(&self) -> Result<Answered, Problem> {
+    fn file_name(&self) -> String {
+        file_name(Q::PATH, self.common.organization(), self.common.days.range)
+    }
+
+    /// The answer as CSV: where it is a file, under this name.
+    async fn csv(&self, file: Option<String>) -> Result<Answered, Problem> {
         let app = self.app;
         let turn = app.turns.take(&self.name).await;
         let snapshot = app.snapshots.open().await?;
@@ -129,7 +141,7 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             name: self.name.clone(),
             path: Q::PATH,
         };
-        Ok((csv::response(csv_table, turn, caller).await?, as_of))
+        Ok((csv::response(csv_table, turn, caller, file).await?, as_of))
     }
 
     async fn json(&self, headers: &HeaderMap) -> Result<Answered, Problem> {
@@ -145,6 +157,8 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             self.common.is_staff,
             &self.parameters,
             self.today,
+            // Which hours are over.
+            self.now.timestamp().div_euclid(QUARTER_SECONDS),
             snapshot.freshness().version,
             snapshot.freshness().letters,
             &gaps,
@@ -157,7 +171,7 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             let head = Head::new(
                 self.common.organization(),
                 &self.common.days,
-                context.zone,
+                context.calendar.zone_name(),
                 &gaps,
                 rejections,
             );

@@ -55,6 +55,8 @@ impl<R: Reader> App<R> {
             .parse()
             .map_err(|()| SettingsError::Currency(settings.currency.clone()))?;
         let bytes = settings.limits.cache_bytes;
+        let verifier = Verifier::new(&settings.access)?;
+        verifier.register(registry)?;
         Ok(Self {
             currency,
             granularities: settings.granularities.clone().into(),
@@ -68,7 +70,7 @@ impl<R: Reader> App<R> {
                 rankings: Cache::new(bytes / 8, metrics.parts.clone()),
                 interners: KeyInterners::new(bytes / 4),
             }),
-            verifier: Verifier::new(&settings.access)?,
+            verifier,
             rate: Arc::new(RateLimit::new(&settings.limits)),
             shares: Shares::new(settings.limits.answers_at_once),
             turns: Turns::new(QUESTIONS_AT_ONCE as usize),

@@ -1,13 +1,15 @@
 //! Buckets of a series, and the stored periods that cover a range exactly.
 
-use chrono::{Days, NaiveDate};
-use rollup::period::{Granularity, Period};
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use rollup::period::{Calendar, Granularity, Period};
 
 use crate::range::Range;
 use crate::reader::Span;
 
 /// The most buckets of one answer.
 pub(crate) const MAX_BUCKETS: usize = 1_100;
+/// The most days of an answer by the hour.
+pub(crate) const MAX_HOURLY_DAYS: u64 = 31;
 
 /// The cost of a further span, in rows.
 const SPAN_COST: usize = 20;
@@ -24,30 +26,43 @@ pub(crate) struct Bucket {
     pub(crate) partial: bool,
 }
 
-/// Every bucket of a range, oldest first. `None`: more than [`MAX_BUCKETS`].
-pub(crate) fn buckets(range: Range, granularity: Granularity, today: NaiveDate) -> Option<Vec<Bucket>> {
-    let mut buckets = Vec::new();
-    let mut period = Period::holding(granularity, range.from);
-    while period.first_day() <= range.to {
-        if buckets.len() == MAX_BUCKETS {
-            return None;
-        }
+/// Every bucket of a range as it stands now, oldest first. `None`: more than [`MAX_BUCKETS`]. An hour that the clock
+/// skips is no bucket, and one that it shows twice is one.
+pub(crate) fn buckets(
+    range: Range,
+    granularity: Granularity,
+    calendar: &Calendar,
+    now: DateTime<Utc>,
+) -> Option<Vec<Bucket>> {
+    let today = calendar.day_of(now);
+    let is_over = |period: Period| match granularity {
+        Granularity::Hourly => calendar.end_of(period) <= now,
+        _ => period.last_day() < today,
+    };
+    let bucket = |period: Period| {
         let (first, last) = (period.first_day(), period.last_day());
-        buckets.push(Bucket {
+        Bucket {
             period,
             start: first.max(range.from),
             end: last.min(range.to),
-            complete: last < today,
+            complete: is_over(period),
             partial: first < range.from || last > range.to,
-        });
-        period = period.next();
-    }
-    Some(buckets)
+        }
+    };
+    let first = Period::holding(granularity, range.from);
+    let periods = std::iter::successors(Some(first), |period| Some(period.next()))
+        .take_while(|period| period.first_day() <= range.to)
+        .filter(|period| calendar.shows(*period));
+    let buckets: Vec<Bucket> = periods.map(bucket).take(MAX_BUCKETS + 1).collect();
+    (buckets.len() <= MAX_BUCKETS).then_some(buckets)
 }
 
 /// The fewest stored periods that cover a range exactly. Where sums are wanted per bucket, no period
-/// reaches over the edge of one.
+/// reaches over the edge of one: hours are made of nothing but hours.
 pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
+    if bucket == Some(Granularity::Hourly) {
+        return vec![Span::of_hours(range.from, range.to)];
+    }
     let mut longer: Vec<(Granularity, Vec<Place>)> = stored
         .iter()
         .filter(|granularity| **granularity > Granularity::Daily)
@@ -88,6 +103,9 @@ pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granula
 /// fewer spans may be worth more rows.
 pub(crate) fn quickest(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
     let fewest = cover(range, stored, bucket);
+    if bucket == Some(Granularity::Hourly) {
+        return fewest;
+    }
     let days = [range.from, range.to].map(|day| Period::holding(Granularity::Daily, day));
     let days = vec![Span {
         first: days[0],
@@ -148,6 +166,12 @@ mod tests {
         }
     }
 
+    const NOON: &str = "2026-09-28T12:00:00Z";
+
+    fn instant(text: &str) -> DateTime<Utc> {
+        text.parse().expect(text)
+    }
+
     fn shown(spans: &[Span]) -> Vec<String> {
         let show = |span: &Span| match span.first == span.last {
             true => span.first.to_string(),
@@ -158,8 +182,10 @@ mod tests {
 
     #[test]
     fn buckets_are_cut_to_the_range_and_say_so() {
-        let today = "2026-09-28".parse().expect("a day");
-        let months = buckets(range("2026-08-15", "2026-09-28"), Granularity::Monthly, today).expect("few");
+        let buckets = |from, to, granularity| {
+            buckets(range(from, to), granularity, &Calendar::UTC, instant(NOON)).expect("few")
+        };
+        let months = buckets("2026-08-15", "2026-09-28", Granularity::Monthly);
         let shown: Vec<_> = months
             .iter()
             .map(|b| format!("{} {} {} {} {}", b.period, b.start, b.end, b.complete, b.partial))
@@ -171,24 +197,60 @@ mod tests {
                 "2026-09 2026-09-01 2026-09-28 false true"
             ]
         );
-        let weeks = buckets(range("2026-09-21", "2026-09-28"), Granularity::Weekly, today).expect("few");
+        let weeks = buckets("2026-09-21", "2026-09-28", Granularity::Weekly);
         let flags: Vec<_> = weeks.iter().map(|b| (b.complete, b.partial)).collect();
         assert_eq!(flags, [(true, false), (false, true)]);
     }
 
     #[test]
     fn buckets_have_a_limit() {
-        let today = "2026-09-28".parse().expect("a day");
         let from: NaiveDate = "2020-01-01".parse().expect("a day");
         let days = |count: u64| Range {
             from,
             to: from + Days::new(count - 1),
         };
-        assert_eq!(
-            buckets(days(1_100), Granularity::Daily, today).map(|b| b.len()),
-            Some(1_100)
-        );
-        assert_eq!(buckets(days(1_101), Granularity::Daily, today), None);
+        let count = |range| {
+            let buckets = buckets(range, Granularity::Daily, &Calendar::UTC, instant(NOON));
+            buckets.map(|buckets| buckets.len())
+        };
+        assert_eq!(count(days(1_100)), Some(1_100));
+        assert_eq!(count(days(1_101)), None);
+    }
+
+    #[test]
+    fn hours_are_those_that_the_clock_shows_and_over_when_it_has_shown_them() {
+        let berlin: Calendar = "Europe/Berlin".parse().expect("a zone");
+        let hours =
+            |day, now| buckets(range(day, day), Granularity::Hourly, &berlin, instant(now)).expect("few");
+        let spring = hours("2026-03-29", "2026-03-29T01:30:00Z");
+        let keys: Vec<String> = spring.iter().map(|hour| hour.period.to_string()).collect();
+        assert_eq!(keys.len(), 23);
+        assert_eq!(keys[..3], ["2026-03-29T00", "2026-03-29T01", "2026-03-29T03"]);
+        let complete: Vec<bool> = spring.iter().map(|hour| hour.complete).collect();
+        assert_eq!(complete[..4], [true, true, false, false], "at half past three");
+        assert!(spring.iter().all(|hour| !hour.partial && hour.start == hour.end));
+
+        // Twice two o'clock is one hour, and it is over after the second time.
+        let complete = |now| {
+            let hours = hours("2026-10-25", now);
+            assert_eq!(hours.len(), 24);
+            hours.iter().filter(|hour| hour.complete).count()
+        };
+        assert_eq!(complete("2026-10-25T00:59:59Z"), 2);
+        assert_eq!(complete("2026-10-25T01:59:59Z"), 2);
+        assert_eq!(complete("2026-10-25T02:00:00Z"), 3);
+        assert_eq!(complete("2026-10-26T00:00:00Z"), 24);
+    }
+
+    #[test]
+    fn hours_are_read_from_hours_only() {
+        let days = range("2026-01-01", "2026-01-31");
+        for cover in [cover, quickest] {
+            assert_eq!(
+                shown(&cover(days, &ALL, Some(Granularity::Hourly))),
+                ["2026-01-01T00..2026-01-31T23"]
+            );
+        }
     }
 
     #[test]

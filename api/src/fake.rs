@@ -93,11 +93,16 @@ pub(crate) struct Used {
 
 /// One request of organization `acme` that day.
 pub(crate) fn used(day: &str) -> Used {
+    used_at(&format!("{day}T12:00:00Z"))
+}
+
+/// One request of organization `acme` at this instant.
+pub(crate) fn used_at(instant: &str) -> Used {
     let mut counters = Counters::default();
     counters[Counter::Requests] = 1;
     counters[Counter::UnpricedRequests] = 1;
     Used {
-        at: format!("{day}T12:00:00Z").parse().expect(day),
+        at: instant.parse().expect(instant),
         dimensions: Dimensions {
             organization: "acme".into(),
             agent: UNATTRIBUTED.into(),
@@ -156,7 +161,7 @@ impl FakeReader {
 
     /// Books usage in one commit.
     pub(crate) fn book(&self, usage: impl IntoIterator<Item = Used>) {
-        let granularities = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+        let granularities = Granularity::ALL;
         let mut touched = BTreeSet::new();
         let mut fold = Fold::new(Grouping::new(Calendar::UTC, &granularities).expect("with days"));
         for used in usage {

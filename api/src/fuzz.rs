@@ -24,6 +24,8 @@ pub use self::token::token;
 
 /// The organization of the caller that the fuzzer plays.
 const MINE: &str = "mine";
+/// Another one, to which the caller belongs, and no more.
+const THEIRS: &str = "theirs";
 
 /// The path and the query of a request: a question means the same however it is written, and nobody gets a grant
 /// for what is not theirs.
@@ -107,7 +109,8 @@ fn asked<Q: Route>(query: &str) {
         };
         if is_bound {
             let own = match &common.grant {
-                Grant::Organization(organization) | Grant::Own { organization, .. } => organization == MINE,
+                Grant::Organization(organization) => organization == MINE,
+                Grant::Own { organization, .. } => [MINE, THEIRS].contains(&organization.as_str()),
                 Grant::Several(organizations) => organizations == &[MINE],
                 Grant::Everybody => false,
             };
@@ -153,7 +156,7 @@ fn printed<Q: Route>(parameters: &Parameters) -> String {
 fn person(role: Role) -> Caller {
     Caller::Person(Person {
         subject: "u1".to_owned(),
-        organizations: [(MINE.to_owned(), role), ("theirs".to_owned(), Role::Other)].into(),
+        organizations: [(MINE.to_owned(), role), (THEIRS.to_owned(), Role::Member)].into(),
         staff: false,
     })
 }

@@ -62,4 +62,4 @@ pub use application::QUESTIONS_AT_ONCE;
 pub use axum::Router;
 pub use router::router;
 pub use serve::{listen, serve};
-pub use settings::{Access, Jwt, Key, Limits, Settings, SettingsError};
+pub use settings::{Access, Claims, Jwt, Key, Limits, NoPointer, Pointer, Settings, SettingsError};

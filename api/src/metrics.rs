@@ -5,6 +5,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+/// Classes of status, as the metrics' label has them.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
 /// The metrics of the public routes.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -25,28 +28,28 @@ impl Metrics {
         };
         let options = HistogramOpts::new(
             "usage_ledger_http_request_duration_seconds",
-            "How long requests took until their answer began.",
+            "How long requests took until their answer began, by route and class of status",
         )
         .buckets(vec![
             0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
         ]);
-        let durations = HistogramVec::new(options, &["route"])?;
+        let durations = HistogramVec::new(options, &["route", "status"])?;
         registry.register(Box::new(durations.clone()))?;
         let metrics = Self {
             requests: counter(
                 "usage_ledger_http_requests_total",
-                "Requests answered, by route and class of status.",
+                "Requests answered, by route and class of status",
                 &["route", "status"],
             )?,
             durations,
             answers: counter(
                 "usage_ledger_reader_answers_total",
-                "Answers given, by whether they were remembered.",
+                "Answers given, by whether they were remembered",
                 &["result"],
             )?,
             parts: counter(
                 "usage_ledger_reader_parts_total",
-                "Sums of parts of a range, by whether they were remembered.",
+                "Sums of parts of a range, by whether they were remembered",
                 &["result"],
             )?,
         };
@@ -57,18 +60,27 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Makes every series of these routes.
+    pub(crate) fn begin_at_zero<'a>(&self, routes: impl Iterator<Item = &'a str>) {
+        for route in routes {
+            for class in CLASSES {
+                self.requests.with_label_values(&[route, class]);
+                self.durations.with_label_values(&[route, class]);
+            }
+        }
+    }
+
     /// Counts an answered request.
     pub(crate) fn answered(&self, route: &str, status: StatusCode, took: Duration) {
         let class = match status.as_u16() {
-            100..=199 => "1xx",
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
             _ => "5xx",
         };
         self.requests.with_label_values(&[route, class]).inc();
         self.durations
-            .with_label_values(&[route])
+            .with_label_values(&[route, class])
             .observe(took.as_secs_f64());
     }
 }

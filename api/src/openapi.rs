@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, KnownFormat, ObjectBui
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref,
-    RefOr, Required, ResponseBuilder, Schema, header::HeaderBuilder,
+    RefOr, Required, ResponseBuilder, Schema, Server, header::HeaderBuilder,
 };
 
 use crate::envelope::{Fresh, Head};
@@ -82,6 +82,8 @@ pub(crate) fn document<'a>(routes: impl Iterator<Item = &'a Described>, settings
                 ))
                 .build(),
         )
+        // Where the document is, behind whatever path that is seen from outside.
+        .servers(Some([Server::new(".")]))
         .paths(paths)
         .components(Some(components.build()))
         .security((!is_open).then(|| [SecurityRequirement::new(BEARER, Vec::<String>::new())]))
@@ -152,7 +154,14 @@ fn answered(route: &Described) -> ResponseBuilder {
             "application/json",
             ContentBuilder::new().schema(Some(body)).build(),
         )
-        .content("text/csv", ContentBuilder::new().schema(Some(csv)).build());
+        .content("text/csv", ContentBuilder::new().schema(Some(csv)).build())
+        .header(
+            "Content-Disposition",
+            HeaderBuilder::new()
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .description(Some("Of answers with `format=csv`: the name of the file."))
+                .build(),
+        );
     fresh_headers(response)
 }
 

@@ -1,6 +1,10 @@
 //! The public pages: the description of the routes, its page, and the dashboard. They hold no data.
+//!
+//! Whatever leads from one to another is relative: a proxy may have put all of them below a path of its own, of which
+//! nothing is known here.
 
 mod asset;
+mod claims;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,6 +24,7 @@ use self::asset::{Asset, Lifetime};
 use crate::dashboard;
 use crate::limit::{Name, RateLimit};
 use crate::problem::{Kind, Problem};
+use crate::settings::Claims;
 
 /// The pages load nothing from anywhere else, run nothing that is inline, and sit in nobody's frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -31,18 +36,29 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
+/// The file that a folder is asked for.
+const INDEX: &str = "index.html";
+/// The pages that have an address of their own; the others are files of theirs.
+pub(crate) const PATHS: [&str; 4] = ["/", "/docs", "/docs/", "/openapi.json"];
 /// The page where the dashboard was not built.
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>usage-ledger</title>\
     <p>The usage page was not built into this program: <code>make dashboard</code> builds it, and \
-    <code>cargo build</code> then takes it in. The reader itself is here: <a href=\"/docs/\">its routes</a>.";
+    <code>cargo build</code> then takes it in. The reader itself is here: <a href=\"docs/\">its routes</a>.";
 
-/// The public pages, each visitor's requests counted.
-pub(crate) fn router(document: &OpenApi, rate: Arc<RateLimit>) -> Result<Router, serde_json::Error> {
+/// The public pages, each visitor's requests counted. The dashboard is told where tokens say what, where they are checked.
+pub(crate) fn router(
+    document: &OpenApi,
+    claims: Option<Claims>,
+    rate: Arc<RateLimit>,
+) -> Result<Router, serde_json::Error> {
     let document = Bytes::from(serde_json::to_vec(document)?);
     let document = Arc::new(Asset::new("application/json", Lifetime::Ask, document));
-    let pages = Arc::new(Pages::default());
+    let pages = Arc::new(Pages {
+        claims,
+        files: Files::default(),
+    });
     let docs = Arc::new(Docs {
-        config: Arc::new(Config::from("/openapi.json")),
+        config: Arc::new(Config::from("../openapi.json")),
         files: Files::default(),
     });
     let own = Router::new()
@@ -57,7 +73,7 @@ pub(crate) fn router(document: &OpenApi, rate: Arc<RateLimit>) -> Result<Router,
             guarded(request, next, POLICY).await
         }));
     let docs = Router::new()
-        .route("/docs", get(async || Redirect::to("/docs/")))
+        .route("/docs", get(async || Redirect::to("docs/")))
         .route("/docs/", get(docs_index))
         .route("/docs/{*path}", get(docs_file))
         .with_state(docs)
@@ -104,8 +120,8 @@ impl Files {
 }
 
 /// The dashboard.
-#[derive(Default)]
 struct Pages {
+    claims: Option<Claims>,
     files: Files,
 }
 
@@ -119,14 +135,25 @@ impl Pages {
             } else {
                 Lifetime::Ask
             };
-            let bytes = Bytes::from_owner(file.bytes);
+            let bytes = match &self.claims {
+                Some(claims) if path == INDEX => Bytes::from(told(&file.bytes, claims)?),
+                _ => Bytes::from_owner(file.bytes),
+            };
             Some(Asset::new(&file.content_type, lifetime, bytes))
         })
     }
 }
 
+/// The page, told where tokens say what.
+fn told(page: &[u8], claims: &Claims) -> Option<String> {
+    let page = String::from_utf8_lossy(page);
+    claims::filled(&page, claims)
+        .inspect_err(|error| tracing::error!(error = %error, "the page cannot be told where tokens say what"))
+        .ok()
+}
+
 async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
-    let page = pages.file("index.html").or_else(|| {
+    let page = pages.file(INDEX).or_else(|| {
         let page = || {
             let page = Bytes::from_static(NOT_BUILT.as_bytes());
             Some(Asset::new("text/html; charset=utf-8", Lifetime::Ask, page))
@@ -165,7 +192,7 @@ impl Docs {
 }
 
 async fn docs_index(State(docs): State<Arc<Docs>>, headers: HeaderMap) -> Response {
-    answer(docs.file("index.html"), &headers, "/docs/").await
+    answer(docs.file(INDEX), &headers, "/docs/").await
 }
 
 async fn docs_file(

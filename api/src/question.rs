@@ -26,8 +26,20 @@ const TIME_ZONE: Parameter = Parameter::optional(
 );
 pub(crate) const GRANULARITY: Parameter = Parameter::optional(
     "granularity",
-    Form::Choice(&["daily", "weekly", "monthly"]),
-    "The length of a bucket, `daily` unless given. Totals do not depend on it.",
+    Form::Choice(&[
+        Granularity::ALL[0].name(),
+        Granularity::ALL[1].name(),
+        Granularity::ALL[2].name(),
+        Granularity::ALL[3].name(),
+    ]),
+    "The length of a bucket, `daily` unless given. Totals do not depend on it. `hourly` is answered for up to 31 days, \
+     where the ledger keeps hours: `/v1/usage/meta` says which granularities it keeps.",
+);
+pub(crate) const FORMAT: Parameter = Parameter::optional(
+    "format",
+    Form::Choice(&["json", "csv"]),
+    "The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a \
+     file with a name and a byte-order mark.",
 );
 pub(crate) const AGENT: Parameter = Parameter::filter(
     "agentSlug",

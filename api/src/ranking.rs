@@ -246,7 +246,7 @@ impl TopGroups {
             sort,
             after,
             limit,
-            page: BinaryHeap::with_capacity(limit + 1),
+            page: BinaryHeap::new(),
             following: Sums::default(),
             following_count: 0,
             totals: Sums::default(),

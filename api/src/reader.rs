@@ -199,6 +199,15 @@ impl Span {
         }
     }
 
+    /// The hours of days, both included. Among them may be hours that a clock skipped: these have no rows.
+    #[must_use]
+    pub fn of_hours(first: NaiveDate, last: NaiveDate) -> Self {
+        Self {
+            first: Period::holding(Granularity::Hourly, first),
+            last: Period::last_hour(last),
+        }
+    }
+
     /// Its periods, oldest first.
     pub fn periods(self) -> impl Iterator<Item = Period> {
         std::iter::successors(Some(self.first), |period| Some(period.next()))

@@ -78,6 +78,9 @@ pub fn router<R: Reader>(
 ) -> Result<Router, SettingsError> {
     let app = Arc::new(App::new(settings, reader, clock, registry)?);
     let entries = entries::<R>();
+    let routes = entries.iter().map(|entry| entry.described.path);
+    app.metrics
+        .begin_at_zero(routes.chain(pages::PATHS).chain([NO_ROUTE]));
     let document = openapi::document(entries.iter().map(|entry| &entry.described), &app.settings);
     let questions = entries
         .into_iter()
@@ -90,11 +93,15 @@ pub fn router<R: Reader>(
         .layer(from_fn_with_state(Arc::clone(&app), admit::<R>))
         .layer(from_fn_with_state(Arc::clone(&app), in_time::<R>))
         .layer(CompressionLayer::new());
-    let is_open = matches!(app.settings.access, Access::Off);
+    let claims = match &app.settings.access {
+        Access::Off => None,
+        Access::Jwt(jwt) => Some(jwt.claims.clone()),
+    };
+    let is_open = claims.is_none();
     let mut router = Router::new()
         .merge(questions)
         .with_state(Arc::clone(&app))
-        .merge(pages::router(&document, Arc::clone(&app.rate))?)
+        .merge(pages::router(&document, claims, Arc::clone(&app.rate))?)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if is_open {
@@ -109,7 +116,7 @@ pub fn router<R: Reader>(
 async fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
-        "there is nothing at this address; `/openapi.json` says what there is",
+        "there is nothing at this address; the document `openapi.json` says what there is",
     )
 }
 

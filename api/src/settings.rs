@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rollup::period::{Calendar, Granularity};
 
+pub use crate::access::{Claims, NoPointer, Pointer};
+
 /// The settings of the public routes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -55,6 +57,8 @@ pub struct Jwt {
     pub issuer: Option<String>,
     /// The `aud` that a token must carry, if one is required.
     pub audience: Option<String>,
+    /// Where a token says to which organizations its bearer belongs, and who is staff.
+    pub claims: Claims,
     /// How far the clocks of the issuer and of this process may differ.
     pub leeway: Duration,
 }
@@ -67,6 +71,7 @@ impl Jwt {
             key,
             issuer: None,
             audience: None,
+            claims: Claims::default(),
             leeway: Duration::from_secs(30),
         }
     }

@@ -5,6 +5,7 @@ mod answers;
 mod cache;
 mod contract;
 mod greedy;
+mod hourly;
 mod lessons;
 mod marginal_rows;
 mod paging;
@@ -13,6 +14,7 @@ mod ports;
 mod rejected;
 
 mod teams;
+mod whole_csv;
 mod windows;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use usage_ledger::config::{self, Process, Source, Worker};
 use usage_ledger::store::Store;
 use usage_ledger::store::leases::{Lanes, Leases};
-use usage_ledger::store::ledger::MongoLedger;
+use usage_ledger::store::ledger::{CommitMetrics, MongoLedger};
 use usage_ledger::store::schema::Change;
 
 use crate::environment::Environment;
@@ -100,7 +100,8 @@ async fn start(
         .map_err(failed)?;
     let leases = Leases::open(&store, worker.lease, Lanes::Assigned).map_err(failed)?;
     let calendar = *process.identity.grouping.calendar();
-    let ledger = MongoLedger::open(store, calendar, leases.clone()).map_err(failed)?;
+    let commits = CommitMetrics::register(registry).map_err(failed)?;
+    let ledger = MongoLedger::open(store, calendar, leases.clone(), commits).map_err(failed)?;
     let settings = pump::Settings {
         letter_keep: None,
         journal_keep: Duration::MAX,

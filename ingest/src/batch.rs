@@ -3,6 +3,7 @@
 //! A batch keeps its records until they are committed, so that it can be cut anywhere: exactness never
 //! depends on where a batch ends. Its rows are folded as records come in.
 
+mod age;
 mod summary;
 mod verdict;
 
@@ -22,6 +23,7 @@ use crate::lane::{LastRecord, Position};
 use crate::ledger::ReplayRequest;
 use crate::source::Record;
 
+pub use age::Age;
 pub use verdict::Gaps;
 use verdict::{Entry, Origin, Verdict, place_in_journal, place_of_letter, reject_as};
 
@@ -204,7 +206,10 @@ impl LaneBatch {
                     identity,
                     quantities,
                     closes: windows.count(identity, quantities),
-                    is_late: taken_in_ms.saturating_sub(event.completed_at_ms) > policy.window_ms(),
+                    late: Age::of_late(
+                        taken_in_ms.saturating_sub(event.completed_at_ms),
+                        policy.window_ms(),
+                    ),
                     gaps: Gaps::of(&event),
                 }
             }

@@ -29,6 +29,22 @@ pub enum LaneHealth {
     Stopped(StopReason),
 }
 
+impl LaneHealth {
+    /// The values of the metrics' label, in the order of [`LaneHealth::state`].
+    pub(crate) const STATES: [&'static str; 5] = ["acquiring", "standby", "scanning", "running", "stopped"];
+
+    /// Which of [`LaneHealth::STATES`] it is in.
+    const fn state(self) -> usize {
+        match self {
+            LaneHealth::Acquiring => 0,
+            LaneHealth::Standby => 1,
+            LaneHealth::Scanning => 2,
+            LaneHealth::Running => 3,
+            LaneHealth::Stopped(_) => 4,
+        }
+    }
+}
+
 /// What the worker asks of the source or of the ledger. Each has its troubles of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Concern {
@@ -141,6 +157,15 @@ impl Health {
     pub fn data_as_of_ms(&self) -> Option<i64> {
         let state = self.state();
         state.watermarks.values().copied().min().flatten()
+    }
+
+    /// How many lanes are in each of [`LaneHealth::STATES`].
+    pub(crate) fn lanes_by_state(&self) -> [i64; LaneHealth::STATES.len()] {
+        let mut counts = [0; LaneHealth::STATES.len()];
+        for lane in self.state().lanes.values() {
+            counts[lane.state()] += 1;
+        }
+        counts
     }
 
     /// Whether this process waits for lanes that others have, and for nothing else.

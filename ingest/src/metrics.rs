@@ -1,8 +1,12 @@
 //! What Prometheus sees of the worker. Labels come from closed sets only: a name that an emitter chooses
 //! never becomes one.
 
+mod commits;
 mod gaps;
+mod lanes;
 mod maker;
+mod outcome;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,93 +14,37 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Registry};
 use rollup::clock::Clock;
 use rollup::event::Reason;
 
-use crate::batch::Gaps;
+use crate::batch::{Age, Gaps};
 use crate::decode::Source;
+use crate::dedupe::Windows;
 use crate::health::Health;
-use crate::ledger::{Outcome, ReplayResult};
+use crate::ledger::{Commit, Outcome, ReplayResult};
+use commits::CommitMetrics;
 use gaps::GapCounters;
-use maker::Maker;
+use lanes::LaneStates;
+use windows::WindowMetrics;
 
-/// How an attempt to commit ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitOutcome {
-    /// Applied.
-    Applied,
-    /// Some lanes belong to another process.
-    Lost,
-    /// A counter would overflow.
-    Overflow,
-    /// Ids were in the ledger already.
-    DuplicateIds,
-    /// Somebody else was in the way.
-    Conflict,
-    /// Time, cache or size.
-    TooMuch,
-    /// The server would not take what follows from a record.
-    BadRecord,
-    /// The database was away.
-    Away,
-    /// A person must act.
-    Refused,
-}
-
-impl CommitOutcome {
-    const ALL: [CommitOutcome; 9] = [
-        CommitOutcome::Applied,
-        CommitOutcome::Lost,
-        CommitOutcome::Overflow,
-        CommitOutcome::DuplicateIds,
-        CommitOutcome::Conflict,
-        CommitOutcome::TooMuch,
-        CommitOutcome::BadRecord,
-        CommitOutcome::Away,
-        CommitOutcome::Refused,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            CommitOutcome::Applied => "applied",
-            CommitOutcome::Lost => "lost",
-            CommitOutcome::Overflow => "overflow",
-            CommitOutcome::DuplicateIds => "duplicate_ids",
-            CommitOutcome::Conflict => "conflict",
-            CommitOutcome::TooMuch => "too_much",
-            CommitOutcome::BadRecord => "bad_record",
-            CommitOutcome::Away => "away",
-            CommitOutcome::Refused => "refused",
-        }
-    }
-}
+pub use maker::Maker;
+pub use outcome::CommitOutcome;
 
 /// The worker's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     events: IntCounterVec,
-    commits: IntCounterVec,
-    commit_duration: Histogram,
-    batch_events: Histogram,
+    commits: CommitMetrics,
+    windows: WindowMetrics,
     /// Lanes that this process owns.
     pub(crate) lanes: IntGauge,
-    /// Event ids in the windows of those lanes.
-    pub(crate) dedupe_ids: IntGauge,
-    /// Event ids of open dead letters of those lanes.
-    pub(crate) letter_ids: IntGauge,
-    /// How far those windows reach.
-    pub(crate) dedupe_window: Gauge,
     /// Records that are read and not yet committed.
     pub(crate) pending: IntGauge,
-    /// Statements that a transaction may have.
-    pub(crate) rows_limit: IntGauge,
     /// Lanes lost to another process.
     pub(crate) lanes_lost: IntCounter,
     /// Lanes that the source took away.
     pub(crate) lanes_revoked: IntCounter,
-    /// Events counted although they completed before the window began.
-    pub(crate) late: IntCounter,
     /// Lanes that the source gained since the process started.
     pub(crate) lanes_added: IntCounter,
     gaps: GapCounters,
@@ -114,57 +62,23 @@ impl Metrics {
         health: Health,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, prometheus::Error> {
+        registry.register(Box::new(LaneStates::new(health.clone())?))?;
         registry.register(Box::new(Freshness::new(health, clock)?))?;
-        let made = Maker(registry);
+        let made = Maker::new(registry);
         let metrics = Self {
             events: made.counters(
                 "events_total",
                 "Records committed since the process started, by emitting service and result",
                 &["source", "result"],
             )?,
-            commits: made.counters(
-                "commits_total",
-                "Attempts to commit a batch, by outcome",
-                &["outcome"],
-            )?,
-            commit_duration: made.histogram(
-                "commit_duration_seconds",
-                "Time of an attempt to commit a batch",
-                prometheus::exponential_buckets(0.002, 2.0, 15)?,
-            )?,
-            batch_events: made.histogram(
-                "commit_events",
-                "Records in a committed batch",
-                prometheus::exponential_buckets(1.0, 4.0, 9)?,
-            )?,
+            commits: CommitMetrics::new(&made)?,
+            windows: WindowMetrics::new(&made)?,
             lanes: made.int_gauge("lanes", "Lanes that this process owns")?,
-            dedupe_ids: made.int_gauge(
-                "dedupe_ids",
-                "Event ids in the windows in which duplicates are recognised",
-            )?,
-            letter_ids: made.int_gauge(
-                "dead_letter_ids",
-                "Event ids of open dead letters, which are remembered for as long as they are open",
-            )?,
-            dedupe_window: made.gauge(
-                "dedupe_window_seconds",
-                "How far back, in the source's time, duplicates are recognised in every lane: the configured window, or \
-                 what the most ids that are remembered leave of it",
-            )?,
             pending: made.int_gauge("pending_events", "Records read and not yet committed")?,
-            rows_limit: made.int_gauge(
-                "batch_rows_limit",
-                "Statements that a transaction may have, as learned from what commits cost",
-            )?,
             lanes_lost: made.counter("lanes_lost_total", "Lanes that another process took over")?,
             lanes_revoked: made.counter(
                 "lanes_revoked_total",
                 "Lanes that the source took away, mostly to give them to another process",
-            )?,
-            late: made.counter(
-                "late_events_total",
-                "Events counted that completed longer before they reached the source than the window of ids is long: if \
-                 they were counted before, that is not known any more",
             )?,
             lanes_added: made.counter(
                 "lanes_added_total",
@@ -199,9 +113,6 @@ impl Metrics {
         for reason in Reason::ALL {
             self.dead_letters.with_label_values(&[reason.code()]);
         }
-        for outcome in CommitOutcome::ALL {
-            self.commits.with_label_values(&[outcome.name()]);
-        }
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {
@@ -215,21 +126,37 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn late(&self, ages: impl Iterator<Item = Age>) {
+        self.windows.late(ages);
+    }
+
+    /// What a commit of so many records and statements wrote.
+    pub(crate) fn wrote(&self, commit: &Commit, records: usize, statements: usize) {
+        self.commits.wrote(commit, records, statements);
+    }
+
+    /// How many statements a transaction may have now.
+    pub(crate) fn may_have(&self, statements: usize) {
+        self.commits.limit.set(count(statements));
+    }
+
+    /// How the windows of all lanes are now; they should be so long.
+    pub(crate) fn windows<'a>(&self, windows: impl Iterator<Item = &'a Windows> + Clone, length_ms: i64) {
+        self.windows.observe(windows, length_ms);
+    }
+
     pub(crate) fn gaps(&self, events: impl Iterator<Item = Gaps>) {
         self.gaps.add(events);
     }
 
     pub(crate) fn attempt(&self, outcome: CommitOutcome, took: Duration) {
-        self.commits.with_label_values(&[outcome.name()]).inc();
-        self.commit_duration.observe(took.as_secs_f64());
+        self.commits.attempt(outcome, took);
     }
 
     pub(crate) fn committed(&self, outcomes: impl Iterator<Item = (Source, Outcome)>) {
         let mut counts = [[0_u64; Outcome::ALL.len()]; Source::ALL.len()];
-        let mut records = 0_u32;
         for (source, outcome) in outcomes {
             counts[source as usize][outcome as usize] += 1;
-            records += 1;
         }
         for source in Source::ALL {
             for outcome in Outcome::ALL {
@@ -241,10 +168,12 @@ impl Metrics {
                 }
             }
         }
-        if records > 0 {
-            self.batch_events.observe(f64::from(records));
-        }
     }
+}
+
+/// A number of things as a gauge shows it.
+pub(crate) fn count(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
 }
 
 /// How fresh the ledger is. It changes by itself as time goes by, so it is worked out when it is asked for.
@@ -337,7 +266,7 @@ mod tests {
             .flat_map(|family| family.get_metric())
             .flat_map(|metric| metric.get_label())
             .map(|label| label.name())
-            .filter(|name| !["source", "result", "outcome", "reason"].contains(name))
+            .filter(|name| !["source", "result", "outcome", "reason", "age", "kind", "state"].contains(name))
             .collect();
         assert_eq!(free_labels, Vec::<&str>::new());
         assert!(

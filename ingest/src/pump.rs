@@ -32,7 +32,7 @@ use crate::health::{Concern, Health, LaneHealth, Trouble};
 use crate::hold::Reminder;
 use crate::lane::{Backfill, LaneId, Position};
 use crate::ledger::{FenceError, Granted, Ledger, ReplayRequest};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::source::{Grant, GrantId, Record, Revoked, Signals, SourceEvent, Stop};
 
 use background::{Answer, Background};
@@ -485,21 +485,11 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
         if pending == 0 && !self.committer.is_busy() {
             self.health.waiting_since(None);
         }
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.pending.set(count(pending));
-        self.metrics.rows_limit.set(count(self.committer.statements()));
         self.metrics.lanes.set(count(self.lanes.len()));
-        let windows = || self.lanes.iter().map(|lane| &lane.windows);
-        let ids = windows().map(|windows| windows.events.len()).sum();
-        self.metrics.dedupe_ids.set(count(ids));
-        let rejected = windows().map(|windows| windows.rejected.len()).sum();
-        self.metrics.letter_ids.set(count(rejected));
-        let length_ms = self.settings.policy.window_ms();
-        let reach_ms = windows().map(|windows| windows.events.reach_ms(length_ms)).min();
-        #[allow(clippy::cast_precision_loss, reason = "seconds of a window, shown to people")]
-        self.metrics
-            .dedupe_window
-            .set(reach_ms.unwrap_or(length_ms) as f64 / 1000.0);
+        self.metrics.may_have(self.committer.statements());
+        let windows = self.lanes.iter().map(|lane| &lane.windows);
+        self.metrics.windows(windows, self.settings.policy.window_ms());
     }
 
     async fn finish(self) {

@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
+    TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
 
@@ -110,6 +111,16 @@ impl Period {
     #[must_use]
     pub const fn hour(self) -> u32 {
         self.hour
+    }
+
+    /// The last hour of a day.
+    #[must_use]
+    pub const fn last_hour(day: NaiveDate) -> Self {
+        Self {
+            granularity: Granularity::Hourly,
+            first: day,
+            hour: 23,
+        }
     }
 
     /// The longer period that holds this one. An hour lies in a day, a day in a week and in a month.
@@ -257,16 +268,26 @@ impl Calendar {
         }
     }
 
+    /// Whether the clock shows any of this hour: where it is set forward, it skips hours. Longer periods are never left
+    /// out.
+    #[must_use]
+    pub fn shows(&self, period: Period) -> bool {
+        let is_shown = |local| self.zone.from_local_datetime(&local) != MappedLocalTime::None;
+        period.granularity != Granularity::Hourly
+            || is_shown(first_second(period))
+            || is_shown(last_second(period))
+    }
+
     /// The first instant of a period. Where the clock skips the local start (summer time begins at
     /// midnight, a day left out at the date line) this is the first instant after the gap.
     #[must_use]
     pub fn start_of(&self, period: Period) -> DateTime<Utc> {
-        let local = period.first.and_time(chrono::NaiveTime::MIN) + TimeDelta::hours(period.hour.into());
-        // No zone of the tz database skips more than a day.
-        for quarter_hours in 0..=(4 * 25) {
+        let local = first_second(period);
+        // No zone of the tz database skips more than a day, or ends a gap within a minute.
+        for minutes in 0..=(60 * 25) {
             match self
                 .zone
-                .from_local_datetime(&(local + TimeDelta::minutes(15 * quarter_hours)))
+                .from_local_datetime(&(local + TimeDelta::minutes(minutes)))
             {
                 MappedLocalTime::Single(instant) | MappedLocalTime::Ambiguous(instant, _) => {
                     return instant.to_utc();
@@ -277,15 +298,35 @@ impl Calendar {
         local.and_utc()
     }
 
-    /// The first instant after a period.
+    /// The first instant after a period. An hour that the clock shows twice is over after the second time, also where
+    /// another one lies between.
     #[must_use]
     pub fn end_of(&self, period: Period) -> DateTime<Utc> {
-        self.start_of(period.next())
+        let last = match period.granularity {
+            Granularity::Hourly => self.zone.from_local_datetime(&last_second(period)).latest(),
+            _ => None,
+        };
+        last.map_or_else(
+            || self.start_of(period.next()),
+            |last| last.to_utc() + TimeDelta::seconds(1),
+        )
     }
+}
+
+/// What the clock shows when a period begins, if it shows that.
+fn first_second(period: Period) -> NaiveDateTime {
+    period.first.and_time(NaiveTime::MIN) + TimeDelta::hours(period.hour.into())
+}
+
+/// What the clock shows when an hour ends, if it shows that.
+fn last_second(hour: Period) -> NaiveDateTime {
+    first_second(hour) + TimeDelta::seconds(3_599)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -378,6 +419,65 @@ mod tests {
         assert_eq!(apia.start_of(day), apia.start_of(day.next()));
     }
 
+    /// The keys of the hours that the clock shows on a day, minute by minute.
+    fn lived(calendar: &Calendar, day: Period) -> BTreeSet<String> {
+        let (start, end) = (calendar.start_of(day), calendar.end_of(day));
+        let minutes = std::iter::successors(Some(start), |at| Some(*at + TimeDelta::minutes(1)));
+        let hours = minutes
+            .take_while(|at| *at < end)
+            .map(|at| calendar.period_of(Granularity::Hourly, at));
+        hours.map(|hour| hour.to_string()).collect()
+    }
+
+    #[test]
+    fn the_hours_of_a_day_are_those_that_its_clock_shows() {
+        for (zone, day, hours) in [
+            ("UTC", "2026-03-29", 24),
+            ("Europe/Berlin", "2026-01-05", 24),
+            ("Europe/Berlin", "2026-03-29", 23),
+            ("Europe/Berlin", "2026-10-25", 24),
+            // Half an hour is skipped, and shown twice.
+            ("Australia/Lord_Howe", "2026-10-04", 24),
+            ("Australia/Lord_Howe", "2026-04-05", 24),
+            // Midnight is skipped; two hours are; all but a minute of one, and two more; a whole day.
+            ("America/Sao_Paulo", "2018-11-04", 23),
+            ("Antarctica/Troll", "2026-03-29", 22),
+            ("Antarctica/Troll", "2026-10-25", 24),
+            ("Antarctica/Casey", "2020-10-04", 22),
+            ("Pacific/Apia", "2011-12-30", 0),
+        ] {
+            let calendar: Calendar = zone.parse().expect(zone);
+            let day = Period::parse(Granularity::Daily, day).expect(day);
+            let all = std::iter::successors(
+                Some(Period::holding(Granularity::Hourly, day.first_day())),
+                |hour| Some(hour.next()),
+            );
+            let shown = all
+                .take_while(|hour| *hour <= Period::last_hour(day.first_day()))
+                .filter(|hour| calendar.shows(*hour));
+            let shown: Vec<String> = shown.map(|hour| hour.to_string()).collect();
+            assert!(shown.iter().eq(&lived(&calendar, day)), "{zone} {day}: {shown:?}");
+            assert_eq!(shown.len(), hours, "{zone} {day}");
+        }
+    }
+
+    #[test]
+    fn an_hour_is_over_when_the_clock_shows_it_no_more() {
+        for (zone, hour, end) in [
+            ("Europe/Berlin", "2026-10-25T01", "2026-10-25T00:00:00Z"),
+            ("Europe/Berlin", "2026-10-25T02", "2026-10-25T02:00:00Z"),
+            ("Europe/Berlin", "2026-03-29T01", "2026-03-29T01:00:00Z"),
+            ("Australia/Lord_Howe", "2026-04-05T01", "2026-04-04T15:30:00Z"),
+            // Two hours are shown twice, one after the other: the first is over when the second begins again.
+            ("Antarctica/Troll", "2026-10-25T01", "2026-10-25T02:00:00Z"),
+            ("Antarctica/Troll", "2026-10-25T02", "2026-10-25T03:00:00Z"),
+        ] {
+            let calendar: Calendar = zone.parse().expect(zone);
+            let hour = Period::parse(Granularity::Hourly, hour).expect(hour);
+            assert_eq!(calendar.end_of(hour), instant(end), "{zone} {hour}");
+        }
+    }
+
     #[test]
     fn keys_have_one_spelling() {
         for (granularity, key) in [
@@ -409,6 +509,10 @@ mod tests {
                 prop_assert_eq!(Period::parse(granularity, &period.to_string()), Some(period));
             }
             let hour = calendar.period_of(Granularity::Hourly, now);
+            prop_assert!(calendar.shows(hour), "{hour} is shown at {now}");
+            prop_assert!(calendar.start_of(hour) <= now, "{hour} starts after {now}");
+            prop_assert!(now < calendar.end_of(hour), "{hour} ends before {now}");
+            prop_assert_eq!(Period::parse(Granularity::Hourly, &hour.to_string()), Some(hour));
             prop_assert_eq!(hour.widened(Granularity::Daily), calendar.period_of(Granularity::Daily, now));
             prop_assert_eq!(hour.widened(Granularity::Weekly), calendar.period_of(Granularity::Weekly, now));
         }

@@ -27,6 +27,11 @@ pub(super) fn execute(command: impl Future<Output = Result<(), Failure>>) -> Res
             "this is no setting, and is ignored; `usage-ledger run --help` lists them all"
         );
     }
+    block_on(command)
+}
+
+/// Runs a command to its end, without telemetry: whatever it has to say it says itself.
+pub(super) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

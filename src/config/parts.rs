@@ -13,7 +13,9 @@ use rollup::period::{Calendar, Granularity};
 
 use super::parse::Parser;
 use super::table::{Section, variable};
-use super::{Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker};
+use super::{
+    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker,
+};
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
 const MAX_BATCH_EVENTS: usize = 200_000;
@@ -221,9 +223,24 @@ fn limits(parser: &mut Parser<'_>) -> Limits {
     }
 }
 
+impl Part for Admin {
+    fn sections() -> Vec<Section> {
+        vec![Section::Admin]
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        let address = parser.address("ADMIN_ADDR");
+        if address.port() == 0 && !parser.is_wrong("ADMIN_ADDR") {
+            parser.problem("ADMIN_ADDR", "expected the port on which the process listens");
+        }
+        Self { address }
+    }
+}
+
 impl Part for Process {
     fn sections() -> Vec<Section> {
-        [Database::sections(), Identity::sections(), vec![Section::Process]].concat()
+        let own = vec![Section::Admin, Section::Process];
+        [Database::sections(), Identity::sections(), own].concat()
     }
 
     fn read(parser: &mut Parser<'_>) -> Self {
@@ -283,6 +300,8 @@ fn access(parser: &mut Parser<'_>, address: SocketAddr) -> Option<api::Access> {
 }
 
 fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
+    // Before the key: also where that is missing, all that is wrong is said.
+    let claims = claims(parser);
     let may_be_plain = parser.one_of("JWT_JWKS_PLAIN_HTTP", &["true", "false"]) == Some("true");
     let keys = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"];
     if keys
@@ -314,6 +333,7 @@ fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
     let jwt = api::Jwt {
         issuer: parser.text("JWT_ISSUER"),
         audience: parser.text("JWT_AUDIENCE"),
+        claims: claims?,
         ..api::Jwt::new(key)
     };
     if name == "JWT_JWKS_URL" && jwt.audience.is_none() {
@@ -326,6 +346,24 @@ fn jwt(parser: &mut Parser<'_>) -> Option<api::Jwt> {
         parser.problem(name, error.to_string());
     }
     Some(jwt)
+}
+
+/// Where tokens say what. `None`: a problem was noted.
+fn claims(parser: &mut Parser<'_>) -> Option<api::Claims> {
+    let (organizations, staff) = (
+        parser.value("JWT_ORGANIZATIONS_CLAIM"),
+        parser.value("JWT_STAFF_CLAIM"),
+    );
+    let admin_roles = parser.list("JWT_ADMIN_ROLES");
+    if admin_roles.is_empty() {
+        parser.problem("JWT_ADMIN_ROLES", "expected roles such as `owner,admin`");
+    }
+    Some(api::Claims {
+        organizations: organizations?,
+        admin_roles,
+        staff: staff?,
+        staff_value: parser.text("JWT_STAFF_VALUE")?,
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ pub enum Section {
     Worker,
     /// Who is answered, and where.
     Reader,
-    /// What every process has that stays.
+    /// Where every process that stays tells how it is.
+    Admin,
+    /// What else such a process has.
     Process,
 }
 
@@ -154,7 +156,7 @@ pub const SETTINGS: &[Setting] = &[
         "Where the reader listens",
     ),
     setting(
-        Section::Process,
+        Section::Admin,
         "ADMIN_ADDR",
         Some("127.0.0.1:9464"),
         "Where metrics and health listen",
@@ -214,6 +216,31 @@ pub const SETTINGS: &[Setting] = &[
         "JWT_AUDIENCE",
         None,
         "The audience that tokens must name; required with a key set, whose issuer has other audiences too",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_ORGANIZATIONS_CLAIM",
+        Some("/organizations"),
+        "Where tokens name organizations and roles in them: a JSON pointer, with `~1` for each `/` in a name, such as \
+         `/https:~1~1example.com~1orgs`",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_ADMIN_ROLES",
+        Some("owner,admin"),
+        "The roles that read a whole organization; with any other one is a member, who reads their own usage",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_STAFF_CLAIM",
+        Some("/platformRole"),
+        "Where tokens say who is staff of the platform: a JSON pointer to a text, or to a list of texts",
+    ),
+    setting(
+        Section::Reader,
+        "JWT_STAFF_VALUE",
+        Some("staff"),
+        "What the claim of staff then says, or holds; staff reads everything",
     ),
     setting(
         Section::Worker,
@@ -316,7 +343,7 @@ pub const SETTINGS: &[Setting] = &[
         Section::Periods,
         "GRANULARITIES",
         Some("daily,weekly,monthly"),
-        "Periods kept: `daily` and any of `hourly,weekly,monthly`; fixed when the ledger is created",
+        "Periods kept: `daily` and any of `hourly,weekly,monthly`; answers by the hour need `hourly`; fixed when the ledger is created",
     ),
     setting(
         Section::Reader,

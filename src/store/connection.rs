@@ -8,6 +8,7 @@ use mongodb::{Client, Collection, Database};
 
 use super::errors::{self, Error};
 use super::names::META;
+use super::pools::{Pool, PoolWaits};
 use crate::config::{Database as Settings, Secret};
 
 /// Connections for readiness, at most.
@@ -26,6 +27,7 @@ pub struct Store {
     pub(super) owner: String,
     /// The options that the client was made from.
     options: ClientOptions,
+    waits: PoolWaits,
 }
 
 impl Store {
@@ -34,7 +36,9 @@ impl Store {
     /// # Errors
     /// When the URI is wrong, nobody answers, the credentials are refused, or the server is no replica set.
     pub async fn connect(uri: &Secret, database: &str) -> Result<Self, Error> {
-        let options = options(uri).await?;
+        let waits = PoolWaits::new().map_err(|error| Error::Unusable(error.to_string()))?;
+        let mut options = options(uri).await?;
+        options.cmap_event_handler = Some(waits.listener(Pool::Main));
         let client = Client::with_options(options.clone()).map_err(|error| errors::no_client(&error))?;
         let database = client.database(database);
         let owner = format!("{}/{}", std::process::id(), uuid::Uuid::new_v4());
@@ -43,6 +47,7 @@ impl Store {
             database,
             owner,
             options,
+            waits,
         };
         store.check_server().await?;
         Ok(store)
@@ -56,18 +61,25 @@ impl Store {
         Self::connect(&settings.uri, &settings.name).await
     }
 
-    /// The same ledger over at most so many connections of its own, made from these options: other callers are not in
+    /// How long operations of this store, and of those made from it, wait for connections.
+    pub(crate) const fn waits(&self) -> &PoolWaits {
+        &self.waits
+    }
+
+    /// The same ledger over a pool of at most so many connections of its own, made from these options: other callers are not in
     /// the way, and no session of theirs is met there.
     ///
     /// # Errors
     /// When there can be no further client.
     pub(super) fn apart(
         &self,
+        pool: Pool,
         connections: u32,
         change: impl FnOnce(&mut ClientOptions),
     ) -> Result<Self, Error> {
         let mut options = self.options.clone();
         options.max_pool_size = Some(connections);
+        options.cmap_event_handler = Some(self.waits.listener(pool));
         options.min_pool_size = None;
         change(&mut options);
         let client = Client::with_options(options.clone()).map_err(errors::unusable)?;
@@ -76,6 +88,7 @@ impl Store {
             client,
             owner: self.owner.clone(),
             options,
+            waits: self.waits.clone(),
         })
     }
 
@@ -84,7 +97,7 @@ impl Store {
     /// # Errors
     /// When there can be no further client.
     pub fn for_readiness(&self) -> Result<Self, Error> {
-        self.apart(READINESS_CONNECTIONS, |_| {})
+        self.apart(Pool::Readiness, READINESS_CONNECTIONS, |_| {})
     }
 
     /// The client, for the source that reads events beside the ledger.

@@ -75,7 +75,7 @@ impl Store {
             // It ended, and nobody knows with what: the lane goes on where it is.
             ("mongodb", From::Earliest, None) if stopped.reason != "history_lost" => {}
             ("mongodb", From::Earliest, None) => {
-                let oldest = self.oldest_in_oplog().await?;
+                let oldest = self.beginning().await?;
                 set.insert("token", self.token_at(lane, Some(oldest)).await?);
                 gap_to = DateTime::from_millis(i64::from(oldest.time) * 1000);
             }
@@ -158,10 +158,9 @@ impl Store {
         time.ok_or_else(|| Error::Unusable("the server gives no operation times".into()))
     }
 
-    async fn oldest_in_oplog(&self) -> Result<Timestamp, Error> {
-        let oplog = self.client.database("local").collection::<Document>("oplog.rs");
-        let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
-        let oldest = oldest.map_err(|error| match errors::is_right_missing(&error) {
+    /// The time of the oldest entry of the oplog, which is all there is to go on from.
+    async fn beginning(&self) -> Result<Timestamp, Error> {
+        let oldest = self.oldest_in_oplog().await.map_err(|error| match errors::is_right_missing(&error) {
             true => Error::Unusable(format!(
                 "the oldest entry of `local.oplog.rs` may not be read (that takes `read` on `local`): {}; `--from now` \
                  goes on without it",
@@ -169,9 +168,7 @@ impl Store {
             )),
             false => errors::unusable(&error),
         })?;
-        oldest
-            .and_then(|entry| entry.get_timestamp("ts").ok())
-            .ok_or_else(|| Error::Unusable("`local.oplog.rs` has no entries".into()))
+        oldest.ok_or_else(|| Error::Unusable("`local.oplog.rs` has no entries".into()))
     }
 
     /// The token of the lane's change stream at a time, or as it is now.

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::server_time;
+use super::pools::Pool;
 use super::{Error, LEASES, Store, errors};
 
 /// Connections for leases, at most.
@@ -140,7 +141,7 @@ impl Leases {
     /// # Errors
     /// When there can be no second client.
     pub fn open(store: &Store, length: Duration, lanes: Lanes) -> std::result::Result<Self, Error> {
-        let store = store.apart(CONNECTIONS, |options| {
+        let store = store.apart(Pool::Leases, CONNECTIONS, |options| {
             options.write_concern = Some(WriteConcern::nodes(1));
             options.read_concern = Some(ReadConcern::local());
         })?;

@@ -12,6 +12,8 @@
 //! earlier attempt whose outcome was unknown is known not to have been applied, and never will be, since it
 //! would have conflicted.
 
+mod metrics;
+mod phases;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +33,10 @@ use mongodb::options::ReadConcern;
 use rollup::period::Calendar;
 use tokio::time::Instant as Moment;
 
+use phases::Phase;
 use transaction::{AttemptError, Attempts, Work};
+
+pub use metrics::CommitMetrics;
 
 use super::acquire::{Move, Moved};
 use super::answer::{ANSWER, answer, silence};
@@ -54,6 +59,7 @@ pub struct MongoLedger {
     rows: Rows,
     leases: Leases,
     attempts: Attempts,
+    metrics: CommitMetrics,
     /// Fences that we moved, and of which a majority has yet to tell.
     moved: Arc<Mutex<BTreeMap<LaneId, Moved>>>,
 }
@@ -63,13 +69,19 @@ impl MongoLedger {
     ///
     /// # Errors
     /// When there can be no further client.
-    pub fn open(store: Store, calendar: Calendar, leases: Leases) -> Result<Self, Error> {
+    pub fn open(
+        store: Store,
+        calendar: Calendar,
+        leases: Leases,
+        metrics: CommitMetrics,
+    ) -> Result<Self, Error> {
         let rows = Rows::new(store.clone(), calendar);
         Ok(Self {
             attempts: Attempts::open(&store, rows.clone(), leases.clone())?,
             store,
             rows,
             leases,
+            metrics,
             moved: Arc::default(),
         })
     }
@@ -98,12 +110,24 @@ impl MongoLedger {
     /// A commit was applied: its rows are there, and letters that were too many to be closed with it follow.
     async fn applied(&self, work: &Work<'_>, started: Moment) -> Applied {
         let took = started.elapsed();
+        work.watch.enter(Phase::Letters);
         self.rows.committed(&work.rows);
         let rest = self.store.close_the_rest(work.commit);
         if tokio::time::timeout(ANSWER, rest).await.is_err() {
             tracing::warn!("letters of counted events stay open for now: the database does not answer");
         }
         Applied { took }
+    }
+
+    /// Which ids of a commit are in the ledger already; or why that is not known, or was so only for a moment.
+    async fn held(&self, commit: &Commit) -> Result<Fault, CommitError> {
+        match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
+            // Whoever had it did not commit, or has it no longer.
+            Ok(Ok(held)) if held.is_empty() => Ok(Fault::retry("an id was in the way")),
+            Ok(Ok(held)) => Err(CommitError::DuplicateIds(held)),
+            Ok(Err(failure)) => Ok(failure),
+            Err(_) => Ok(silence()),
+        }
     }
 
     /// Reads off the fences what became of an attempt that did not match them, or whose outcome is in doubt.
@@ -263,9 +287,12 @@ impl Ledger for MongoLedger {
         attempt: &mut Attempt,
     ) -> Result<Applied, CommitError> {
         let (mut pauses, mut tries, began) = (pauses(), 0, Moment::now());
+        let timed = self.metrics.begin();
+        let watch = &timed.watch;
         let work = Work {
             commit,
             rows: RowChanges::from(&commit.delta),
+            watch: watch.clone(),
         };
         loop {
             let started = Moment::now();
@@ -276,17 +303,11 @@ impl Ledger for MongoLedger {
                 }
                 Err(broken) => broken,
             };
+            self.metrics.aborted(&broken);
+            watch.enter(Phase::Settle);
             let failure = match broken {
                 AttemptError::Outdated(lane) => return Err(CommitError::Lost(vec![lane])),
-                AttemptError::DuplicateIds => {
-                    match tokio::time::timeout(ANSWER, self.store.held(commit)).await {
-                        // Whoever had it did not commit, or has it no longer.
-                        Ok(Ok(held)) if held.is_empty() => Fault::retry("an id was in the way"),
-                        Ok(Ok(held)) => return Err(CommitError::DuplicateIds(held)),
-                        Ok(Err(failure)) => failure,
-                        Err(_) => silence(),
-                    }
-                }
+                AttemptError::DuplicateIds => self.held(commit).await?,
                 AttemptError::RowExists => {
                     tracing::debug!(
                         "somebody else wrote or removed some of these rows; the same is written by upserts"
@@ -320,7 +341,10 @@ impl Ledger for MongoLedger {
                 _ => None,
             };
             match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    watch.enter(Phase::Pause);
+                    tokio::time::sleep(pause).await;
+                }
                 // Gone again and again, for as long as one attempt may take: perhaps by age.
                 None if failure.act == Act::RetryWhole && began.elapsed() >= patience => {
                     return Err(CommitError::TooMuch(failure.why));

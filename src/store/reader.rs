@@ -11,6 +11,7 @@ mod pipeline;
 mod reading;
 mod rejected;
 mod row;
+mod rows_read;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -29,11 +30,13 @@ use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
+pub use rows_read::RowsRead;
 pub use snapshot::Snapshot;
 
 use asking::{BATCH, READ_TIME, failed};
 use instant::Instant;
 
+use super::pools::Pool;
 use super::{Error, FENCES, META, ROLLUPS, Store};
 
 /// The reader's way to the ledger: over connections of its own, so that no question is in the way of a commit.
@@ -42,6 +45,7 @@ pub struct Reader {
     store: Store,
     /// Whether the server keeps instants that are over.
     keeps: bool,
+    rows_read: RowsRead,
 }
 
 impl Store {
@@ -49,9 +53,9 @@ impl Store {
     ///
     /// # Errors
     /// When there can be no second client, or the server does not say whether it keeps snapshots.
-    pub async fn reader(&self, questions: u32) -> Result<Reader, Error> {
+    pub async fn reader(&self, questions: u32, rows_read: RowsRead) -> Result<Reader, Error> {
         // One more, for how fresh the ledger is: everybody waits for that.
-        let store = self.apart(questions + 1, |options| {
+        let store = self.apart(Pool::Reader, questions + 1, |options| {
             // Of a snapshot session the driver keeps whatever level is set.
             options.read_concern = Some(ReadConcern::snapshot());
         })?;
@@ -62,7 +66,11 @@ impl Store {
                  takes longer than the server lets those live"
             );
         }
-        Ok(Reader { store, keeps })
+        Ok(Reader {
+            store,
+            keeps,
+            rows_read,
+        })
     }
 }
 
@@ -91,6 +99,7 @@ impl api::reader::Reader for Reader {
             store: self.store.clone(),
             instant: Instant::of(session, self.keeps)?,
             freshness: Arc::new(freshness(&meta, &fences)),
+            rows_read: self.rows_read.clone(),
         })
     }
 }
@@ -124,12 +133,13 @@ impl Port for Snapshot {
             .batch_size(BATCH)
             .session(&mut *session);
         let mut cursor = find.await.map_err(|error| failed(&error))?;
-        let mut found = Vec::new();
+        let (mut found, mut rows_read) = (Vec::new(), self.rows_read.of_rollups());
         while cursor
             .advance(&mut session)
             .await
             .map_err(|error| failed(&error))?
         {
+            rows_read.add(1);
             let row = cursor.current();
             let group = row::group(row, &[], true)?;
             let period = group.period.ok_or_else(|| row::malformed("a period"))?;

@@ -22,6 +22,11 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const BROWSERS: usize = 2;
 /// People of the organization whose users are paged through.
 const CROWD: i64 = 20_000;
+/// Where another issuer's tokens say what.
+const OTHER_CLAIMS: [(&str, &str); 2] = [
+    ("JWT_ORGANIZATIONS_CLAIM", "/https:~1~1example.com~1orgs"),
+    ("JWT_ADMIN_ROLES", "billing-admin"),
+];
 /// How far the worker of the program that is behind got, before now.
 const BEHIND: TimeDelta = TimeDelta::minutes(2 * 60 + 10);
 
@@ -163,6 +168,8 @@ fn tokens(browser: usize) -> Value {
         "member": token(&json!({"sub": "ada", "exp": until, "organizations": {"known": "member"}})),
         "expired": token(&json!({"sub": "page-admin", "exp": 1_700_000_000, "organizations": {"known": "admin"}})),
         "stranger": token(&json!({"sub": "page-stranger", "exp": until})),
+        "provider": token(&json!({"sub": format!("page-provider-{browser}"), "exp": until,
+            "https://example.com/orgs": ["known:billing-admin", "urn:other:5"]})),
     })
 }
 
@@ -223,7 +230,11 @@ async fn empty(world: &World) -> Product {
 }
 
 async fn reader(world: &World) -> Product {
-    let mut reader = world.start("serve", &[]);
+    serving(world, &[]).await
+}
+
+async fn serving(world: &World, settings: &[(&str, &str)]) -> Product {
+    let mut reader = world.start("serve", settings);
     reader.wait_ready(PATIENCE).await.expect("ready");
     reader
 }
@@ -266,6 +277,8 @@ async fn the_usage_page_shows_what_the_ledger_holds() {
         "access",
         "delivery",
         "figures",
+        "hours",
+        "prefix",
         "states",
         "table",
     ];
@@ -282,11 +295,12 @@ async fn the_usage_page_shows_what_the_ledger_holds_in_both_languages() {
 async fn browse(name: &str, chosen: &[&str]) {
     let chromium = chromium();
     let world = World::new(name).await;
-    let settings = [
-        ("AUTH", "jwt"),
-        ("JWT_SECRET", SECRET),
+    let tokens_checked = [("AUTH", "jwt"), ("JWT_SECRET", SECRET)];
+    let more = [
         ("EXCLUDED_ORGANIZATIONS", "internal"),
+        ("GRANULARITIES", "hourly,daily,weekly,monthly"),
     ];
+    let settings = [tokens_checked, more].concat();
     let mut product = world.ready(&settings).await;
     let page = product.get(product.api()).await.expect("answers").1;
     assert!(
@@ -301,6 +315,7 @@ async fn browse(name: &str, chosen: &[&str]) {
         World::new(&format!("{name}_empty")).await,
     );
     let (behind, empty) = (behind(&old).await, empty(&new).await);
+    let provider = serving(&world, &[tokens_checked, OTHER_CLAIMS, more].concat()).await;
 
     let tokens: Value = (0..BROWSERS).map(tokens).collect();
     warm(&product, tokens[0]["staff"].as_str().expect("a token")).await;
@@ -313,10 +328,11 @@ async fn browse(name: &str, chosen: &[&str]) {
         ("PAGE_URL", product.api().to_owned()),
         ("PAGE_URL_STALE", behind.api().to_owned()),
         ("PAGE_URL_EMPTY", empty.api().to_owned()),
+        ("PAGE_URL_PROVIDER", provider.api().to_owned()),
         ("PAGE_TOKENS", tokens.to_string()),
     ];
     npm(&[&["run", "--silent", "e2e", "--"], chosen].concat(), &variables).await;
-    for mut program in [product, behind, empty] {
+    for mut program in [product, behind, empty, provider] {
         program.stop(PATIENCE).await.expect("stops");
     }
 }

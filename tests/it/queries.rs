@@ -23,6 +23,9 @@ use testkit::world::{World, resume, run};
 use self::question::{Question, is_inherent};
 use crate::reader_routes::{SECRET, ask, event, staff, token};
 
+/// All of them: hours are asked for, too.
+const GRANULARITIES: (&str, &str) = ("GRANULARITIES", "hourly,daily,weekly,monthly");
+
 /// What passes a proxy.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Passed>>);
@@ -144,8 +147,8 @@ impl Use {
         for filter in filters {
             let whose = "organizationId=acme&preset=7d";
             paths.push(format!("summary?{whose}{filter}"));
-            let all = ["daily", "weekly", "monthly"];
-            for granularity in if filter.is_empty() { &all[..] } else { &all[..1] } {
+            let all = ["hourly", "daily", "weekly", "monthly"];
+            for granularity in if filter.is_empty() { &all[..] } else { &all[..2] } {
                 paths.push(format!("series?{whose}&granularity={granularity}{filter}"));
                 paths.push(format!(
                     "table?scope=platform&preset=7d&granularity={granularity}{filter}"
@@ -159,7 +162,11 @@ impl Use {
                 paths.push(format!("breakdown?{whose}&by={by}{filter}&limit=2"));
             }
             paths.push(format!("breakdown?{whose}&by=user&include=teams{filter}"));
-            paths.push(format!("series?{whose}&groupBy=user{filter}"));
+            for granularity in ["hourly", "daily"] {
+                paths.push(format!(
+                    "series?{whose}&groupBy=user&granularity={granularity}{filter}"
+                ));
+            }
         }
         paths.push("table?scope=agent&organizationId=acme&agentSlug=a1".to_owned());
         for (number, path) in paths.iter().enumerate() {
@@ -223,7 +230,7 @@ impl Use {
     }
 
     async fn run(&self, arguments: &[&str]) {
-        let (code, told) = run(arguments, self.world.variables(&[])).await;
+        let (code, told) = run(arguments, self.world.variables(&[GRANULARITIES])).await;
         assert_eq!(code, 0, "{arguments:?}: {told}");
     }
 
@@ -237,7 +244,7 @@ impl Use {
         self.world.wait_stopped().await;
         let lane = self.world.fence().await.expect("a fence");
         let lane = lane.get_str("_id").expect("a name");
-        let (code, told) = resume(lane, "now", self.world.variables(&[])).await;
+        let (code, told) = resume(lane, "now", self.world.variables(&[GRANULARITIES])).await;
         assert_eq!(code, 0, "{told}");
         eventually("it goes on", || async {
             testkit::world::admin(worker, "/readyz").await.0 == 200
@@ -363,6 +370,7 @@ async fn nothing_reads_more_than_it_returns() {
         ("JWT_ISSUER", "me"),
         ("JWT_AUDIENCE", "usage"),
         ("EXCLUDED_ORGANIZATIONS", "internal"),
+        GRANULARITIES,
     ];
     let used = Use { world, variables };
     for id in ["history-1", "history-2"] {

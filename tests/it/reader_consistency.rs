@@ -8,12 +8,14 @@ use api::reader::{Query, ReadError, Reader, Scope, Snapshot, Span};
 use api::rows::{Dimension, Rows};
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures_util::TryStreamExt;
+use prometheus::Registry;
 use rollup::counters::{Counter, Sums};
 use rollup::fold::Marginal;
 use rollup::period::{Granularity, Period};
 use serde_json::Value;
 use testkit::traffic::{Generator, Item, Options};
 use usage_ledger::config::{self, Given};
+use usage_ledger::store::reader::RowsRead;
 use usage_ledger::store::{self, Store};
 
 use testkit::eventually;
@@ -49,7 +51,8 @@ async fn reader(world: &World) -> store::reader::Reader {
     ]);
     let database = config::parse(&given).expect("settings");
     let store = Store::open(&database).await.expect("a store");
-    store.reader(1).await.expect("a reader")
+    let rows_read = RowsRead::register(&Registry::new()).expect("registers");
+    store.reader(1, rows_read).await.expect("a reader")
 }
 
 /// Everything that was ever booked for these organizations, summed from rows of one kind.

@@ -61,7 +61,7 @@ async fn running(name: &str, events: Vec<Document>) -> (World, Product) {
     (world, product)
 }
 
-async fn send(product: &Product, path: &str, headers: &[(&str, &str)]) -> Response {
+pub(crate) async fn send(product: &Product, path: &str, headers: &[(&str, &str)]) -> Response {
     let client = reqwest::Client::new();
     let request = client.get(format!("{}/v1/usage/{path}", product.api()));
     let request = headers
@@ -139,6 +139,16 @@ async fn every_preset_shows_the_days_that_it_names_on_every_route() {
             assert_eq!(ranked["totals"], summary["totals"], "{preset} {by}");
         }
     }
+    // Hours are in no day.
+    for route in ["series?", "table?scope=organization&"] {
+        let path = format!("{route}organizationId=acme&granularity=hourly&preset=7d");
+        let (status, problem) = ask(&product, &path, &staff("hours")).await;
+        assert_eq!(
+            (status, &problem["parameter"]),
+            (400, &json!("granularity")),
+            "{path}"
+        );
+    }
     product.stop(testkit::PATIENCE).await.expect("stops");
 }
 
@@ -166,7 +176,7 @@ async fn every_route_answers_in_csv_and_to_head() {
         ("series?organizationId=acme&preset=7d", 8, ""),
         (
             "series?organizationId=acme&preset=7d&groupBy=user",
-            1 + 7 * 21,
+            1 + 7 * 120,
             "",
         ),
         ("breakdown?organizationId=acme&by=user", 121, "'@u000"),

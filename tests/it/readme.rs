@@ -1,7 +1,7 @@
 //! The README as it is written: every block is run, in order, in one place with real servers, and what it says is
 //! counted exactly. Nothing of its prose is known here.
 
-mod blocks;
+pub(crate) mod blocks;
 
 use std::collections::BTreeSet;
 use std::fs;

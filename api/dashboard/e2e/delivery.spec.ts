@@ -9,7 +9,7 @@ test("the page comes from the program, compressed, under a strict policy, and is
   expect(policy).not.toContain("unsafe");
   expect(policy).not.toContain("http");
   expect(page.headers()["cache-control"]).toBe("no-cache");
-  const assets = [...(await page.text()).matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map(
+  const assets = [...(await page.text()).matchAll(/(?:src|href)="\.(\/assets\/[^"]+)"/g)].map(
     ([, path]) => path ?? "",
   );
   expect(assets.map((path) => path.split(".").at(-1)).sort()).toEqual(["css", "js"]);

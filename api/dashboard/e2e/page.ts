@@ -1,10 +1,11 @@
 // What every test stands on: somebody's token, the language of the run, and a page that breaks no rule.
 
-import { test as base, expect, type Locator, type Page, type Route } from "@playwright/test";
+import { readFile } from "node:fs/promises";
+import { test as base, type Download, expect, type Locator, type Page, type Route } from "@playwright/test";
 import { de } from "../src/i18n/de";
 import { en, type Messages } from "../src/i18n/en";
 
-export type Who = "staff" | "admin" | "member" | "expired" | "stranger";
+export type Who = "staff" | "admin" | "member" | "expired" | "stranger" | "provider";
 
 /** The days of the events that are known one by one. */
 export const JANUARY = "from=2025-01-01&to=2025-01-31";
@@ -23,6 +24,8 @@ function variable(name: string): string {
 /** A program whose worker is gone, with a gap, open to everybody; and one with nothing in it. */
 export const STALE = variable("PAGE_URL_STALE");
 export const EMPTY = variable("PAGE_URL_EMPTY");
+/** One over the known events that takes tokens with other claims: those of `provider`. */
+export const PROVIDER = variable("PAGE_URL_PROVIDER");
 /** Those of each browser: `TEST_PARALLEL_INDEX` says which one this is. */
 const TOKENS = JSON.parse(variable("PAGE_TOKENS")) as Record<Who, string>[];
 
@@ -137,6 +140,13 @@ export function card(page: Page, name: string): Locator {
 /** The rows of a table in a part of the page. */
 export function rows(part: Locator): Locator {
   return part.locator("tbody tr");
+}
+
+/** The lines of a table that was saved, behind the mark by which spreadsheets know what it is written in. */
+export async function savedLines(download: Download): Promise<string[]> {
+  const text = await readFile(await download.path(), "utf8");
+  expect(text.charCodeAt(0)).toBe(0xfeff);
+  return text.slice(1).trim().split("\r\n");
 }
 
 /** The parameters of the page's address. */

@@ -1,5 +1,4 @@
-import { readFile } from "node:fs/promises";
-import { answered, expect, part, query, rows, test, WINTER } from "./page";
+import { answered, expect, part, query, rows, savedLines, test, tokenOf, WINTER } from "./page";
 
 const MONTHS = `${WINTER}&granularity=monthly`;
 
@@ -93,16 +92,22 @@ test("many organizations are shown in steps, and what is not shown is summed", a
 });
 
 test("the table is saved as CSV, as it is shown, with the token", async ({ page, open, t }) => {
+  const addresses: string[] = [];
+  page.on("request", (request) => addresses.push(request.url()));
   await open("staff", MONTHS);
   const table = part(page, t.table.platform);
   const saved = page.waitForEvent("download");
   await table.getByRole("button", { name: t.table.csvOf(t.table.platform) }).click();
   const download = await saved;
   expect(download.suggestedFilename()).toBe("organizations.csv");
-  const lines = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
+  const lines = await savedLines(download);
   expect(lines[0]).toMatch(/^organizationId,periodKey,start,end,complete,partial,requests,/);
   expect(lines).toHaveLength(1 + 3 * 2);
   expect(lines[1]).toMatch(/^known,2025-01,2025-01-01,2025-01-31,true,false,3,.*1234\.660000001/);
+  const asked = addresses.filter((address) => address.includes("format=csv"));
+  expect(asked).toHaveLength(1);
+  const secret = tokenOf("staff").split(".")[2] ?? "";
+  expect(asked[0]).not.toContain(secret);
 });
 
 test("the assistants of an expanded organization are saved as CSV, too", async ({ page, open, t }) => {
@@ -111,7 +116,7 @@ test("the assistants of an expanded organization are saved as CSV, too", async (
   await page.getByRole("button", { name: t.table.csvOf("known") }).click();
   const download = await saved;
   expect(download.suggestedFilename()).toBe("known-assistants.csv");
-  const lines = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
+  const lines = await savedLines(download);
   expect(lines[0]).toMatch(/^agentSlug,periodKey,/);
   expect(lines).toHaveLength(1 + 2 * 2);
 });
@@ -122,7 +127,7 @@ test("users are saved as CSV, whole", async ({ page, open, t }) => {
   await part(page, t.users.title)
     .getByRole("button", { name: t.table.csvOf(t.users.title) })
     .click();
-  const lines = (await readFile(await (await saved).path(), "utf8")).trim().split("\r\n");
+  const lines = await savedLines(await saved);
   expect(lines).toHaveLength(20_001);
 });
 

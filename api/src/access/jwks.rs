@@ -1,6 +1,8 @@
 //! The public keys of an issuer, fetched from its address and kept.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+mod age;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
@@ -8,6 +10,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use reqwest::redirect::Policy;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
+
+use age::Age;
 
 use crate::host::is_loopback_host;
 use crate::problem::{Kind, Problem};
@@ -28,7 +32,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) struct Jwks {
     url: reqwest::Url,
     client: reqwest::Client,
-    known: RwLock<Known>,
+    known: Arc<RwLock<Known>>,
     /// Held while the set is fetched: when that was last begun.
     fetching: Mutex<Option<Instant>>,
 }
@@ -103,7 +107,7 @@ impl Jwks {
         Ok(Self {
             url: parsed,
             client,
-            known: RwLock::default(),
+            known: Arc::default(),
             fetching: Mutex::default(),
         })
     }
@@ -133,6 +137,11 @@ impl Jwks {
             None if known.keys.is_none() || known.failed => Err(unavailable()),
             found => Ok(found),
         }
+    }
+
+    /// How old the keys are, for Prometheus.
+    pub(super) fn age(&self) -> prometheus::Result<Age> {
+        Age::of(Arc::clone(&self.known))
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

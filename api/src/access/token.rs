@@ -1,30 +1,48 @@
 //! Bearer tokens: their claims, and the keys that check them.
 
-use std::collections::BTreeMap;
-
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
-use serde::Deserialize;
+use prometheus::Registry;
 
+use super::json::Json;
 use super::jwks::Jwks;
-use super::{Caller, Person, Role};
+use super::once::Once;
+use super::{Caller, Person};
 use crate::problem::{Kind, Problem};
 use crate::settings::{Access, Jwt, Key, SettingsError};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-const STAFF: &str = "staff";
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-    nbf: Option<f64>,
-    #[serde(default)]
-    organizations: BTreeMap<String, Role>,
-    #[serde(rename = "platformRole")]
-    platform_role: Option<String>,
+/// The claims that every token has in one place.
+struct Registered<'a> {
+    subject: &'a str,
+    expires: f64,
+    begins: Option<f64>,
+}
+
+impl<'a> Registered<'a> {
+    /// `None`: one is missing, there twice, or of another type.
+    fn of(claims: &'a Json) -> Option<Self> {
+        let number = |value: &Json| match value {
+            Json::Number(number) => Some(*number),
+            _ => None,
+        };
+        let begins = match claims.member("nbf") {
+            None if claims.has("nbf") => return None,
+            None | Some(Json::Null) => None,
+            Some(value) => Some(number(value)?),
+        };
+        Some(Self {
+            subject: claims
+                .member("sub")?
+                .text()
+                .filter(|subject| !subject.is_empty())?,
+            expires: number(claims.member("exp")?)?,
+            begins,
+        })
+    }
 }
 
 /// Tells who asks.
@@ -39,6 +57,7 @@ pub(crate) enum Verifier {
 pub(crate) struct Tokens {
     keys: Keys,
     settings: Jwt,
+    once: Once,
 }
 
 enum Keys {
@@ -75,7 +94,19 @@ impl Verifier {
             } => Keys::Set(Jwks::new(address, *may_be_plain)?),
         };
         let settings = settings.clone();
-        Ok(Self::Tokens(Box::new(Tokens { keys, settings })))
+        let once = Once::default();
+        Ok(Self::Tokens(Box::new(Tokens { keys, settings, once })))
+    }
+
+    /// Registers what is told of the keys.
+    pub(crate) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        match self {
+            Verifier::Tokens(tokens) => match &tokens.keys {
+                Keys::Set(set) => registry.register(Box::new(set.age()?)),
+                Keys::Fixed(..) => Ok(()),
+            },
+            Verifier::Off => Ok(()),
+        }
     }
 
     /// The sender of a request with these headers.
@@ -129,23 +160,46 @@ impl Tokens {
             return Err(invalid());
         }
         let (algorithm, key) = self.key(&header).await?.ok_or_else(invalid)?;
-        let claims = decode::<Claims>(token, &key, &self.validation(algorithm))
+        let claims = decode::<Json>(token, &key, &self.validation(algorithm))
             .map_err(|error| {
                 tracing::debug!(error = %error, "a token is refused");
                 invalid()
             })?
             .claims;
+        let registered = Registered::of(&claims)
+            .filter(|registered| self.is_in_time(registered, now))
+            .ok_or_else(invalid)?;
+        self.stated(registered.subject, &claims)
+    }
+
+    fn is_in_time(&self, registered: &Registered<'_>, now: DateTime<Utc>) -> bool {
         let leeway = self.settings.leeway.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "exact until the year 285 million")]
         let now = now.timestamp() as f64;
-        let early = claims.nbf.is_some_and(|begin| now < begin - leeway);
-        if now >= claims.exp + leeway || early || claims.sub.is_empty() {
-            return Err(invalid());
+        let is_early = registered.begins.is_some_and(|begin| now < begin - leeway);
+        now < registered.expires + leeway && !is_early
+    }
+
+    /// Whoever a token with a good signature says that its bearer is. One that says nothing is no fault of its bearer,
+    /// who has to hear where its issuer should say it.
+    fn stated(&self, subject: &str, token: &Json) -> Result<Person, Problem> {
+        let claims = &self.settings.claims;
+        let stated = claims.read(token);
+        for flaw in stated.flaws {
+            self.once.left_out(flaw, claims);
+        }
+        if stated.organizations.is_empty() && !stated.is_staff {
+            self.once.refused(claims);
+            let detail = format!(
+                "the claim `{}` of the token names no organization that can be read",
+                claims.organizations
+            );
+            return Err(Problem::new(Kind::Forbidden, detail));
         }
         Ok(Person {
-            subject: claims.sub,
-            organizations: claims.organizations,
-            staff: claims.platform_role.as_deref() == Some(STAFF),
+            subject: subject.to_owned(),
+            organizations: stated.organizations,
+            staff: stated.is_staff,
         })
     }
 

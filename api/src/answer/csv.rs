@@ -16,6 +16,8 @@ use crate::problem::Problem;
 use crate::turns::{Turn, Turns};
 
 const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+/// By this mark spreadsheets know that a file is in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Lines that are sent at once.
 const LINES: usize = 256;
 
@@ -30,9 +32,15 @@ pub(super) struct Caller {
 
 /// Streams a table. The first rows are made in the turn before the response begins, so that what fails at once is a
 /// proper error; what fails later breaks the response off, and is never a shorter table. Each further block is made in
-/// a turn of its own, and is paid for before it is sent.
-pub(super) async fn response(csv_table: CsvTable, turn: Turn, caller: Caller) -> Result<Response, Problem> {
-    let head = line_block(&[csv_table.columns])?;
+/// a turn of its own, and is paid for before it is sent. With a name it is a file to be saved.
+pub(super) async fn response(
+    csv_table: CsvTable,
+    turn: Turn,
+    caller: Caller,
+    file: Option<String>,
+) -> Result<Response, Problem> {
+    let mark = file.as_ref().map_or(&[][..], |_| BYTE_ORDER_MARK);
+    let head = [mark, &line_block(&[csv_table.columns])?].concat();
     let mut blocks = csv_table
         .lines
         .chunks(LINES)
@@ -54,7 +62,13 @@ pub(super) async fn response(csv_table: CsvTable, turn: Turn, caller: Caller) ->
             tracing::warn!(path, seconds, why = problem.detail(), "a table broke off");
             std::io::Error::other("the answer broke off")
         });
-    Ok(([(header::CONTENT_TYPE, CSV)], Body::from_stream(body)).into_response())
+    let mut response = ([(header::CONTENT_TYPE, CSV)], Body::from_stream(body)).into_response();
+    if let Some(name) = file {
+        let saved = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+        let saved = saved.map_err(|error| Problem::internal(&error))?;
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, saved);
+    }
+    Ok(response)
 }
 
 fn more(

@@ -1,19 +1,46 @@
 //! The forms that an answer comes in.
 
+use std::str::FromStr;
+
 use axum::http::{HeaderMap, header};
 
+use crate::parameter::Parameters;
 use crate::problem::{Kind, Problem};
+use crate::question::FORMAT;
 
 /// A form of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Json,
+    /// For programs.
     Csv,
+    /// CSV as a file: with a name, and with the mark by which spreadsheets know its encoding.
+    File,
+}
+
+impl FromStr for Format {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::File),
+            _ => Err(()),
+        }
+    }
 }
 
 impl Format {
+    /// The form that is asked for: by the parameter, or else by what the caller takes. What fetches a table for a
+    /// spreadsheet cannot choose what it says that it takes.
+    pub(super) fn asked(parameters: &Parameters, headers: &HeaderMap) -> Result<Self, Problem> {
+        match parameters.typed(FORMAT.name)? {
+            Some(format) => Ok(format),
+            None => Self::accepted(headers),
+        }
+    }
+
     /// The form that the caller takes: JSON, unless it likes CSV better.
-    pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
+    fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut best = [0.0_f32; 2];
         let mut said = false;
         for value in headers.get_all(header::ACCEPT) {
@@ -49,6 +76,40 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameter::Parameter;
+
+    #[test]
+    fn the_parameter_decides_whatever_the_header_says() {
+        let table: &[&[&Parameter]] = &[&[&FORMAT]];
+        let asked = |query: &str, accept: &str| {
+            let parameters = Parameters::parse(Some(query), table)?;
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().expect("a header"))]);
+            Format::asked(&parameters, &headers)
+        };
+        for (query, accept, expected) in [
+            ("format=csv", "application/json", Format::File),
+            ("format=csv", "text/csv", Format::File),
+            ("format=csv", "image/png", Format::File),
+            ("format=json", "text/csv", Format::Json),
+            ("", "text/csv", Format::Csv),
+        ] {
+            assert_eq!(asked(query, accept), Ok(expected), "{query} {accept}");
+        }
+        for query in [
+            "format=xlsx",
+            "format=CSV",
+            "format=",
+            "format=csv&format=csv",
+            "format=csv&format=json",
+        ] {
+            let problem = asked(query, "text/csv").expect_err(query);
+            assert_eq!(
+                (problem.status(), problem.at_fault()),
+                (400, Some("format")),
+                "{query}"
+            );
+        }
+    }
 
     #[test]
     fn csv_is_answered_to_whom_likes_it_better_than_json() {

@@ -147,26 +147,64 @@ fn says(reader: &Checked, head: &[u8], claims: &[u8], person: &Person) {
     );
     assert!(!person.subject.is_empty());
     assert_eq!(claims["sub"].as_str(), Some(person.subject.as_str()));
-    assert_eq!(
-        claims["platformRole"].as_str() == Some("staff"),
-        person.staff,
+    rights(&claims, person);
+}
+
+/// Each right is one that the claims name, and somebody has one.
+fn rights(claims: &Value, person: &Person) {
+    let texts = |value: &Value| -> Vec<String> {
+        let items = value
+            .as_array()
+            .map_or(std::slice::from_ref(value), Vec::as_slice);
+        items
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
+    };
+    let is_admin = |role: &String| role == "owner" || role == "admin";
+    assert!(person.staff || !person.organizations.is_empty(), "{claims}");
+    assert!(
+        !person.staff || texts(&claims["platformRole"]).contains(&"staff".to_owned()),
         "{claims}"
     );
-    let stated = claims["organizations"].as_object();
-    assert_eq!(
-        stated.map_or(0, serde_json::Map::len),
-        person.organizations.len(),
-        "{claims}"
-    );
+    let stated = &claims["organizations"];
+    let listed = texts(stated);
     for (organization, role) in &person.organizations {
-        let named = stated.and_then(|stated| stated[organization].as_str());
-        let expected = match named {
-            Some("owner") => Role::Owner,
-            Some("admin") => Role::Admin,
-            Some("member") => Role::Member,
-            _ => Role::Other,
+        let administers = match stated {
+            Value::Object(entries) => {
+                let entry = &entries[organization];
+                let roles = entry
+                    .as_object()
+                    .map_or(entry, |entry| entry.get("roles").unwrap_or(&Value::Null));
+                texts(roles).iter().any(is_admin)
+            }
+            Value::Array(_) => {
+                let behind = |item: &String| {
+                    item.strip_prefix(organization)?
+                        .strip_prefix(':')
+                        .map(str::to_owned)
+                };
+                let roles: Vec<String> = listed.iter().filter_map(behind).collect();
+                assert!(!roles.is_empty() || listed.contains(organization), "{claims}");
+                roles.iter().any(is_admin)
+            }
+            _ => panic!("an organization out of nothing: {claims}"),
         };
-        assert_eq!(*role, expected, "{claims}");
+        assert_eq!(*role == Role::Admin, administers, "{organization} of {claims}");
+    }
+    // Nothing that is plainly said is lost.
+    for id in listed
+        .iter()
+        .filter(|id| stated.is_array() && id.starts_with("org-"))
+    {
+        let is_plain = id.len() <= 128
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        assert!(
+            !is_plain || person.organizations.contains_key(id),
+            "{id} of {claims}"
+        );
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::Counter;
-use rollup::period::Granularity;
+use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use super::part::Remembered;
@@ -22,6 +22,8 @@ pub(crate) struct GroupQuery<'a> {
     pub(crate) group_by: &'a [Dimension],
     /// Sums per bucket of this length.
     pub(crate) bucket: Option<Granularity>,
+    /// Only this hour of a range, which is its day.
+    pub(crate) hour: Option<Period>,
     /// Only these groups.
     pub(crate) keys: Option<Vec<Key>>,
     pub(crate) counters: &'a [Counter],
@@ -36,6 +38,7 @@ impl<'a> GroupQuery<'a> {
             filters,
             group_by,
             bucket: None,
+            hour: None,
             keys: None,
             counters: &Counter::ALL,
             is_worth_remembering: false,
@@ -47,9 +50,9 @@ impl<'a> GroupQuery<'a> {
 pub(crate) struct QueryContext<S> {
     pub(crate) view: View<S>,
     pub(crate) scope: Scope,
+    pub(crate) now: DateTime<Utc>,
     pub(crate) today: NaiveDate,
-    /// The name of the ledger's time zone.
-    pub(crate) zone: &'static str,
+    pub(crate) calendar: Calendar,
     pub(crate) granularities: Arc<[Granularity]>,
     pub(crate) row_limit: u64,
     pub(crate) remembered: Arc<Remembered>,
@@ -99,10 +102,17 @@ impl<S: Snapshot> QueryContext<S> {
     pub(super) fn query(&self, range: Range, group_query: &GroupQuery<'_>) -> Query {
         let Answering { rows, are_few } = answering(group_query.filters, group_query.group_by);
         let cover = if are_few { quickest } else { cover };
+        let cover = match group_query.hour {
+            Some(hour) => vec![Span {
+                first: hour,
+                last: hour,
+            }],
+            None => cover(range, &self.granularities, group_query.bucket),
+        };
         Query {
             rows,
             scope: self.scope.clone(),
-            cover: cover(range, &self.granularities, group_query.bucket),
+            cover,
             filters: group_query.filters.clone(),
             group_by: group_query.group_by.to_vec(),
             by_period: group_query.bucket.is_some(),

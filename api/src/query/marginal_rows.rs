@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use rollup::counters::{Counter, Overflow, Sums};
 use rollup::fold::Marginal;
-use rollup::period::Period;
+use rollup::period::{Granularity, Period};
 
 use super::context::{GroupQuery, QueryContext};
 use super::part::Part;
@@ -54,11 +54,8 @@ impl<S: Snapshot> QueryContext<S> {
             CacheKey::of(&("columns", organization, marginal, of.period, of.version, edition))
         };
         let periods: Vec<(Period, CacheKey)> = totals.iter().map(|of| (of.period, key(of))).collect();
-        // Users are many: the periods are read one by one, and others who need one wait for that one only.
-        if marginal != Marginal::User {
-            for span in &cover {
-                self.read_ahead(marginal, *span, &periods, &keys).await?;
-            }
+        for span in read_at_once(marginal, &cover) {
+            self.read_ahead(marginal, span, &periods, &keys).await?;
         }
         let (mut parts, mut rows, mut bytes) = (Vec::new(), 0, 0);
         for (period, key) in periods {
@@ -252,6 +249,22 @@ impl MarginalRows {
             .filter(|number| active.contains(**number));
         Some((active.len() - unnamed.count()) as u64)
     }
+}
+
+/// The spans whose periods are read with one question. Users are many: days and what is longer are read one by one, and
+/// others who need one wait for that one only; hours are read day by day.
+fn read_at_once(marginal: Marginal, cover: &[Span]) -> Vec<Span> {
+    if marginal != Marginal::User {
+        return cover.to_vec();
+    }
+    let hours = cover
+        .iter()
+        .filter(|span| span.first.granularity() == Granularity::Hourly);
+    let days = hours.flat_map(|span| {
+        let days = span.first.first_day().iter_days();
+        days.take_while(|day| *day <= span.last.first_day())
+    });
+    days.map(|day| Span::of_hours(day, day)).collect()
 }
 
 fn merged(parts: &[(Period, Arc<Part>)], group_query: &GroupQuery<'_>) -> Merged {

@@ -18,7 +18,7 @@ use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERS, ORGANIZATION, USER};
+use crate::question::{DAYS, FILTERS, FORMAT, ORGANIZATION, USER};
 use crate::ranking::{Page, Position, Ranked, RankedGroups, Sort};
 use crate::reader::{Order, Snapshot};
 use crate::route::{Common, Route};
@@ -104,7 +104,16 @@ impl Route for Breakdown {
     const PATH: &'static str = "/v1/usage/breakdown";
     const TITLE: &'static str = "Who or what used how much, ranked, in pages";
     const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
-        &[&ORGANIZATION, &BY, &SORT, &LIMIT, &CURSOR, &INCLUDE, &USER],
+        &[
+            &ORGANIZATION,
+            &BY,
+            &SORT,
+            &LIMIT,
+            &CURSOR,
+            &INCLUDE,
+            &USER,
+            &FORMAT,
+        ],
         DAYS,
         FILTERS,
     ];

@@ -13,7 +13,7 @@ use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERED, OPTIONAL_ORGANIZATION};
+use crate::question::{DAYS, FILTERED, FORMAT, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
 use crate::reader::Snapshot;
 use crate::route::{Common, Route, Tells};
@@ -54,7 +54,7 @@ pub(crate) struct MetaAnswer {
 impl Route for Meta {
     const PATH: &'static str = "/v1/usage/meta";
     const TITLE: &'static str = "What there is to ask for";
-    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION, &FORMAT], DAYS];
     const REJECTED: Tells = Tells::OfAll;
     type Answer = MetaAnswer;
 
@@ -83,7 +83,7 @@ impl Route for Meta {
                 .map(|granularity| granularity.name())
                 .collect(),
             presets: Preset::NAMES.to_vec(),
-            time_zone: context.zone.to_owned(),
+            time_zone: context.calendar.zone_name().to_owned(),
             currency: common.currency.as_str().to_owned(),
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),

@@ -1,8 +1,9 @@
 //! `GET /v1/usage/series`: usage over time.
 
+mod lines;
+
 use std::collections::HashMap;
 
-use chrono::NaiveDate;
 use rollup::counters::Sums;
 use rollup::period::{Granularity, Period};
 use serde::ser::SerializeMap;
@@ -11,15 +12,15 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::periods::{Head, buckets_of};
 use crate::access::Rule;
-use crate::bucket::{Bucket, MAX_BUCKETS, buckets};
-use crate::csv_table::{CsvTable, key_cells, totals_cells, totals_columns};
+use crate::csv_table::{CsvTable, Line, totals_cells, totals_columns};
 use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERS, GRANULARITY, ORGANIZATION, USER, granularity};
-use crate::ranking::Sort;
+use crate::question::{DAYS, FILTERS, FORMAT, GRANULARITY, ORGANIZATION, USER, granularity};
+use crate::ranking::{Page, Sort};
 use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route};
 use crate::totals::Totals;
@@ -30,10 +31,11 @@ const GROUPS: usize = 20;
 const GROUP_BY: Parameter = Parameter::optional(
     "groupBy",
     Form::Choice(&GroupBy::SERIES),
-    "Also the 20 largest groups by cost over the range, and what is left as `other`.",
+    "Also the 20 largest groups by cost over the range, and what is left as `other`. CSV has every group.",
 );
 
 /// Usage over time.
+#[derive(Debug, Clone)]
 pub(crate) struct Series {
     granularity: Granularity,
     group_by: Option<GroupBy>,
@@ -48,25 +50,6 @@ pub(crate) struct SeriesAnswer {
     buckets: Vec<SeriesBucket>,
     /// The sums over the range.
     totals: Totals,
-}
-
-/// A period, cut to the range.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Period)]
-pub(crate) struct Head {
-    /// `2026-01-05`, `2026-W02` or `2026-01`.
-    period_key: String,
-    /// The first day that is counted.
-    #[schema(value_type = String, format = Date)]
-    start: NaiveDate,
-    /// The last day that is counted.
-    #[schema(value_type = String, format = Date)]
-    end: NaiveDate,
-    /// The period is over.
-    complete: bool,
-    /// The range cuts the period.
-    partial: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,51 +69,14 @@ enum Item {
     Other(Totals),
 }
 
-impl From<&Bucket> for Head {
-    fn from(bucket: &Bucket) -> Self {
-        Self {
-            period_key: bucket.period.to_string(),
-            start: bucket.start,
-            end: bucket.end,
-            complete: bucket.complete,
-            partial: bucket.partial,
-        }
-    }
-}
-
-impl Head {
-    pub(crate) const COLUMNS: [&'static str; 5] = ["periodKey", "start", "end", "complete", "partial"];
-
-    pub(crate) fn cells(&self) -> [String; 5] {
-        [
-            self.period_key.clone(),
-            self.start.to_string(),
-            self.end.to_string(),
-            self.complete.to_string(),
-            self.partial.to_string(),
-        ]
-    }
-}
-
-/// The buckets of a question, or why there are none.
-pub(crate) fn buckets_of<S>(
-    common: &Common,
-    granularity: Granularity,
-    context: &QueryContext<S>,
-) -> Result<Vec<Bucket>, Problem> {
-    buckets(common.days.range, granularity, context.today).ok_or_else(|| {
-        let detail = format!(
-            "the range has more than {MAX_BUCKETS} {granularity} buckets: ask for a shorter range or longer buckets"
-        );
-        Problem::new(Kind::TooMuch, detail)
-    })
-}
-
 impl Route for Series {
     const PATH: &'static str = "/v1/usage/series";
     const TITLE: &'static str = "Usage over time: every bucket of the range, oldest first";
-    const PARAMETERS: &'static [&'static [&'static Parameter]] =
-        &[&[&ORGANIZATION, &GRANULARITY, &GROUP_BY, &USER], DAYS, FILTERS];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
+        &[&ORGANIZATION, &GRANULARITY, &GROUP_BY, &USER, &FORMAT],
+        DAYS,
+        FILTERS,
+    ];
     type Answer = SeriesAnswer;
 
     fn rule(_: &Parameters) -> Rule {
@@ -149,64 +95,12 @@ impl Route for Series {
         common: &Common,
         context: &QueryContext<S>,
     ) -> Result<SeriesAnswer, Problem> {
-        self.made(common, context, Some(common.limits.cells)).await
-    }
-
-    async fn csv_table<S: Snapshot>(
-        &self,
-        common: &Common,
-        context: QueryContext<S>,
-    ) -> Result<CsvTable, Problem> {
-        let answer = self.made(common, &context, None).await?;
-        let key_columns = self.group_by.map_or(&[][..], GroupBy::dimensions);
-        let mut columns = Head::COLUMNS.to_vec();
-        columns.extend(key_columns.iter().map(|dimension| dimension.name()));
-        columns.extend(self.group_by.map(|_| "other"));
-        columns.extend(totals_columns());
-        let parts = key_columns.len();
-        let rows = answer.buckets.into_iter().flat_map(move |bucket| {
-            let head = bucket.head.cells().to_vec();
-            let row = move |key: Vec<String>, totals: &Totals| {
-                head.iter()
-                    .cloned()
-                    .chain(key)
-                    .chain(totals_cells(totals))
-                    .collect::<Vec<_>>()
-            };
-            match bucket.groups {
-                None => vec![row(Vec::new(), &bucket.totals)],
-                Some(items) => items
-                    .iter()
-                    .map(|item| match item {
-                        Item::Group(group) => {
-                            let key = key_cells(&group.key);
-                            row(key.chain(["false".to_owned()]).collect(), &group.totals)
-                        }
-                        Item::Other(totals) => {
-                            let key = std::iter::repeat_n(String::new(), parts);
-                            row(key.chain(["true".to_owned()]).collect(), totals)
-                        }
-                    })
-                    .collect(),
-            }
-        });
-        Ok(CsvTable::of(columns, rows))
-    }
-}
-
-impl Series {
-    /// The answer, where it has no more cells than this.
-    async fn made<S: Snapshot>(
-        &self,
-        common: &Common,
-        context: &QueryContext<S>,
-        limit: Option<usize>,
-    ) -> Result<SeriesAnswer, Problem> {
         let buckets = buckets_of(common, self.granularity, context)?;
         let sums = self.sums(common, context).await?;
         let groups = self.groups(common, context).await?;
         let cells = buckets.len() * groups.as_ref().map_or(0, Groups::shown);
-        if let Some(limit) = limit.filter(|limit| cells > *limit) {
+        let limit = common.limits.cells;
+        if cells > limit {
             let detail = format!(
                 "the series has more than {limit} groups in all its buckets: ask for longer buckets, a shorter range \
                  or without `groupBy`, or ask for `text/csv`, which has no such limit"
@@ -232,6 +126,31 @@ impl Series {
             buckets: shown,
             totals: common.totals(&whole)?,
         })
+    }
+
+    /// Without groups a line for each bucket; with groups a line for each of them in each bucket, and none is left out.
+    async fn csv_table<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: QueryContext<S>,
+    ) -> Result<CsvTable, Problem> {
+        let buckets = buckets_of(common, self.granularity, &context)?;
+        let mut columns = Head::COLUMNS.to_vec();
+        let Some(by) = self.group_by else {
+            let answer = self.answer(common, &context).await?;
+            let line = |bucket: SeriesBucket| -> Line {
+                let head = bucket.head.cells().into_iter();
+                head.chain(totals_cells(&bucket.totals)).collect()
+            };
+            columns.extend(totals_columns());
+            return Ok(CsvTable::of(columns, answer.buckets.into_iter().map(line)));
+        };
+        columns.extend(by.dimensions().iter().map(|dimension| dimension.name()));
+        columns.extend(totals_columns());
+        let page = self.largest(common, &context, by, usize::MAX).await?;
+        let keys = page.rows.into_iter().map(|row| row.position.key).collect();
+        let lines = lines::lines(self.clone(), by, common.clone(), context, &buckets, keys);
+        Ok(CsvTable::read(columns, lines))
     }
 }
 
@@ -290,6 +209,20 @@ impl Series {
         Ok(sums)
     }
 
+    /// So many groups, the largest by cost over the range first.
+    async fn largest<S: Snapshot>(
+        &self,
+        common: &Common,
+        context: &QueryContext<S>,
+        by: GroupBy,
+        limit: usize,
+    ) -> Result<Page, Problem> {
+        let group_query = GroupQuery::groups(&common.filters, by.dimensions());
+        context
+            .page(common.days.range, &group_query, Sort::Cost, None, limit)
+            .await
+    }
+
     async fn groups<S: Snapshot>(
         &self,
         common: &Common,
@@ -298,21 +231,17 @@ impl Series {
         let Some(by) = self.group_by else {
             return Ok(None);
         };
-        let range = common.days.range;
-        let group_query = GroupQuery::groups(&common.filters, by.dimensions());
-        let page = context
-            .page(range, &group_query, Sort::Cost, None, GROUPS)
-            .await?;
+        let page = self.largest(common, context, by, GROUPS).await?;
         let largest: Vec<Key> = page.rows.into_iter().map(|row| row.position.key).collect();
         let mut sums: HashMap<(Key, Period), Sums> = HashMap::new();
         if !largest.is_empty() {
             let group_query = GroupQuery {
                 bucket: Some(self.granularity),
                 keys: Some(largest.clone()),
-                ..group_query
+                ..GroupQuery::groups(&common.filters, by.dimensions())
             };
             context
-                .each(range, &group_query, |key, period, piece| {
+                .each(common.days.range, &group_query, |key, period, piece| {
                     if let Some(period) = period {
                         sums.entry((key.clone(), period)).or_default().merge(piece);
                     }

@@ -14,7 +14,7 @@ use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{DAYS, FILTERS, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
+use crate::question::{DAYS, FILTERS, FORMAT, OPTIONAL_ORGANIZATION, ORGANIZATION, USER};
 use crate::range::Range;
 use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route, Tells};
@@ -97,7 +97,8 @@ struct Priced {
 impl Route for Summary {
     const PATH: &'static str = "/v1/usage/summary";
     const TITLE: &'static str = "Totals of an organization, and of the span of equal length before";
-    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&ORGANIZATION, &USER], DAYS, FILTERS];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] =
+        &[&[&ORGANIZATION, &USER, &FORMAT], DAYS, FILTERS];
     type Answer = SummaryAnswer;
 
     fn rule(_: &Parameters) -> Rule {
@@ -128,7 +129,8 @@ impl Route for Summary {
 impl Route for Me {
     const PATH: &'static str = "/v1/usage/me";
     const TITLE: &'static str = "The caller's own usage";
-    const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION], DAYS, FILTERS];
+    const PARAMETERS: &'static [&'static [&'static Parameter]] =
+        &[&[&OPTIONAL_ORGANIZATION, &FORMAT], DAYS, FILTERS];
     const REJECTED: Tells = Tells::Nothing;
     type Answer = SummaryAnswer;
 

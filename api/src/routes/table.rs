@@ -14,7 +14,8 @@ use serde::{Serialize, Serializer};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::series::{Head, buckets_of, list_of_totals};
+use super::periods::{Head, buckets_of};
+use super::series::list_of_totals;
 use crate::access::Rule;
 use crate::bucket::Bucket;
 use crate::csv_table::{CsvTable, Line, key_cells, totals_cells, totals_columns};
@@ -22,7 +23,7 @@ use crate::group_by::{GroupBy, Row, keyed_object};
 use crate::parameter::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::query::{GroupQuery, QueryContext};
-use crate::question::{AGENT, DAYS, FILTERS, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
+use crate::question::{AGENT, DAYS, FILTERS, FORMAT, GRANULARITY, OPTIONAL_ORGANIZATION, USER, granularity};
 use crate::ranking::{Position, Ranked, Sort};
 use crate::reader::{Key, Snapshot};
 use crate::route::{Common, Route};
@@ -109,7 +110,7 @@ impl Route for Table {
     const PATH: &'static str = "/v1/usage/table";
     const TITLE: &'static str = "Rows by buckets, from the platform down to one agent";
     const PARAMETERS: &'static [&'static [&'static Parameter]] = &[
-        &[&SCOPE, &OPTIONAL_ORGANIZATION, &GRANULARITY, &USER],
+        &[&SCOPE, &OPTIONAL_ORGANIZATION, &GRANULARITY, &USER, &FORMAT],
         DAYS,
         FILTERS,
     ];

@@ -89,6 +89,28 @@ async fn every_route_is_closed_to_who_has_no_valid_token() {
         assert_eq!(world.reader.snapshots(), 0, "nothing is read for a stranger");
     }
     assert_eq!(world.send("/v1/usage/nothing", &[]).await.status, 401);
+    // A good signature alone opens nothing, and is told what is missing; what the claim holds is not repeated.
+    for organizations in [
+        json!({}),
+        json!("secret-text"),
+        json!([{"id": "secret-text"}]),
+        json!({"secret-text": 7}),
+    ] {
+        let nobody = person("u1", organizations);
+        let targets = entries::<FakeReader>()
+            .into_iter()
+            .map(|entry| entry.described.path);
+        for path in targets.chain(["/v1/usage/nothing"]) {
+            let reply = world.send(path, &bearing(&nobody)).await;
+            assert_eq!(reply.status, 403, "{path}");
+            let detail = reply.json()["detail"].as_str().expect("a detail").to_owned();
+            assert!(
+                detail.contains("`organizations`") && !reply.text.contains("secret-text"),
+                "{detail}"
+            );
+        }
+    }
+    assert_eq!(world.reader.snapshots(), 0, "nothing is read for nobody");
     assert_eq!(
         world.send("/v1/usage/nothing", &bearing(&staff())).await.status,
         404

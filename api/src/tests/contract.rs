@@ -204,10 +204,11 @@ async fn metrics_have_labels_from_closed_sets() {
     let known: BTreeSet<String> = entries::<FakeReader>()
         .iter()
         .map(|entry| entry.described.path)
-        .chain(["none", "/docs/", "hit", "miss", "2xx", "4xx"])
+        .chain(crate::pages::PATHS)
+        .chain(["none", "hit", "miss", "2xx", "3xx", "4xx", "5xx"])
         .map(str::to_owned)
         .collect();
-    assert!(labels.is_subset(&known), "{labels:?}");
+    assert_eq!(labels, known, "all from the start, and no other");
 }
 
 #[tokio::test]
@@ -238,6 +239,9 @@ async fn the_document_describes_every_route_and_nothing_else() {
     }
     for (path, item) in document["paths"].as_object().expect("paths") {
         let parameters = item["get"]["parameters"].as_array().expect("parameters");
+        let format = parameters.iter().find(|parameter| parameter["name"] == "format");
+        let forms = format.map(|format| &format["schema"]["enum"]);
+        assert_eq!(forms, Some(&json!(["json", "csv"])), "{path}");
         for parameter in parameters {
             assert_eq!(parameter["in"], "query");
             assert!(
@@ -246,6 +250,13 @@ async fn the_document_describes_every_route_and_nothing_else() {
                     .is_some_and(|text| !text.is_empty()),
                 "{path}"
             );
+        }
+        let granularity = parameters
+            .iter()
+            .find(|parameter| parameter["name"] == "granularity");
+        if let Some(granularity) = granularity {
+            let all = json!(["hourly", "daily", "weekly", "monthly"]);
+            assert_eq!(granularity["schema"]["enum"], all, "{path}");
         }
         for status in ["200", "304", "400", "401", "403", "422", "429", "500", "503"] {
             assert!(item["get"]["responses"].get(status).is_some(), "{path} {status}");
@@ -256,7 +267,10 @@ async fn the_document_describes_every_route_and_nothing_else() {
 /// Each answer has the members that its schema requires, and no other.
 #[tokio::test]
 async fn answers_are_as_described() {
-    let world = World::guarded(NOW);
+    let world = World::with(NOW, |settings| {
+        settings.access = crate::Access::Jwt(crate::Jwt::new(crate::Key::Secret(super::SECRET.to_owned())));
+        settings.granularities = rollup::period::Granularity::ALL.to_vec();
+    });
     world
         .reader
         .book((0..30).map(|n| used("2026-09-28").with(crate::rows::Dimension::Agent, &format!("a{n}"))));
@@ -265,6 +279,10 @@ async fn answers_are_as_described() {
     for (path, query) in [
         ("/v1/usage/summary", "organizationId=acme"),
         ("/v1/usage/series", "organizationId=acme&groupBy=agent"),
+        (
+            "/v1/usage/series",
+            "organizationId=acme&granularity=hourly&preset=7d",
+        ),
         ("/v1/usage/breakdown", "organizationId=acme&by=agent&limit=3"),
         ("/v1/usage/breakdown", "organizationId=acme&by=user&include=teams"),
         ("/v1/usage/table", "scope=platform"),
@@ -396,6 +414,43 @@ async fn the_pages_are_public_and_load_nothing_from_elsewhere() {
         "no inline script"
     );
     let start = world.send("/docs/swagger-initializer.js", &[]).await.text;
-    assert!(start.contains("/openapi.json"));
-    assert_eq!(world.send("/docs", &[]).await.header("location"), Some("/docs/"));
+    assert!(start.contains("\"../openapi.json\""), "{start}");
+}
+
+/// A proxy may have put all of it below a path, which nobody tells the reader: what leads from one place to another says
+/// how to get there from where one is.
+#[tokio::test]
+async fn nothing_that_is_sent_leads_to_the_root_of_the_host() {
+    let world = World::guarded(NOW);
+    assert_eq!(world.send("/docs", &[]).await.header("location"), Some("docs/"));
+    let document = world.send("/openapi.json", &[]).await.json();
+    assert_eq!(document["servers"], json!([{"url": "."}]));
+    for target in [
+        "/",
+        "/index.html",
+        "/docs/",
+        "/docs/index.html",
+        "/docs/swagger-initializer.js",
+    ] {
+        let reply = world.send(target, &[]).await;
+        if reply.status == 404 {
+            assert_eq!(
+                target, "/index.html",
+                "there is none where the page was not built"
+            );
+            continue;
+        }
+        for absolute in ["=\"/", "='/", "url: \"/", "\"url\": \"/", "\"url\":\"/", "(/"] {
+            assert!(
+                !reply.text.contains(absolute),
+                "{target} has {absolute}: {}",
+                reply.text
+            );
+        }
+    }
+    for target in ["/nothing", "/docs/nothing", "/v1/usage/nothing"] {
+        let problem = world.send(target, &bearing(&staff())).await.json();
+        let kind = problem["type"].as_str().expect("a type");
+        assert!(kind.starts_with("urn:"), "{kind}");
+    }
 }

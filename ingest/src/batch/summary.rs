@@ -1,6 +1,7 @@
 //! What a batch tells of its records when it is committed.
 
 use super::LaneBatch;
+use super::age::Age;
 use super::verdict::{Entry, Gaps, Origin, Verdict, place};
 use crate::decode::Source;
 use crate::dedupe::Generation;
@@ -143,21 +144,13 @@ impl LaneBatch {
         })
     }
 
-    /// How many events were counted that had completed before the window began: had they been counted before,
-    /// nobody would know.
-    #[must_use]
-    pub fn late(&self) -> usize {
-        let is_late = |entry: &&Entry| {
-            matches!(
-                entry.verdict,
-                Verdict::Counted {
-                    identity,
-                    is_late: true,
-                    ..
-                } if identity.remembered().is_some()
-            )
-        };
-        self.entries.iter().filter(is_late).count()
+    /// How old each event was that was counted although it had completed before the window began: had it been counted
+    /// before, nobody would know.
+    pub fn late(&self) -> impl Iterator<Item = Age> + '_ {
+        self.entries.iter().filter_map(|entry| match entry.verdict {
+            Verdict::Counted { identity, late, .. } if identity.remembered().is_some() => late,
+            _ => None,
+        })
     }
 
     /// What is not known of each event that was counted.

@@ -3,6 +3,7 @@
 use rollup::counters::Counter;
 use rollup::event::{Event, Reject, UNATTRIBUTED};
 
+use super::age::Age;
 use crate::decode::{Keep, Name, Payload, Source};
 use crate::dedupe::{RejectedIdState, Scope, Windows};
 use crate::identity::{CountedId, Identity, IdentityHash, Quantities};
@@ -44,8 +45,8 @@ pub(super) enum Verdict {
         quantities: Quantities,
         /// Dead letters are open under the identity.
         closes: bool,
-        /// It completed before the window began.
-        is_late: bool,
+        /// How old it was, where it completed before the window began.
+        late: Option<Age>,
         /// What is not known of it.
         gaps: Gaps,
     },

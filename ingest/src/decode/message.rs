@@ -47,7 +47,7 @@ fn alone<'a>(value: &'a [u8], headers: &[Header]) -> Result<Found<'a>, Reject> {
     match batch::events(present(value)?, headers)? {
         None => plain(unframed(value)?, true),
         Some(events) if events.is_empty() => Ok(Found::Skipped(Skip::EmptyBatch)),
-        Some(_) => Err(Reject::record(Reason::InvalidJson).found("is an array in an array")),
+        Some(_) => Err(Reject::record(Reason::InvalidJson).found("is an array where one event is read")),
     }
 }
 

@@ -344,3 +344,12 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_window_grows_with_its_ids_and_holds_each_once() {
+    assert_eq!(Window::default().bytes(), 0);
+    let ids = (0..100_000).map(|number: u32| (counted(&number.to_string()), 0));
+    let window = Window::load(vec![Generation::of(WRITTEN, ids)]);
+    let of_each = window.bytes() / window.len();
+    assert!((21..=26).contains(&of_each), "{of_each} bytes");
+}

@@ -239,6 +239,17 @@ impl Window {
         self.numbers.len() + self.folded.len()
     }
 
+    /// About how many bytes it takes, with the room that is kept for more. Costs nothing, however many ids there are.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // A number, and a byte that says whether its place is taken.
+        const NUMBER: usize = size_of::<u32>() + 1;
+        const FOLDED: usize = size_of::<(IdentityHash, Quantities)>() + 1;
+        self.ring.capacity() * size_of::<CountedId>()
+            + self.numbers.capacity() * NUMBER
+            + self.folded.capacity() * FOLDED
+    }
+
     /// Whether no id is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -25,7 +25,12 @@ impl Done {
     pub(super) fn of(fence: &Fence) -> Result<Self, String> {
         let (next, index) = match &fence.position {
             None => (None, 0),
-            Some(Position::Offset { next, index }) => (Some(*next), *index),
+            // Where only some events of a record are done, that record is the last one, too: an index beside any other
+            // is that of a record of before, which a program left that knew none.
+            Some(Position::Offset { next, index }) => match fence.last {
+                Some(last) if last.offset == *next => (Some(*next), *index),
+                _ => (Some(*next), 0),
+            },
             Some(Position::Stream { .. }) => return Err("the lane's position is not an offset".into()),
         };
         Ok(Self {
@@ -100,7 +105,8 @@ impl Track {
     pub(super) fn begin(done: Done, bounds: Bounds) -> Result<(Self, i64), Box<Stop>> {
         let Bounds { low, high } = bounds;
         let next = done.next.unwrap_or(low);
-        if next > high {
+        // One of which some events are done is there.
+        if next + i64::from(done.index > 0) > high {
             return Err(Box::new(changed(format!(
                 "the partition ends at offset {high}, and everything up to {next} was read before: the topic was \
                  recreated, or lost records"
@@ -133,6 +139,7 @@ impl Track {
     /// A record was met.
     pub(super) fn meet(&mut self, record: LastRecord) -> Met {
         self.at_end = false;
+        let mut is_the_last = false;
         if let Some(expected) = self.check {
             if record.offset < expected.offset {
                 return Met::Skip;
@@ -145,6 +152,7 @@ impl Track {
                 ));
                 return Met::Changed(stop);
             }
+            is_the_last = record.offset == expected.offset;
             if record.offset > expected.offset {
                 // Compaction, or the marker of a transaction, is no sign of another topic.
                 tracing::warn!(
@@ -161,8 +169,8 @@ impl Track {
             return Met::Suspect;
         }
         self.suspect_since = None;
-        let is_begun = self.done.next == Some(record.offset);
-        let done = if is_begun { self.done.index } else { 0 };
+        // Only of the very record that was begun are events done.
+        let done = if is_the_last { self.done.index } else { 0 };
         self.next = record.offset + 1;
         self.done = Done {
             next: Some(self.next),
@@ -174,7 +182,10 @@ impl Track {
 
     /// The end of the partition was met: every record up to there was.
     pub(super) fn meet_end(&mut self) {
-        self.check = None;
+        // One of which some events are done is still to be met.
+        if self.done.index == 0 {
+            self.check = None;
+        }
         self.at_end = true;
     }
 
@@ -263,6 +274,8 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::JournalId;
+    use crate::outcome::Tally;
 
     fn record(offset: i64) -> LastRecord {
         LastRecord {
@@ -345,8 +358,32 @@ mod tests {
         let (mut track, _) = Track::begin(done, bounds).expect("begins");
         let other = LastRecord { hash: 1, ..record(7) };
         assert!(matches!(track.meet(other), Met::Changed(_)));
+        // The same offset of another topic: nothing of that record is done.
+        let ended = Track::begin(done, Bounds { low: 0, high: 7 });
+        assert!(ended.is_err_and(|stop| stop.reason == StopReason::TopicChanged));
+        let (mut track, _) = Track::begin(done, bounds).expect("begins");
+        track.meet_end();
+        assert!(!track.is_placed(), "the record is still to be compared");
+        assert!(matches!(track.meet(other), Met::Changed(_)));
         let trimmed = Track::begin(done, Bounds { low: 8, high: 20 });
         assert!(trimmed.is_err_and(|stop| stop.reason == StopReason::OffsetOutOfRange));
+    }
+
+    #[test]
+    fn an_index_that_is_of_no_record_that_was_begun_says_nothing() {
+        let fence = |next: i64| Fence {
+            epoch: 1,
+            seq: 1,
+            position: Some(Position::Offset { next, index: 2 }),
+            last: Some(record(7)),
+            generation: 0,
+            journal: None,
+            merged_up_to: JournalId::default(),
+            tally: Tally::default(),
+            ends_accepted_until: None,
+        };
+        assert_eq!(Done::of(&fence(7)).expect("an offset").index, 2);
+        assert_eq!(Done::of(&fence(12)).expect("an offset").index, 0);
     }
 
     #[test]

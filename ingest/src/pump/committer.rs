@@ -444,8 +444,8 @@ impl<L: Ledger> Committer<L> {
         self.metrics.committed(batches().flat_map(LaneBatch::outcomes));
         self.metrics.gaps(batches().flat_map(LaneBatch::gaps));
         self.metrics.replayed(batches().flat_map(LaneBatch::replayed));
-        let late: usize = batches().map(LaneBatch::late).sum();
-        self.metrics.late.inc_by(late as u64);
+        self.metrics.late(batches().flat_map(LaneBatch::late));
+        self.metrics.wrote(commit, group.records(), group.statements());
         for letter in commit.lanes.iter().flat_map(|lane| &lane.letters) {
             self.metrics.rejected(letter.reject.reason);
             self.rejections.add(letter.reject.reason);

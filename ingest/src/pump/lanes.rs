@@ -282,7 +282,7 @@ impl Lanes {
         self.ours.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> + Clone {
         self.ours.values()
     }
 

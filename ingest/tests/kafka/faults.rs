@@ -228,7 +228,9 @@ async fn poison_is_kept_with_a_reason_and_the_lane_goes_on() {
     producer.flush();
     let worker = world.worker(&[]);
     world.wait_read(7).await;
-    assert_eq!((world.tally().counted, world.tally().dead_letter), (1, 6));
+    let tally = world.tally();
+    // A record without a value is what follows a deletion.
+    assert_eq!((tally.counted, tally.skipped, tally.dead_letter), (1, 1, 5));
     let letters = world.ledger.read(|stored| stored.letters.clone());
     let reasons: Vec<_> = letters
         .values()
@@ -237,7 +239,6 @@ async fn poison_is_kept_with_a_reason_and_the_lane_goes_on() {
     assert_eq!(
         reasons,
         [
-            ("0", "empty_record"),
             ("1", "empty_record"),
             ("2", "invalid_utf8"),
             ("3", "invalid_json"),

@@ -9,6 +9,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use chrono::DateTime;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -28,7 +29,7 @@ pub(super) enum Extended<'a> {
 const OBJECT: Extended<'static> = Extended::Value(Value::Other("an object"));
 
 /// Reads an object to its end. One that is malformed is an object like any other, never a fault of its record.
-pub(super) fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<Extended<'de>, A::Error> {
+fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<Extended<'de>, A::Error> {
     let Some(name) = map.next_key::<Name>()? else {
         return Ok(OBJECT);
     };
@@ -52,6 +53,22 @@ pub(super) fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<Extended<'de>, 
         }
         Some(_) => OBJECT,
     })
+}
+
+impl<'de> Deserialize<'de> for Extended<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Extended<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                read(map)
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 /// A name that says of what type a value is.
@@ -96,27 +113,20 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-fn of<'a>(name: Name, json: &'a str) -> Extended<'a> {
-    let value = || serde_json::from_str::<Value<'a>>(json).ok();
+fn of(name: Name, json: &str) -> Extended<'_> {
     let found = match name {
-        Name::Int => match value() {
+        Name::Int => match scalar(json) {
             Some(Value::Text(digits)) => digits.parse().ok().map(Value::Integer),
             Some(Value::Integer(number)) => Some(Value::Integer(number)),
             _ => None,
         },
-        Name::Double => match value() {
-            // Those that are no numbers are written as `NaN`, `Infinity` and `-Infinity`.
-            Some(Value::Text(digits)) => digits.parse().ok().map(Value::Float),
+        Name::Double => match scalar(json) {
+            Some(Value::Text(digits)) => double(&digits).map(Value::Float),
             Some(number @ (Value::Integer(_) | Value::Float(_))) => Some(number),
             _ => None,
         },
         Name::Decimal => text(json).map(Value::decimal128),
-        Name::Date => match value() {
-            Some(Value::Integer(millis)) => Some(Value::Date(millis)),
-            // RFC 3339, as any text in such a field.
-            Some(Value::Text(text)) => Some(Value::Text(text)),
-            _ => None,
-        },
+        Name::Date => date(json).map(Value::Date),
         Name::Undefined => (json == "true").then_some(Value::Absent),
         Name::ObjectId => {
             return text(json)
@@ -134,28 +144,87 @@ fn of<'a>(name: Name, json: &'a str) -> Extended<'a> {
     found.map_or(OBJECT, Extended::Value)
 }
 
-fn text(json: &str) -> Option<Cow<'_, str>> {
-    match serde_json::from_str(json) {
-        Ok(Value::Text(text)) => Some(text),
+/// A text, a number or a flag. Anything else is none, and is not looked into: each level would begin a parser of its own,
+/// and an input of many levels would end the process.
+pub(super) fn scalar(json: &str) -> Option<Value<'_>> {
+    match json.as_bytes() {
+        [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => {
+            Some(Value::Text(Cow::Borrowed(&json[1..json.len() - 1])))
+        }
+        [b'"', ..] => serde_json::from_str(json)
+            .ok()
+            .map(|text: String| Value::Text(text.into())),
+        [b'-' | b'0'..=b'9', ..] => match json.parse() {
+            Ok(number) => Some(Value::Integer(number)),
+            Err(_) => json
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite())
+                .map(Value::Float),
+        },
+        b"true" => Some(Value::Bool(true)),
+        b"false" => Some(Value::Bool(false)),
         _ => None,
+    }
+}
+
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    match scalar(json) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// A double as a text: digits, or one of the three that are no numbers.
+fn double(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        digits
+            if digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) =>
+        {
+            digits.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+/// An instant: milliseconds, those in one more object, or an RFC 3339 text.
+fn date(json: &str) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Long<'a> {
+        #[serde(borrow, rename = "$numberLong")]
+        millis: &'a RawValue,
+    }
+    match json.as_bytes() {
+        [b'{', ..] => {
+            let long: Long<'_> = serde_json::from_str(json).ok()?;
+            text(long.millis.get())?.parse().ok()
+        }
+        _ => match scalar(json)? {
+            Value::Integer(millis) => Some(millis),
+            Value::Text(text) => {
+                let instant = DateTime::parse_from_rfc3339(&text).ok()?;
+                Some(instant.timestamp_millis())
+            }
+            _ => None,
+        },
     }
 }
 
 fn new_binary(json: &str) -> Option<Extended<'static>> {
     #[derive(serde::Deserialize)]
     struct Binary<'a> {
-        #[serde(borrow, default)]
-        base64: Value<'a>,
-        #[serde(borrow, default, rename = "subType")]
-        sub_type: Value<'a>,
+        #[serde(borrow)]
+        base64: &'a RawValue,
+        #[serde(borrow, rename = "subType")]
+        sub_type: &'a RawValue,
     }
-    match serde_json::from_str(json) {
-        Ok(Binary {
-            base64: Value::Text(base64),
-            sub_type: Value::Text(sub_type),
-        }) => binary(Some(base64), Some(sub_type)),
-        _ => None,
-    }
+    let Binary { base64, sub_type } = serde_json::from_str(json).ok()?;
+    binary(text(base64.get()), text(sub_type.get()))
 }
 
 /// Binary data: a UUID, or some that no field has.
@@ -219,6 +288,7 @@ impl<'a, 'de: 'a> Deserialize<'de> for Value<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{DocumentId, Field, RawEvent};
 
     #[test]
     fn a_value_is_what_its_type_says() {
@@ -240,7 +310,7 @@ mod tests {
             ),
             (
                 r#"{"$date": "2026-01-05T10:00:00Z"}"#,
-                Value::Text("2026-01-05T10:00:00Z".into()),
+                Value::Date(1_767_607_200_000),
             ),
             (r#"{"$undefined": true}"#, Value::Absent),
             (
@@ -276,6 +346,10 @@ mod tests {
             r#"{"$numberDecimal": 1}"#,
             r#"{"$date": true}"#,
             r#"{"$date": 1e999}"#,
+            r#"{"$date": "x"}"#,
+            r#"{"$numberDouble": "nan"}"#,
+            r#"{"$numberDouble": "inf"}"#,
+            r#"{"$numberLong": {"$numberLong": "5"}}"#,
             r#"{"$undefined": false}"#,
             r#"{"$type": "04"}"#,
             r#"{"$binary": 1}"#,
@@ -285,5 +359,39 @@ mod tests {
             let value: Value<'_> = serde_json::from_str(json).expect("JSON");
             assert_eq!(value, Value::Other("an object"), "{json}");
         }
+    }
+
+    /// However deep it is: what is looked into has two levels.
+    #[test]
+    fn an_input_of_many_levels_takes_no_more_room_than_one_of_few() {
+        let small_stack = std::thread::Builder::new().stack_size(256 << 10);
+        let test = || {
+            for name in [
+                "$date",
+                "$oid",
+                "$uuid",
+                "$binary",
+                "$numberInt",
+                "$numberLong",
+                "$numberDouble",
+                "$numberDecimal",
+                "other",
+            ] {
+                let levels = 10_000;
+                let json = format!(
+                    "{}1{}",
+                    format!("{{\"{name}\":").repeat(levels),
+                    "}".repeat(levels)
+                );
+                let event = format!(r#"{{"userId":{json},"inputTokens":{json},"_id":{json}}}"#);
+                let event: RawEvent<'_> = serde_json::from_str(&event).expect("an object");
+                for field in [Field::UserId, Field::InputTokens] {
+                    assert_eq!(*event.get(field), Value::Other("an object"), "{name}");
+                }
+                assert_eq!(*event.document_id(), DocumentId::Unsupported, "{name}");
+            }
+        };
+        let tested = small_stack.spawn(test).expect("starts").join();
+        tested.expect("no level is one too many");
     }
 }

@@ -83,6 +83,11 @@ impl Field {
         }
     }
 
+    /// Its bit among those of all fields.
+    const fn bit(self) -> u32 {
+        1 << self as usize
+    }
+
     /// Whether it holds a quantity or an amount, of which every digit counts.
     const fn is_number(self) -> bool {
         matches!(
@@ -144,6 +149,8 @@ impl Field {
 pub struct RawEvent<'a> {
     /// Boxed: on its way from the parser to its rules an event is moved half a dozen times.
     values: Box<[Value<'a>; FIELDS]>,
+    /// Which fields were there, with a value or without.
+    seen: u32,
     /// The first field that was there twice.
     pub(super) duplicate: Option<Field>,
     /// The `_id` of the document that holds the event.
@@ -155,18 +162,21 @@ pub struct RawEvent<'a> {
 impl<'a> RawEvent<'a> {
     /// Stores what was written into a field.
     pub fn set(&mut self, field: Field, value: Value<'a>) {
-        let before = std::mem::replace(&mut self.values[field as usize], value);
-        if !matches!(before, Value::Absent) {
+        self.values[field as usize] = value;
+        self.see(field);
+    }
+
+    fn see(&mut self, field: Field) {
+        if self.seen & field.bit() != 0 {
             self.duplicate.get_or_insert(field);
         }
+        self.seen |= field.bit();
     }
 
     /// Stores what was written as the `_id` of the document.
     pub fn set_document_id(&mut self, id: DocumentId<'a>) {
-        let before = std::mem::replace(&mut self.document_id, id);
-        if before != DocumentId::None {
-            self.duplicate.get_or_insert(Field::DocumentId);
-        }
+        self.document_id = id;
+        self.see(Field::DocumentId);
     }
 
     /// The `_id` of the document that holds the event.
@@ -180,6 +190,7 @@ impl<'a> RawEvent<'a> {
     pub fn into_owned(self) -> RawEvent<'static> {
         RawEvent {
             values: Box::new(self.values.map(Value::into_owned)),
+            seen: self.seen,
             duplicate: self.duplicate,
             document_id: self.document_id.into_owned(),
             emitter: self.emitter.map(|emitter| emitter.into_owned().into()),
@@ -200,6 +211,7 @@ impl<'a> RawEvent<'a> {
 
     /// Takes out what was written into a field.
     pub fn take(&mut self, field: Field) -> Value<'a> {
+        self.seen &= !field.bit();
         std::mem::take(&mut self.values[field as usize])
     }
 }
@@ -216,7 +228,11 @@ impl<'de> Deserialize<'de> for RawEvent<'de> {
                 let mut event = RawEvent::default();
                 while let Some(field) = map.next_key::<Name>()? {
                     match field.0 {
-                        Some(Field::DocumentId) => event.set_document_id(map.next_value()?),
+                        Some(Field::DocumentId) => {
+                            // A number that no type holds is no fault of the record: there may be an id beside it.
+                            let json = map.next_value::<&RawValue>()?;
+                            event.set_document_id(DocumentId::read(json.get()));
+                        }
                         Some(field) if field.is_number() => {
                             event.set(field, map.next_value::<Written<'_>>()?.0);
                         }

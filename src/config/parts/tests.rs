@@ -143,6 +143,56 @@ fn keys_that_are_no_good_are_named_by_their_variables_and_not_shown() {
     }
 }
 
+#[test]
+fn where_tokens_say_what_can_be_set() {
+    let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    let claims = |more: &[(&'static str, &str)]| {
+        let read = parse::<Reader>(&[&[secret], more].concat()).map(|reader| reader.access);
+        read.map(|access| match access {
+            api::Access::Jwt(jwt) => jwt.claims,
+            api::Access::Off => panic!("tokens are checked"),
+        })
+    };
+    assert_eq!(claims(&[]), Ok(api::Claims::default()), "the table's defaults");
+    let set = claims(&[
+        ("JWT_ORGANIZATIONS_CLAIM", "/https:~1~1example.com~1orgs"),
+        ("JWT_ADMIN_ROLES", "billing-admin, Usage.Admin"),
+        ("JWT_STAFF_CLAIM", "/realm_access/roles"),
+        ("JWT_STAFF_VALUE", "operator"),
+    ]);
+    let expected = api::Claims {
+        organizations: "/https:~1~1example.com~1orgs".parse().expect("a pointer"),
+        admin_roles: vec!["billing-admin".to_owned(), "Usage.Admin".to_owned()],
+        staff: "/realm_access/roles".parse().expect("a pointer"),
+        staff_value: "operator".to_owned(),
+    };
+    assert_eq!(set, Ok(expected));
+    let wrong = [
+        ("JWT_ORGANIZATIONS_CLAIM", "https://example.com/orgs"),
+        ("JWT_ADMIN_ROLES", " , "),
+        ("JWT_STAFF_CLAIM", "/a~2"),
+    ];
+    let named = |problems: &[String]| {
+        let variables = problems
+            .iter()
+            .filter_map(|problem| Some(problem.split_once(':')?.0.to_owned()));
+        variables.collect::<Vec<_>>()
+    };
+    let expected = wrong.map(|(name, _)| variable(name));
+    let mut problems = named(&claims(&wrong).expect_err("wrong"));
+    problems.sort_unstable();
+    let mut sorted = expected.clone();
+    sorted.sort_unstable();
+    assert_eq!(problems, sorted);
+    // Also where there is no key to check tokens with.
+    let problems = named(&parse::<Reader>(&wrong).expect_err("wrong"));
+    assert!(
+        expected.iter().all(|variable| problems.contains(variable)),
+        "{problems:?}"
+    );
+    assert!(problems.contains(&variable("AUTH")), "{problems:?}");
+}
+
 /// A file that cannot be read is one problem, and not also a missing key.
 #[test]
 fn a_secret_whose_file_is_no_good_is_one_problem() {

@@ -12,9 +12,11 @@ use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, RawArrayBuf, doc, rawdoc};
 use mongodb::options::{ReadConcern, WriteConcern};
 
+use super::phases::{Phase, Stopwatch};
 use crate::store::answer::silence;
 use crate::store::event_ids::Changes;
 use crate::store::leases::Leases;
+use crate::store::pools::Pool;
 use crate::store::rows::{Author, RowChanges, Rows, WriteError};
 use crate::store::session::Sessions;
 use crate::store::writes::{CHUNK, Writes};
@@ -35,6 +37,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Work<'a> {
     pub(super) commit: &'a Commit,
     pub(super) rows: RowChanges<'a>,
+    /// Told what is done.
+    pub(super) watch: Stopwatch,
 }
 
 /// Why one attempt failed.
@@ -88,7 +92,7 @@ pub(super) struct Attempts {
 impl Attempts {
     /// Attempts to write to this store, and to these rows of it.
     pub(super) fn open(store: &Store, rows: Rows, leases: Leases) -> Result<Self, Error> {
-        let commits = store.apart(COMMIT_CONNECTIONS, |_| {})?;
+        let commits = store.apart(Pool::Commits, COMMIT_CONNECTIONS, |_| {})?;
         Ok(Self {
             sessions: Sessions::new(commits.client.clone(), leases.clone()),
             commits,
@@ -104,16 +108,23 @@ impl Attempts {
         patience: Duration,
         attempt: &mut Attempt,
     ) -> Result<(), AttemptError> {
+        work.watch.enter(Phase::Prepare);
         self.rows.probe_rows(&work.rows).await;
+        work.watch.enter(Phase::Session);
         let taken = tokio::time::timeout(patience, self.sessions.take()).await;
         let mut session = taken.map_err(|_| AttemptError::Failed(silence()))??;
         let written = tokio::time::timeout(patience, self.begin(&mut session, work, attempt)).await;
         let Ok(written) = written else {
+            work.watch.enter(Phase::Abort);
             return Err(AttemptError::Failed(self.give_up(session, *attempt).await));
         };
         let done = match written {
-            Ok(()) => self.end(&mut session, attempt).await,
+            Ok(()) => {
+                work.watch.enter(Phase::Commit);
+                self.end(&mut session, attempt).await
+            }
             Err(broken) => {
+                work.watch.enter(Phase::Abort);
                 self.abort(session).await;
                 return Err(broken);
             }
@@ -208,6 +219,7 @@ impl Attempts {
         attempt: &mut Attempt,
     ) -> Result<(), AttemptError> {
         let commit = work.commit;
+        work.watch.enter(Phase::Fences);
         let fences: Vec<Document> = commit
             .lanes
             .iter()
@@ -220,13 +232,17 @@ impl Attempts {
         *attempt = Attempt::Fresh;
         // What may stand in the way comes before what is a lot of work.
         if commit.scope == Scope::Ledger {
+            work.watch.enter(Phase::EventIds);
             self.claim_event_ids(writes, commit).await?;
         }
         let at = DateTime::from_chrono(commit.at);
         let author = Author::Lanes(commit.content);
+        work.watch.enter(Phase::Rows);
         self.rows.add(writes, &work.rows, author, commit.at).await?;
+        work.watch.enter(Phase::Letters);
         self.keep_letters(writes, commit, at).await?;
         self.close_letters(writes, commit, at).await?;
+        work.watch.enter(Phase::Journal);
         self.keep_journal(writes, commit).await?;
         Ok(())
     }

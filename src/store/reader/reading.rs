@@ -18,6 +18,7 @@ use super::asking::{BATCH, GROUPS_TIME, failed};
 use super::instant::Session;
 use super::pipeline::{self, Plan};
 use super::row;
+use super::rows_read::Counting;
 use super::snapshot::Snapshot;
 use crate::store::{LEDGER, ROLLUPS};
 
@@ -58,6 +59,7 @@ struct Reading {
     fields: Vec<&'static str>,
     query: Query,
     rows: u64,
+    counting: Counting,
 }
 
 impl Reading {
@@ -68,6 +70,10 @@ impl Reading {
         };
         Ok(Self {
             session: snapshot.instant.session(&snapshot.store).await?,
+            counting: match query.rows {
+                Rows::Ledger => snapshot.rows_read.of_ledger(),
+                Rows::Rollups(_) => snapshot.rows_read.of_rollups(),
+            },
             snapshot,
             cursor: None,
             filters: filters.into_iter(),
@@ -136,6 +142,7 @@ impl Reading {
             (group, 1)
         };
         self.rows += rows;
+        self.counting.add(rows);
         if self.rows > self.query.row_limit {
             return Err(ReadError::TooManyRows(self.query.row_limit));
         }

@@ -7,6 +7,7 @@ use mongodb::Collection;
 use mongodb::bson::RawDocumentBuf;
 
 use super::instant::Instant;
+use super::rows_read::RowsRead;
 use crate::store::Store;
 
 /// The ledger at one instant.
@@ -15,6 +16,7 @@ pub struct Snapshot {
     pub(super) store: Store,
     pub(super) instant: Instant,
     pub(super) freshness: Arc<Freshness>,
+    pub(super) rows_read: RowsRead,
 }
 
 impl Store {

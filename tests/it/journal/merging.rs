@@ -8,13 +8,14 @@ use ingest::journal::Merge;
 use ingest::lane::{ContentId, Fence, FenceMove, JournalId, LaneId};
 use ingest::ledger::{Acquired, Attempt, Commit, CommitError, LaneCommit, Ledger as _, Tally};
 use mongodb::bson::doc;
+use prometheus::Registry;
 use rollup::fold::Delta;
 use rollup::period::Calendar;
 use testkit::world::World;
 use usage_ledger::config::{self, Given};
 use usage_ledger::store::Store;
 use usage_ledger::store::leases::{Lanes, Leases};
-use usage_ledger::store::ledger::MongoLedger;
+use usage_ledger::store::ledger::{CommitMetrics, MongoLedger};
 
 use super::{assert_entries, ids, numbered, three_documents};
 
@@ -28,7 +29,8 @@ async fn ledger(world: &World) -> MongoLedger {
         .await
         .expect("opens");
     let leases = Leases::open(&store, Duration::from_secs(10), Lanes::Assigned).expect("opens");
-    MongoLedger::open(store, Calendar::UTC, leases).expect("opens")
+    let metrics = CommitMetrics::register(&Registry::new()).expect("metrics");
+    MongoLedger::open(store, Calendar::UTC, leases, metrics).expect("opens")
 }
 
 /// A commit of a lane that does nothing but this.

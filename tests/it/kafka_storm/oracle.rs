@@ -78,7 +78,10 @@ impl Oracle {
             for record in partition.records.iter().filter(|record| record.offset < *next) {
                 let id = record.value.as_deref().and_then(event_id);
                 match id.as_ref().map(|id| &sent.verdicts[id]) {
-                    None => *lane.rejected.entry(poison(record.value.as_deref())).or_default() += 1,
+                    None => match &record.value {
+                        None => lane.skipped += 1,
+                        Some(value) => *lane.rejected.entry(poison(value)).or_default() += 1,
+                    },
                     Some(Verdict::Skipped) => lane.skipped += 1,
                     Some(Verdict::Rejected { reason, .. }) => {
                         *lane.rejected.entry((*reason).to_owned()).or_default() += 1;
@@ -314,11 +317,11 @@ fn wrong(right: &Totals, row: &Document) -> impl Iterator<Item = String> {
 }
 
 /// Why a record without an event id is rejected.
-fn poison(value: Option<&[u8]>) -> String {
+fn poison(value: &[u8]) -> String {
     let reason = match value {
-        None | Some([]) => "empty_record",
-        Some(value) if std::str::from_utf8(value).is_err() => "invalid_utf8",
-        Some(_) => "invalid_json",
+        [] => "empty_record",
+        value if std::str::from_utf8(value).is_err() => "invalid_utf8",
+        _ => "invalid_json",
     };
     reason.to_owned()
 }

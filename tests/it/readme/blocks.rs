@@ -22,11 +22,13 @@ pub(crate) enum Shown {
     Drawing,
     /// Goals of the Makefile: `make demo` has a test of its own, and the others run this one.
     Make,
+    /// For MongoDB's own shell, which the tests do not have.
+    Mongosh,
 }
 
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "README.md:{}:\n{}", self.line, self.text)
+        write!(f, "line {}:\n{}", self.line, self.text)
     }
 }
 
@@ -59,11 +61,12 @@ fn begun(line: usize, info: &str) -> Result<Block, String> {
     let shown = match (language, reason) {
         ("text", "drawing") => Some(Shown::Drawing),
         ("sh", "make") => Some(Shown::Make),
+        ("js", "mongosh") => Some(Shown::Mongosh),
         ("sh" | "js" | "python", "") => None,
         _ => {
             return Err(format!(
-                "README.md:{line}: ```{info}: blocks in sh, js and python are run, and others are `text drawing` or \
-                 `sh make`"
+                "line {line}: ```{info}: blocks in sh, js and python are run, and others are `text drawing`, `sh make` \
+                 or `js mongosh`"
             ));
         }
     };

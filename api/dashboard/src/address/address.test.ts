@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Address, change, granularityOf, parse, print, START } from "./address";
+import { type Address, change, granularityOf, PRESETS, parse, print, START } from "./address";
 
 const FULL: Address = {
   organization: "acme & sons",
@@ -36,7 +36,7 @@ test("every part of the state has its place in the address", () => {
 
 test("what has no meaning is as if it were not there", () => {
   const odd =
-    "?preset=6d&granularity=hourly&metric=money&from=2026-02-30&to=2026-03-01&page=9&sort=name&agentSlug=&x=1";
+    "?preset=6d&granularity=quarterly&metric=money&from=2026-02-30&to=2026-03-01&page=9&sort=name&agentSlug=&x=1";
   expect(parse(odd)).toEqual(START);
   expect(parse("?from=2026-03-02&to=2026-03-01").span).toEqual({ preset: "30d" });
   expect(parse("?cursor=c&page=x").page).toBe(2);
@@ -54,4 +54,13 @@ test("buckets suit the span unless they were chosen", () => {
   expect(granularityOf({ ...START, span: { preset: "last-6-months" } })).toBe("monthly");
   expect(granularityOf({ ...START, span: { from: "2026-01-01", to: "2026-03-31" } })).toBe("weekly");
   expect(granularityOf({ ...START, granularity: "monthly" })).toBe("monthly");
+});
+
+test("hours are for few days, and what suits longer spans takes their place", () => {
+  const hourly: Address = { ...START, granularity: "hourly" };
+  const kept = PRESETS.filter((preset) => granularityOf({ ...hourly, span: { preset } }) === "hourly");
+  expect(kept).toEqual(["7d", "30d", "month-to-date", "last-month"]);
+  expect(granularityOf({ ...hourly, span: { from: "2026-01-01", to: "2026-01-31" } })).toBe("hourly");
+  expect(granularityOf({ ...hourly, span: { from: "2026-01-01", to: "2026-02-01" } })).toBe("weekly");
+  expect(parse(print(hourly)).granularity).toBe("hourly");
 });

@@ -1,7 +1,7 @@
 // The whole state of the page is its address: what is shown can be sent to somebody, and back goes back.
 
 import { daysBetween, isDay } from "../format/dates";
-import { GRANULARITIES, type Granularity } from "../format/granularity";
+import { GRANULARITIES, type Granularity, MAX_HOURLY_DAYS } from "../format/granularity";
 
 export const PRESETS = ["7d", "30d", "90d", "month-to-date", "last-month", "last-6-months"] as const;
 export const METRICS = ["requests", "tokens", "cost"] as const;
@@ -134,9 +134,16 @@ export function change(address: Address, to: Partial<Address>): Address {
   return { ...address, ...(other ? { page: 1, cursor: null } : {}), ...to };
 }
 
-/** Which buckets suit a span, where nobody chose them. */
+/** Whether a span has few enough days to be shown by the hour. */
+export function fitsHours(span: Span): boolean {
+  return "preset" in span
+    ? span.preset !== "90d" && span.preset !== "last-6-months"
+    : daysBetween(span.from, span.to) <= MAX_HOURLY_DAYS;
+}
+
+/** Which buckets suit a span, where nobody chose them, or chose hours for fewer days. */
 export function granularityOf(address: Address): Granularity {
-  if (address.granularity) {
+  if (address.granularity && (address.granularity !== "hourly" || fitsHours(address.span))) {
     return address.granularity;
   }
   if (!("preset" in address.span)) {

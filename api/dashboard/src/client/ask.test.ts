@@ -28,7 +28,7 @@ test("a token goes into its header, and an answer never comes from a cache", asy
   vi.stubGlobal("fetch", fetch);
   await ask("meta", { preset: "7d" }, "a.b.c");
   expect(fetch).toHaveBeenCalledWith(
-    "/v1/usage/meta?preset=7d",
+    "v1/usage/meta?preset=7d",
     expect.objectContaining({
       cache: "no-store",
       headers: { accept: "application/json", authorization: "Bearer a.b.c" },
@@ -36,8 +36,19 @@ test("a token goes into its header, and an answer never comes from a cache", asy
   );
   await ask("meta", {}, null);
   expect(fetch).toHaveBeenLastCalledWith(
-    "/v1/usage/meta?",
+    "v1/usage/meta?",
     expect.objectContaining({ headers: { accept: "application/json" } }),
+  );
+});
+
+test("a table is asked for as a file, whole, and its address holds no token", async () => {
+  const fetch = vi.fn(async () => new Response("\ufeffuserId\r\n"));
+  vi.stubGlobal("fetch", fetch);
+  const file = await askCsv("meta", { preset: "7d" }, "a.b.c");
+  expect(new Uint8Array(await file.arrayBuffer()).slice(0, 3)).toEqual(new Uint8Array([0xef, 0xbb, 0xbf]));
+  expect(fetch).toHaveBeenCalledWith(
+    "v1/usage/meta?preset=7d&format=csv",
+    expect.objectContaining({ headers: { accept: "text/csv", authorization: "Bearer a.b.c" } }),
   );
 });
 

@@ -47,8 +47,9 @@ async function send(
   }
   let response: Response;
   try {
-    // Never from a cache: a body that is not sent again would say how fresh it was then.
-    response = await fetch(`/v1/usage/${name}?${queryOf(query)}`, {
+    // Beside the page, below whatever path it is. Never from a cache: a body that is not sent again would say how
+    // fresh it was then.
+    response = await fetch(`v1/usage/${name}?${queryOf(query)}`, {
       headers,
       cache: "no-store",
       credentials: "omit",
@@ -84,13 +85,13 @@ export async function ask<N extends Name>(
   }
 }
 
-/** Asks for the same as CSV, whole. */
+/** Asks for the same as a CSV file, whole. */
 export async function askCsv<N extends Name>(
   name: N,
   query: Questions[N]["query"],
   token: string | null,
 ): Promise<Blob> {
-  const response = await send(name, query, token, "text/csv");
+  const response = await send(name, { ...query, format: "csv" }, token, "text/csv");
   try {
     return await response.blob();
   } catch {

@@ -81,6 +81,9 @@ export const questions = {
   }),
   /** Which organizations there were in these days. */
   organizations: (span: Span): Query<"table"> => ({ scope: "platform", granularity: "monthly", ...span }),
+  /** What the ledger keeps. */
+  kept: (organization: string | null): Query<"meta"> =>
+    organization === null ? { preset: "7d" } : { organizationId: organization, preset: "7d" },
   own: (organization: string, address: Address): Query<"me"> => {
     const { userId: _, ...own } = address.filters;
     return { organizationId: organization, ...range(address), ...(own as object) };

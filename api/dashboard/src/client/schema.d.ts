@@ -242,7 +242,7 @@ export interface components {
             end: string;
             /** @description The range cuts the period. */
             partial: boolean;
-            /** @description `2026-01-05`, `2026-W02` or `2026-01`. */
+            /** @description `2026-01-05T13`, `2026-01-05`, `2026-W02` or `2026-01`. */
             periodKey: string;
             /**
              * Format: date
@@ -481,6 +481,8 @@ export interface operations {
                 include?: "teams";
                 /** @description Only these users; `__unattributed__` is one of them. */
                 userId?: string[];
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -513,6 +515,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -623,6 +627,8 @@ export interface operations {
             query?: {
                 /** @description Whose usage. */
                 organizationId?: string;
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -655,6 +661,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -765,6 +773,8 @@ export interface operations {
             query?: {
                 /** @description Whose usage. */
                 organizationId?: string;
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -783,6 +793,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -893,12 +905,14 @@ export interface operations {
             query: {
                 /** @description Whose usage. */
                 organizationId: string;
-                /** @description The length of a bucket, `daily` unless given. Totals do not depend on it. */
-                granularity?: "daily" | "weekly" | "monthly";
-                /** @description Also the 20 largest groups by cost over the range, and what is left as `other`. */
+                /** @description The length of a bucket, `daily` unless given. Totals do not depend on it. `hourly` is answered for up to 31 days, where the ledger keeps hours: `/v1/usage/meta` says which granularities it keeps. */
+                granularity?: "hourly" | "daily" | "weekly" | "monthly";
+                /** @description Also the 20 largest groups by cost over the range, and what is left as `other`. CSV has every group. */
                 groupBy?: "agent" | "model" | "user" | "source";
                 /** @description Only these users; `__unattributed__` is one of them. */
                 userId?: string[];
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -931,6 +945,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -1043,6 +1059,8 @@ export interface operations {
                 organizationId: string;
                 /** @description Only these users; `__unattributed__` is one of them. */
                 userId?: string[];
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -1075,6 +1093,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */
@@ -1187,10 +1207,12 @@ export interface operations {
                 scope: "platform" | "organization" | "agent";
                 /** @description Whose usage. */
                 organizationId?: string;
-                /** @description The length of a bucket, `daily` unless given. Totals do not depend on it. */
-                granularity?: "daily" | "weekly" | "monthly";
+                /** @description The length of a bucket, `daily` unless given. Totals do not depend on it. `hourly` is answered for up to 31 days, where the ledger keeps hours: `/v1/usage/meta` says which granularities it keeps. */
+                granularity?: "hourly" | "daily" | "weekly" | "monthly";
                 /** @description Only these users; `__unattributed__` is one of them. */
                 userId?: string[];
+                /** @description The form of the answer, whatever the header `Accept` says. `csv` is for spreadsheets, which cannot send one: a file with a name and a byte-order mark. */
+                format?: "json" | "csv";
                 /** @description The first day, together with `to`. */
                 from?: string;
                 /** @description The last day, included, together with `from`. */
@@ -1223,6 +1245,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description Of answers with `format=csv`: the name of the file. */
+                    "Content-Disposition"?: string;
                     /** @description Of JSON answers; changes when anything but the freshness does. */
                     ETag?: string;
                     /** @description `dataAsOf`, where it is known. */

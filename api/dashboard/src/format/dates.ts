@@ -1,6 +1,7 @@
 import type { Granularity } from "./granularity";
 
 const DAY = 86_400_000;
+const DAY_OF_MONTH = { day: "numeric", month: "short" } as const;
 
 /** A day such as `2026-01-31`, as the instant it starts in UTC: days have no zone here. */
 function instant(day: string): Date {
@@ -63,16 +64,22 @@ export function formatInstant(at: string, locale: string, timeZone: string): str
   }).format(new Date(at));
 }
 
-/** The name of a period: `24 Nov`, `W48` with its year, or `Nov 2026`. */
+/** The name of a period: `24 Nov, 13:00`, `24 Nov`, `W48` with its year, or `Nov 2026`. */
 export function formatPeriod(key: string, granularity: Granularity, locale: string, week: string): string {
-  if (granularity === "weekly") {
-    const [year, number] = key.split("-W");
-    return `${week}${Number(number)} ${year}`;
+  const format = (parts: Intl.DateTimeFormatOptions, start: Date) =>
+    new Intl.DateTimeFormat(locale, { ...parts, timeZone: "UTC" }).format(start);
+  switch (granularity) {
+    case "hourly":
+      return format({ ...DAY_OF_MONTH, hour: "2-digit", minute: "2-digit" }, new Date(`${key}:00:00Z`));
+    case "daily":
+      return format(DAY_OF_MONTH, instant(key));
+    case "weekly": {
+      const [year, number] = key.split("-W");
+      return `${week}${Number(number)} ${year}`;
+    }
+    case "monthly":
+      return format({ month: "short", year: "numeric" }, instant(`${key}-01`));
   }
-  const parts: Intl.DateTimeFormatOptions =
-    granularity === "monthly" ? { month: "short", year: "numeric" } : { day: "numeric", month: "short" };
-  const day = granularity === "monthly" ? `${key}-01` : key;
-  return new Intl.DateTimeFormat(locale, { ...parts, timeZone: "UTC" }).format(instant(day));
 }
 
 /** How long something takes or took: the largest unit that is at least one. */

@@ -77,6 +77,9 @@ test("periods, counts and spans of time are written as the language does", () =>
   expect(formatPeriod("2026-W02", "weekly", "de", "KW ")).toBe("KW 2 2026");
   expect(formatPeriod("2026-01", "monthly", "de-DE", "")).toBe("Jan. 2026");
   expect(formatPeriod("2026-01-05", "daily", "en-GB", "")).toBe("5 Jan");
+  expect(formatPeriod("2026-01-05T13", "hourly", "en-GB", "")).toBe("5 Jan, 13:00");
+  expect(plain(formatPeriod("2026-01-05T00", "hourly", "en-US", ""))).toBe("Jan 5, 12:00 AM");
+  expect(formatPeriod("2026-01-05T03", "hourly", "de-DE", "")).toBe("5. Jan., 03:00");
   expect(formatCount(1_234_567, "de-DE")).toBe("1.234.567");
   expect(formatCount(2 ** 53, "en-US")).toBe("≈ 9,007,199,254,740,992");
   expect(formatSeconds(7_300, "en")).toBe("2 hours");

@@ -46,7 +46,13 @@ export const de: Messages = {
     apply: "Anwenden",
     order: "Der erste Tag darf nicht nach dem letzten liegen.",
   },
-  granularity: { label: "Abschnitte", daily: "Täglich", weekly: "Wöchentlich", monthly: "Monatlich" },
+  granularity: {
+    label: "Abschnitte",
+    hourly: "Stündlich",
+    daily: "Täglich",
+    weekly: "Wöchentlich",
+    monthly: "Monatlich",
+  },
   metric: { label: "Kennzahl", requests: "Anfragen", tokens: "Tokens", cost: "Kosten" },
   week: "KW ",
   words: {

@@ -45,7 +45,13 @@ export const en = {
     apply: "Apply",
     order: "The first day must not be after the last.",
   },
-  granularity: { label: "Buckets", daily: "Daily", weekly: "Weekly", monthly: "Monthly" },
+  granularity: {
+    label: "Buckets",
+    hourly: "Hourly",
+    daily: "Daily",
+    weekly: "Weekly",
+    monthly: "Monthly",
+  },
   metric: { label: "Figure", requests: "Requests", tokens: "Tokens", cost: "Cost" },
   week: "W",
   words: {

@@ -1,14 +1,16 @@
 // The token comes in the fragment of the address or is pasted; it is kept for this tab only, and shown to
 // nobody but the reader. Its claims are read unchecked, to know what to offer: the reader decides.
 
-export type Role = "owner" | "admin" | "member" | string;
+import { type Rights, type Role, readingOf, rightsOf } from "./claims";
 
-export interface Claims {
+export interface Claims extends Rights {
   subject: string;
   expires: number;
-  staff: boolean;
-  organizations: ReadonlyMap<string, Role>;
 }
+
+const reading = readingOf(
+  globalThis.document?.querySelector<HTMLMetaElement>('meta[name="usage-ledger-claims"]')?.content ?? "",
+);
 
 const KEY = "usage-ledger.token";
 
@@ -34,20 +36,10 @@ function decoded(part: string): unknown {
 export function claimsOf(token: string): Claims | null {
   try {
     const claims = decoded(token.split(".")[1] ?? "") as Record<string, unknown>;
-    const organizations = claims.organizations ?? {};
-    if (
-      typeof claims.sub !== "string" ||
-      typeof claims.exp !== "number" ||
-      typeof organizations !== "object"
-    ) {
+    if (typeof claims.sub !== "string" || typeof claims.exp !== "number") {
       return null;
     }
-    return {
-      subject: claims.sub,
-      expires: claims.exp,
-      staff: claims.platformRole === "staff",
-      organizations: new Map(Object.entries(organizations as Record<string, Role>)),
-    };
+    return { subject: claims.sub, expires: claims.exp, ...rightsOf(claims, reading) };
   } catch {
     // Whatever it is, it is no token.
     return null;
@@ -55,7 +47,7 @@ export function claimsOf(token: string): Claims | null {
 }
 
 export function manages(role: Role | undefined): boolean {
-  return role === "owner" || role === "admin";
+  return role === "admin";
 }
 
 /** What somebody is to an organization, as far as the page offers anything else for it. */

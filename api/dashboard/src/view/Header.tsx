@@ -1,12 +1,12 @@
-import { granularityOf, METRICS } from "../address/address";
+import { METRICS } from "../address/address";
 import { useAddress } from "../address/useAddress";
-import { GRANULARITIES } from "../format/granularity";
 import { visible } from "../format/text";
 import { useLocale } from "../i18n/locale";
 import { Choice } from "../parts/Choice";
 import { useSession } from "../session/session";
 import { type Claims, roleOf } from "../session/token";
 import { Chips } from "./Chips";
+import { GranularityChoice } from "./GranularityChoice";
 import { Preferences } from "./Preferences";
 import { SpanChoice } from "./SpanChoice";
 import type { Scope } from "./scope";
@@ -26,7 +26,7 @@ export function Header({ scope, organizations, all }: Props) {
     <header>
       <div className="bar">
         <h1>
-          <img src="/favicon.svg" alt="" width="22" height="22" /> {t.title}
+          <img src="./favicon.svg" alt="" width="22" height="22" /> {t.title}
         </h1>
         <Organizations scope={scope} organizations={organizations} all={all} />
         <span className="spacer" />
@@ -41,12 +41,7 @@ export function Header({ scope, organizations, all }: Props) {
       <div className="bar controls">
         <SpanChoice />
         {buckets && (
-          <Choice
-            label={t.granularity.label}
-            options={GRANULARITIES.map((id) => [id, t.granularity[id]])}
-            chosen={granularityOf(address)}
-            choose={(granularity) => go({ granularity })}
-          />
+          <GranularityChoice organization={scope.kind === "organization" ? scope.organization : null} />
         )}
         {buckets && (
           <Choice

@@ -1,14 +1,12 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod key_set;
 
-use axum::routing::get;
-use axum::{Json, Router};
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{EncodingKey, encode};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 
+use super::super::Role;
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -81,7 +79,7 @@ async fn a_valid_token_says_who_asks() {
     );
     let person = Person {
         subject: "u1".to_owned(),
-        organizations: [("a".to_owned(), Role::Admin), ("b".to_owned(), Role::Other)].into(),
+        organizations: [("a".to_owned(), Role::Admin), ("b".to_owned(), Role::Member)].into(),
         staff: true,
     };
     assert_eq!(verifier.caller(&headers, now()).await, Ok(Caller::Person(person)));
@@ -103,6 +101,20 @@ async fn every_other_token_is_refused() {
         claims.as_object_mut().expect("an object").remove(name);
         hs(&claims)
     };
+    // With these members in front, some of which are then there twice.
+    let as_text = |members: &str| {
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let claims = claims().to_string().replacen('{', &format!("{{{members},"), 1);
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(&claims));
+        let signature = sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
+        format!("{message}.{signature}")
+    };
+    assert_eq!(
+        status(&verifier, &as_text(r#""other":1"#)).await,
+        200,
+        "signed by us"
+    );
     let good = hs(&claims());
     let (head, rest) = good.split_once('.').expect("parts");
     let (body, signature) = rest.split_once('.').expect("parts");
@@ -119,7 +131,11 @@ async fn every_other_token_is_refused() {
         ("no audience", without("aud")),
         ("no subject", without("sub")),
         ("empty subject", with("sub", json!(""))),
-        ("organizations as a list", with("organizations", json!(["a"]))),
+        ("subject as number", with("sub", json!(7))),
+        ("begin as text", with("nbf", json!("yesterday"))),
+        ("subject twice", as_text(r#""sub":"u1","sub":"u1""#)),
+        ("expiry twice", as_text(r#""exp":4000000000"#)),
+        ("begin twice", as_text(r#""nbf":1,"nbf":1"#)),
         ("another secret", signed(Algorithm::HS256, None, &other_secret)),
         (
             "another algorithm",
@@ -174,6 +190,74 @@ async fn every_other_token_is_refused() {
                 .status(),
             401
         );
+    }
+}
+
+/// A token of ours without a right is no forgery: its bearer hears where its issuer should have said what.
+#[tokio::test]
+async fn a_token_that_names_no_organization_is_told_which_claim_should() {
+    let at = |claim: &str| {
+        verifier(Key::Secret(SECRET.to_owned()), |jwt| {
+            jwt.claims.organizations = claim.parse().expect("a pointer");
+        })
+    };
+    let (usual, other) = (at("/organizations"), at("/https:~1~1example.com~1orgs"));
+    let of = |more: Value| {
+        let mut claims = json!({"sub": "u1", "exp": NOW + 60});
+        let more = more.as_object().expect("an object").clone();
+        claims.as_object_mut().expect("an object").extend(more);
+        hs(&claims)
+    };
+    for (verifier, name, more, expected) in [
+        (&usual, "organizations", json!({}), 403),
+        (&usual, "organizations", json!({"organizations": "a"}), 403),
+        (&usual, "organizations", json!({"organizations": {"a": 7}}), 403),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": [], "platformRole": "auditor"}),
+            403,
+        ),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": {"a": 7}, "platformRole": "staff"}),
+            200,
+        ),
+        (
+            &usual,
+            "organizations",
+            json!({"organizations": {"a": 7, "b": "admin"}}),
+            200,
+        ),
+        (
+            &other,
+            "https://example.com/orgs",
+            json!({"organizations": {"a": "admin"}}),
+            403,
+        ),
+        (
+            &other,
+            "https://example.com/orgs",
+            json!({"https://example.com/orgs": ["a"]}),
+            200,
+        ),
+    ] {
+        let headers = HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            format!("Bearer {}", of(more.clone())).parse().expect("a header"),
+        )]);
+        match verifier.caller(&headers, now()).await {
+            Ok(_) => assert_eq!(expected, 200, "{more}"),
+            Err(problem) => {
+                assert_eq!(problem.status(), expected, "{more}");
+                assert!(
+                    problem.detail().contains(&format!("`{name}`")),
+                    "{}",
+                    problem.detail()
+                );
+            }
+        }
     }
 }
 
@@ -237,204 +321,4 @@ fn unusable_keys_are_refused_at_the_start() {
             "{key:?}"
         );
     }
-}
-
-struct Issuer {
-    _tasks: Mutex<JoinSet<()>>,
-    set: Mutex<Option<JwkSet>>,
-    fetches: AtomicUsize,
-    /// Answers wait for this to be free.
-    slow: Mutex<()>,
-}
-
-impl Issuer {
-    async fn start() -> (Arc<Self>, Verifier) {
-        let issuer = Arc::new(Self {
-            _tasks: Mutex::default(),
-            set: Mutex::new(None),
-            fetches: AtomicUsize::new(0),
-            slow: Mutex::new(()),
-        });
-        let answering = Arc::clone(&issuer);
-        let route = get(async move || {
-            answering.fetches.fetch_add(1, Ordering::SeqCst);
-            drop(answering.slow.lock().await);
-            answering
-                .set
-                .lock()
-                .await
-                .clone()
-                .map(Json)
-                .ok_or(axum::http::StatusCode::BAD_GATEWAY)
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let router = Router::new().route("/keys", route);
-        issuer
-            ._tasks
-            .lock()
-            .await
-            .spawn(crate::serve(listener, router, 64, std::future::pending()));
-        (
-            issuer,
-            verifier(key_set(&format!("http://{address}/keys")), |_| {}),
-        )
-    }
-
-    async fn publish(&self, keys: &[(&str, Algorithm, &EncodingKey)]) {
-        let keys = keys.iter().map(|(kid, algorithm, key)| {
-            let mut jwk = Jwk::from_encoding_key(key, *algorithm).expect("a key");
-            jwk.common.key_id = Some((*kid).to_owned());
-            jwk
-        });
-        *self.set.lock().await = Some(JwkSet { keys: keys.collect() });
-    }
-
-    fn fetches(&self) -> usize {
-        self.fetches.load(Ordering::SeqCst)
-    }
-}
-
-/// Passes the floor between two fetches without waiting for it.
-async fn pass(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
-    tokio::time::resume();
-}
-
-#[tokio::test]
-async fn keys_are_fetched_once_and_again_when_they_rotate() {
-    let (issuer, verifier) = Issuer::start().await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
-        503,
-        "no keys yet"
-    );
-    issuer.publish(&[("1", Algorithm::RS256, &rsa())]).await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
-        503,
-        "not asked again yet"
-    );
-    pass(10).await;
-    for _ in 0..5 {
-        assert_eq!(
-            status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
-            200
-        );
-        assert_eq!(
-            status(&verifier, &signed(Algorithm::RS256, None, &rsa())).await,
-            200,
-            "the only key"
-        );
-    }
-    assert_eq!(issuer.fetches(), 2);
-    issuer
-        .publish(&[("2", Algorithm::ES256, &ec()), ("3", Algorithm::RS256, &rsa())])
-        .await;
-    for _ in 0..5 {
-        assert_eq!(
-            status(&verifier, &signed(Algorithm::ES256, Some("made up"), &ec())).await,
-            401
-        );
-    }
-    assert_eq!(
-        issuer.fetches(),
-        2,
-        "made-up ids do not reach the issuer within the floor"
-    );
-    pass(10).await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
-        200,
-        "rotated"
-    );
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::RS256, Some("1"), &rsa())).await,
-        401,
-        "withdrawn"
-    );
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::RS256, Some("2"), &rsa())).await,
-        401,
-        "the key of another algorithm"
-    );
-    assert_eq!(issuer.fetches(), 3);
-    // The issuer goes away: its keys stay good.
-    *issuer.set.lock().await = None;
-    pass(601).await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
-        200
-    );
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::ES256, Some("4"), &ec())).await,
-        503,
-        "nobody knows whether there is such a key by now"
-    );
-    // But not for ever: it may have withdrawn them.
-    pass(24 * 3_600).await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
-        503
-    );
-    issuer.publish(&[("3", Algorithm::RS256, &rsa())]).await;
-    pass(10).await;
-    assert_eq!(
-        status(&verifier, &signed(Algorithm::ES256, Some("2"), &ec())).await,
-        401,
-        "withdrawn meanwhile"
-    );
-}
-
-/// An issuer that sends us to where the keys could not be had from in the first place.
-#[tokio::test]
-async fn a_redirect_leads_nowhere_that_the_address_could_not() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let to = |host: &str| {
-        let target = format!("http://{host}:{port}/set");
-        get(async move || axum::response::Redirect::temporary(&target))
-    };
-    let jwk = Jwk::from_encoding_key(&rsa(), Algorithm::RS256).expect("a key");
-    let set = JwkSet { keys: vec![jwk] };
-    let router = Router::new()
-        .route("/near", to("127.0.0.1"))
-        // Arrives at this machine too, but is no name of it.
-        .route("/far", to("0.0.0.0"))
-        .route("/set", get(async move || Json(set)));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(crate::serve(listener, router, 64, std::future::pending()));
-    for (path, expected) in [("near", 200), ("far", 503)] {
-        let address = format!("http://u:geheim@127.0.0.1:{port}/{path}");
-        let verifier = verifier(key_set(&address), |_| {});
-        let token = signed(Algorithm::RS256, None, &rsa());
-        assert_eq!(status(&verifier, &token).await, expected, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn who_has_a_known_key_does_not_wait_for_a_slow_issuer() {
-    let (issuer, verifier) = Issuer::start().await;
-    issuer.publish(&[("1", Algorithm::RS256, &rsa())]).await;
-    let known = signed(Algorithm::RS256, Some("1"), &rsa());
-    assert_eq!(status(&verifier, &known).await, 200);
-    pass(10).await;
-    let slow = issuer.slow.lock().await;
-    let made_up = signed(Algorithm::RS256, Some("made up"), &rsa());
-    let mut waiting = std::pin::pin!(status(&verifier, &made_up));
-    while issuer.fetches() < 2 {
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(status(&verifier, &known).await, 200);
-    // Also where the keys are old enough to be fetched again.
-    pass(601).await;
-    assert_eq!(status(&verifier, &known).await, 200);
-    drop(slow);
-    assert_eq!(waiting.await, 503, "no longer than its own time limit");
 }

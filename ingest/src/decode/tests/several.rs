@@ -99,7 +99,7 @@ fn what_cannot_be_split_is_rejected_as_a_whole() {
         ),
         (
             message(b"[[{}]]").split().remove(0),
-            "the record is an array in an array",
+            "the record is an array where one event is read",
         ),
         (
             message(b"\0\0\0\0\x2a\x02x"),
