@@ -12,11 +12,15 @@
 //! the next character, `0`; so it holds exactly the keys that begin with these parts, whatever characters are in
 //! them.
 
+mod reading;
+
 use std::ops::Range;
 
 use crate::event::Dimensions;
 use crate::marginal::Marginal;
 use crate::period::Period;
+
+pub use reading::{Named, read_ledger, read_rollup};
 
 const VERSION: &str = "v1";
 
@@ -62,6 +66,15 @@ pub fn rollup(
 #[must_use]
 pub fn span(organization: &str, first: Period, last: Period) -> Range<String> {
     beginning_with(prefix(organization, first)).start..beginning_with(prefix(organization, last)).end
+}
+
+/// How the keys of all rows of an organization begin.
+#[must_use]
+pub fn of_organization(organization: &str) -> String {
+    let mut key = String::from(VERSION);
+    push(&mut key, organization);
+    key.push('/');
+    key
 }
 
 /// The keys of the rows of the ledger that an agent of an organization has in one period.
