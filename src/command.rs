@@ -1,7 +1,7 @@
 //! The commands of the program.
 //!
 //! Arguments and environment are read here and nowhere else. Exit codes: 0 clean, 64 a setting or argument
-//! is wrong, 1 any other failure.
+//! is wrong, 2 `verify` found drift, 1 any other failure.
 
 mod check;
 mod dead_letters;
@@ -9,6 +9,7 @@ mod lanes;
 mod migrate;
 mod running;
 mod settings;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Database, Identity, Process, Reader, Source, Worker};
+use crate::config::{Database, Identity, Process, Reader, Source, Verify, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
 use running::execute;
 use settings::Settings;
@@ -35,7 +36,7 @@ use settings::Settings;
     name = "usage-ledger",
     version,
     styles = Styles::plain(),
-    after_help = "Exit codes: 0 clean, 64 a setting is wrong, 1 any other failure.\n\
+    after_help = "Exit codes: 0 clean, 64 a setting is wrong, 2 `verify` found drift, 1 any other failure.\n\
                   RUST_LOG chooses what is logged (default: info)."
 )]
 struct Arguments {
@@ -53,6 +54,8 @@ enum Command {
     Serve(Settings<(Process, Reader)>),
     /// Create the ledger's collections, validators and indexes, or complete them
     Migrate(Settings<(Database, Identity, Source)>),
+    /// Compare every row with the sum of its entries
+    Verify(verify::Order),
     /// Look at settings
     #[command(subcommand)]
     Config(Config),
@@ -67,7 +70,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Config {
     /// Check all settings and print those in force, without secrets
-    Check(Settings<(Process, Worker, Reader)>),
+    Check(Settings<(Process, Worker, (Reader, Verify))>),
 }
 
 /// Runs the program with the arguments and the environment of this process.
@@ -105,6 +108,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let (database, identity, source) = settings.load()?;
             execute(migrate::migrate(database, identity, source))
         }
+        Command::Verify(order) => verify::dispatch(order),
         Command::Config(Config::Check(settings)) => check::check(&settings),
         Command::Lanes(command) => lanes::dispatch(command),
         Command::DeadLetters(command) => dead_letters::dispatch(command),
@@ -160,6 +164,16 @@ mod tests {
                 &["lanes", "resume"],
                 &["--lane", "--kafka-brokers"],
                 &["--currency", "--lease"],
+            ),
+            (
+                &["verify"],
+                &[
+                    "--organization",
+                    "--json",
+                    "--verify-memory",
+                    "--mongodb-uri-file",
+                ],
+                &["--source", "--currency", "--time-zone"],
             ),
             (&["dead-letters", "list"], &["--state"], &["--currency"]),
             (

@@ -14,6 +14,7 @@
 pub mod command;
 pub mod config;
 pub mod store;
+pub mod verify;
 
 mod app;
 #[cfg(test)]

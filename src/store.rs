@@ -2,7 +2,7 @@
 //!
 //! A module for each collection, with its documents; and one for each way in which several of them are used:
 //!
-//! * [`fences`], `leases`, `journal`, `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
+//! * [`fences`], `leases`, [`journal`], `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
 //! * [`schema`]: creation, checks and refusals
 //! * [`lanes`]: the remedy for a stopped lane
 //! * [`leases`]: the workers that live, and the leader among them
@@ -12,6 +12,7 @@
 
 pub mod dead_letters;
 pub mod fences;
+pub mod journal;
 pub mod lanes;
 pub mod leases;
 pub mod ledger;
@@ -25,7 +26,6 @@ mod convert;
 mod errors;
 mod event_ids;
 mod events;
-mod journal;
 mod listing;
 mod meta;
 mod names;

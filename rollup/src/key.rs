@@ -68,13 +68,12 @@ pub fn span(organization: &str, first: Period, last: Period) -> Range<String> {
     beginning_with(prefix(organization, first)).start..beginning_with(prefix(organization, last)).end
 }
 
-/// How the keys of all rows of an organization begin.
+/// The keys of all rows of an organization, of either collection.
 #[must_use]
-pub fn of_organization(organization: &str) -> String {
+pub fn all_of(organization: &str) -> Range<String> {
     let mut key = String::from(VERSION);
     push(&mut key, organization);
-    key.push('/');
-    key
+    beginning_with(key)
 }
 
 /// The keys of the rows of the ledger that an agent of an organization has in one period.
@@ -217,6 +216,7 @@ mod tests {
                     && (first..=last).contains(&period);
                 let is_own = whose == organization && period == first;
                 prop_assert_eq!(span.contains(&row), is_in_span, "{}", row);
+                prop_assert_eq!(all_of(&organization).contains(&row), whose == organization, "{}", row);
                 prop_assert_eq!(of_agent.contains(&row), is_own && what == agent, "{}", row);
                 for (marginal, key) in rollups {
                     prop_assert_eq!(span.contains(&key), is_in_span, "{}", key);

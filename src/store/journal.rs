@@ -13,6 +13,7 @@
 //! | `entries` | packed, as [`rollup::journal`] says |
 //! | `entriesSum` `checksum` | XXH3-64 of `entries`; of everything but `entries` and itself |
 
+mod reading;
 mod stored;
 mod window;
 
@@ -27,6 +28,7 @@ use twox_hash::XxHash3_64;
 use super::fences;
 use super::{JOURNAL, Store};
 
+pub use reading::{Boundary, Found, Written};
 use stored::checksum;
 
 /// The version of the documents.

@@ -110,6 +110,34 @@ impl RowKey {
     }
 }
 
+/// Where the rows of a collection begin that come after a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// With this `_id`.
+    At(String),
+    /// With the one after this `_id`.
+    After(String),
+}
+
+impl RowKey {
+    /// Where the rows of a collection begin that come after this one.
+    #[must_use]
+    pub fn rest_of(&self, table: Table) -> Begin {
+        let prefix = self.prefix();
+        match (self.table, table) {
+            (of, table) if of == table => Begin::After(self.id.to_string()),
+            (Table::Ledger, _) => Begin::At(prefix.to_owned()),
+            // Behind all rows of the organization. See the ranges of `crate::key`.
+            _ => match prefix.strip_suffix('/') {
+                Some(organization) if prefix.matches('/').count() > 1 => {
+                    Begin::At(format!("{organization}0"))
+                }
+                _ => Begin::After(prefix.to_owned()),
+            },
+        }
+    }
+}
+
 impl Ord for RowKey {
     fn cmp(&self, other: &Self) -> Ordering {
         // Keys of one organization are neighbours in each collection: the order of two others is that of their `_id`s.
@@ -162,6 +190,15 @@ mod tests {
             once.sort();
             once.dedup();
             prop_assert_eq!(seen, once);
+        }
+
+        #[test]
+        fn what_comes_after_a_row_begins_where_it_says(row in keys(), other in keys()) {
+            let comes = match row.rest_of(other.table) {
+                Begin::At(id) => *other.id >= *id,
+                Begin::After(id) => *other.id > *id,
+            };
+            prop_assert_eq!(comes, other > row, "{:?} {:?}", row, other);
         }
 
         #[test]

@@ -175,13 +175,14 @@ impl<'a> Planning<'a> {
         if own.is_some_and(has_wrong_fields) {
             step.renamed.insert(key.clone());
         }
-        if sums.is_zero() {
-            return;
-        }
-        if own.is_some_and(|own| own.expected.is_none()) {
+        // What can be the row of nothing goes, even if it holds nothing.
+        let goes = |own: &Difference| own.expected.is_none() && (own.row.is_none() || !sums.is_zero());
+        if own.is_some_and(goes) {
             step.without_entries.insert(key.clone());
         }
-        step.added.insert(key.clone(), booked);
+        if !sums.is_zero() {
+            step.added.insert(key.clone(), booked);
+        }
     }
 
     /// Makes them part of the present step, or of the next one.

@@ -51,7 +51,7 @@ pub fn read_ledger(key: &str) -> Option<(Period, Dimensions<Box<str>>)> {
         source,
         kind,
     };
-    (self::ledger(period, &dimensions) == key).then_some((period, dimensions))
+    (ledger(period, &dimensions) == key).then_some((period, dimensions))
 }
 
 /// The rollup that a key names; `None`: it is the key of none.
