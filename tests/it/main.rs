@@ -32,3 +32,4 @@ mod rows;
 mod silence;
 mod slow_server;
 mod stopped;
+mod verify;
