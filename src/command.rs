@@ -7,6 +7,7 @@ mod check;
 mod dead_letters;
 mod lanes;
 mod migrate;
+mod rebuild;
 mod running;
 mod settings;
 mod verify;
@@ -56,6 +57,8 @@ enum Command {
     Migrate(Settings<(Database, Identity, Source)>),
     /// Compare every row with the sum of its entries
     Verify(verify::Order),
+    /// Make rows what their entries say
+    Rebuild(rebuild::Order),
     /// Look at settings
     #[command(subcommand)]
     Config(Config),
@@ -109,6 +112,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             execute(migrate::migrate(database, identity, source))
         }
         Command::Verify(order) => verify::dispatch(order),
+        Command::Rebuild(order) => rebuild::dispatch(order),
         Command::Config(Config::Check(settings)) => check::check(&settings),
         Command::Lanes(command) => lanes::dispatch(command),
         Command::DeadLetters(command) => dead_letters::dispatch(command),
@@ -174,6 +178,11 @@ mod tests {
                     "--mongodb-uri-file",
                 ],
                 &["--source", "--currency", "--time-zone"],
+            ),
+            (
+                &["rebuild"],
+                &["--organization", "--dry-run", "--lane", "--verify-memory"],
+                &["--json", "--source", "--currency"],
             ),
             (&["dead-letters", "list"], &["--state"], &["--currency"]),
             (

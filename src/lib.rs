@@ -13,6 +13,7 @@
 
 pub mod command;
 pub mod config;
+pub mod rebuild;
 pub mod store;
 pub mod verify;
 

@@ -35,4 +35,6 @@ mod writes;
 
 pub use connection::Store;
 pub use errors::Error;
-pub use names::{DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, ROLLUPS, VERSION};
+pub use names::{
+    DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, REPAIRS, ROLLUPS, VERSION,
+};

@@ -180,6 +180,11 @@ impl Chain {
         }
         let mut newest = written.clone();
         newest.entries = Vec::new();
+        // A commit that only judged letters again moves no position.
+        if let Some((_, before)) = self.newest.take() {
+            newest.position = newest.position.or(before.position);
+            newest.last = newest.last.or(before.last);
+        }
         self.newest = Some((found.id, Box::new(newest)));
     }
 
@@ -228,6 +233,15 @@ impl Chain {
             compare("deadLetter", fence.dead_letter, tally.dead_letter);
         }
         faults
+    }
+
+    /// The newest document of the lane, where its fence knows only what came before it: it was set back.
+    #[must_use]
+    pub fn beyond(&self, fence: Option<&StoredFence>) -> Option<(JournalId, &Written)> {
+        let head = fence.and_then(StoredFence::head);
+        let is_readable = self.last != Last::Damaged;
+        self.newest()
+            .filter(|(id, _)| is_readable && head.is_none_or(|head| head.id < *id))
     }
 
     /// The newest document of which the fence knows is not there: its entries are lost.

@@ -18,6 +18,7 @@ use super::files::Unnamed;
 use super::finding::Finding;
 use super::progress::Progress;
 use super::scope::Scope;
+use crate::store::fences::StoredFence;
 use crate::store::reader::audit::{Audit, Described, Moment, ReadFault, RowPage};
 use crate::store::{self, Store};
 
@@ -62,6 +63,10 @@ pub struct Page {
     pub compared: u64,
     /// How often a job had changed rows.
     pub revision: i64,
+    /// The last row of the page; `None`: no others follow.
+    pub up_to: Option<RowKey>,
+    /// Entries may be lost of periods that begin before this, in milliseconds.
+    pub lost_until_ms: Option<i64>,
     /// Of the last page: what else is wrong, and what could not be compared.
     pub end: Option<End>,
 }
@@ -281,14 +286,56 @@ impl Pass {
             }
         })?;
         self.is_done = page.up_to.is_none();
-        self.after = page.up_to;
+        self.after.clone_from(&page.up_to);
         self.progress.compared(compared);
         Ok(Page {
             differences,
             compared,
             revision: moment.ledger.revision,
+            up_to: page.up_to,
+            lost_until_ms: self.lost_until_ms(&moment),
             end,
         })
+    }
+
+    /// Until when entries may be lost.
+    fn lost_until_ms(&self, moment: &Moment) -> Option<i64> {
+        let until = self.chains.iter().map(|(lane, chain)| {
+            let mut fences = moment.fences.iter();
+            let fence = fences.find(|fence| fence.lane == lane.as_str());
+            let newest = chain.is_newest_lost(fence).then_some(i64::MAX);
+            chain.lost_until_ms().max(newest)
+        });
+        until.max().flatten()
+    }
+
+    /// Reads the journal of each lane to its end, of one instant: its fences come with it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn to_the_end(&mut self) -> Result<Vec<StoredFence>, Error> {
+        let mut tries = 0;
+        loop {
+            let read = match self.audit.moment().await {
+                Ok(mut moment) => self
+                    .follow(&mut moment)
+                    .await?
+                    .map(|is_end| (is_end, moment.fences)),
+                Err(fault) => Err(fault),
+            };
+            match read {
+                Ok((true, fences)) => return Ok(fences),
+                Ok((false, _)) => tries = 0,
+                Err(fault @ ReadFault::Failed(_)) => return Err(unread(fault)),
+                Err(fault) => {
+                    tries += 1;
+                    if tries >= TRIES {
+                        return Err(unread(fault));
+                    }
+                    sleep(PAUSE * 2_u32.pow(tries)).await;
+                }
+            }
+        }
     }
 
     /// What is told besides rows, of the instant of the last ones.
@@ -348,7 +395,7 @@ struct Rows {
 }
 
 /// Why not even the begin was read.
-fn unread(fault: ReadFault) -> Error {
+pub(crate) fn unread(fault: ReadFault) -> Error {
     match fault {
         ReadFault::Failed(error) => error.into(),
         ReadFault::Passing(why) => Error::GivenUp(why),

@@ -102,16 +102,7 @@ impl Report {
         let mut text = String::new();
         let mut line = |line: String| writeln!(text, "{line}").expect("writes to a text");
         for finding in &self.findings {
-            let organization = finding.organization.as_deref().unwrap_or("-");
-            let period = finding.period.as_deref().unwrap_or("-");
-            line(format!(
-                "{organization}  {period}  {} {}  {}: {} is stored, {} is right",
-                finding.collection,
-                finding.id,
-                finding.counter,
-                shown(&finding.stored),
-                shown(&finding.expected),
-            ));
+            line(sentence(finding));
         }
         if self.count > SHOWN as u64 {
             line(format!("and {} differences more", self.count - SHOWN as u64));
@@ -138,6 +129,21 @@ impl Report {
         });
         text
     }
+}
+
+/// A difference in a line.
+#[must_use]
+pub fn sentence(finding: &Finding) -> String {
+    format!(
+        "{}  {}  {} {}  {}: {} is stored, {} is right",
+        finding.organization.as_deref().unwrap_or("-"),
+        finding.period.as_deref().unwrap_or("-"),
+        finding.collection,
+        finding.id,
+        finding.counter,
+        shown(&finding.stored),
+        shown(&finding.expected),
+    )
 }
 
 fn value(value: &Value) -> Json {

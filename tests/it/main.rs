@@ -25,6 +25,7 @@ mod reader_consistency;
 mod reader_contract;
 mod reader_routes;
 mod readme;
+mod rebuild;
 mod rejected;
 mod replicas;
 mod roles;

@@ -78,9 +78,9 @@ pub(crate) async fn remove(world: &World, collection: &str, id: &str) {
 }
 
 /// A worker of its own has booked these many events of the usual mix.
-async fn booked(name: &str, count: usize) -> World {
+pub(crate) async fn booked(name: &str, count: usize) -> World {
     let world = World::new(name).await;
-    let mut worker = world.ready(&[]).await;
+    let mut worker = world.ready(&[("BATCH_MAX_EVENTS", "40")]).await;
     let items = items(11, count);
     world.insert(&items).await;
     let read = testkit::world::truth(&items).read;

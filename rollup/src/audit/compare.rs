@@ -6,6 +6,7 @@ use super::key::{Row, RowKey};
 use super::sums::{Files, RowSums};
 use crate::counters::{Counter, Counters, Sums};
 use crate::fold::RowDelta;
+use crate::period::Period;
 
 /// A row as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct StoredRow {
     pub wrong_fields: Vec<WrongField>,
     /// The first and the last completion, in milliseconds, where it says so.
     pub times_ms: (Option<i64>, Option<i64>),
+    /// Where its fields are not those of its `_id`: whose rows it is taken for, and of which period.
+    pub taken_for: Option<(Box<str>, Period)>,
 }
 
 /// A field that is not what the `_id` says.
@@ -54,8 +57,11 @@ impl StoredRow {
                 expected: expected.into(),
             })
         });
+        let wrong_fields: Vec<WrongField> = wrong.collect();
+        let is_wrong = row.is_none() || !wrong_fields.is_empty();
         Self {
-            wrong_fields: wrong.collect(),
+            taken_for: is_wrong.then(|| taken_for(&text)).flatten(),
+            wrong_fields,
             key,
             row,
             counters,
@@ -63,6 +69,12 @@ impl StoredRow {
             times_ms,
         }
     }
+}
+
+fn taken_for<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Option<(Box<str>, Period)> {
+    let granularity = text("granularity")?.parse().ok()?;
+    let period = Period::parse(granularity, text("periodKey")?)?;
+    Some((text("organizationId")?.into(), period))
 }
 
 /// A row that is not what it must be.

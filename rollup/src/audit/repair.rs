@@ -23,13 +23,18 @@ pub struct Step {
     pub without_entries: BTreeSet<RowKey>,
     /// Rows whose fields are set to what their `_id`s say.
     pub renamed: BTreeSet<RowKey>,
+    /// What can be the row of nothing: it goes.
+    pub strays: BTreeSet<RowKey>,
+    /// Whose rows, and of which period, these were taken for.
+    pub taken_for: BTreeSet<(Box<str>, Period)>,
 }
 
 impl Step {
     /// Its statements.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.added.len() + self.without_entries.len() + self.renamed.len()
+        let fields = self.renamed.len() + self.strays.len() + self.taken_for.len();
+        self.added.len() + self.without_entries.len() + fields
     }
 
     /// Whether it changes nothing.
@@ -172,17 +177,23 @@ impl<'a> Planning<'a> {
         }
         let mut booked = own.unwrap_or(child).expected.unwrap_or(NOTHING);
         booked.sums = sums;
+        let stored = own.and_then(|own| own.stored.as_ref());
+        step.taken_for
+            .extend(stored.and_then(|row| row.taken_for.clone()));
+        if own.is_some_and(|own| own.row.is_none()) {
+            step.strays.insert(key.clone());
+            return;
+        }
         if own.is_some_and(has_wrong_fields) {
             step.renamed.insert(key.clone());
         }
-        // What can be the row of nothing goes, even if it holds nothing.
-        let goes = |own: &Difference| own.expected.is_none() && (own.row.is_none() || !sums.is_zero());
-        if own.is_some_and(goes) {
+        if sums.is_zero() {
+            return;
+        }
+        if own.is_some_and(|own| own.expected.is_none()) {
             step.without_entries.insert(key.clone());
         }
-        if !sums.is_zero() {
-            step.added.insert(key.clone(), booked);
-        }
+        step.added.insert(key.clone(), booked);
     }
 
     /// Makes them part of the present step, or of the next one.
@@ -199,6 +210,8 @@ impl<'a> Planning<'a> {
         }
         self.step.without_entries.extend(together.without_entries);
         self.step.renamed.extend(together.renamed);
+        self.step.strays.extend(together.strays);
+        self.step.taken_for.extend(together.taken_for);
     }
 
     fn close(&mut self) {

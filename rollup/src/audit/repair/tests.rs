@@ -123,8 +123,10 @@ impl Ledger {
         for (key, booked) in &step.added {
             *self.rows.entry(key.clone()).or_default() += booked.sums[Counter::Requests];
         }
-        self.rows
-            .retain(|key, requests| *requests != 0 || !step.without_entries.contains(key));
+        self.rows.retain(|key, requests| {
+            let goes = *requests == 0 && step.without_entries.contains(key);
+            !goes && !step.strays.contains(key)
+        });
     }
 
     /// By how much each parent differs from its children.
