@@ -85,6 +85,12 @@ impl Chain {
         self.newest.as_ref().map(|(id, written)| (*id, &**written))
     }
 
+    /// How many records became letters, as the journal says; `None`: nobody can tell.
+    #[must_use]
+    pub fn letters(&self) -> Option<i64> {
+        self.tally.map(|tally| tally.dead_letter)
+    }
+
     /// Takes in the next document. What of it is new.
     pub fn follow(&mut self, found: &Found) -> New {
         let is_behind = self.at.is_some_and(|at| found.id <= at);

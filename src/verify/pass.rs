@@ -358,22 +358,9 @@ impl Pass {
                         .into(),
                 ));
             }
-            let Some(fence) = fence else { continue };
-            let letters = format!("letters of the lane `{lane}`");
-            match moment.letters(lane).await? {
-                None => end
-                    .not_compared
-                    .push((letters, "this user may not read `usageDeadLetters`".into())),
-                Some(_) if !fence.gaps.is_empty() => end.not_compared.push((
-                    letters,
-                    "the lane was resumed: a record that was read again may have the letter that it had"
-                        .into(),
-                )),
-                Some(found) if found != fence.dead_letter => {
-                    end.findings
-                        .push(Finding::of_letters(lane, found, fence.dead_letter));
-                }
-                Some(_) => {}
+            if let Some(fence) = fence {
+                let expected = chain.letters().unwrap_or(fence.dead_letter);
+                letters(lane, fence, expected, moment, &mut end).await?;
             }
         }
         let kept = &self.ledger.granularities;
@@ -386,6 +373,32 @@ impl Pass {
         }
         Ok(end)
     }
+}
+
+/// Whether a lane has as many letters as it says.
+async fn letters(
+    lane: &LaneId,
+    fence: &StoredFence,
+    expected: i64,
+    moment: &mut Moment,
+    end: &mut End,
+) -> Result<(), ReadFault> {
+    let what = format!("letters of the lane `{lane}`");
+    match moment.letters(lane).await? {
+        None => {
+            let why = "this user may not read `usageDeadLetters`";
+            end.not_compared.push((what, why.into()));
+        }
+        Some(_) if !fence.gaps.is_empty() => {
+            let why = "the lane was resumed: a record that was read again may have the letter that it had";
+            end.not_compared.push((what, why.into()));
+        }
+        Some(found) if found != expected => {
+            end.findings.push(Finding::of_letters(lane, found, expected));
+        }
+        Some(_) => {}
+    }
+    Ok(())
 }
 
 /// What was read of an instant.

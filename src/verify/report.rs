@@ -15,9 +15,11 @@ const SHOWN: usize = 1_000;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The first differences.
-    findings: Vec<Finding>,
-    /// All of them.
+    /// What is wrong besides rows: often why these are.
+    causes: Vec<Finding>,
+    /// The first differences of rows.
+    of_rows: Vec<Finding>,
+    /// All of both.
     count: u64,
     not_compared: Vec<(String, String)>,
     rows: u64,
@@ -45,23 +47,26 @@ impl Report {
     fn add(&mut self, page: Page) {
         self.rows += page.compared;
         for difference in &page.differences {
-            Finding::of_row(difference).for_each(|finding| self.found(finding));
+            for finding in Finding::of_row(difference) {
+                self.count += 1;
+                if self.of_rows.len() < SHOWN {
+                    self.of_rows.push(finding);
+                }
+            }
         }
         if let Some(End {
             findings,
             not_compared,
         }) = page.end
         {
-            findings.into_iter().for_each(|finding| self.found(finding));
+            self.count += findings.len() as u64;
+            self.causes.extend(findings);
             self.not_compared.extend(not_compared);
         }
     }
 
-    fn found(&mut self, finding: Finding) {
-        self.count += 1;
-        if self.findings.len() < SHOWN {
-            self.findings.push(finding);
-        }
+    fn shown(&self) -> impl Iterator<Item = &Finding> {
+        self.causes.iter().chain(&self.of_rows).take(SHOWN)
     }
 
     /// Whether nothing is wrong.
@@ -79,7 +84,7 @@ impl Report {
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Json {
-        let differences = self.findings.iter().map(|finding| {
+        let differences = self.shown().map(|finding| {
             json!({
                 "collection": finding.collection, "_id": finding.id, "organizationId": finding.organization,
                 "periodKey": finding.period, "counter": finding.counter, "stored": value(&finding.stored),
@@ -101,7 +106,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |line: String| writeln!(text, "{line}").expect("writes to a text");
-        for finding in &self.findings {
+        for finding in self.shown() {
             line(sentence(finding));
         }
         if self.count > SHOWN as u64 {
