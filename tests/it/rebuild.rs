@@ -67,10 +67,9 @@ async fn damage(world: &World, times: u64) {
         doubled.insert("_id", format!("{}/again-{turn}", id(&doubled)));
         for (collection, row) in [("usageLedger", &nobodys), ("usageRollups", &doubled)] {
             // One that was killed may have left that of before.
-            let put = world
-                .collection(collection)
-                .replace_one(doc! {"_id": id(row)}, row);
-            put.upsert(true).await.expect("puts");
+            let rows = world.collection(collection);
+            let put = rows.replace_one(doc! {"_id": id(row)}, row).upsert(true);
+            put.await.expect("puts");
         }
     }
 }
