@@ -25,3 +25,6 @@ pub mod report;
 pub mod scope;
 
 mod files;
+
+#[cfg(test)]
+mod tests;

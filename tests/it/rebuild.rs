@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use mongodb::bson::{Document, doc};
-use testkit::eventually;
 use testkit::product::Product;
+use testkit::proxy::Command;
 use testkit::world::{World, event, items, run, start, truth};
+use testkit::{eventually, shared};
 
 use crate::verify::{assert_clean, booked, change, id, of_row, remove, some, verify};
 
@@ -306,4 +307,29 @@ async fn readers_see_what_was_mended_at_once() {
     let (code, told) = rebuild(&world, &[]).await;
     assert_eq!(code, 0, "{told}");
     assert_eq!(requests().await, Some(1), "{}", worker.said());
+}
+
+/// The answer to a commit is lost, before the server has made it permanent and after: what is added is added once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_step_of_which_nobody_knows_whether_it_was_applied_is_applied_once() {
+    let mut world = booked("rebuild_unknown", 200).await;
+    let expected = truth(&items(11, 200));
+    let mongo = shared::mongo().await;
+    for is_applied in [false, true] {
+        damage(&world, 2).await;
+        let proxy = mongo.proxy().await.expect("a proxy");
+        let direct = std::mem::replace(&mut world.uri, mongo.proxied_uri(&proxy));
+        let commits = Command::named("commitTransaction");
+        let fault = proxy.when(commits).reply_error(99_999, "NobodyKnows");
+        let fault = match is_applied {
+            true => fault.after_server().first(2).arm(),
+            false => fault.aborting_transaction().first(2).arm(),
+        };
+        let (code, told) = rebuild(&world, &[]).await;
+        assert_eq!(code, 0, "{told}");
+        assert!(fault.fired() > 0);
+        world.uri = direct;
+        assert_clean(world.variables(&[])).await;
+        world.assert_truth(&expected).await;
+    }
 }

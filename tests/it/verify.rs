@@ -6,8 +6,11 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOneOptions;
 use serde_json::Value;
-use testkit::eventually;
+use testkit::proxy::Command;
 use testkit::world::{World, event, items, run};
+use testkit::{eventually, shared};
+
+use crate::long_answers::keep_instants;
 
 /// How long a worker may take to leave.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -343,4 +346,28 @@ async fn an_empty_ledger_is_clean_and_no_ledger_is_not() {
     world.insert_one(event("acme")).await;
     drop(worker);
     assert_clean(world.variables(&[])).await;
+}
+
+/// Instants that are gone are read anew, and less of them; and a server that keeps instants is asked for one only once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_instant_that_is_gone_is_read_anew() {
+    let mut world = booked("verify_gone", 200).await;
+    let mongo = shared::mongo().await;
+    for keeps in [false, true] {
+        let proxy = mongo.proxy().await.expect("a proxy");
+        if keeps {
+            keep_instants(&proxy);
+        }
+        world.uri = mongo.proxied_uri(&proxy);
+        let rows = Command::named("find").collection("usageRollups").in_session();
+        let gone = proxy.when(rows).reply_error(239, "SnapshotTooOld").first(2).arm();
+        let journal = Command::named("find").collection("usageJournal").in_session();
+        let away = proxy
+            .when(journal)
+            .reply_error(91, "ShutdownInProgress")
+            .nth(3)
+            .arm();
+        assert_clean(world.variables(&[])).await;
+        assert_eq!((gone.fired(), away.fired()), (2, 1), "{keeps}");
+    }
 }
