@@ -28,7 +28,7 @@ use twox_hash::XxHash3_64;
 use super::fences;
 use super::{JOURNAL, Store};
 
-pub use reading::{Boundary, Found, Written};
+pub use reading::{Boundary, Found, Unread, Written};
 use stored::checksum;
 
 /// The version of the documents.

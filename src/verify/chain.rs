@@ -6,7 +6,7 @@ use rollup::audit::compare::Value;
 
 use super::finding::Finding;
 use crate::store::fences::StoredFence;
-use crate::store::journal::{Found, Written};
+use crate::store::journal::{Found, Unread, Written};
 
 /// A person's clock and a machine's are never further apart, in milliseconds.
 const CLOCKS_MS: i64 = 24 * 3_600 * 1_000;
@@ -97,7 +97,8 @@ impl Chain {
         let written = match &found.written {
             // It was told before.
             Err(_) if is_behind => return New::Nothing,
-            Err(why) => {
+            Err(Unread::Newer) => return New::Nothing,
+            Err(Unread::Damaged(why)) => {
                 self.damaged(found.id, why);
                 return New::Nothing;
             }

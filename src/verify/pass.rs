@@ -9,6 +9,7 @@ use mongodb::bson::Timestamp;
 use rollup::audit::compare::{self, Difference};
 use rollup::audit::key::{Row, RowKey};
 use rollup::audit::sums::RowSums;
+use rollup::journal::Damaged;
 use rollup::period::Granularity;
 use tokio::time::{Instant, sleep};
 
@@ -19,6 +20,7 @@ use super::finding::Finding;
 use super::progress::Progress;
 use super::scope::Scope;
 use crate::store::fences::StoredFence;
+use crate::store::journal::Unread;
 use crate::store::reader::audit::{Audit, Described, Moment, ReadFault, RowPage};
 use crate::store::{self, Store};
 
@@ -250,11 +252,17 @@ impl Pass {
                     Err(fault) => return Ok(Err(fault)),
                 };
                 for found in &documents {
+                    if found.written.as_ref().err() == Some(&Unread::Newer) {
+                        return Err(newer());
+                    }
                     let New::From(commit) = chain.follow(found) else {
                         continue;
                     };
                     if let Ok(written) = &found.written {
                         let counted = self.summing.add(&written.entries, commit)?;
+                        if let Err(Damaged::Version(_)) = counted {
+                            return Err(newer());
+                        }
                         chain.counted(found, counted.map_err(|damaged| damaged.to_string()));
                     }
                 }
@@ -405,6 +413,11 @@ async fn letters(
 struct Rows {
     page: RowPage,
     end: Option<End>,
+}
+
+/// What this program cannot read is no damage.
+fn newer() -> Error {
+    Error::GivenUp("documents of the journal were written by a newer program: use that one".into())
 }
 
 /// Why not even the begin was read.

@@ -242,12 +242,18 @@ impl Comparing {
                 let mut counters = Counters::default();
                 counters[Counter::Requests] = *requests;
                 let fields = key.row().map(|row| row.fields()).unwrap_or_default();
-                StoredRow::read(key.clone(), counters, Vec::new(), (None, None), |name| {
-                    fields
-                        .iter()
-                        .find(|(field, _)| *field == name)
-                        .map(|(_, value)| value.as_str())
-                })
+                StoredRow::read(
+                    key.clone(),
+                    counters,
+                    Vec::new(),
+                    compare::Times::default(),
+                    |name| {
+                        fields
+                            .iter()
+                            .find(|(field, _)| *field == name)
+                            .map(|(_, value)| value.as_str())
+                    },
+                )
             });
         let sums = self.summing.sums().expect("sums");
         let differences = &mut self.differences;

@@ -80,6 +80,11 @@ async fn every_row_becomes_what_its_entries_say() {
     let world = booked("rebuild_rows", 400).await;
     let expected = truth(&items(11, 400));
     damage(&world, 5).await;
+    // One that is damaged already, and says that it is older than its entries.
+    let row = some(&world, "usageLedger", doc! {"granularity": "daily"}, 12).await;
+    let old = mongodb::bson::DateTime::from_millis(1);
+    let older = doc! {"$set": {"firstEventAt": old}, "$inc": {"images": 1_i64}};
+    change(&world, "usageLedger", &id(&row), older).await;
     let (code, before) = verify(world.variables(&[]), &[]).await;
     assert_eq!(code, 2);
     let (code, told) = rebuild(&world, &["--dry-run"]).await;
@@ -93,6 +98,8 @@ async fn every_row_becomes_what_its_entries_say() {
     assert_clean(world.variables(&[])).await;
     world.assert_truth(&expected).await;
     crate::journal::assert_entries(&world).await;
+    let mended = some(&world, "usageLedger", doc! {"_id": id(&row)}, 0).await;
+    assert_eq!(mended.get("firstEventAt"), row.get("firstEventAt"));
     for (collection, gone) in [
         ("usageLedger", doc! {"userId": {"$regex": "^nobody"}}),
         ("usageRollups", doc! {"_id": {"$regex": "again"}}),

@@ -21,10 +21,21 @@ pub struct StoredRow {
     pub unreadable: Vec<(Counter, Box<str>)>,
     /// The fields that are not those of its `_id`.
     pub wrong_fields: Vec<WrongField>,
-    /// The first and the last completion, in milliseconds, where it says so.
-    pub times_ms: (Option<i64>, Option<i64>),
+    /// When its events completed, and when it was changed.
+    pub times_ms: Times,
     /// Where its fields are not those of its `_id`: whose rows it is taken for, and of which period.
     pub taken_for: Option<(Box<str>, Period)>,
+}
+
+/// The times of a row, in milliseconds, where it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// The first completion.
+    pub first: Option<i64>,
+    /// The last completion.
+    pub last: Option<i64>,
+    /// The last change.
+    pub updated: Option<i64>,
 }
 
 /// A field that is not what the `_id` says.
@@ -44,7 +55,7 @@ impl StoredRow {
         key: RowKey,
         counters: Counters,
         unreadable: Vec<(Counter, Box<str>)>,
-        times_ms: (Option<i64>, Option<i64>),
+        times_ms: Times,
         text: impl Fn(&str) -> Option<&'a str>,
     ) -> Self {
         let row = key.row();
@@ -250,7 +261,7 @@ mod tests {
         let mut counters = Counters::default();
         counters[Counter::Requests] = requests;
         let fields = key.row().map(|row| row.fields()).unwrap_or_default();
-        StoredRow::read(key, counters, Vec::new(), (None, None), |name| {
+        StoredRow::read(key, counters, Vec::new(), Times::default(), |name| {
             let field = fields.iter().find(|(other, _)| *other == name);
             field.map(|(_, value)| value.as_str())
         })
@@ -320,14 +331,20 @@ mod tests {
 
     #[test]
     fn a_field_that_is_not_that_of_the_id_is_found() {
-        let mut row = StoredRow::read(key("a"), Counters::default(), Vec::new(), (None, None), |name| {
-            (name != "set").then_some(match name {
-                "organizationId" => "beta",
-                "granularity" => "daily",
-                "periodKey" => "2026-01-05",
-                _ => "a",
-            })
-        });
+        let mut row = StoredRow::read(
+            key("a"),
+            Counters::default(),
+            Vec::new(),
+            Times::default(),
+            |name| {
+                (name != "set").then_some(match name {
+                    "organizationId" => "beta",
+                    "granularity" => "daily",
+                    "periodKey" => "2026-01-05",
+                    _ => "a",
+                })
+            },
+        );
         row.wrong_fields.sort_by_key(|field| field.name);
         let wrong: Vec<_> = row.wrong_fields.iter().map(|field| field.name).collect();
         assert_eq!(wrong, ["organizationId", "set"]);

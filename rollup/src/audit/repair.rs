@@ -8,9 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::Difference;
-use super::key::{Row, RowKey, rows_of};
-use crate::counters::{Counter, Sums};
+use super::compare::{Difference, Times};
+use super::key::{Row, RowKey, Table, rows_of};
+use crate::counters::{Counter, Counters, Sums};
 use crate::fold::{Delta, RowDelta};
 use crate::period::{Granularity, Period};
 
@@ -25,8 +25,37 @@ pub struct Step {
     pub renamed: BTreeSet<RowKey>,
     /// What can be the row of nothing: it goes.
     pub strays: BTreeSet<RowKey>,
+    /// Rows whose times are set to those of their entries, if nothing was added to them meanwhile: before anything is
+    /// added.
+    pub narrowed: BTreeMap<RowKey, Narrow>,
     /// Whose rows, and of which period, these were taken for.
     pub taken_for: BTreeSet<(Box<str>, Period)>,
+}
+
+/// Times that are wider than those of the entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    /// The counters that were read with them.
+    pub counters: Counters,
+    /// As they were read.
+    pub shown_ms: Times,
+    /// The first and the last completion of the entries, in milliseconds.
+    pub entries_ms: (i64, i64),
+}
+
+impl Narrow {
+    /// `None`: they are no wider, or nobody knows.
+    fn of(difference: &Difference) -> Option<Self> {
+        let (stored, expected) = (difference.stored.as_ref()?, difference.expected?);
+        let shown = stored.times_ms;
+        let entries_ms = (expected.first_event_ms, expected.last_event_ms);
+        let is_wider = shown.first? < entries_ms.0 || shown.last? > entries_ms.1;
+        (is_wider && stored.key.table == Table::Ledger).then_some(Self {
+            counters: stored.counters,
+            shown_ms: shown,
+            entries_ms,
+        })
+    }
 }
 
 impl Step {
@@ -34,7 +63,7 @@ impl Step {
     #[must_use]
     pub fn len(&self) -> usize {
         let fields = self.renamed.len() + self.strays.len() + self.taken_for.len();
-        self.added.len() + self.without_entries.len() + fields
+        self.added.len() + self.without_entries.len() + self.narrowed.len() + fields
     }
 
     /// Whether it changes nothing.
@@ -193,6 +222,13 @@ impl<'a> Planning<'a> {
         if own.is_some_and(|own| own.expected.is_none()) {
             step.without_entries.insert(key.clone());
         }
+        let may_be_lost = |own: &&Difference| {
+            let period = own.row.as_ref().map(Row::period);
+            period.is_none_or(|period| (self.order.may_be_lost)(period))
+        };
+        if let Some(narrow) = own.filter(|own| !may_be_lost(own)).and_then(Narrow::of) {
+            step.narrowed.insert(key.clone(), narrow);
+        }
         step.added.insert(key.clone(), booked);
     }
 
@@ -211,6 +247,7 @@ impl<'a> Planning<'a> {
         self.step.without_entries.extend(together.without_entries);
         self.step.renamed.extend(together.renamed);
         self.step.strays.extend(together.strays);
+        self.step.narrowed.extend(together.narrowed);
         self.step.taken_for.extend(together.taken_for);
     }
 

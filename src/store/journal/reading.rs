@@ -8,7 +8,8 @@ use mongodb::error::Result as DriverResult;
 use serde::Deserialize;
 use twox_hash::XxHash3_64;
 
-use super::stored::StoredJournal;
+use super::FORMAT;
+use super::stored::{StoredJournal, checksum};
 use crate::store::Store;
 
 /// A document as it was found.
@@ -16,8 +17,17 @@ use crate::store::Store;
 pub struct Found {
     /// Which.
     pub id: JournalId,
-    /// What is in it, or what is wrong with it.
-    pub written: Result<Written, String>,
+    /// What is in it.
+    pub written: Result<Written, Unread>,
+}
+
+/// Why a document is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not what was written.
+    Damaged(String),
+    /// A newer program wrote it.
+    Newer,
 }
 
 /// A document whose checksums match.
@@ -90,12 +100,16 @@ impl Found {
 }
 
 impl Written {
-    fn read(raw: &RawDocument) -> Result<Self, String> {
-        let head = StoredJournal::read(raw)?;
+    fn read(raw: &RawDocument) -> Result<Self, Unread> {
+        let is_whole = raw.get_i64("checksum").ok() == Some(checksum(raw));
+        if is_whole && raw.get_i32("format").is_ok_and(|format| format > FORMAT) {
+            return Err(Unread::Newer);
+        }
+        let head = StoredJournal::read(raw).map_err(Unread::Damaged)?;
         let stored: Stored = mongodb::bson::deserialize_from_slice(raw.as_bytes())
-            .map_err(|error| format!("it cannot be read: {error}"))?;
+            .map_err(|error| Unread::Damaged(format!("it cannot be read: {error}")))?;
         if XxHash3_64::oneshot(&stored.entries.bytes).cast_signed() != stored.entries_sum {
-            return Err("its entries are not what was written".into());
+            return Err(Unread::Damaged("its entries are not what was written".into()));
         }
         let commits = stored.commits.into_iter().map(|commit| Boundary {
             seq: commit.seq,

@@ -9,7 +9,7 @@ use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, SessionCursor};
-use rollup::audit::compare::StoredRow;
+use rollup::audit::compare::{StoredRow, Times};
 use rollup::audit::key::{Begin, RowKey, Table};
 use rollup::counters::{Counter, Counters};
 use rollup::key;
@@ -293,7 +293,7 @@ async fn next(
 fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
     let (mut counters, mut found) = (Counters::default(), [false; Counter::ALL.len()]);
     let mut unreadable = Vec::new();
-    let (mut texts, mut times) = (Vec::new(), [None; 2]);
+    let (mut texts, mut times) = (Vec::new(), Times::default());
     for element in row {
         let (name, value) = element?;
         let name = name.as_str();
@@ -307,8 +307,9 @@ fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
             continue;
         }
         match (name, value) {
-            ("firstEventAt", RawBsonRef::DateTime(at)) => times[0] = Some(at.timestamp_millis()),
-            ("lastEventAt", RawBsonRef::DateTime(at)) => times[1] = Some(at.timestamp_millis()),
+            ("firstEventAt", RawBsonRef::DateTime(at)) => times.first = Some(at.timestamp_millis()),
+            ("lastEventAt", RawBsonRef::DateTime(at)) => times.last = Some(at.timestamp_millis()),
+            ("updatedAt", RawBsonRef::DateTime(at)) => times.updated = Some(at.timestamp_millis()),
             (name, RawBsonRef::String(text)) => texts.push((name, text)),
             _ => {}
         }
@@ -324,11 +325,5 @@ fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
             .map(|(_, text)| *text)
     };
     let key = RowKey::new(table, text("_id").unwrap_or_default());
-    Ok(StoredRow::read(
-        key,
-        counters,
-        unreadable,
-        (times[0], times[1]),
-        text,
-    ))
+    Ok(StoredRow::read(key, counters, unreadable, times, text))
 }

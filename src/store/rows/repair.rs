@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use mongodb::bson::{DateTime as BsonTime, Document, doc};
 use rollup::audit::key::{Row, RowKey, Table};
-use rollup::audit::repair::Step;
+use rollup::audit::repair::{Narrow, Step};
 use rollup::counters::{Counter, Sums};
 use rollup::fold::{Delta, LedgerRow, RollupRow, RowDelta};
 use rollup::period::Calendar;
@@ -41,6 +41,9 @@ impl Store {
 impl Repair<'_> {
     /// Everything of the step, in the transaction of these writes.
     pub(super) async fn write(&self, store: &Store, writes: &mut Writes<'_>) -> Result<(), WriteError> {
+        // Before anything is added: they are matched as they were read.
+        let narrowed: Vec<Document> = self.step.narrowed.iter().map(narrow).collect();
+        writes.update_all(LEDGER, &narrowed).await?;
         let rows = Rows::new(store.clone(), self.calendar);
         let delta = self.delta();
         let author = Author::Job {
@@ -115,6 +118,18 @@ fn rename(key: &RowKey) -> Option<Document> {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
     Some(doc! {"q": {"_id": &*key.id}, "u": {"$set": fields}})
+}
+
+fn narrow((key, narrow): (&RowKey, &Narrow)) -> Document {
+    let time = |ms: Option<i64>| ms.map(BsonTime::from_millis);
+    let (shown, (first, last)) = (narrow.shown_ms, narrow.entries_ms);
+    let mut which = doc! {
+        "_id": &*key.id, "firstEventAt": time(shown.first), "lastEventAt": time(shown.last),
+        "updatedAt": time(shown.updated),
+    };
+    let counters = Counter::ALL.map(|counter| (counter.name().to_owned(), narrow.counters[counter].into()));
+    which.extend(counters);
+    doc! {"q": which, "u": {"$set": {"firstEventAt": time(Some(first)), "lastEventAt": time(Some(last))}}}
 }
 
 fn remove(key: &RowKey) -> Document {

@@ -154,7 +154,7 @@ fn one_test_per_way_in_which_a_journal_is_not_whole() {
     let found = |seq: i64, previous: Option<i64>| document(seq, previous).found();
     let damaged = |seq: i64| Found {
         id: JournalId { generation: 0, seq },
-        written: Err("checksum".into()),
+        written: Err(Unread::Damaged("checksum".into())),
     };
     let whole = || vec![found(1, None), found(2, Some(1)), found(3, Some(2))];
     assert_eq!(told(whole(), Some(&fence(Some(3), 3))), [""; 0]);

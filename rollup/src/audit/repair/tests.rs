@@ -104,10 +104,10 @@ impl Ledger {
             sums.add(key, &booked(1)).expect("adds");
         }
         let stored = self.rows.iter().map(|(key, requests)| {
-            let mut counters = crate::counters::Counters::default();
+            let mut counters = Counters::default();
             counters[Counter::Requests] = i64::try_from(*requests).expect("small");
             let fields = key.row().map(|row| row.fields()).unwrap_or_default();
-            StoredRow::read(key.clone(), counters, Vec::new(), (None, None), |name| {
+            StoredRow::read(key.clone(), counters, Vec::new(), Times::default(), |name| {
                 let mut fields = fields.iter();
                 fields
                     .find(|(field, _)| *field == name)
@@ -260,4 +260,44 @@ proptest! {
         }
         assert_no_wider(&before.gaps(), &ledger.gaps());
     }
+}
+
+#[test]
+fn times_are_narrowed_where_they_are_wider_than_those_of_the_entries_and_none_of_these_is_lost() {
+    let key = rows((0, 0)).swap_remove(0);
+    let shown = |first, last| Times {
+        first: Some(first),
+        last: Some(last),
+        updated: Some(99),
+    };
+    let narrowed = |times: Times, is_lost: bool| {
+        let fields = key.row().map(|row| row.fields()).unwrap_or_default();
+        let stored = StoredRow::read(key.clone(), Counters::default(), Vec::new(), times, |name| {
+            let mut fields = fields.iter();
+            fields
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value.as_str())
+        });
+        let expected = RowDelta {
+            first_event_ms: 10,
+            last_event_ms: 20,
+            ..booked(1)
+        };
+        let difference = Difference {
+            key: key.clone(),
+            row: key.row(),
+            stored: Some(stored),
+            expected: Some(expected),
+        };
+        let lost = |_| is_lost;
+        let repair = plan(&[difference], &order(&|_| true, &lost));
+        let narrow = repair.steps[0].narrowed.get(&key).copied();
+        narrow.map(|narrow| (narrow.shown_ms, narrow.entries_ms))
+    };
+    assert_eq!(narrowed(shown(10, 20), false), None);
+    assert_eq!(narrowed(shown(12, 20), false), None, "that is only widened");
+    assert_eq!(narrowed(shown(5, 15), false), Some((shown(5, 15), (10, 20))));
+    assert_eq!(narrowed(shown(10, 25), false), Some((shown(10, 25), (10, 20))));
+    assert_eq!(narrowed(shown(5, 25), true), None);
+    assert_eq!(narrowed(Times::default(), false), None);
 }
