@@ -17,17 +17,15 @@ use crate::verify::scope::Scope;
 /// What `rebuild` is asked for.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each row that is not the sum of its entries in `usageJournal` gets what it lacks, its parents with it, at most 1,000
-statements a transaction. Workers may go on, readers see it at once, and whoever is interrupted simply begins again.
+Each row that is not the sum of its entries in `usageJournal` gets what it lacks, its parents with it, at most 1,000 \
+statements a transaction. Workers may go on, readers see it at once, and whoever is interrupted simply begins again. \
+Where documents of the journal are lost, nothing is taken away from rows that they may be a part of. It needs the rights \
+of `deploy/roles/rebuild.json`.
 
-    usage-ledger verify                       what is wrong
-    usage-ledger rebuild --dry-run            what would be changed
-    usage-ledger rebuild                      changes it
-    usage-ledger rebuild --lane L             only lets a lane go on that stopped as `fence_behind`: its fence was set
-                                              back, and its journal knows where it was
-
-Where documents of the journal are lost, nothing is taken away from rows that they may be a part of. It needs the rights of
-`deploy/roles/rebuild.json`.")]
+  usage-ledger verify              what is wrong
+  usage-ledger rebuild --dry-run   what would be changed
+  usage-ledger rebuild             changes it
+  usage-ledger rebuild --lane L    only lets a lane go on that stopped as `fence_behind`")]
 pub(super) struct Order {
     #[command(flatten)]
     which: Which,

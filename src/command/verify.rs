@@ -16,13 +16,13 @@ use crate::verify::scope::{Days, Scope};
 /// What `verify` is asked for.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every counter of every row and rollup is compared with the sum of its entries in `usageJournal`, in one snapshot each, so
-workers may go on. Also looked at: whether each row's fields are those of its `_id`, whether the journal is whole, and
-whether fences and letters agree with it. Nothing is written; the role `deploy/roles/verification.json` is enough.
+Every counter of every row and rollup is compared with the sum of its entries in `usageJournal`, in one snapshot each: \
+workers may go on. Also looked at: whether each row's fields are those of its `_id`, whether the journal is whole, and \
+whether fences and letters agree with it. Nothing is written: the role `deploy/roles/verification.json` is enough.
 
-    usage-ledger verify                                       everything
-    usage-ledger verify --from 2026-01-01 --to 2026-01-31     the days, weeks and months that have one of these days
-    usage-ledger verify --json                                for programs
+  usage-ledger verify                                      everything
+  usage-ledger verify --from 2026-01-01 --to 2026-01-31    what has one of these days
+  usage-ledger verify --json                               for programs
 
 Exit codes: 0 clean, 2 something is not what it must be, 1 nothing could be compared, 64 a setting is wrong.")]
 pub(super) struct Order {

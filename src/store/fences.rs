@@ -1,6 +1,5 @@
 //! `usageFences`: who may write a lane, and how a stopped one is noted.
 
-mod ahead;
 mod document;
 
 use chrono::{DateTime as Instant, Utc};

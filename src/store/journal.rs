@@ -13,6 +13,7 @@
 //! | `entries` | packed, as [`rollup::journal`] says |
 //! | `entriesSum` `checksum` | XXH3-64 of `entries`; of everything but `entries` and itself |
 
+mod ahead;
 mod reading;
 mod stored;
 mod window;

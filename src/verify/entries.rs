@@ -106,7 +106,7 @@ impl<F: Files> Summing<F> {
     }
 
     fn is_asked_for(&self, key: &RowKey) -> bool {
-        self.scope == Scope::default()
+        self.scope.is_all()
             || key
                 .row()
                 .is_some_and(|row| self.scope.holds(&row, &self.granularities))

@@ -69,6 +69,12 @@ impl Scope {
             || (self.with_siblings && is_finest && self.days.widened(granularities).meet(period))
     }
 
+    /// Whether all rows are.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.organization.is_none() && self.days.are_all()
+    }
+
     /// Whether rows that name no period are among these.
     #[must_use]
     pub const fn holds_strays(&self) -> bool {

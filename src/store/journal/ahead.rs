@@ -1,10 +1,11 @@
 //! A fence that was set back goes on where its journal ends.
 
 use ingest::lane::{JournalId, LaneId};
+use ingest::server_error::DUPLICATE_KEY;
 use mongodb::bson::{Document, doc};
 
-use super::StoredFence;
-use crate::store::journal::Written;
+use super::reading::Written;
+use crate::store::fences::{self, StoredFence};
 use crate::store::{Error, FENCES, Store, errors};
 
 impl Store {
@@ -20,20 +21,20 @@ impl Store {
         newest: JournalId,
         written: &Written,
     ) -> Result<bool, Error> {
-        let fences = self.collection(FENCES);
+        let collection = self.collection(FENCES);
         let change = change(newest, written);
         let Some(fence) = fence else {
-            let mut first = super::first(lane.source() == "mongodb");
+            let mut first = fences::first(lane.source() == "mongodb");
             first.extend(change.get_document("$set").cloned().unwrap_or_default());
             first.extend(doc! {"_id": lane.as_str(), "epoch": 0_i64});
-            let inserted = fences.insert_one(first).await;
+            let inserted = collection.insert_one(first).await;
             return match inserted {
-                Err(error) if errors::code(&error) == Some(ingest::server_error::DUPLICATE_KEY) => Ok(false),
+                Err(error) if errors::code(&error) == Some(DUPLICATE_KEY) => Ok(false),
                 inserted => inserted.map(|_| true).map_err(errors::unusable),
             };
         };
         let same = doc! {"_id": lane.as_str(), "epoch": fence.epoch, "seq": fence.seq};
-        let changed = fences.update_one(same, change).await;
+        let changed = collection.update_one(same, change).await;
         Ok(changed.map_err(errors::unusable)?.matched_count == 1)
     }
 }
