@@ -88,8 +88,9 @@ fn tell(done: &Done, is_dry: bool) -> Result<(), Failure> {
         done.rows, done.strays, done.steps
     ))?;
     if done.kept > 0 {
+        let taken = if is_dry { "would be" } else { "was" };
         say(&format!(
-            "from {} rows nothing {verb} taken away: documents of the journal are lost, and what these counted may be in \
+            "from {} rows nothing {taken} taken away: documents of the journal are lost, and what these counted may be in \
              them",
             done.kept
         ))?;

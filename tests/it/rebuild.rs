@@ -269,7 +269,7 @@ async fn where_documents_are_lost_nothing_is_taken_away() {
     .await;
     let (code, told) = rebuild(&world, &[]).await;
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("nothing were taken away"), "{told}");
+    assert!(told.contains("nothing was taken away"), "{told}");
     assert!(
         told.contains("not to be mended from the journal") && told.contains("previous"),
         "{told}"
