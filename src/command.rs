@@ -1,15 +1,17 @@
 //! The commands of the program.
 //!
 //! Arguments and environment are read here and nowhere else. Exit codes: 0 clean, 64 a setting or argument
-//! is wrong, 1 any other failure.
+//! is wrong, 2 `verify` found drift, 1 any other failure.
 
 mod check;
 mod dead_letters;
 mod health;
 mod lanes;
 mod migrate;
+mod rebuild;
 mod running;
 mod settings;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -17,7 +19,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Database, Identity, Process, Reader, Source, Worker};
+use crate::config::{Database, Identity, Process, Reader, Source, Verify, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
 use running::execute;
 use settings::Settings;
@@ -36,7 +38,7 @@ use settings::Settings;
     name = "usage-ledger",
     version,
     styles = Styles::plain(),
-    after_help = "Exit codes: 0 clean, 64 a setting is wrong, 1 any other failure.\n\
+    after_help = "Exit codes: 0 clean, 64 a setting is wrong, 2 `verify` found drift, 1 any other failure.\n\
                   RUST_LOG chooses what is logged (default: info)."
 )]
 struct Arguments {
@@ -56,6 +58,10 @@ enum Command {
     Migrate(Settings<(Database, Identity, Source)>),
     /// Ask a process that runs on this machine how it is: exit code 0, or 1 where it is not well
     Health(health::Health),
+    /// Compare every row with the sum of its entries
+    Verify(verify::Order),
+    /// Make rows what their entries say
+    Rebuild(rebuild::Order),
     /// Look at settings
     #[command(subcommand)]
     Config(Config),
@@ -70,7 +76,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Config {
     /// Check all settings and print those in force, without secrets
-    Check(Settings<(Process, Worker, Reader)>),
+    Check(Settings<(Process, Worker, (Reader, Verify))>),
 }
 
 /// Runs the program with the arguments and the environment of this process.
@@ -109,6 +115,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             execute(migrate::migrate(database, identity, source))
         }
         Command::Health(health) => health::dispatch(&health),
+        Command::Verify(order) => verify::dispatch(order),
+        Command::Rebuild(order) => rebuild::dispatch(order),
         Command::Config(Config::Check(settings)) => check::check(&settings),
         Command::Lanes(command) => lanes::dispatch(command),
         Command::DeadLetters(command) => dead_letters::dispatch(command),
@@ -169,6 +177,21 @@ mod tests {
                 &["health"],
                 &["--ready", "--admin-addr"],
                 &["--admin-max-connections", "--drain-timeout", "--mongodb-uri"],
+            ),
+            (
+                &["verify"],
+                &[
+                    "--organization",
+                    "--json",
+                    "--verify-memory",
+                    "--mongodb-uri-file",
+                ],
+                &["--source", "--currency", "--time-zone"],
+            ),
+            (
+                &["rebuild"],
+                &["--organization", "--dry-run", "--lane", "--verify-memory"],
+                &["--json", "--source", "--currency"],
             ),
             (&["dead-letters", "list"], &["--state"], &["--currency"]),
             (

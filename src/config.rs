@@ -155,6 +155,15 @@ pub struct Process {
     pub drain_timeout: Duration,
 }
 
+/// How rows are compared with their entries.
+#[derive(Debug, Clone)]
+pub struct Verify {
+    /// Where the ledger is.
+    pub database: Database,
+    /// Bytes of sums that are held in memory.
+    pub memory: usize,
+}
+
 /// Checks the settings of these parts.
 ///
 /// # Errors

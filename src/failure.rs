@@ -9,11 +9,16 @@ use rollup::inert::inert_lines;
 /// The exit code of settings and arguments that are wrong.
 pub(crate) const BAD_CONFIGURATION: u8 = 64;
 
+/// The exit code of rows that are not what they must be.
+const DRIFT: u8 = 2;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Settings are wrong: exit 64.
     Settings(Vec<Problem>),
+    /// Rows are not what they must be, and that was said: exit 2.
+    Drift,
     /// Anything else: exit 1.
     Failed(String),
 }
@@ -42,6 +47,7 @@ impl Failure {
                 }
                 ExitCode::from(BAD_CONFIGURATION)
             }
+            Failure::Drift => ExitCode::from(DRIFT),
             Failure::Failed(why) => {
                 eprintln!("usage-ledger: {}", inert_lines(&why));
                 ExitCode::FAILURE

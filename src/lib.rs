@@ -15,7 +15,9 @@
 
 pub mod command;
 pub mod config;
+pub mod rebuild;
 pub mod store;
+pub mod verify;
 
 mod app;
 #[cfg(test)]

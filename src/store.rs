@@ -2,7 +2,7 @@
 //!
 //! A module for each collection, with its documents; and one for each way in which several of them are used:
 //!
-//! * [`fences`], `leases`, `journal`, `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
+//! * [`fences`], `leases`, [`journal`], `event_ids`, [`dead_letters`], `meta`, `rows`: the collections
 //! * [`schema`]: creation, checks and refusals
 //! * [`lanes`]: the remedy for a stopped lane
 //! * [`leases`]: the workers that live, and the leader among them
@@ -13,6 +13,7 @@
 
 pub mod dead_letters;
 pub mod fences;
+pub mod journal;
 pub mod lanes;
 pub mod leases;
 pub mod ledger;
@@ -26,7 +27,6 @@ mod convert;
 mod errors;
 mod event_ids;
 mod events;
-mod journal;
 mod listing;
 mod meta;
 mod names;
@@ -38,4 +38,6 @@ mod writes;
 
 pub use connection::Store;
 pub use errors::Error;
-pub use names::{DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, ROLLUPS, VERSION};
+pub use names::{
+    DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, REPAIRS, ROLLUPS, VERSION,
+};

@@ -104,6 +104,9 @@ pub struct Overflow(pub Counter);
 pub struct Sums([i128; Counter::ALL.len()]);
 
 impl Sums {
+    /// Nothing was counted.
+    pub const ZERO: Self = Self([0; Counter::ALL.len()]);
+
     /// Adds one booking.
     pub fn add(&mut self, counters: &Counters) {
         for (sum, value) in self.0.iter_mut().zip(counters.0) {

@@ -79,7 +79,8 @@ pub struct RowDelta {
 }
 
 impl RowDelta {
-    fn merge(&mut self, other: &RowDelta) {
+    /// Adds other bookings.
+    pub fn merge(&mut self, other: &RowDelta) {
         self.sums.merge(&other.sums);
         self.first_event_ms = self.first_event_ms.min(other.first_event_ms);
         self.last_event_ms = self.last_event_ms.max(other.last_event_ms);
@@ -136,7 +137,26 @@ impl Delta {
             .try_for_each(|booked| booked.sums.narrow().map(drop))
     }
 
-    fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &RowDelta) {
+    /// Adds a row of the finest of these granularities to all rows and rollups that it is a part of: itself, and its
+    /// parents.
+    pub fn book(
+        &mut self,
+        granularities: &[Granularity],
+        period: Period,
+        dimensions: &Dimensions<Box<str>>,
+        booked: &RowDelta,
+    ) {
+        for &granularity in granularities {
+            let period = period.widened(granularity);
+            self.add_row(period, dimensions, booked);
+            for marginal in Marginal::ALL {
+                self.add_rollup(period, dimensions, marginal, booked);
+            }
+        }
+    }
+
+    /// Adds to a row.
+    pub fn add_row(&mut self, period: Period, dimensions: &Dimensions<Box<str>>, booked: &RowDelta) {
         self.ledger
             .entry(key::ledger(period, dimensions))
             .and_modify(|row| row.booked.merge(booked))
@@ -289,14 +309,9 @@ impl Fold {
 
     /// Adds this fold to what a commit adds: every granularity, and every marginal of each.
     pub fn close_into(&self, delta: &mut Delta) {
+        let granularities = &self.grouping.granularities;
         for row in &self.rows {
-            for &granularity in &self.grouping.granularities {
-                let period = row.period.widened(granularity);
-                delta.add_row(period, &row.dimensions, &row.booked);
-                for marginal in Marginal::ALL {
-                    delta.add_rollup(period, &row.dimensions, marginal, &row.booked);
-                }
-            }
+            delta.book(granularities, row.period, &row.dimensions, &row.booked);
         }
     }
 }

@@ -12,11 +12,15 @@
 //! the next character, `0`; so it holds exactly the keys that begin with these parts, whatever characters are in
 //! them.
 
+mod reading;
+
 use std::ops::Range;
 
 use crate::event::Dimensions;
 use crate::marginal::Marginal;
 use crate::period::Period;
+
+pub use reading::{Named, read_ledger, read_rollup};
 
 const VERSION: &str = "v1";
 
@@ -62,6 +66,14 @@ pub fn rollup(
 #[must_use]
 pub fn span(organization: &str, first: Period, last: Period) -> Range<String> {
     beginning_with(prefix(organization, first)).start..beginning_with(prefix(organization, last)).end
+}
+
+/// The keys of all rows of an organization, of either collection.
+#[must_use]
+pub fn all_of(organization: &str) -> Range<String> {
+    let mut key = String::from(VERSION);
+    push(&mut key, organization);
+    beginning_with(key)
 }
 
 /// The keys of the rows of the ledger that an agent of an organization has in one period.
@@ -204,6 +216,7 @@ mod tests {
                     && (first..=last).contains(&period);
                 let is_own = whose == organization && period == first;
                 prop_assert_eq!(span.contains(&row), is_in_span, "{}", row);
+                prop_assert_eq!(all_of(&organization).contains(&row), whose == organization, "{}", row);
                 prop_assert_eq!(of_agent.contains(&row), is_own && what == agent, "{}", row);
                 for (marginal, key) in rollups {
                     prop_assert_eq!(span.contains(&key), is_in_span, "{}", key);

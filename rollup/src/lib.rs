@@ -10,9 +10,11 @@
 //! * [`key`]: the canonical `_id` of a stored row
 //! * [`counters`]: the counters of a row, and their exact sums
 //! * [`fold`]: events to rows and rollups
+//! * [`audit`]: rows against the entries that they must be the sums of, and how they become that
 //! * [`inert`]: texts of events as terminals and logs may show them
 //! * [`clock`]: the clock, as a parameter of the other crates
 
+pub mod audit;
 pub mod clock;
 pub mod counters;
 pub mod decimal;

@@ -14,7 +14,7 @@ use rollup::period::{Calendar, Granularity};
 use super::parse::Parser;
 use super::table::{Section, variable};
 use super::{
-    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Worker,
+    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Verify, Worker,
 };
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
@@ -251,6 +251,19 @@ impl Part for Process {
             drain_timeout: parser
                 .duration("DRAIN_TIMEOUT", Duration::from_millis(1))
                 .unwrap_or_default(),
+        }
+    }
+}
+
+impl Part for Verify {
+    fn sections() -> Vec<Section> {
+        [Database::sections(), vec![Section::Verify]].concat()
+    }
+
+    fn read(parser: &mut Parser<'_>) -> Self {
+        Self {
+            database: Database::read(parser),
+            memory: parser.bytes("VERIFY_MEMORY"),
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Section {
     Admin,
     /// What else such a process has.
     Process,
+    /// How rows are compared with their entries.
+    Verify,
 }
 
 /// One setting: a flag and its environment variable.
@@ -356,6 +358,12 @@ pub const SETTINGS: &[Setting] = &[
         "DRAIN_TIMEOUT",
         Some("20s"),
         "After SIGTERM, commit what was read within this time",
+    ),
+    setting(
+        Section::Verify,
+        "VERIFY_MEMORY",
+        Some("512MiB"),
+        "Sums of entries that are held in memory; what is beyond goes to unnamed files in the folder for temporary ones",
     ),
 ];
 

@@ -14,13 +14,15 @@
 //! | `entries` | packed, as [`rollup::journal`] says |
 //! | `entriesSum` `checksum` | XXH3-64 of `entries`; of everything but `entries` and itself |
 
+mod ahead;
 mod keeping;
 mod merging;
+mod reading;
 mod stored;
 mod window;
 
 use ingest::identity::CountedId;
-use ingest::journal::{Boundary, Document as Journaled};
+use ingest::journal::Document as Journaled;
 use ingest::lane::{JournalId, LaneId};
 use ingest::server_error::{Fault, Place};
 use mongodb::bson::spec::BinarySubtype;
@@ -30,6 +32,7 @@ use twox_hash::XxHash3_64;
 use super::fences;
 use super::{JOURNAL, Store};
 
+pub use reading::{Boundary, Found, Unread, Written};
 use stored::checksum;
 
 /// The version of the documents.
@@ -77,7 +80,7 @@ pub(super) fn document(lane: &LaneId, journaled: &Journaled) -> Result<RawDocume
     raw(&document)
 }
 
-fn boundary(commit: &Boundary) -> Document {
+fn boundary(commit: &ingest::journal::Boundary) -> Document {
     let newest = commit
         .newest_ms
         .map(|ms| Bson::from(ms.map(DateTime::from_millis)));

@@ -16,6 +16,8 @@ pub const EVENT_IDS: &str = "usageEventIds";
 pub const DEAD_LETTERS: &str = "usageDeadLetters";
 /// A view of the rejected records that wait: of each its organization, day and reason, and nothing of its content.
 pub const REJECTED: &str = "usageRejected";
+/// What a job changed last, by which it knows whether it did.
+pub const REPAIRS: &str = "usageRepairs";
 /// The description of this ledger.
 pub const META: &str = "usageMeta";
 

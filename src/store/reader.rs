@@ -6,6 +6,7 @@
 //! floating point: they are refused, never shown.
 
 mod asking;
+pub mod audit;
 mod instant;
 mod pipeline;
 mod reading;

@@ -12,10 +12,12 @@
 //! * [`statements`]: a row as a document, and as a change
 //! * [`presence`]: the rows that are there already
 //! * [`writing`]: additions to rows in a transaction
-//! * [`job`]: the same for jobs
+//! * [`repair`]: rows that become what their entries say
+//! * [`job`]: the transactions of jobs
 
 mod job;
 mod presence;
+mod repair;
 mod statements;
 mod writing;
 

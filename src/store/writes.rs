@@ -57,6 +57,20 @@ impl Writes<'_> {
         written.map_err(|refused| Fault::from(&refused))
     }
 
+    /// As many `delete` commands as it takes.
+    pub(super) async fn delete_all(
+        &mut self,
+        collection: &str,
+        statements: &[Document],
+    ) -> Result<(), Fault> {
+        for statements in statements.chunks(CHUNK) {
+            let command = doc! {"delete": collection, "deletes": statements, "ordered": true};
+            let written = self.statements(&command).await?;
+            written.map_err(|refused| Fault::from(&refused))?;
+        }
+        Ok(())
+    }
+
     /// As many `update` commands as it takes.
     pub(super) async fn update_all(
         &mut self,

@@ -9,6 +9,7 @@ mod lease;
 mod newer;
 mod payloads;
 mod pressure;
+mod proof;
 mod refused;
 mod scope;
 mod security;

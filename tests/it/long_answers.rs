@@ -34,7 +34,7 @@ fn instant(command: &Document) -> Option<Timestamp> {
 
 /// Makes the server one that keeps instants: each read that names none gets another one, and each that names one is of
 /// that.
-fn keep_instants(proxy: &Proxy) {
+pub(crate) fn keep_instants(proxy: &Proxy) {
     let reads = |of: fn(Option<Timestamp>) -> bool| {
         proxy.when(Command::any().matching(move |command| is_of_snapshot(command) && of(instant(command))))
     };

@@ -118,6 +118,31 @@ async fn stop_and_resume(guarded: &Guarded, world: &World) {
     guarded.root.insert_one(event("acme")).await;
 }
 
+/// Rows are compared and mended by users who may do just that.
+async fn prove_and_mend(guarded: &Guarded) {
+    let root = &guarded.root;
+    let rows = root.collection("usageRollups");
+    let (verifier, rebuilder) = (
+        guarded.shipped("verification").await,
+        guarded.shipped("rebuild").await,
+    );
+    let (code, told) = run(&["verify"], verifier.variables(&[])).await;
+    assert!(code == 0 && !told.contains("not compared"), "{told}");
+    let stray = doc! {"$inc": {"requests": 1_i64}, "$set": {"value": "nobody"}};
+    rows.update_one(doc! {"set": "user"}, stray)
+        .await
+        .expect("changes");
+    rows.delete_one(doc! {"set": "model"}).await.expect("deletes");
+    let (code, told) = run(&["verify"], verifier.variables(&[])).await;
+    assert_eq!(code, 2, "{told}");
+    let (code, told) = run(&["rebuild"], verifier.variables(&[])).await;
+    assert_eq!(code, 1, "it only reads: {told}");
+    let (code, told) = run(&["rebuild"], rebuilder.variables(&[])).await;
+    assert_eq!(code, 0, "{told}");
+    let (code, told) = run(&["verify"], rebuilder.variables(&[])).await;
+    assert_eq!(code, 0, "{told}");
+}
+
 /// Worker, reader and migration, each with its role document and nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn each_shipped_role_is_enough_for_its_part() {
@@ -168,6 +193,7 @@ async fn each_shipped_role_is_enough_for_its_part() {
     let (code, told) = run(&["lanes", "list"], reader.variables(&[])).await;
     assert!(code == 0 && told.contains("running"), "{told}");
 
+    prove_and_mend(&guarded).await;
     stop_and_resume(&guarded, &world).await;
     guarded.root.wait_read(&mut worker, truth.read + 1).await;
     // The oplog is none of it: what it would tell is left out, and that is said once.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Given, Problem, SETTINGS};
 
-type All = (Process, Worker, Reader);
+type All = (Process, Worker, (Reader, Verify));
 
 fn parse<T: Part>(pairs: &[(&'static str, &str)]) -> Result<T, Vec<String>> {
     let given = pairs.iter();

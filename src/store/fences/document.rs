@@ -154,7 +154,8 @@ impl StoredFence {
     }
 
     /// The newest document of the journal.
-    pub(in crate::store) fn head(&self) -> Option<JournalHead> {
+    #[must_use]
+    pub fn head(&self) -> Option<JournalHead> {
         self.journal.map(|head| JournalHead {
             id: JournalId {
                 generation: head.generation,

@@ -2,12 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use ingest::lease::Life;
+use ingest::server_error::{Act, Fault};
 use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
+use rollup::audit::repair::Step;
 use rollup::fold::Delta;
 use rollup::period::Calendar;
 
+use super::repair::Repair;
 use super::writing::{Author, RowChanges, Rows, WriteError};
+use crate::store::reader::audit::Described;
 use crate::store::writes::Writes;
 use crate::store::{Error, META, Store, errors};
 
@@ -30,7 +34,6 @@ impl Store {
     ///
     /// # Errors
     /// When it is not written, or nobody knows whether it was: the revision tells.
-    #[expect(clippy::disallowed_methods, reason = "the transaction of a job")]
     pub async fn add_rows(
         &self,
         calendar: Calendar,
@@ -39,6 +42,41 @@ impl Store {
         at: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let rows = Rows::new(self.clone(), calendar);
+        let changes = RowChanges::from(delta);
+        let author = Author::Job { revision };
+        self.transaction(async |writes: &mut Writes<'_>| rows.add(writes, &changes, author, at).await)
+            .await
+    }
+
+    /// One step of a repair, in the same way. `content` names it: [`Store::last_repair`] tells whether it was applied,
+    /// where nobody knows.
+    ///
+    /// # Errors
+    /// When it is not written, or nobody knows whether it was.
+    pub async fn repair_rows(
+        &self,
+        ledger: &Described,
+        step: &Step,
+        content: i64,
+        at: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let repair = Repair {
+            step,
+            content,
+            calendar: ledger.calendar,
+            revision: ledger.revision,
+            at,
+        };
+        self.transaction(async |writes: &mut Writes<'_>| repair.write(self, writes).await)
+            .await
+    }
+
+    /// One transaction. Whether it was committed: it is not, where the revision moved.
+    #[expect(clippy::disallowed_methods, reason = "the transaction of a job")]
+    async fn transaction(
+        &self,
+        write: impl AsyncFnOnce(&mut Writes<'_>) -> Result<(), WriteError>,
+    ) -> Result<bool, Error> {
         let mut session = self.client.start_session().await.map_err(errors::unusable)?;
         session
             .start_transaction()
@@ -51,13 +89,18 @@ impl Store {
             session: &mut session,
             life: &Life::begin(),
         };
-        let author = Author::Job { revision };
-        match rows.add(&mut writes, &RowChanges::from(delta), author, at).await {
-            Ok(()) => {}
-            // What is not committed is not applied: the session ends here.
-            Err(WriteError::RevisionMoved) => return Ok(false),
-            Err(WriteError::Failed(fault)) => return Err(Error::Passing(fault.why)),
-            Err(WriteError::RowExists) => return Err(Error::Passing("a row was written meanwhile".into())),
+        let failed = match write(&mut writes).await {
+            Ok(()) => None,
+            Err(WriteError::RevisionMoved) => Some(None),
+            Err(WriteError::Failed(fault)) => Some(Some(job_error(fault))),
+            Err(WriteError::RowExists) => Some(Some(Error::Passing("a row was written meanwhile".into()))),
+        };
+        if let Some(error) = failed {
+            // What is not committed is not applied. Lanes need not wait until the server finds that out.
+            if let Err(error) = session.abort_transaction().await {
+                tracing::debug!(error = errors::message(&error), "a transaction was not ended");
+            }
+            return error.map_or(Ok(false), Err);
         }
         let mut commits = 1;
         loop {
@@ -71,5 +114,13 @@ impl Store {
                 Err(error) => return Err(errors::unusable(error)),
             }
         }
+    }
+}
+
+/// What a failed statement means for a job: whether the same may be tried again.
+fn job_error(fault: Fault) -> Error {
+    match fault.act {
+        Act::RetrySame | Act::RetryWhole | Act::Wait => Error::Passing(fault.why),
+        _ => Error::Unusable(fault.why),
     }
 }

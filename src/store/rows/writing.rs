@@ -193,6 +193,22 @@ impl Rows {
         author: Author,
         at: DateTime<Utc>,
     ) -> Result<(), WriteError> {
+        self.add_and_tell(writes, changes, std::iter::empty(), author, at)
+            .await
+    }
+
+    /// The same, and tells readers of these organizations and periods too.
+    ///
+    /// # Errors
+    /// Nothing of the transaction may be committed then.
+    pub(super) async fn add_and_tell<'o>(
+        &self,
+        writes: &mut Writes<'_>,
+        changes: &'o RowChanges<'_>,
+        others: impl Iterator<Item = (&'o str, Period)>,
+        author: Author,
+        at: DateTime<Utc>,
+    ) -> Result<(), WriteError> {
         if let Author::Job { revision } = author {
             raise_revision(writes, revision).await?;
         }
@@ -204,7 +220,7 @@ impl Rows {
         // What everybody adds to comes before what is a lot of work: a conflict shows there.
         self.write(writes, ROLLUPS, &changes.rollups, &writer).await?;
         self.write(writes, LEDGER, &changes.ledger, &writer).await?;
-        let others: Vec<(&str, Period)> = changes.without_version().into_iter().collect();
+        let others: Vec<(&str, Period)> = changes.without_version().into_iter().chain(others).collect();
         for others in others.chunks(CHUNK) {
             let total = |(organization, period): &(&str, Period)| {
                 key::rollup(organization, *period, Marginal::Organization, organization, None)

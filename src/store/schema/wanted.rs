@@ -6,9 +6,11 @@ use rollup::fold::Marginal;
 
 use super::index::Index;
 use crate::config::Source;
-use crate::store::{DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, ROLLUPS};
+use crate::store::{
+    DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, REPAIRS, ROLLUPS,
+};
 
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 10] = [
     LEDGER,
     ROLLUPS,
     FENCES,
@@ -17,6 +19,7 @@ const COLLECTIONS: [&str; 9] = [
     EVENT_IDS,
     DEAD_LETTERS,
     REJECTED,
+    REPAIRS,
     META,
 ];
 

@@ -1,0 +1,305 @@
+//! The changes by which the rows of an organization become what they must be.
+//!
+//! While rows are read and changed, lanes add to them. A difference does not change by that: it is added. A row of the
+//! finest granularity gets its difference, and in the same step each of its parents gets that difference too. What a parent
+//! is wrong by itself, its difference without those of its children, goes with the first step that touches it; parents
+//! that none touched get theirs last. So no parent ever differs from its children by more than before, and one that was
+//! right is right in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::compare::{Difference, Times};
+use super::key::{Row, RowKey, Table, rows_of};
+use crate::counters::{Counter, Counters, Sums};
+use crate::fold::{Delta, RowDelta};
+use crate::period::{Granularity, Period};
+
+/// What one transaction changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// What is added to which rows.
+    pub added: BTreeMap<RowKey, RowDelta>,
+    /// Those of them that go where nothing is left in them: they have no entries.
+    pub without_entries: BTreeSet<RowKey>,
+    /// Rows whose fields are set to what their `_id`s say.
+    pub renamed: BTreeSet<RowKey>,
+    /// What can be the row of nothing: it goes.
+    pub strays: BTreeSet<RowKey>,
+    /// Rows whose times are set to those of their entries, if nothing was added to them meanwhile: before anything is
+    /// added.
+    pub narrowed: BTreeMap<RowKey, Narrow>,
+    /// Whose rows, and of which period, these were taken for.
+    pub taken_for: BTreeSet<(Box<str>, Period)>,
+}
+
+/// Times that are wider than those of the entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    /// The counters that were read with them.
+    pub counters: Counters,
+    /// As they were read.
+    pub shown_ms: Times,
+    /// The first and the last completion of the entries, in milliseconds.
+    pub entries_ms: (i64, i64),
+}
+
+impl Narrow {
+    /// `None`: they are no wider, or nobody knows.
+    fn of(difference: &Difference) -> Option<Self> {
+        let (stored, expected) = (difference.stored.as_ref()?, difference.expected?);
+        let shown = stored.times_ms;
+        let entries_ms = (expected.first_event_ms, expected.last_event_ms);
+        let is_wider = shown.first? < entries_ms.0 || shown.last? > entries_ms.1;
+        (is_wider && stored.key.table == Table::Ledger).then_some(Self {
+            counters: stored.counters,
+            shown_ms: shown,
+            entries_ms,
+        })
+    }
+}
+
+impl Step {
+    /// Its statements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let fields = self.renamed.len() + self.strays.len() + self.taken_for.len();
+        self.added.len() + self.without_entries.len() + self.narrowed.len() + fields
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The repair of one organization.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// One after the other.
+    pub steps: Vec<Step>,
+    /// Rows that cannot be compared: they are left as they are.
+    pub unreadable: Vec<RowKey>,
+    /// Rows from which nothing was taken away, although entries for a part of them were not found.
+    pub kept: Vec<RowKey>,
+}
+
+/// What is to be repaired, and how far.
+pub struct Order<'a> {
+    /// Those that are kept, the finest first.
+    pub granularities: &'a [Granularity],
+    /// Whether rows of the finest granularity of this period are repaired. Of all others the differences must be there,
+    /// where they share a parent with one that is.
+    pub repairs: &'a dyn Fn(Period) -> bool,
+    /// Whether entries of this period may be lost: nothing is taken away from its rows then.
+    pub may_be_lost: &'a dyn Fn(Period) -> bool,
+    /// Statements of a step, at most.
+    pub most: usize,
+}
+
+/// Adds nothing, to whatever times.
+const NOTHING: RowDelta = RowDelta {
+    sums: Sums::ZERO,
+    first_event_ms: i64::MAX,
+    last_event_ms: i64::MIN,
+};
+
+/// Plans the repair of an organization, all of whose differences these are.
+#[must_use]
+pub fn plan(differences: &[Difference], order: &Order<'_>) -> Repair {
+    let mut planning = Planning::begin(differences, order);
+    let finest: Vec<&Difference> = differences
+        .iter()
+        .filter(|difference| is_finest(difference, order))
+        .collect();
+    for difference in finest {
+        planning.row(difference);
+    }
+    planning.rest();
+    planning.end()
+}
+
+fn is_finest(difference: &Difference, order: &Order<'_>) -> bool {
+    let finest = order.granularities.first();
+    matches!(&difference.row, Some(Row::Ledger(period, _)) if Some(&period.granularity()) == finest)
+}
+
+struct Planning<'a> {
+    order: &'a Order<'a>,
+    by_key: BTreeMap<&'a RowKey, &'a Difference>,
+    /// What a parent is wrong by itself, until a step has it.
+    own: BTreeMap<RowKey, Sums>,
+    step: Step,
+    repair: Repair,
+}
+
+impl<'a> Planning<'a> {
+    fn begin(differences: &'a [Difference], order: &'a Order<'a>) -> Self {
+        let mut own: BTreeMap<RowKey, Sums> = BTreeMap::new();
+        let (finest, others): (Vec<_>, Vec<_>) = differences
+            .iter()
+            .filter(|difference| difference.is_readable())
+            .partition(|difference| is_finest(difference, order));
+        for difference in others {
+            own.entry(difference.key.clone())
+                .or_default()
+                .merge(&difference.missing());
+        }
+        for difference in finest {
+            for (parent, booked) in parents(difference, difference.missing(), order) {
+                let own = own.entry(parent).or_default();
+                *own = own.without(&booked.sums);
+            }
+        }
+        Self {
+            order,
+            by_key: differences.iter().map(|one| (&one.key, one)).collect(),
+            own,
+            step: Step::default(),
+            repair: Repair::default(),
+        }
+    }
+
+    /// A row of the finest granularity, with its parents.
+    fn row(&mut self, difference: &Difference) {
+        let period = difference.row.as_ref().map(Row::period);
+        let Some(period) = period.filter(|period| (self.order.repairs)(*period)) else {
+            return;
+        };
+        let mut missing = difference.missing();
+        if (self.order.may_be_lost)(period) && take_nothing(&mut missing) {
+            self.repair.kept.push(difference.key.clone());
+        }
+        if !difference.is_readable() || (missing.is_zero() && !has_wrong_fields(difference)) {
+            return;
+        }
+        let mut together = Step::default();
+        self.add(&mut together, &difference.key, missing, difference);
+        if !missing.is_zero() {
+            for (parent, booked) in parents(difference, missing, self.order) {
+                let mut sums = booked.sums;
+                sums.merge(&self.own.remove(&parent).unwrap_or_default());
+                self.add(&mut together, &parent, sums, difference);
+            }
+        }
+        self.join(together);
+    }
+
+    /// What no step has yet.
+    fn rest(&mut self) {
+        for (key, own) in std::mem::take(&mut self.own) {
+            let Some(difference) = self.by_key.get(&key).copied() else {
+                // It is right, and wrong by itself only as far as a child is that is left as it is.
+                continue;
+            };
+            let mut step = Step::default();
+            self.add(&mut step, &key, own, difference);
+            self.join(step);
+        }
+    }
+
+    /// Adds to a row in a step. Times are those of the entries.
+    fn add(&mut self, step: &mut Step, key: &RowKey, sums: Sums, child: &Difference) {
+        let own = self.by_key.get(key).copied();
+        if own.is_some_and(|own| !own.is_readable()) {
+            return;
+        }
+        let mut booked = own.unwrap_or(child).expected.unwrap_or(NOTHING);
+        booked.sums = sums;
+        let stored = own.and_then(|own| own.stored.as_ref());
+        step.taken_for
+            .extend(stored.and_then(|row| row.taken_for.clone()));
+        if own.is_some_and(|own| own.row.is_none()) {
+            step.strays.insert(key.clone());
+            return;
+        }
+        if own.is_some_and(has_wrong_fields) {
+            step.renamed.insert(key.clone());
+        }
+        if sums.is_zero() {
+            return;
+        }
+        if own.is_some_and(|own| own.expected.is_none()) {
+            step.without_entries.insert(key.clone());
+        }
+        let may_be_lost = |own: &&Difference| {
+            let period = own.row.as_ref().map(Row::period);
+            period.is_none_or(|period| (self.order.may_be_lost)(period))
+        };
+        if let Some(narrow) = own.filter(|own| !may_be_lost(own)).and_then(Narrow::of) {
+            step.narrowed.insert(key.clone(), narrow);
+        }
+        step.added.insert(key.clone(), booked);
+    }
+
+    /// Makes them part of the present step, or of the next one.
+    fn join(&mut self, together: Step) {
+        if self.step.len() + together.len() > self.order.most {
+            self.close();
+        }
+        for (key, booked) in together.added {
+            self.step
+                .added
+                .entry(key)
+                .and_modify(|sum| sum.merge(&booked))
+                .or_insert(booked);
+        }
+        self.step.without_entries.extend(together.without_entries);
+        self.step.renamed.extend(together.renamed);
+        self.step.strays.extend(together.strays);
+        self.step.narrowed.extend(together.narrowed);
+        self.step.taken_for.extend(together.taken_for);
+    }
+
+    fn close(&mut self) {
+        let mut step = std::mem::take(&mut self.step);
+        // What came to nothing within the step.
+        step.added.retain(|_, booked| !booked.sums.is_zero());
+        if !step.is_empty() {
+            self.repair.steps.push(step);
+        }
+    }
+
+    fn end(mut self) -> Repair {
+        self.close();
+        let unreadable = self.by_key.values().filter(|one| !one.is_readable());
+        self.repair.unreadable = unreadable.map(|one| one.key.clone()).collect();
+        self.repair
+    }
+}
+
+fn has_wrong_fields(difference: &Difference) -> bool {
+    difference
+        .stored
+        .as_ref()
+        .is_some_and(|row| !row.wrong_fields.is_empty())
+}
+
+/// All rows that hold a row, but itself, and what it adds to each.
+fn parents(difference: &Difference, missing: Sums, order: &Order<'_>) -> Vec<(RowKey, RowDelta)> {
+    let Some(Row::Ledger(period, dimensions)) = &difference.row else {
+        return Vec::new();
+    };
+    let mut delta = Delta::default();
+    let booked = RowDelta {
+        sums: missing,
+        ..NOTHING
+    };
+    delta.book(order.granularities, *period, dimensions, &booked);
+    rows_of(delta).filter(|(key, _)| *key != difference.key).collect()
+}
+
+/// Leaves only what is to be added. Whether anything was to be taken away.
+fn take_nothing(missing: &mut Sums) -> bool {
+    let mut is_any = false;
+    for counter in Counter::ALL {
+        if missing[counter] < 0 {
+            missing[counter] = 0;
+            is_any = true;
+        }
+    }
+    is_any
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Rows become what their entries say, while lanes go on.
+//!
+//! ```text
+//! FENCES   one that was set back goes on where its journal ends
+//! READ     rows beside their entries, page by page, as `verify` does, all under one revision
+//! CHANGE   of each organization that is read: differences are added, step by step, each a transaction that moves the
+//!          revision to the next
+//! ```
+//! A difference does not change by what lanes add, and each step leaves rows nearer to their entries. So whoever is killed
+//! begins again and finds what is left; and so does whoever finds that another job moved the revision.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ingest::lane::LaneId;
+use rollup::audit::compare::Difference;
+use rollup::audit::repair::{Order, Repair, Step, plan};
+use rollup::period::{Granularity, Period};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::store::fences::StoredFence;
+use crate::store::reader::audit::Described;
+use crate::store::{self, Store};
+use crate::verify::finding::Finding;
+use crate::verify::pass::{Error, Pass, unread};
+use crate::verify::progress::Progress;
+use crate::verify::scope::Scope;
+
+/// Statements of one transaction.
+const STATEMENTS: usize = 1_000;
+/// Attempts at one.
+const ATTEMPTS: u32 = 10;
+/// The first pause between two; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is to be done, and with what.
+pub struct Rebuild<'a> {
+    /// The ledger.
+    pub store: &'a Store,
+    /// Which rows.
+    pub scope: Scope,
+    /// Bytes of sums that are held in memory.
+    pub memory: usize,
+    /// Only say what would be done.
+    pub is_dry: bool,
+    /// The clock.
+    pub now: fn() -> DateTime<Utc>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Rows that were changed, one that was changed in several steps as often.
+    pub rows: u64,
+    /// Rows that are nobody's, and were removed.
+    pub strays: u64,
+    /// Transactions.
+    pub steps: u64,
+    /// Rows that are left as they are: a counter is no number.
+    pub unreadable: Vec<String>,
+    /// Rows from which nothing was taken away.
+    pub kept: u64,
+    /// What is wrong besides rows.
+    pub findings: Vec<Finding>,
+    /// What could not be compared, and why.
+    pub not_compared: Vec<(String, String)>,
+}
+
+/// How an attempt at the whole ended.
+enum Ended {
+    Done,
+    /// Another job was faster: what was read may not be so any more.
+    Moved,
+}
+
+impl Rebuild<'_> {
+    /// Sets the fences of these lanes right, of one lane or of all, where they were set back. Which.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a fence cannot be written.
+    pub async fn fences(&self, only: Option<&LaneId>, progress: Progress) -> Result<Vec<String>, Error> {
+        if !self.is_any_behind().await? {
+            return Ok(Vec::new());
+        }
+        let mut pass = Pass::begin(self.store, self.scope.clone(), self.memory, progress).await?;
+        let fences = pass.to_the_end().await?;
+        let mut set = Vec::new();
+        for (lane, chain) in pass
+            .chains()
+            .filter(|(lane, _)| only.is_none_or(|only| only == *lane))
+        {
+            let fence = fences.iter().find(|fence| fence.lane == lane.as_str());
+            let Some((newest, written)) = chain.beyond(fence) else {
+                continue;
+            };
+            if !self.is_dry && !self.store.set_ahead(lane, fence, newest, written).await? {
+                return Err(Error::GivenUp(format!(
+                    "the lane `{lane}` was moved just now; look again and repeat"
+                )));
+            }
+            set.push(format!("`{lane}`, to its commit {}", newest.seq));
+        }
+        Ok(set)
+    }
+
+    /// Whether the journal of any lane goes on beyond its fence.
+    async fn is_any_behind(&self) -> Result<bool, Error> {
+        let mut moment = self.store.audit().await?.moment().await.map_err(unread)?;
+        for lane in moment.lanes().await.map_err(unread)? {
+            let mut fences = moment.fences.iter();
+            let fence = fences.find(|fence| fence.lane == lane.as_str());
+            let head = fence.and_then(StoredFence::head).map(|head| head.id);
+            let (documents, _) = moment.journal(&lane, head).await.map_err(unread)?;
+            if documents
+                .iter()
+                .any(|found| head.is_none_or(|head| found.id > head))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes rows what their entries say.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written. What was done until then stays, and is right.
+    pub async fn rows(&self, progress: impl Fn() -> Progress) -> Result<Done, Error> {
+        let mut done = Done::default();
+        while let Ended::Moved = self.once(progress(), &mut done).await? {
+            tracing::info!("another job changed rows meanwhile: what is left is looked for again");
+            let Done {
+                rows, strays, steps, ..
+            } = done;
+            done = Done {
+                rows,
+                strays,
+                steps,
+                ..Done::default()
+            };
+        }
+        Ok(done)
+    }
+
+    async fn once(&self, progress: Progress, done: &mut Done) -> Result<Ended, Error> {
+        let mut scope = self.scope.clone();
+        scope.with_siblings = true;
+        let mut pass = Pass::begin(self.store, scope, self.memory, progress).await?;
+        let mut ledger = pass.ledger().clone();
+        // Those of one organization, as far as they were read.
+        let mut pending: Vec<Difference> = Vec::new();
+        while let Some(page) = pass.page().await? {
+            if page.revision != ledger.revision {
+                return Ok(Ended::Moved);
+            }
+            let mut ready = Vec::new();
+            for difference in page.differences {
+                let prefix = difference.key.prefix();
+                if pending.first().is_some_and(|first| first.key.prefix() != prefix) {
+                    ready.push(std::mem::take(&mut pending));
+                }
+                pending.push(difference);
+            }
+            let goes_on = |last: &Difference| {
+                let up_to = page.up_to.as_ref();
+                up_to.is_some_and(|up_to| up_to.prefix() == last.key.prefix())
+            };
+            if pending.last().is_some_and(|last| !goes_on(last)) {
+                ready.push(std::mem::take(&mut pending));
+            }
+            let granularities = pass.granularities().to_vec();
+            for differences in ready {
+                let repair = self.plan(&differences, &granularities, &ledger, page.lost_until_ms);
+                done.unreadable
+                    .extend(repair.unreadable.iter().map(|key| key.id.to_string()));
+                done.kept += repair.kept.len() as u64;
+                for step in &repair.steps {
+                    if !self.is_dry && !self.apply(&mut ledger, step).await? {
+                        return Ok(Ended::Moved);
+                    }
+                    done.steps += 1;
+                    done.rows += (step.added.len() + step.renamed.len()) as u64;
+                    done.strays += step.strays.len() as u64;
+                }
+            }
+            if let Some(end) = page.end {
+                done.findings = end.findings;
+                done.not_compared = end.not_compared;
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn plan(
+        &self,
+        differences: &[Difference],
+        granularities: &[Granularity],
+        ledger: &Described,
+        lost_until_ms: Option<i64>,
+    ) -> Repair {
+        let repairs = |period: Period| self.scope.days.meet(period);
+        let may_be_lost = |period: Period| {
+            let begin_ms = ledger.calendar.start_of(period).timestamp_millis();
+            lost_until_ms.is_some_and(|until_ms| begin_ms <= until_ms)
+        };
+        let order = Order {
+            granularities,
+            repairs: &repairs,
+            may_be_lost: &may_be_lost,
+            most: STATEMENTS,
+        };
+        plan(differences, &order)
+    }
+
+    /// Makes a step permanent, once. Whether that was possible: another job may have been faster.
+    async fn apply(&self, ledger: &mut Described, step: &Step) -> Result<bool, Error> {
+        let content = Uuid::new_v4().as_u64_pair().1.cast_signed();
+        let mut attempt = 0;
+        let is_applied = loop {
+            let failed = match self.store.repair_rows(ledger, step, content, (self.now)()).await {
+                Ok(true) => break true,
+                // An attempt whose outcome was not known may have done it.
+                Ok(false) => break self.store.last_repair().await? == Some(content),
+                Err(failed) => failed,
+            };
+            attempt += 1;
+            let passes = matches!(failed, store::Error::Passing(_));
+            if attempt >= ATTEMPTS || (!passes && attempt >= ATTEMPTS / 3) {
+                return Err(failed.into());
+            }
+            let why = failed.to_string();
+            tracing::debug!(
+                why,
+                "a step was not made permanent, or nobody knows: the same again"
+            );
+            sleep(PAUSE * 2_u32.pow(attempt)).await;
+        };
+        ledger.revision += i64::from(is_applied);
+        Ok(is_applied)
+    }
+}

@@ -1,0 +1,272 @@
+//! The documents of a lane's journal, one after the other, whether each follows the one before.
+
+use ingest::lane::{ContentId, JournalHead, JournalId, LaneId};
+use ingest::ledger::Tally;
+use rollup::audit::compare::Value;
+
+use super::finding::Finding;
+use crate::store::fences::StoredFence;
+use crate::store::journal::{Found, Unread, Written};
+
+/// A person's clock and a machine's are never further apart, in milliseconds.
+const CLOCKS_MS: i64 = 24 * 3_600 * 1_000;
+
+/// How far a lane's journal was read.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    lane: LaneId,
+    /// The newest document that was read.
+    at: Option<JournalId>,
+    last: Last,
+    /// What became of the lane's records until there, where that is known.
+    tally: Option<Tally>,
+    /// The newest document that is whole.
+    newest: Option<(JournalId, Box<Written>)>,
+    faults: Vec<Finding>,
+    /// Entries that were lost are of periods that begin before this, in milliseconds.
+    lost_until_ms: Option<i64>,
+}
+
+/// The content that comes before the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// There is none: the next one is the first.
+    None,
+    Content(ContentId),
+    /// Nobody can tell: the document cannot be read.
+    Damaged,
+}
+
+/// What of a document was not read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum New {
+    /// Nothing.
+    Nothing,
+    /// Its commits from this one on.
+    From(u32),
+}
+
+impl Chain {
+    /// Nothing was read yet.
+    #[must_use]
+    pub const fn new(lane: LaneId) -> Self {
+        Self {
+            lane,
+            at: None,
+            last: Last::None,
+            tally: None,
+            newest: None,
+            faults: Vec::new(),
+            lost_until_ms: None,
+        }
+    }
+
+    /// From where to read on: this document is known, at least in part.
+    #[must_use]
+    pub const fn read_from(&self) -> Option<JournalId> {
+        self.at
+    }
+
+    /// What is wrong with the documents.
+    #[must_use]
+    pub fn faults(&self) -> &[Finding] {
+        &self.faults
+    }
+
+    /// Entries were lost, of periods that begin before this, in milliseconds.
+    #[must_use]
+    pub const fn lost_until_ms(&self) -> Option<i64> {
+        self.lost_until_ms
+    }
+
+    /// The newest document that is whole.
+    #[must_use]
+    pub fn newest(&self) -> Option<(JournalId, &Written)> {
+        self.newest.as_ref().map(|(id, written)| (*id, &**written))
+    }
+
+    /// How many records became letters, as the journal says; `None`: nobody can tell.
+    #[must_use]
+    pub fn letters(&self) -> Option<i64> {
+        self.tally.map(|tally| tally.dead_letter)
+    }
+
+    /// Takes in the next document. What of it is new.
+    pub fn follow(&mut self, found: &Found) -> New {
+        let is_behind = self.at.is_some_and(|at| found.id <= at);
+        let written = match &found.written {
+            // It was told before.
+            Err(_) if is_behind => return New::Nothing,
+            Err(Unread::Newer) => return New::Nothing,
+            Err(Unread::Damaged(why)) => {
+                self.damaged(found.id, why);
+                return New::Nothing;
+            }
+            Ok(written) => written,
+        };
+        let known = |commit: ContentId| written.commits.iter().position(|other| other.content == commit);
+        let from = match self.last {
+            Last::Content(last) => match known(last) {
+                Some(at) if at + 1 == written.commits.len() => return New::Nothing,
+                Some(at) => at + 1,
+                None => {
+                    self.must_follow(found.id, written, Some(last));
+                    0
+                }
+            },
+            Last::None => {
+                self.must_follow(found.id, written, None);
+                0
+            }
+            Last::Damaged if is_behind => return New::Nothing,
+            Last::Damaged => 0,
+        };
+        let Some(last) = written.commits.last() else {
+            self.damaged(found.id, "it has no commits");
+            return New::Nothing;
+        };
+        self.at = Some(found.id);
+        self.last = Last::Content(last.content);
+        New::From(u32::try_from(from).unwrap_or(u32::MAX))
+    }
+
+    fn must_follow(&mut self, id: JournalId, written: &Written, last: Option<ContentId>) {
+        if written.previous == last {
+            return;
+        }
+        let number = |content: Option<ContentId>| {
+            content.map_or(Value::Missing, |content| Value::Number(content.0.into()))
+        };
+        let (stored, expected) = (number(written.previous), number(last));
+        // What comes before it is missing: its counts are no more known than its entries.
+        self.tally = None;
+        let first_ms = written.commits.first().map_or(i64::MAX, |commit| commit.at_ms);
+        self.lost(first_ms);
+        self.faults
+            .push(Finding::of_document(&self.lane, id, "previous", stored, expected));
+    }
+
+    fn damaged(&mut self, id: JournalId, why: &str) {
+        self.at = Some(id);
+        self.last = Last::Damaged;
+        self.tally = None;
+        // It may hold whatever was counted until now.
+        self.lost(i64::MAX);
+        let told = Value::Text(why.into());
+        self.faults.push(Finding::of_document(
+            &self.lane,
+            id,
+            "checksum",
+            told,
+            Value::Text("what was written".into()),
+        ));
+    }
+
+    fn lost(&mut self, until_ms: i64) {
+        let until_ms = until_ms.saturating_add(CLOCKS_MS);
+        self.lost_until_ms = self.lost_until_ms.max(Some(until_ms));
+    }
+
+    /// The document that was followed last has so many new entries, all of them requests or not; or they cannot be read.
+    pub fn counted(&mut self, found: &Found, entries: Result<Counted, String>) {
+        let Ok(written) = &found.written else { return };
+        let counted = match entries {
+            Ok(counted) => counted,
+            Err(why) => return self.damaged(found.id, &why),
+        };
+        let tally = written.tally;
+        if let Some(before) = self.tally.replace(tally)
+            && counted.are_requests
+        {
+            let expected = before.counted + counted.entries;
+            if tally.counted != expected {
+                let [stored, expected] = [tally.counted, expected].map(|number| Value::Number(number.into()));
+                let fault = Finding::of_document(&self.lane, found.id, "tally.counted", stored, expected);
+                self.faults.push(fault);
+            }
+        }
+        let mut newest = written.clone();
+        newest.entries = Vec::new();
+        // A commit that only judged letters again moves no position.
+        if let Some((_, before)) = self.newest.take() {
+            newest.position = newest.position.or(before.position);
+            newest.last = newest.last.or(before.last);
+        }
+        self.newest = Some((found.id, Box::new(newest)));
+    }
+
+    /// What is wrong with the lane's fence, of the instant in which the journal was read to its end.
+    #[must_use]
+    pub fn faults_of(&self, fence: Option<&StoredFence>) -> Vec<Finding> {
+        let mut faults = Vec::new();
+        let newest = self.newest.as_ref().and_then(|(id, written)| {
+            let content = written.commits.last()?.content;
+            Some(JournalHead { id: *id, content })
+        });
+        let head = fence.and_then(StoredFence::head);
+        // Of a document that cannot be read its content is not known.
+        let is_readable = self.last != Last::Damaged;
+        let name = |head: Option<JournalHead>| {
+            head.map_or(Value::Missing, |JournalHead { id, content }| {
+                let (generation, seq) = (id.generation, id.seq);
+                Value::Text(format!("{generation}/{seq} {}", content.0).into())
+            })
+        };
+        let is_same = match is_readable {
+            true => head == newest,
+            false => head.map(|head| head.id) == self.at,
+        };
+        if !is_same {
+            faults.push(Finding::of_fence(&self.lane, "journal", name(head), name(newest)));
+        }
+        let Some(fence) = fence else { return faults };
+        let number = |number: i64| Value::Number(number.into());
+        let read = fence.counted + fence.duplicate + fence.skipped + fence.dead_letter;
+        let mut compare = |what: &str, stored: i64, expected: i64| {
+            if stored != expected {
+                faults.push(Finding::of_fence(
+                    &self.lane,
+                    what,
+                    number(stored),
+                    number(expected),
+                ));
+            }
+        };
+        compare("read", fence.read, read);
+        if let Some(tally) = self.tally.filter(|_| is_readable && head == newest) {
+            compare("counted", fence.counted, tally.counted);
+            compare("duplicate", fence.duplicate, tally.duplicate);
+            compare("skipped", fence.skipped, tally.skipped);
+            compare("deadLetter", fence.dead_letter, tally.dead_letter);
+        }
+        faults
+    }
+
+    /// The newest document of the lane, where its fence knows only what came before it: it was set back.
+    #[must_use]
+    pub fn beyond(&self, fence: Option<&StoredFence>) -> Option<(JournalId, &Written)> {
+        let head = fence.and_then(StoredFence::head);
+        let is_readable = self.last != Last::Damaged;
+        self.newest()
+            .filter(|(id, _)| is_readable && head.is_none_or(|head| head.id < *id))
+    }
+
+    /// The newest document of which the fence knows is not there: its entries are lost.
+    #[must_use]
+    pub fn is_newest_lost(&self, fence: Option<&StoredFence>) -> bool {
+        let head = fence.and_then(StoredFence::head);
+        head.is_some_and(|head| self.at.is_none_or(|at| head.id > at))
+    }
+}
+
+/// What of a document was taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Entries.
+    pub entries: i64,
+    /// Whether each of them is a request that was counted.
+    pub are_requests: bool,
+}
+
+#[cfg(test)]
+mod tests;

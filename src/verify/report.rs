@@ -1,0 +1,171 @@
+//! What is found, as it is told.
+
+use std::fmt::Write as _;
+
+use rollup::audit::compare::Value;
+use rollup::period::Granularity;
+use serde_json::{Value as Json, json};
+
+use super::finding::Finding;
+use super::pass::{End, Error, Page, Pass};
+
+/// Differences that are shown.
+const SHOWN: usize = 1_000;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is wrong besides rows: often why these are.
+    causes: Vec<Finding>,
+    /// The first differences of rows.
+    of_rows: Vec<Finding>,
+    /// All of both.
+    count: u64,
+    not_compared: Vec<(String, String)>,
+    rows: u64,
+    entries: u64,
+    lanes: usize,
+    granularities: Vec<Granularity>,
+}
+
+/// Compares everything of a pass.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn report(mut pass: Pass) -> Result<Report, Error> {
+    let mut report = Report::default();
+    while let Some(page) = pass.page().await? {
+        report.add(page);
+    }
+    report.entries = pass.entries();
+    report.lanes = pass.chains().count();
+    report.granularities = pass.granularities().to_vec();
+    Ok(report)
+}
+
+impl Report {
+    fn add(&mut self, page: Page) {
+        self.rows += page.compared;
+        for difference in &page.differences {
+            for finding in Finding::of_row(difference) {
+                self.count += 1;
+                if self.of_rows.len() < SHOWN {
+                    self.of_rows.push(finding);
+                }
+            }
+        }
+        if let Some(End {
+            findings,
+            not_compared,
+        }) = page.end
+        {
+            self.count += findings.len() as u64;
+            self.causes.extend(findings);
+            self.not_compared.extend(not_compared);
+        }
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Finding> {
+        self.causes.iter().chain(&self.of_rows).take(SHOWN)
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether anything could be compared.
+    #[must_use]
+    pub const fn has_compared(&self) -> bool {
+        !self.granularities.is_empty()
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let differences = self.shown().map(|finding| {
+            json!({
+                "collection": finding.collection, "_id": finding.id, "organizationId": finding.organization,
+                "periodKey": finding.period, "counter": finding.counter, "stored": value(&finding.stored),
+                "expected": value(&finding.expected),
+            })
+        });
+        let not_compared = self
+            .not_compared
+            .iter()
+            .map(|(what, why)| json!({"what": what, "why": why}));
+        json!({
+            "clean": self.is_clean(), "differences": differences.collect::<Json>(),
+            "differenceCount": self.count, "notCompared": not_compared.collect::<Json>(),
+        })
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |line: String| writeln!(text, "{line}").expect("writes to a text");
+        for finding in self.shown() {
+            line(sentence(finding));
+        }
+        if self.count > SHOWN as u64 {
+            line(format!("and {} differences more", self.count - SHOWN as u64));
+        }
+        let names: Vec<&str> = self.granularities.iter().map(|one| one.name()).collect();
+        line(format!(
+            "compared: {} rows and rollups ({}) with {} entries of {} lanes, with their journals and tallies",
+            self.rows,
+            names.join(", "),
+            self.entries,
+            self.lanes,
+        ));
+        for (what, why) in &self.not_compared {
+            line(format!("not compared: {what}: {why}"));
+        }
+        line(match self.count {
+            0 => "clean: every row that was compared is the sum of its entries".to_owned(),
+            1 => "drift: 1 difference; `usage-ledger rebuild` makes rows what their entries say".to_owned(),
+            count => {
+                format!(
+                    "drift: {count} differences; `usage-ledger rebuild` makes rows what their entries say"
+                )
+            }
+        });
+        text
+    }
+}
+
+/// A difference in a line.
+#[must_use]
+pub fn sentence(finding: &Finding) -> String {
+    format!(
+        "{}  {}  {} {}  {}: {} is stored, {} is right",
+        finding.organization.as_deref().unwrap_or("-"),
+        finding.period.as_deref().unwrap_or("-"),
+        finding.collection,
+        finding.id,
+        finding.counter,
+        shown(&finding.stored),
+        shown(&finding.expected),
+    )
+}
+
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Missing => Json::Null,
+        Value::Text(text) => json!(text),
+        Value::Number(number) => match i64::try_from(*number) {
+            Ok(number) => json!(number),
+            Err(_) => json!(number.to_string()),
+        },
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Missing => "nothing".to_owned(),
+        Value::Text(text) => format!("`{text}`"),
+        Value::Number(number) => number.to_string(),
+    }
+}
