@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus::core::{Atomic, Collector, Desc, GenericGauge};
 use prometheus::proto::MetricFamily;
 use prometheus::{Opts, Registry};
+use tokio::sync::Notify;
 
 /// A gauge that is shown while its number is known. Clones are the same gauge.
 #[derive(Debug)]
 pub(crate) struct Known<P: Atomic> {
     gauge: GenericGauge<P>,
     is_known: Arc<AtomicBool>,
+    /// Told whenever somebody asks for it.
+    asked: Arc<Notify>,
 }
 
 impl<P: Atomic> Clone for Known<P> {
@@ -19,6 +22,7 @@ impl<P: Atomic> Clone for Known<P> {
         Self {
             gauge: self.gauge.clone(),
             is_known: Arc::clone(&self.is_known),
+            asked: Arc::clone(&self.asked),
         }
     }
 }
@@ -29,9 +33,15 @@ impl<P: Atomic + 'static> Known<P> {
         let known = Self {
             gauge: GenericGauge::with_opts(Opts::new(name, help))?,
             is_known: Arc::default(),
+            asked: Arc::default(),
         };
         registry.register(Box::new(known.clone()))?;
         Ok(known)
+    }
+
+    /// Waits until somebody asks for it; returns at once where somebody has since the last time.
+    pub(crate) async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// What it is now; `None`: not known any more.
@@ -49,6 +59,7 @@ impl<P: Atomic> Collector for Known<P> {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        self.asked.notify_one();
         match self.is_known.load(Ordering::Acquire) {
             true => self.gauge.collect(),
             false => Vec::new(),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use prometheus::core::AtomicF64;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::known::Known;
 use crate::store::Store;
 use crate::store::oplog::NotKnown;
 
-/// How often the oplog is looked at: it moves by itself, and alerts think in hours.
+/// How often the oplog is looked at, at most: it moves by itself, and alerts think in hours. What nobody asks for is not
+/// looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The gauges. Every worker shows the same numbers.
@@ -65,19 +65,18 @@ impl OplogWatch {
         }
     }
 
-    /// Looks until it is to stop.
+    /// Looks when somebody asks, until it is to stop: whoever asks gets what was known before, and the next one this.
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+        let looking = async {
+            loop {
+                self.gauges.window.asked().await;
+                self.look().await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.look() => {}
-            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = looking => {}
         }
     }
 

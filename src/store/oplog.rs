@@ -34,7 +34,11 @@ impl Store {
     /// The time of the oldest entry of the oplog.
     pub(super) async fn oldest_in_oplog(&self) -> DriverResult<Option<Timestamp>> {
         let oplog = self.client.database("local").collection::<Document>("oplog.rs");
-        let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).max_time(WORK);
+        let oldest = oplog
+            .find_one(doc! {})
+            .projection(doc! {"ts": 1})
+            .sort(doc! {"$natural": 1})
+            .max_time(WORK);
         Ok(oldest.await?.and_then(|entry| entry.get_timestamp("ts").ok()))
     }
 

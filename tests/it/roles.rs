@@ -197,11 +197,17 @@ async fn each_shipped_role_is_enough_for_its_part() {
     stop_and_resume(&guarded, &world).await;
     guarded.root.wait_read(&mut worker, truth.read + 1).await;
     // The oplog is none of it: what it would tell is left out, and that is said once.
-    let (_, metrics) = admin(&worker, "/metrics").await;
-    assert!(
-        !metrics.contains("usage_ledger_oplog_window_seconds"),
-        "{metrics}"
-    );
+    // It is looked at when somebody asks.
+    let path = worker.process().log().to_owned();
+    eventually("it is said", || async {
+        let (_, metrics) = admin(&worker, "/metrics").await;
+        assert!(
+            !metrics.contains("usage_ledger_oplog_window_seconds"),
+            "{metrics}"
+        );
+        process::log_after(&path, 0).contains("`find` on `local.oplog.rs`")
+    })
+    .await;
     let said = log(&mut worker).matches("`find` on `local.oplog.rs`").count();
     assert_eq!(said, 1);
     worker.stop(DRAIN).await.expect("drains");

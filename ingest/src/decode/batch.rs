@@ -15,6 +15,10 @@ const MAX_EVENTS: usize = 4_096;
 
 /// The records that a record of several events stands for, in order. Empty: it is one record, as it is.
 pub(super) fn split(value: &[u8], headers: &[Header]) -> Vec<Payload> {
+    // Of every record this is asked: what is no array needs no look at its headers.
+    if !unframed(value).is_ok_and(|value| first(value) == Some(b'[')) {
+        return Vec::new();
+    }
     let Ok(Some(events)) = events(value, headers) else {
         return Vec::new();
     };

@@ -168,7 +168,8 @@ pub(super) fn scalar(json: &str) -> Option<Value<'_>> {
     }
 }
 
-fn text(json: &str) -> Option<Cow<'_, str>> {
+/// The text that this JSON is.
+pub(super) fn text(json: &str) -> Option<Cow<'_, str>> {
     match scalar(json) {
         Some(Value::Text(text)) => Some(text),
         _ => None,

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::document_id::DocumentId;
+use super::extended_json::text;
 use super::value::Value;
 
 /// A field of the event contract.
@@ -274,13 +275,13 @@ struct Written<'a>(Value<'a>);
 
 impl<'de> Deserialize<'de> for Written<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <&RawValue>::deserialize(deserializer)?.get();
-        match text.as_bytes() {
-            [b'-' | b'0'..=b'9', ..] => Ok(Value::number(Cow::Borrowed(text))),
-            [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => {
-                Ok(Value::Text(Cow::Borrowed(&text[1..text.len() - 1])))
-            }
-            _ => serde_json::from_str(text).map_err(D::Error::custom),
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        match json.as_bytes() {
+            [b'-' | b'0'..=b'9', ..] => Ok(Value::number(Cow::Borrowed(json))),
+            _ => match text(json) {
+                Some(text) => Ok(Value::Text(text)),
+                None => serde_json::from_str(json).map_err(D::Error::custom),
+            },
         }
         .map(Self)
     }
