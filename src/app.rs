@@ -267,7 +267,6 @@ async fn start_worker(
     let settings = pump::Settings {
         limits: worker.limits,
         policy: Policy {
-            grouping: identity.grouping.clone(),
             rules: worker.rules.event.clone(),
             max_age: worker.rules.max_age,
             window: worker.dedupe.window,

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use ingest::lane::LaneId;
 use rollup::audit::compare::Difference;
 use rollup::audit::repair::{Order, Repair, Step, plan};
-use rollup::period::{Granularity, Period};
+use rollup::period::Period;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -144,8 +144,8 @@ impl Rebuild<'_> {
     }
 
     async fn once(&self, progress: Progress, done: &mut Done) -> Result<Ended, Error> {
-        let mut scope = self.scope.clone();
-        scope.with_siblings = true;
+        let mut scope = self.scope.with_siblings();
+        scope.fills = true;
         let mut pass = Pass::begin(self.store, scope, self.memory, progress).await?;
         let mut ledger = pass.ledger().clone();
         // Those of one organization, as far as they were read.
@@ -169,9 +169,8 @@ impl Rebuild<'_> {
             if pending.last().is_some_and(|last| !goes_on(last)) {
                 ready.push(std::mem::take(&mut pending));
             }
-            let granularities = pass.granularities().to_vec();
             for differences in ready {
-                let repair = self.plan(&differences, &granularities, &ledger, page.lost_until_ms);
+                let repair = self.plan(&differences, &ledger, page.lost_until_ms);
                 done.unreadable
                     .extend(repair.unreadable.iter().map(|key| key.id.to_string()));
                 done.kept += repair.kept.len() as u64;
@@ -189,23 +188,22 @@ impl Rebuild<'_> {
                 done.not_compared = end.not_compared;
             }
         }
+        if !self.is_dry && self.scope.is_all() {
+            // Whatever was switched on later is there now, as far as there are entries.
+            let noted = self.store.note_filled(ledger.revision, pass.reach()).await?;
+            return Ok(if noted { Ended::Done } else { Ended::Moved });
+        }
         Ok(Ended::Done)
     }
 
-    fn plan(
-        &self,
-        differences: &[Difference],
-        granularities: &[Granularity],
-        ledger: &Described,
-        lost_until_ms: Option<i64>,
-    ) -> Repair {
+    fn plan(&self, differences: &[Difference], ledger: &Described, lost_until_ms: Option<i64>) -> Repair {
         let repairs = |period: Period| self.scope.days.meet(period);
         let may_be_lost = |period: Period| {
-            let begin_ms = ledger.calendar.start_of(period).timestamp_millis();
+            let begin_ms = ledger.grouping.calendar().start_of(period).timestamp_millis();
             lost_until_ms.is_some_and(|until_ms| begin_ms <= until_ms)
         };
         let order = Order {
-            granularities,
+            granularities: ledger.grouping.granularities(),
             repairs: &repairs,
             may_be_lost: &may_be_lost,
             most: STATEMENTS,

@@ -13,6 +13,7 @@
 //! * [`scope`]: which rows
 //! * [`chain`]: the documents of a lane, one after the other
 //! * [`entries`]: their sums
+//! * [`reach`]: which of them have all their entries
 //! * [`pass`]: all of it, page by page
 //! * [`finding`], [`report`]: what is found, and how it is told
 
@@ -21,6 +22,7 @@ pub mod entries;
 pub mod finding;
 pub mod pass;
 pub mod progress;
+pub mod reach;
 pub mod report;
 pub mod scope;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
+use rollup::kept::Kept;
 
 use self::file_name::file_name;
 use self::format::Format;
@@ -112,13 +113,19 @@ type Answered = (Response, Option<String>);
 impl<Q: Route, R: Reader> Question<'_, Q, R> {
     fn context(&self, snapshot: R::Snapshot) -> QueryContext<R::Snapshot> {
         let app = self.app;
+        let later = &snapshot.freshness().later;
+        let kept = app.granularities.iter().map(|granularity| {
+            let mut later = later.iter();
+            let later = later.find(|kept| kept.granularity == *granularity);
+            later.copied().unwrap_or(Kept::always(*granularity))
+        });
         QueryContext {
+            kept: kept.collect(),
             view: View::of(snapshot),
             scope: self.common.scope(),
             now: self.now,
             today: self.today,
             calendar: app.settings.calendar,
-            granularities: Arc::clone(&app.granularities),
             row_limit: app.settings.limits.rows,
             remembered: Arc::clone(&app.remembered),
         }

@@ -1,6 +1,7 @@
 //! Buckets of a series, and the stored periods that cover a range exactly.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use rollup::kept::Kept;
 use rollup::period::{Calendar, Granularity, Period};
 
 use crate::range::Range;
@@ -59,14 +60,14 @@ pub(crate) fn buckets(
 
 /// The fewest stored periods that cover a range exactly. Where sums are wanted per bucket, no period
 /// reaches over the edge of one: hours are made of nothing but hours.
-pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
+pub(crate) fn cover(range: Range, stored: &[Kept], bucket: Option<Granularity>) -> Vec<Span> {
     if bucket == Some(Granularity::Hourly) {
         return vec![Span::of_hours(range.from, range.to)];
     }
     let mut longer: Vec<(Granularity, Vec<Place>)> = stored
         .iter()
-        .filter(|granularity| **granularity > Granularity::Daily)
-        .map(|granularity| (*granularity, whole_periods(range, *granularity, bucket)))
+        .filter(|kept| kept.granularity > Granularity::Daily)
+        .map(|kept| (kept.granularity, whole_periods(range, *kept, bucket)))
         .collect();
     let days = range.days() as usize;
     // From the end: the fewest rows that cover the rest, the period to start with, and where it ends. Among
@@ -101,7 +102,7 @@ pub(crate) fn cover(range: Range, stored: &[Granularity], bucket: Option<Granula
 
 /// The stored periods that cover a range exactly and are read in the least time where a period has few rows:
 /// fewer spans may be worth more rows.
-pub(crate) fn quickest(range: Range, stored: &[Granularity], bucket: Option<Granularity>) -> Vec<Span> {
+pub(crate) fn quickest(range: Range, stored: &[Kept], bucket: Option<Granularity>) -> Vec<Span> {
     let fewest = cover(range, stored, bucket);
     if bucket == Some(Granularity::Hourly) {
         return fewest;
@@ -128,8 +129,9 @@ struct Place {
     end: usize,
 }
 
-/// The periods of this granularity that lie in a range as a whole, and in one bucket each.
-fn whole_periods(range: Range, granularity: Granularity, bucket: Option<Granularity>) -> Vec<Place> {
+/// The periods of this granularity whose rows are whole, that lie in a range as a whole, and in one bucket each.
+fn whole_periods(range: Range, kept: Kept, bucket: Option<Granularity>) -> Vec<Place> {
+    let granularity = kept.granularity;
     let in_one_bucket = |period: Period| {
         bucket.is_none_or(|bucket| {
             granularity <= bucket
@@ -140,7 +142,7 @@ fn whole_periods(range: Range, granularity: Granularity, bucket: Option<Granular
     std::iter::successors(Some(first), |period| Some(period.next()))
         .skip_while(|period| period.first_day() < range.from)
         .take_while(|period| period.last_day() <= range.to)
-        .filter(|period| in_one_bucket(*period))
+        .filter(|period| in_one_bucket(*period) && kept.is_whole(*period))
         .map(|period| {
             let start = (period.first_day() - range.from).num_days().unsigned_abs() as usize;
             let length = (period.last_day() - period.first_day()).num_days().unsigned_abs() as usize;
@@ -157,7 +159,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Granularity; 3] = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
+    const ALL: [Kept; 3] = [
+        Kept::always(Granularity::Daily),
+        Kept::always(Granularity::Weekly),
+        Kept::always(Granularity::Monthly),
+    ];
 
     fn range(from: &str, to: &str) -> Range {
         Range {
@@ -272,10 +278,23 @@ mod tests {
         assert_eq!(
             shown(&cover(
                 range("2026-01-30", "2026-04-12"),
-                &[Granularity::Daily],
+                &[Kept::always(Granularity::Daily)],
                 None
             )),
             ["2026-01-30..2026-04-12"]
+        );
+    }
+
+    #[test]
+    fn what_was_switched_on_later_is_read_where_it_is_whole() {
+        let months_later = Kept {
+            granularity: Granularity::Monthly,
+            since: "2026-02-15".parse().ok(),
+        };
+        let stored = [ALL[0], months_later];
+        assert_eq!(
+            shown(&cover(range("2026-01-01", "2026-04-30"), &stored, None)),
+            ["2026-01-01..2026-02-28", "2026-03..2026-04"]
         );
     }
 
@@ -312,16 +331,21 @@ mod tests {
         fn a_cover_holds_each_day_once_and_no_other(
             start in 10_000_i32..40_000,
             length in 0_u64..1_000,
-            stored in prop::sample::subsequence(vec![Granularity::Weekly, Granularity::Monthly], 0..=2),
-            bucket in prop::option::of(prop::sample::select(ALL.to_vec())),
+            stored in prop::sample::subsequence(ALL[1..].to_vec(), 0..=2),
+            since in prop::option::of(10_000_i32..41_000),
+            bucket in prop::option::of(prop::sample::select(ALL.map(|kept| kept.granularity).to_vec())),
         ) {
             let from = NaiveDate::from_epoch_days(start).expect("a day");
             let range = Range { from, to: from + Days::new(length) };
+            let since = since.and_then(NaiveDate::from_epoch_days);
+            let stored: Vec<Kept> = stored.into_iter().map(|kept| Kept { since, ..kept }).collect();
             let spans = cover(range, &stored, bucket);
             let mut expected = from;
             let mut rows = 0;
             for period in spans.iter().flat_map(|span| span.periods()) {
                 prop_assert_eq!(period.first_day(), expected);
+                let is_day = period.granularity() == Granularity::Daily;
+                prop_assert!(is_day || stored.iter().all(|kept| kept.is_whole(period)));
                 expected = period.last_day() + Days::new(1);
                 rows += 1;
                 if let Some(bucket) = bucket {

@@ -10,6 +10,7 @@ use futures_util::Stream;
 use rollup::counters::{Counter, Counters, Sums};
 use rollup::event::{Dimensions, DocumentId, Event, Identity, Kind, NONE, UNATTRIBUTED, UNKNOWN};
 use rollup::fold::{Delta, Fold, Grouping, Marginal};
+use rollup::kept::Kept;
 use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,8 @@ struct State {
     rows: Arc<Delta>,
     commits: u64,
     lanes: Vec<Lane>,
+    /// Granularities that were switched on later.
+    later: Vec<Kept>,
     failure: Option<ReadError>,
     late_failure: Option<LateFailure>,
     /// The next so many snapshots are gone as soon as they are read.
@@ -200,6 +203,10 @@ impl FakeReader {
         self.state(|state| state.letter_reads.swap(0, Ordering::SeqCst))
     }
 
+    pub(crate) fn set_later(&self, later: Kept) {
+        self.state(|state| state.later = vec![later]);
+    }
+
     pub(crate) fn set_lanes(&self, lanes: Vec<Lane>) {
         self.state(|state| state.lanes = lanes);
     }
@@ -271,6 +278,7 @@ impl Reader for FakeReader {
                 touched: state.touched.clone(),
                 freshness: Freshness {
                     lanes: state.lanes.clone(),
+                    later: state.later.clone(),
                     version: version(state.commits),
                     letters: version(state.letter_changes),
                 },

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::{Counter, Counters};
+use rollup::kept::Kept;
 use rollup::period::{Granularity, Period};
 
 use crate::rows::{Dimension, Rows, dimensions};
@@ -66,6 +67,8 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
 pub struct Freshness {
     /// The lanes that the source has, whether or not anything was ever read from them.
     pub lanes: Vec<Lane>,
+    /// The granularities that were switched on later.
+    pub later: Vec<Kept>,
     /// A version of the whole ledger: two snapshots with equal versions hold equal rows.
     pub version: Version,
     /// The same of its dead letters: with equal versions, the same ones wait.

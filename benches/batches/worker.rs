@@ -107,7 +107,6 @@ async fn start(
         journal_keep: Duration::MAX,
         limits: worker.limits,
         policy: Policy {
-            grouping: process.identity.grouping.clone(),
             rules: worker.rules.event.clone(),
             max_age: worker.rules.max_age,
             window: worker.dedupe.window,

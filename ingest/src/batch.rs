@@ -45,8 +45,6 @@ pub struct Limits {
 /// What records are judged by.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Which rows an event is booked to.
-    pub grouping: Grouping,
     /// The rules that do not depend on the clock.
     pub rules: Rules,
     /// How long ago an event may have completed; `None`: any time since 2000.
@@ -69,6 +67,7 @@ impl Policy {
 #[derive(Debug)]
 pub struct LaneBatch {
     entries: Vec<Entry>,
+    /// By the rules that held when the lane was taken: who changes them takes it away.
     fold: Fold,
     /// What was counted, event by event.
     journal: Packer,
@@ -91,6 +90,12 @@ impl LaneBatch {
             others: 0,
             idle: None,
         }
+    }
+
+    /// Another one without records, of the same lane.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.fold.grouping())
     }
 
     /// Judges a record, and folds it if it counts.
@@ -320,8 +325,8 @@ impl LaneBatch {
             return Err(Box::new(self));
         }
         let tail = self.entries.split_off(self.entries.len() / 2);
-        let first = Self::rebuilt(self.entries, None, policy);
-        let second = Self::rebuilt(tail, self.idle, policy);
+        let first = self.anew().rebuilt(self.entries, None, policy);
+        let second = first.anew().rebuilt(tail, self.idle, policy);
         Ok((first, second))
     }
 
@@ -332,7 +337,7 @@ impl LaneBatch {
         for entry in &mut self.entries {
             reject_counted(entry, reason, policy, windows);
         }
-        Self::rebuilt(self.entries, self.idle, policy)
+        self.anew().rebuilt(self.entries, self.idle, policy)
     }
 
     /// The server refuses what follows from these records: what was counted is rejected, and what was rejected is
@@ -351,7 +356,7 @@ impl LaneBatch {
                 is_changed = true;
             }
         }
-        (Self::rebuilt(self.entries, self.idle, policy), is_changed)
+        (self.anew().rebuilt(self.entries, self.idle, policy), is_changed)
     }
 
     /// Judges the events whose ids the ledger holds already by what it holds. The batch is not in any ledger yet.
@@ -392,25 +397,27 @@ impl LaneBatch {
                 }
             }
         }
-        Self::rebuilt(self.entries, self.idle, policy)
+        self.anew().rebuilt(self.entries, self.idle, policy)
     }
 
     /// Folds again what was counted before; the verdicts stand.
-    fn rebuilt(entries: Vec<Entry>, idle: Option<(Position, Option<i64>)>, policy: &Policy) -> Self {
-        let mut batch = Self {
-            idle,
-            ..Self::new(&policy.grouping)
-        };
+    fn rebuilt(
+        mut self,
+        entries: Vec<Entry>,
+        idle: Option<(Position, Option<i64>)>,
+        policy: &Policy,
+    ) -> Self {
+        self.idle = idle;
         for entry in entries {
             if let (Verdict::Counted { .. }, Ok(Checked::Event(event))) = (
                 &entry.verdict,
                 entry.origin.payload().check(&policy.rules).checked,
             ) {
-                batch.add(&event, entry.origin.place_in_journal());
+                self.add(&event, entry.origin.place_in_journal());
             }
-            batch.enter(entry, policy);
+            self.enter(entry, policy);
         }
-        batch
+        self
     }
 }
 

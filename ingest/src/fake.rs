@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::clock::Clock;
+use rollup::fold::Grouping;
 use tokio::sync::watch;
 
 use crate::journal::Merge;
@@ -112,6 +113,11 @@ impl FakeLedger {
     /// What happens to attempts from now on, of whichever process.
     pub fn set_plan(&self, plan: Plan) {
         *lock(&self.shared.plan) = plan;
+    }
+
+    /// From now on events are booked to these rows, by whoever takes a lane: it is taken from everybody.
+    pub fn book_to(&self, grouping: Grouping) {
+        lock(&self.shared.stored).book_to(grouping);
     }
 
     /// The database is away from now on, or back again.

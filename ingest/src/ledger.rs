@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::event::{About, MAX_TEXT_CHARS, Reject};
-use rollup::fold::Delta;
+use rollup::fold::{Delta, Grouping};
 use rollup::journal::Packed;
 
 use crate::decode::{Keep, Name, Payload, shown};
@@ -258,6 +258,8 @@ pub struct Granted {
     pub fence: Fence,
     /// The ids of its windows, oldest commit first.
     pub windows: Windows<Vec<Generation>>,
+    /// Which rows its events are booked to, until the fence is moved.
+    pub grouping: Grouping,
     /// Its journal is not what was written: nothing more may be counted. The windows are empty then.
     pub damage: Option<Stop>,
 }

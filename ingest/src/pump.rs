@@ -352,7 +352,7 @@ impl<L: Ledger, C: Clock> Pump<L, C> {
 
     fn granted(&mut self, id: LaneId, reply: oneshot::Sender<Grant>, granted: Granted) {
         let key = self.lanes.next_grant();
-        let (lane, grant) = Lane::new(id.clone(), key, granted, &self.settings.policy.grouping);
+        let (lane, grant) = Lane::new(id.clone(), key, granted);
         let (epoch, seq) = (lane.epoch, lane.seq);
         let stop = lane.stop.clone();
         if reply.send(grant).is_err() {

@@ -62,8 +62,20 @@ impl Grouping {
         &self.granularities
     }
 
-    fn finest(&self) -> Granularity {
+    /// The finest granularity.
+    #[must_use]
+    pub fn finest(&self) -> Granularity {
         self.granularities[0]
+    }
+}
+
+impl Default for Grouping {
+    /// Days, weeks and months of UTC.
+    fn default() -> Self {
+        Self {
+            calendar: Calendar::UTC,
+            granularities: vec![Granularity::Daily, Granularity::Weekly, Granularity::Monthly],
+        }
     }
 }
 
@@ -286,6 +298,12 @@ impl Fold {
                 Ok(rows.len() - 1)
             }
         }
+    }
+
+    /// Which rows events are booked to.
+    #[must_use]
+    pub const fn grouping(&self) -> &Grouping {
+        &self.grouping
     }
 
     /// The granularity of the rows.

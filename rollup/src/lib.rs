@@ -5,6 +5,7 @@
 //!
 //! * [`event`]: the contract of `request.completed`, and the validation of every rule of it
 //! * [`period`]: granularities, period keys and the calendar of the ledger's time zone
+//! * [`kept`]: the granularities of a ledger, and from when on each is whole
 //! * [`decimal`]: decimal numbers in every form that programs write
 //! * [`money`]: amounts as integer nano-units of a currency
 //! * [`key`]: the canonical `_id` of a stored row
@@ -22,6 +23,7 @@ pub mod event;
 pub mod fold;
 pub mod inert;
 pub mod journal;
+pub mod kept;
 pub mod key;
 mod marginal;
 pub mod money;

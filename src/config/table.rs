@@ -345,7 +345,7 @@ pub const SETTINGS: &[Setting] = &[
         Section::Periods,
         "GRANULARITIES",
         Some("daily,weekly,monthly"),
-        "Periods kept: `daily` and any of `hourly,weekly,monthly`; answers by the hour need `hourly`; fixed when the ledger is created",
+        "Periods kept: `daily` and any of `hourly,weekly,monthly`; answers by the hour need `hourly`; `migrate` adds some to a ledger, and takes none away",
     ),
     setting(
         Section::Reader,

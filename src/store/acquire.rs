@@ -3,7 +3,7 @@
 //! ```text
 //! MOVE      raise the fence's epoch, on the primary alone      the owner until then writes nothing any more
 //! CONFIRM   read the fence                                     once a majority has the move, nobody goes back on it
-//! LOAD      read the dedupe window, which the journal holds, and the open letters
+//! LOAD      read how events are booked, the dedupe window, which the journal holds, and the open letters
 //! ```
 //! All of them in one causally consistent session: each read is by majority, and of no time before the move. A
 //! fail-over may bring a primary that has yet to learn what a majority has: without the session it would show the
@@ -25,12 +25,14 @@ use mongodb::ClientSession;
 use mongodb::bson::doc;
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReturnDocument;
+use rollup::fold::Grouping;
 
 use super::answer::{WORK, answer, in_time};
 use super::connection::server_time;
 use super::fences::{self, StoredFence};
 use super::leases::Leases;
-use super::{Store, dead_letters, errors};
+use super::meta::{self, Meta};
+use super::{META, Store, dead_letters, errors};
 
 /// How long moving a fence waits for a transaction that keeps it.
 const MOVE: Duration = Duration::from_millis(500);
@@ -142,6 +144,7 @@ impl Store {
             .fence()
             .map_err(|why| errors::damaged(format!("the fence of `{lane}` is damaged: {why}")))?;
         life.touch();
+        let grouping = self.grouping(session).await?;
         let loaded = self.windows_in_journal(lane, &stored, session, life).await?;
         let (mut windows, damage) = match loaded {
             Ok(windows) => (windows, None),
@@ -151,8 +154,20 @@ impl Store {
         Ok(Acquired::Granted(Granted {
             fence,
             windows,
+            grouping,
             damage,
         }))
+    }
+
+    /// Which rows events are booked to. Who changes that moves every fence with it: what is read behind the move of a
+    /// fence holds for as long as that is ours.
+    async fn grouping(&self, session: &mut ClientSession) -> Result<Grouping, FenceError> {
+        let meta = self.database.collection::<Meta>(META);
+        let meta = meta.find_one(meta::ledger()).max_time(WORK);
+        let meta = answer(meta.session(&mut *session).into_future()).await?;
+        meta.as_ref()
+            .and_then(Meta::grouping)
+            .ok_or_else(|| errors::damaged(format!("`{META}` does not describe a ledger")))
     }
 
     /// The open letters of a lane. Those whose event is counted were too many to be closed with it: they are now.

@@ -5,8 +5,11 @@ use std::time::Duration;
 use ingest::lane::LaneId;
 use ingest::ledger::FenceError;
 use ingest::server_error::DUPLICATE_KEY;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Result as DriverResult;
+use rollup::fold::Grouping;
+use rollup::kept::Kept;
+use rollup::period::Granularity;
 use serde::Deserialize;
 
 use super::answer::{WORK, answer};
@@ -27,13 +30,35 @@ pub(super) struct Meta {
     #[serde(default)]
     pub(super) currency: String,
     #[serde(default)]
-    pub(super) granularities: Vec<String>,
+    granularities: Vec<StoredGranularity>,
     /// The lanes of the source.
     #[serde(default)]
     pub(super) lanes: Vec<String>,
     /// How often a job changed rows.
     #[serde(default)]
     pub(super) revision: i64,
+    /// Entries that were kept until this instant or longer are there; others may be gone.
+    pub(super) horizon: Option<DateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct StoredGranularity {
+    name: String,
+    /// The first day of which it is whole.
+    since: Option<String>,
+}
+
+/// The granularities as they are stored.
+pub(super) fn stored_granularities(kept: &[Kept]) -> Bson {
+    let stored = kept.iter().map(|kept| {
+        let mut stored = doc! {"name": kept.granularity.name()};
+        stored.extend(
+            kept.since
+                .map(|since| ("since".to_owned(), since.to_string().into())),
+        );
+        stored
+    });
+    stored.collect::<Vec<_>>().into()
 }
 
 impl Meta {
@@ -42,6 +67,24 @@ impl Meta {
         let version = &self.schema_version;
         let whole = version.as_i64().or_else(|| version.as_i32().map(i64::from));
         whole.unwrap_or(-1)
+    }
+
+    /// The granularities, the finest first; `None`: nobody can tell.
+    pub(super) fn kept(&self) -> Option<Vec<Kept>> {
+        let kept = self.granularities.iter().map(|stored| {
+            let since = stored.since.as_deref().map(str::parse).transpose().ok()?;
+            let granularity = stored.name.parse().ok()?;
+            Some(Kept { granularity, since })
+        });
+        let mut kept = kept.collect::<Option<Vec<Kept>>>()?;
+        kept.sort_unstable_by_key(|kept| kept.granularity);
+        Some(kept)
+    }
+
+    /// Which rows events are booked to; `None`: nobody can tell.
+    pub(super) fn grouping(&self) -> Option<Grouping> {
+        let kept: Vec<Granularity> = self.kept()?.iter().map(|kept| kept.granularity).collect();
+        Grouping::new(self.time_zone.parse().ok()?, &kept).ok()
     }
 }
 
@@ -70,14 +113,15 @@ impl Store {
     /// Writes what this ledger is: the last that makes it one.
     pub(super) async fn describe(&self, identity: &Identity) -> DriverResult<()> {
         let Identity { grouping, currency } = identity;
-        let granularities: Vec<&str> = grouping
+        let kept: Vec<Kept> = grouping
             .granularities()
             .iter()
-            .map(|granularity| granularity.name())
+            .copied()
+            .map(Kept::always)
             .collect();
         let meta = doc! {
             "schemaVersion": VERSION, "timeZone": grouping.calendar().zone_name(), "currency": currency,
-            "granularities": granularities, "lanes": [], "revision": 0_i64,
+            "granularities": stored_granularities(&kept), "lanes": [], "revision": 0_i64,
         };
         let once = self
             .collection(META)

@@ -28,6 +28,7 @@ use futures_util::{Stream, TryStreamExt};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReadConcern;
 use rollup::fold::Marginal;
+use rollup::kept::Kept;
 use rollup::period::{Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -214,9 +215,23 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     }
     Freshness {
         lanes,
+        later: later(meta),
         version: Version(digest.finalize().into()),
         letters: Version(letters.finalize().into()),
     }
+}
+
+/// The granularities that were switched on later.
+fn later(meta: &Document) -> Vec<Kept> {
+    let granularities = meta.get_array("granularities").into_iter().flatten();
+    let later = granularities.filter_map(|stored| {
+        let stored = stored.as_document()?;
+        Some(Kept {
+            granularity: stored.get_str("name").ok()?.parse().ok()?,
+            since: Some(stored.get_str("since").ok()?.parse().ok()?),
+        })
+    });
+    later.collect()
 }
 
 /// A lane without a fence was never read.

@@ -1,6 +1,7 @@
 //! The schema: `migrate` creates it, every start checks it, and another ledger is refused.
 
 mod difference;
+mod granularities;
 mod index;
 mod wanted;
 
@@ -9,6 +10,9 @@ use std::collections::BTreeMap;
 use ingest::lane::LaneId;
 use ingest::server_error::{COMMAND_NOT_SUPPORTED_ON_VIEW, NAMESPACE_NOT_FOUND};
 use mongodb::bson::{Document, doc};
+use rollup::period::Granularity;
+
+pub(super) use granularities::whole_from;
 
 use super::listing::{Listing, listing};
 use super::{Error, FENCES, LEDGER, META, ROLLUPS, Store, VERSION, errors};
@@ -57,7 +61,10 @@ impl Store {
                 self.create(source).await?;
                 self.describe(identity).await.map_err(errors::unusable)?;
             }
-            (State::Current, Change::Create) => self.create(source).await?,
+            (State::Current, Change::Create) => {
+                self.create(source).await?;
+                self.keep_more(&identity.grouping).await?;
+            }
             (State::Current, Change::CreateIfEmpty | Change::Check) => self.check_indexes().await?,
             (State::Empty, Change::Check) => {
                 return Err(Error::Unusable(format!(
@@ -233,7 +240,7 @@ impl Store {
         Ok(())
     }
 
-    /// Time zone, currency and granularities are what a ledger is for ever.
+    /// Time zone and currency are what a ledger is for ever; granularities are added by `migrate`.
     async fn check_identity(&self, identity: &Identity) -> Result<(), Error> {
         let meta = self.meta().await.map_err(errors::unusable)?;
         let meta = meta.ok_or_else(|| {
@@ -241,31 +248,41 @@ impl Store {
                 "`{META}` does not describe a ledger; run `usage-ledger migrate`"
             ))
         })?;
-        let ours: Vec<&str> = identity
-            .grouping
-            .granularities()
-            .iter()
-            .map(|granularity| granularity.name())
-            .collect();
-        for (variable, fixed, ours) in [
+        let names = |granularities: &[Granularity]| {
+            let names: Vec<&str> = granularities.iter().map(|one| one.name()).collect();
+            names.join(",")
+        };
+        let kept = meta.grouping().map(|grouping| names(grouping.granularities()));
+        let ours = names(identity.grouping.granularities());
+        let is_more = meta.grouping().is_some_and(|kept| {
+            let mut kept = kept.granularities().iter();
+            kept.all(|kept| identity.grouping.granularities().contains(kept))
+        });
+        let kept_for_ever = match is_more {
+            true => "`usage-ledger migrate` adds granularities",
+            false => "no granularity can be taken away",
+        };
+        let for_ever = "that cannot change";
+        let zone = identity.grouping.calendar().zone_name();
+        for (variable, fixed, ours, rule) in [
+            ("TIME_ZONE", meta.time_zone.as_str(), zone, for_ever),
             (
-                "TIME_ZONE",
-                meta.time_zone.as_str(),
-                identity.grouping.calendar().zone_name(),
+                "CURRENCY",
+                meta.currency.as_str(),
+                identity.currency.as_str(),
+                for_ever,
             ),
-            ("CURRENCY", meta.currency.as_str(), identity.currency.as_str()),
             (
                 "GRANULARITIES",
-                meta.granularities.join(",").as_str(),
-                ours.join(",").as_str(),
+                kept.as_deref().unwrap_or_default(),
+                ours.as_str(),
+                kept_for_ever,
             ),
         ] {
             if fixed != ours {
                 return Err(Error::Setting(Problem {
                     variable: format!("USAGE_LEDGER_{variable}"),
-                    message: format!(
-                        "the ledger was created with `{fixed}`, and that cannot change; got `{ours}`"
-                    ),
+                    message: format!("the ledger has `{fixed}`, and {rule}; got `{ours}`"),
                 }));
             }
         }

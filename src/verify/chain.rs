@@ -1,5 +1,6 @@
 //! The documents of a lane's journal, one after the other, whether each follows the one before.
 
+use chrono::TimeDelta;
 use ingest::lane::{ContentId, JournalHead, JournalId, LaneId};
 use ingest::ledger::Tally;
 use rollup::audit::compare::Value;
@@ -8,8 +9,10 @@ use super::finding::Finding;
 use crate::store::fences::StoredFence;
 use crate::store::journal::{Found, Unread, Written};
 
-/// A person's clock and a machine's are never further apart, in milliseconds.
-const CLOCKS_MS: i64 = 24 * 3_600 * 1_000;
+/// Two clocks are never further apart.
+pub(super) const CLOCKS: TimeDelta = TimeDelta::days(1);
+/// The same, in milliseconds.
+const CLOCKS_MS: i64 = CLOCKS.num_milliseconds();
 
 /// How far a lane's journal was read.
 #[derive(Debug, Clone)]
@@ -22,9 +25,12 @@ pub struct Chain {
     tally: Option<Tally>,
     /// The newest document that is whole.
     newest: Option<(JournalId, Box<Written>)>,
-    faults: Vec<Finding>,
-    /// Entries that were lost are of periods that begin before this, in milliseconds.
-    lost_until_ms: Option<i64>,
+    /// What is wrong, and with which document.
+    faults: Vec<(JournalId, Finding)>,
+    /// Entries that were lost before or in a document are of periods that begin before this, in milliseconds.
+    lost: Vec<(JournalId, i64)>,
+    /// From which document on the journal began anew, and when (ms): a person gave up what was damaged before.
+    begun_anew: Option<(JournalId, i64)>,
 }
 
 /// The content that comes before the next one.
@@ -32,6 +38,8 @@ pub struct Chain {
 enum Last {
     /// There is none: the next one is the first.
     None,
+    /// It is not asked for: whatever comes next is where reading begins.
+    Unasked,
     Content(ContentId),
     /// Nobody can tell: the document cannot be read.
     Damaged,
@@ -57,8 +65,36 @@ impl Chain {
             tally: None,
             newest: None,
             faults: Vec::new(),
-            lost_until_ms: None,
+            lost: Vec::new(),
+            begun_anew: None,
         }
+    }
+
+    /// Nothing was read yet, and nothing before this document is asked for.
+    #[must_use]
+    pub const fn from(lane: LaneId, first: JournalId) -> Self {
+        let mut chain = Self::new(lane);
+        (chain.at, chain.last) = (Some(first), Last::Unasked);
+        chain
+    }
+
+    /// What the lane's fence says of documents that are not there, or do not matter any more. Whether any that were not
+    /// read are old by now: they are not asked for.
+    pub fn know(&mut self, fence: &StoredFence) -> bool {
+        self.begun_anew = fence.begun_anew();
+        let kept_after = fence.kept_after();
+        let Some(JournalHead { id, content }) =
+            kept_after.filter(|head| self.at.is_none_or(|at| at < head.id))
+        else {
+            return false;
+        };
+        (self.at, self.last, self.tally) = (Some(id), Last::Content(content), None);
+        true
+    }
+
+    /// Whether a person gave up what was wrong with this document.
+    fn is_given_up(&self, id: JournalId) -> bool {
+        self.begun_anew.is_some_and(|(from, _)| id < from)
     }
 
     /// From where to read on: this document is known, at least in part.
@@ -67,16 +103,25 @@ impl Chain {
         self.at
     }
 
-    /// What is wrong with the documents.
-    #[must_use]
-    pub fn faults(&self) -> &[Finding] {
-        &self.faults
+    /// What is wrong with the documents, but those that a person gave up.
+    pub fn faults(&self) -> impl Iterator<Item = &Finding> {
+        let left = self.faults.iter().filter(|(id, _)| !self.is_given_up(*id));
+        left.map(|(_, fault)| fault)
     }
 
     /// Entries were lost, of periods that begin before this, in milliseconds.
     #[must_use]
-    pub const fn lost_until_ms(&self) -> Option<i64> {
-        self.lost_until_ms
+    pub fn lost_until_ms(&self) -> Option<i64> {
+        let left = self.lost.iter().filter(|(id, _)| !self.is_given_up(*id));
+        left.map(|(_, until)| *until)
+            .chain(self.given_up_until_ms())
+            .max()
+    }
+
+    /// Entries were lost, of periods that begin before this, in milliseconds, and a person gave them up.
+    #[must_use]
+    pub fn given_up_until_ms(&self) -> Option<i64> {
+        self.begun_anew.map(|(_, at_ms)| at_ms.saturating_add(CLOCKS_MS))
     }
 
     /// The newest document that is whole.
@@ -96,7 +141,7 @@ impl Chain {
         let is_behind = self.at.is_some_and(|at| found.id <= at);
         let written = match &found.written {
             // It was told before.
-            Err(_) if is_behind => return New::Nothing,
+            Err(_) if is_behind && self.last != Last::Unasked => return New::Nothing,
             Err(Unread::Newer) => return New::Nothing,
             Err(Unread::Damaged(why)) => {
                 self.damaged(found.id, why);
@@ -119,7 +164,7 @@ impl Chain {
                 0
             }
             Last::Damaged if is_behind => return New::Nothing,
-            Last::Damaged => 0,
+            Last::Damaged | Last::Unasked => 0,
         };
         let Some(last) = written.commits.last() else {
             self.damaged(found.id, "it has no commits");
@@ -131,7 +176,9 @@ impl Chain {
     }
 
     fn must_follow(&mut self, id: JournalId, written: &Written, last: Option<ContentId>) {
-        if written.previous == last {
+        let is_anew =
+            |(from, _)| written.previous.is_none() && id >= from && self.at.is_none_or(|at| at < from);
+        if written.previous == last || self.begun_anew.is_some_and(is_anew) {
             return;
         }
         let number = |content: Option<ContentId>| {
@@ -141,9 +188,9 @@ impl Chain {
         // What comes before it is missing: its counts are no more known than its entries.
         self.tally = None;
         let first_ms = written.commits.first().map_or(i64::MAX, |commit| commit.at_ms);
-        self.lost(first_ms);
-        self.faults
-            .push(Finding::of_document(&self.lane, id, "previous", stored, expected));
+        self.lost(id, first_ms);
+        let fault = Finding::of_document(&self.lane, id, "previous", stored, expected);
+        self.faults.push((id, fault));
     }
 
     fn damaged(&mut self, id: JournalId, why: &str) {
@@ -151,20 +198,14 @@ impl Chain {
         self.last = Last::Damaged;
         self.tally = None;
         // It may hold whatever was counted until now.
-        self.lost(i64::MAX);
-        let told = Value::Text(why.into());
-        self.faults.push(Finding::of_document(
-            &self.lane,
-            id,
-            "checksum",
-            told,
-            Value::Text("what was written".into()),
-        ));
+        self.lost(id, i64::MAX);
+        let [told, wanted] = [why, "what was written"].map(|text| Value::Text(text.into()));
+        let fault = Finding::of_document(&self.lane, id, "checksum", told, wanted);
+        self.faults.push((id, fault));
     }
 
-    fn lost(&mut self, until_ms: i64) {
-        let until_ms = until_ms.saturating_add(CLOCKS_MS);
-        self.lost_until_ms = self.lost_until_ms.max(Some(until_ms));
+    fn lost(&mut self, id: JournalId, until_ms: i64) {
+        self.lost.push((id, until_ms.saturating_add(CLOCKS_MS)));
     }
 
     /// The document that was followed last has so many new entries, all of them requests or not; or they cannot be read.
@@ -182,7 +223,7 @@ impl Chain {
             if tally.counted != expected {
                 let [stored, expected] = [tally.counted, expected].map(|number| Value::Number(number.into()));
                 let fault = Finding::of_document(&self.lane, found.id, "tally.counted", stored, expected);
-                self.faults.push(fault);
+                self.faults.push((found.id, fault));
             }
         }
         let mut newest = written.clone();
@@ -206,6 +247,7 @@ impl Chain {
         let head = fence.and_then(StoredFence::head);
         // Of a document that cannot be read its content is not known.
         let is_readable = self.last != Last::Damaged;
+        let is_empty = self.has_begun_anew(head);
         let name = |head: Option<JournalHead>| {
             head.map_or(Value::Missing, |JournalHead { id, content }| {
                 let (generation, seq) = (id.generation, id.seq);
@@ -216,7 +258,7 @@ impl Chain {
             true => head == newest,
             false => head.map(|head| head.id) == self.at,
         };
-        if !is_same {
+        if !is_same && !is_empty {
             faults.push(Finding::of_fence(&self.lane, "journal", name(head), name(newest)));
         }
         let Some(fence) = fence else { return faults };
@@ -242,6 +284,11 @@ impl Chain {
         faults
     }
 
+    /// A person gave up everything that there is, and nothing was written since.
+    fn has_begun_anew(&self, head: Option<JournalHead>) -> bool {
+        head.is_none() && self.at.is_none_or(|at| self.is_given_up(at))
+    }
+
     /// The newest document of the lane, where its fence knows only what came before it: it was set back.
     #[must_use]
     pub fn beyond(&self, fence: Option<&StoredFence>) -> Option<(JournalId, &Written)> {
@@ -249,6 +296,7 @@ impl Chain {
         let is_readable = self.last != Last::Damaged;
         self.newest()
             .filter(|(id, _)| is_readable && head.is_none_or(|head| head.id < *id))
+            .filter(|_| !self.has_begun_anew(head))
     }
 
     /// The newest document of which the fence knows is not there: its entries are lost.

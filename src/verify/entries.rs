@@ -2,12 +2,13 @@
 
 use std::io;
 
+use chrono::DateTime;
 use rollup::audit::key::{RowKey, rows_of};
 use rollup::audit::sums::{Files, RowSums};
 use rollup::counters::Sums;
-use rollup::fold::{Delta, RowDelta};
+use rollup::fold::{Delta, Grouping, RowDelta};
 use rollup::journal::{Change, Damaged, Journal};
-use rollup::period::Granularity;
+use rollup::period::Period;
 
 use super::chain::Counted;
 use super::scope::Scope;
@@ -21,23 +22,20 @@ pub struct Summing<F: Files> {
     /// Rows of the finest granularities alone.
     pending: Delta,
     scope: Scope,
-    /// Those that are kept, the finest first.
-    granularities: Vec<Granularity>,
-    /// The coarsest granularity that entries were booked to first.
-    coarsest: Option<Granularity>,
+    /// The granularities that are kept.
+    grouping: Grouping,
     /// Entries that were taken in, of whatever organization.
     entries: u64,
 }
 
 impl<F: Files> Summing<F> {
     /// No entries yet.
-    pub fn new(scope: Scope, granularities: Vec<Granularity>, sums: RowSums<F>) -> Self {
+    pub fn new(scope: Scope, grouping: Grouping, sums: RowSums<F>) -> Self {
         Self {
             sums,
             pending: Delta::default(),
             scope,
-            granularities,
-            coarsest: None,
+            grouping,
             entries: 0,
         }
     }
@@ -48,31 +46,15 @@ impl<F: Files> Summing<F> {
         self.entries
     }
 
-    /// The granularities that are kept, the finest first.
-    #[must_use]
-    pub fn granularities(&self) -> &[Granularity] {
-        &self.granularities
-    }
-
-    /// Those whose rows follow from the entries: no entry was booked to longer periods.
-    #[must_use]
-    pub fn comparable(&self) -> &[Granularity] {
-        let is_finer =
-            |granularity: &Granularity| self.coarsest.is_some_and(|coarsest| *granularity < coarsest);
-        let finer = self.granularities.iter().take_while(|one| is_finer(one)).count();
-        &self.granularities[finer..]
-    }
-
     /// Takes in the entries of packed bytes, of the commits from this one on. Nothing, where they are damaged.
     ///
     /// # Errors
     /// When sums cannot be written to a file.
     pub fn add(&mut self, packed: &[u8], from: u32) -> io::Result<Result<Counted, Damaged>> {
-        let (delta, counted, granularity) = match read(packed, from, &self.scope) {
+        let (delta, counted) = match read(packed, from, &self.scope, &self.grouping) {
             Ok(read) => read,
             Err(damaged) => return Ok(Err(damaged)),
         };
-        self.coarsest = self.coarsest.max(Some(granularity));
         self.entries += counted.entries.unsigned_abs();
         for row in delta.ledger.values() {
             self.pending.add_row(row.period, &row.dimensions, &row.booked);
@@ -88,14 +70,8 @@ impl<F: Files> Summing<F> {
         let pending = std::mem::take(&mut self.pending);
         let mut delta = Delta::default();
         for row in pending.ledger.values() {
-            let finest = row.period.granularity();
-            let finer = self.granularities.iter().take_while(|one| **one < finest).count();
-            delta.book(
-                &self.granularities[finer..],
-                row.period,
-                &row.dimensions,
-                &row.booked,
-            );
+            let granularities = self.grouping.granularities();
+            delta.book(granularities, row.period, &row.dimensions, &row.booked);
         }
         for (key, booked) in rows_of(delta) {
             if self.is_asked_for(&key) {
@@ -109,7 +85,7 @@ impl<F: Files> Summing<F> {
         self.scope.is_all()
             || key
                 .row()
-                .is_some_and(|row| self.scope.holds(&row, &self.granularities))
+                .is_some_and(|row| self.scope.holds(&row, self.grouping.granularities()))
     }
 
     /// The sums of all entries that were taken in.
@@ -122,9 +98,11 @@ impl<F: Files> Summing<F> {
     }
 }
 
-/// The rows of the finest granularity, how many entries there are, and that granularity.
-fn read(packed: &[u8], from: u32, scope: &Scope) -> Result<(Delta, Counted, Granularity), Damaged> {
+/// The rows of the finest granularity, and how many entries there are.
+fn read(packed: &[u8], from: u32, scope: &Scope, grouping: &Grouping) -> Result<(Delta, Counted), Damaged> {
     let journal = Journal::open(packed)?;
+    // They were booked before the finest granularity was switched on.
+    let is_coarser = journal.granularity() > grouping.finest();
     let (mut delta, mut entries, mut are_requests) = (Delta::default(), 0, true);
     for (organization, _) in journal.organizations() {
         let (rows, of_organization) = journal.of(organization)?;
@@ -141,12 +119,18 @@ fn read(packed: &[u8], from: u32, scope: &Scope) -> Result<(Delta, Counted, Gran
                 first_event_ms: entry.completed_at_ms,
                 last_event_ms: entry.completed_at_ms,
             };
-            let sum = sums
-                .get_mut(entry.row)
-                .ok_or(Damaged::Format("an entry has no row"))?;
-            match sum {
+            let missing = || Damaged::Format("an entry has no row");
+            if is_coarser {
+                let row = rows.get(entry.row).ok_or_else(missing)?;
+                let period = finest(row.period, entry.completed_at_ms, grouping)?;
+                if is_asked_for {
+                    delta.add_row(period, &row.dimensions, &booked);
+                }
+                continue;
+            }
+            match sums.get_mut(entry.row).ok_or_else(missing)? {
                 Some(sum) => sum.merge(&booked),
-                None => *sum = Some(booked),
+                sum @ None => *sum = Some(booked),
             }
         }
         for (row, sum) in rows.iter().zip(sums).filter(|_| is_asked_for) {
@@ -159,5 +143,14 @@ fn read(packed: &[u8], from: u32, scope: &Scope) -> Result<(Delta, Counted, Gran
         entries,
         are_requests,
     };
-    Ok((delta, counted, journal.granularity()))
+    Ok((delta, counted))
+}
+
+/// The finest period of an entry that was booked to this one.
+fn finest(booked_to: Period, completed_at_ms: i64, grouping: &Grouping) -> Result<Period, Damaged> {
+    let completed_at = DateTime::from_timestamp_millis(completed_at_ms);
+    let period = completed_at.map(|at| grouping.calendar().period_of(grouping.finest(), at));
+    period
+        .filter(|period| period.widened(booked_to.granularity()) == booked_to)
+        .ok_or(Damaged::Format("an entry is not of the period of its row"))
 }

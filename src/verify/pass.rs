@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use ingest::lane::LaneId;
 use mongodb::bson::Timestamp;
-use rollup::audit::compare::{self, Difference};
-use rollup::audit::key::{Row, RowKey};
+use rollup::audit::compare::Difference;
+use rollup::audit::key::RowKey;
 use rollup::audit::sums::RowSums;
 use rollup::journal::Damaged;
-use rollup::period::Granularity;
+use rollup::period::{Granularity, Period};
 use tokio::time::{Instant, sleep};
 
-use super::chain::{Chain, New};
+use super::chain::{CLOCKS, Chain, New};
 use super::entries::Summing;
 use super::files::Unnamed;
 use super::finding::Finding;
 use super::progress::Progress;
+use super::reach::Reach;
 use super::scope::Scope;
 use crate::store::fences::StoredFence;
 use crate::store::journal::Unread;
@@ -88,6 +90,10 @@ pub struct Pass {
     scope: Scope,
     summing: Summing<Unnamed>,
     chains: BTreeMap<LaneId, Chain>,
+    /// The first day from which on all entries are read: days before are taken at their word. `None`: all are.
+    reach: Option<NaiveDate>,
+    /// Rows that hold more than their entries, where a person gave entries up.
+    given_up: u64,
     /// The last row that was compared.
     after: Option<RowKey>,
     is_done: bool,
@@ -113,20 +119,23 @@ impl Pass {
         let audit = store.audit().await?;
         let mut moment = audit.moment().await.map_err(unread)?;
         let lanes = moment.lanes().await.map_err(unread)?;
-        let fences = moment.fences.iter().map(|fence| LaneId::from_stored(&fence.lane));
-        let counted = moment
-            .fences
-            .iter()
-            .map(|fence| u64::try_from(fence.counted).unwrap_or(0));
-        progress.expect(counted.sum(), moment.about_rows().await.map_err(unread)?);
-        let chains = lanes
-            .into_iter()
-            .chain(fences)
-            .map(|lane| (lane.clone(), Chain::new(lane)));
-        let granularities = moment.ledger.granularities.clone();
+        let reach = moment.ledger.reach.max(scope.days.from);
+        let counted: i64 = moment.fences.iter().map(|fence| fence.counted).sum();
+        let (mut chains, mut left_out) = (BTreeMap::new(), 0);
+        for lane in lanes {
+            let (chain, before) = begin(&lane, scope.days.from, &mut moment).await.map_err(unread)?;
+            left_out += before;
+            chains.insert(lane, chain);
+        }
+        let entries = u64::try_from(counted - left_out).unwrap_or(0);
+        progress.expect(entries, moment.about_rows().await.map_err(unread)?);
+        let grouping = moment.ledger.grouping.clone();
         Ok(Self {
-            summing: Summing::new(scope.clone(), granularities, RowSums::new(memory, Unnamed)),
-            chains: chains.collect(),
+            // A parent is beside all of its days, whichever of them are compared.
+            summing: Summing::new(scope.with_siblings(), grouping, RowSums::new(memory, Unnamed)),
+            chains,
+            reach,
+            given_up: 0,
             ledger: moment.ledger,
             audit,
             scope,
@@ -144,10 +153,10 @@ impl Pass {
         &self.ledger
     }
 
-    /// The granularities whose rows follow from the entries.
+    /// The first day of which all entries were read; `None`: of every day.
     #[must_use]
-    pub fn granularities(&self) -> &[Granularity] {
-        self.summing.comparable()
+    pub const fn reach(&self) -> Option<NaiveDate> {
+        self.reach
     }
 
     /// The journals of the lanes, as far as they were read.
@@ -243,7 +252,16 @@ impl Pass {
         for fence in &moment.fences {
             let lane = LaneId::from_stored(&fence.lane);
             let chain = || Chain::new(lane.clone());
-            self.chains.entry(lane.clone()).or_insert_with(chain);
+            let is_any_too_old = self.chains.entry(lane.clone()).or_insert_with(chain).know(fence);
+            if is_any_too_old && self.after.is_some() {
+                return Err(Error::GivenUp(
+                    "entries became too old before they were read: USAGE_LEDGER_JOURNAL_KEEP is too short for this".into(),
+                ));
+            }
+        }
+        if self.after.is_none() {
+            // What is old by now need not be compared. Later that would be in pages that were compared before.
+            self.reach = self.reach.max(moment.ledger.reach);
         }
         for (lane, chain) in &mut self.chains {
             loop {
@@ -278,32 +296,48 @@ impl Pass {
         Ok(Ok(began.elapsed() <= LONG_FOLLOWING))
     }
 
+    /// Compares rows with the entries of the same instant.
     async fn compare(&mut self, rows: Rows, moment: Moment) -> Result<Page, Error> {
-        let (scope, granularities) = (&self.scope, self.ledger.granularities.clone());
-        let comparable = self.summing.comparable().to_vec();
-        let is_compared = |row: Option<&Row>| match row {
-            Some(row) => scope.holds(row, &granularities) && comparable.contains(&row.period().granularity()),
-            None => scope.holds_strays(),
-        };
-        let Rows { page, end } = rows;
-        let stored = page.rows.into_iter().filter(|row| is_compared(row.row.as_ref()));
-        let mut differences = Vec::new();
-        let compared = compare::page(stored, page.up_to.as_ref(), self.summing.sums()?, |difference| {
-            if is_compared(difference.row.as_ref()) {
-                differences.push(difference);
-            }
-        })?;
+        let given_up_ms = self.chains.values().filter_map(Chain::given_up_until_ms).max();
+        let (Rows { page, end }, within) = (rows, self.within());
+        let sums = self.summing.sums()?;
+        let found = within.compare(page.rows, page.up_to.as_ref(), sums, given_up_ms)?;
+        self.given_up += found.given_up;
         self.is_done = page.up_to.is_none();
         self.after.clone_from(&page.up_to);
-        self.progress.compared(compared);
+        self.progress.compared(found.rows);
+        let end = end.map(|mut end| {
+            self.tell_given_up(&mut end);
+            end
+        });
         Ok(Page {
-            differences,
-            compared,
+            differences: found.differences,
+            compared: found.rows,
             revision: moment.ledger.revision,
             up_to: page.up_to,
             lost_until_ms: self.lost_until_ms(&moment),
             end,
         })
+    }
+
+    fn within(&self) -> Reach {
+        Reach {
+            scope: self.scope.clone(),
+            ledger: self.ledger.clone(),
+            first_day: self.reach,
+        }
+    }
+
+    /// What a person gave up is not compared, and that is said.
+    fn tell_given_up(&self, end: &mut End) {
+        if self.given_up > 0 {
+            let rows = self.given_up;
+            end.not_compared.push((
+                format!("{rows} rows that hold more than what is left of their entries"),
+                "`lanes resume --from fence` gave up documents of the journal: what these rows counted may be in them"
+                    .into(),
+            ));
+        }
     }
 
     /// Until when entries may be lost.
@@ -357,7 +391,7 @@ impl Pass {
             .collect();
         for (lane, chain) in &self.chains {
             let fence = fences.get(lane);
-            end.findings.extend(chain.faults().iter().cloned());
+            end.findings.extend(chain.faults().cloned());
             end.findings.extend(chain.faults_of(fence));
             if chain.lost_until_ms().is_some() || chain.is_newest_lost(fence) {
                 end.not_compared.push((
@@ -371,16 +405,27 @@ impl Pass {
                 letters(lane, fence, expected, moment, &mut end).await?;
             }
         }
-        let kept = &self.ledger.granularities;
-        let comparable = self.summing.comparable();
-        for granularity in kept.iter().filter(|one| !comparable.contains(one)) {
-            end.not_compared.push((
-                format!("rows of granularity `{}`", granularity.name()),
-                "entries were booked to longer periods".into(),
-            ));
-        }
+        end.not_compared.extend(self.within().left_out());
         Ok(end)
     }
+}
+
+/// Where reading the journal of a lane begins, if only days from this one on are asked for; and how many events were
+/// counted before that. A document is never dated before its entries by more than clocks differ.
+async fn begin(
+    lane: &LaneId,
+    from: Option<NaiveDate>,
+    moment: &mut Moment,
+) -> Result<(Chain, i64), ReadFault> {
+    let Some(from) = from else {
+        return Ok((Chain::new(lane.clone()), 0));
+    };
+    let first_day = Period::holding(Granularity::Daily, from);
+    let before = moment.ledger.grouping.calendar().start_of(first_day) - CLOCKS;
+    Ok(match moment.last_before(lane, before).await? {
+        Some((document, counted)) => (Chain::from(lane.clone(), document), counted),
+        None => (Chain::new(lane.clone()), 0),
+    })
 }
 
 /// Whether a lane has as many letters as it says.

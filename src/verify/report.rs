@@ -39,7 +39,7 @@ pub async fn report(mut pass: Pass) -> Result<Report, Error> {
     }
     report.entries = pass.entries();
     report.lanes = pass.chains().count();
-    report.granularities = pass.granularities().to_vec();
+    report.granularities = pass.ledger().grouping.granularities().to_vec();
     Ok(report)
 }
 
@@ -73,12 +73,6 @@ impl Report {
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.count == 0
-    }
-
-    /// Whether anything could be compared.
-    #[must_use]
-    pub const fn has_compared(&self) -> bool {
-        !self.granularities.is_empty()
     }
 
     /// For programs.

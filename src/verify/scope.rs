@@ -47,8 +47,10 @@ pub struct Scope {
     pub organization: Option<String>,
     /// The days.
     pub days: Days,
-    /// Also the rows of the finest granularity that share a parent with one of these days.
+    /// Also the rows of days and of the finest granularity that share a parent with one of these days.
     pub with_siblings: bool,
+    /// Also periods of a granularity from before it was switched on: whatever they lack is filled.
+    pub fills: bool,
 }
 
 impl Scope {
@@ -63,16 +65,26 @@ impl Scope {
         {
             return false;
         }
-        let is_finest =
-            matches!(row, Row::Ledger(..)) && granularities.first() == Some(&period.granularity());
+        let granularity = period.granularity();
+        let is_child = matches!(row, Row::Ledger(..))
+            && (granularities.first() == Some(&granularity) || granularity == Granularity::Daily);
         self.days.meet(period)
-            || (self.with_siblings && is_finest && self.days.widened(granularities).meet(period))
+            || (self.with_siblings && is_child && self.days.widened(granularities).meet(period))
     }
 
     /// Whether all rows are.
     #[must_use]
     pub const fn is_all(&self) -> bool {
         self.organization.is_none() && self.days.are_all()
+    }
+
+    /// The same, and the days that share a period with one of these.
+    #[must_use]
+    pub fn with_siblings(&self) -> Self {
+        Self {
+            with_siblings: true,
+            ..self.clone()
+        }
     }
 
     /// Whether rows that name no period are among these.
@@ -98,6 +110,7 @@ mod tests {
                 to: day("2026-01-31"),
             },
             with_siblings: false,
+            fills: false,
         };
         let kept = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
         let holds = |scope: &Scope, organization: &str, period: &str| {

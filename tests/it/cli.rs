@@ -272,7 +272,7 @@ async fn the_schema_is_created_checked_and_refused() {
         let (code, told) = run(&["run"], world.variables(&[(name, value)])).await;
         assert_eq!(code, 64, "{told}");
         assert!(
-            told.contains(&format!("USAGE_LEDGER_{name}: the ledger was created with")),
+            told.contains(&format!("USAGE_LEDGER_{name}: the ledger has")),
             "{told}"
         );
     }

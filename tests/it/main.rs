@@ -20,6 +20,7 @@ mod identity;
 mod journal;
 mod kafka;
 mod kafka_storm;
+mod kept;
 mod leases;
 mod long_answers;
 mod metrics;

@@ -37,7 +37,7 @@ pub(crate) async fn assert_clean(variables: Vec<(String, String)>) {
 }
 
 /// What is named, as collection and counter.
-fn named(report: &Value) -> Vec<(String, String)> {
+pub(crate) fn named(report: &Value) -> Vec<(String, String)> {
     let differences = report["differences"].as_array().expect("differences");
     let text = |of: &Value| of.as_str().expect("a text").to_owned();
     let mut named: Vec<_> = differences

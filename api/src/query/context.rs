@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::Stream;
 use rollup::counters::Counter;
+use rollup::kept::Kept;
 use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
@@ -53,7 +54,8 @@ pub(crate) struct QueryContext<S> {
     pub(crate) now: DateTime<Utc>,
     pub(crate) today: NaiveDate,
     pub(crate) calendar: Calendar,
-    pub(crate) granularities: Arc<[Granularity]>,
+    /// The granularities, and from when on each is whole.
+    pub(crate) kept: Vec<Kept>,
     pub(crate) row_limit: u64,
     pub(crate) remembered: Arc<Remembered>,
 }
@@ -107,7 +109,7 @@ impl<S: Snapshot> QueryContext<S> {
                 first: hour,
                 last: hour,
             }],
-            None => cover(range, &self.granularities, group_query.bucket),
+            None => cover(range, &self.kept, group_query.bucket),
         };
         Query {
             rows,

@@ -77,11 +77,7 @@ impl Route for Meta {
         Ok(MetaAnswer {
             dimensions: FILTERED.iter().map(|dimension| dimension.name()).collect(),
             metrics: Counter::ALL.into_iter().map(shown_name).collect(),
-            granularities: context
-                .granularities
-                .iter()
-                .map(|granularity| granularity.name())
-                .collect(),
+            granularities: context.kept.iter().map(|kept| kept.granularity.name()).collect(),
             presets: Preset::NAMES.to_vec(),
             time_zone: context.calendar.zone_name().to_owned(),
             currency: common.currency.as_str().to_owned(),

@@ -1,6 +1,7 @@
 //! The periods of answers over time, as they are asked for and shown.
 
 use chrono::NaiveDate;
+use rollup::kept::Kept;
 use rollup::period::Granularity;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use crate::bucket::{Bucket, MAX_BUCKETS, MAX_HOURLY_DAYS, buckets};
 use crate::problem::{Kind, Problem};
 use crate::query::QueryContext;
 use crate::question::GRANULARITY;
+use crate::range::Range;
 use crate::route::Common;
 
 /// A period, cut to the range.
@@ -64,7 +66,7 @@ pub(super) fn buckets_of<S>(
 ) -> Result<Vec<Bucket>, Problem> {
     let range = common.days.range;
     if granularity == Granularity::Hourly {
-        check_hours(range.days(), &context.granularities)?;
+        check_hours(range, &context.kept)?;
     }
     buckets(range, granularity, &context.calendar, context.now).ok_or_else(|| {
         let detail = format!(
@@ -76,15 +78,22 @@ pub(super) fn buckets_of<S>(
 
 /// Refuses hours that are not kept, and too many of them. Weeks and months are sums of days, also where they are not
 /// kept; hours are not.
-fn check_hours(days: u64, kept: &[Granularity]) -> Result<(), Problem> {
-    if !kept.contains(&Granularity::Hourly) {
-        let kept: Vec<&str> = kept.iter().map(|granularity| granularity.name()).collect();
+fn check_hours(range: Range, kept: &[Kept]) -> Result<(), Problem> {
+    let mut granularities = kept.iter();
+    let Some(hourly) = granularities.find(|kept| kept.granularity == Granularity::Hourly) else {
+        let kept: Vec<&str> = kept.iter().map(|kept| kept.granularity.name()).collect();
         let detail = format!(
             "`hourly` is not kept by this ledger, which keeps `{}`",
             kept.join("`, `")
         );
         return Err(Problem::parameter(GRANULARITY.name, detail));
+    };
+    if let Some(since) = hourly.since.filter(|since| range.from < *since) {
+        let detail =
+            format!("`hourly` is kept from {since} on: ask for days from then on, or for longer buckets");
+        return Err(Problem::parameter(GRANULARITY.name, detail));
     }
+    let days = range.days();
     if days > MAX_HOURLY_DAYS {
         let detail = format!(
             "`hourly` is answered for up to {MAX_HOURLY_DAYS} days, and the range has {days}: ask for a shorter range \

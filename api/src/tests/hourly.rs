@@ -1,6 +1,7 @@
 //! Hours: where they are kept, which ones there are, and that they add up to days.
 
 use proptest::prelude::*;
+use rollup::kept::Kept;
 use rollup::period::Granularity;
 use serde_json::{Value, json};
 
@@ -50,6 +51,28 @@ async fn a_day_by_the_hour_is_every_hour_and_says_which_are_over() {
         .await;
     assert_eq!(table["periods"].as_array().map(Vec::len), Some(7 * 24));
     assert_eq!(table["columnTotals"][6 * 24 + 12]["requests"], json!(1));
+}
+
+/// Hours that were counted before hours were kept are nobody's zeros.
+#[tokio::test]
+async fn hours_are_answered_from_the_day_on_of_which_all_are_kept() {
+    let world = world();
+    world.reader.book([used_at("2026-09-28T12:00:00Z")]);
+    world.reader.set_later(Kept {
+        granularity: Granularity::Hourly,
+        since: "2026-09-28".parse().ok(),
+    });
+    let from = |day: &str| format!("granularity=hourly&from={day}&to=2026-09-28");
+    assert_eq!(
+        world.ask("series", &from("2026-09-28")).await["granularity"],
+        "hourly"
+    );
+    let (status, problem) = world.refused("series", &from("2026-09-27")).await;
+    assert_eq!(status, 400);
+    assert_eq!(
+        problem["detail"],
+        "`hourly` is kept from 2026-09-28 on: ask for days from then on, or for longer buckets"
+    );
 }
 
 /// An answer that is remembered says of no hour that it goes on when it is over.

@@ -13,8 +13,6 @@ use ingest::pump::{self, Pump};
 use prometheus::Registry;
 use rollup::clock::Clock;
 use rollup::event::Rules;
-use rollup::fold::Grouping;
-use rollup::period::{Calendar, Granularity};
 use testkit::{Error, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -65,9 +63,7 @@ pub(crate) async fn run(topic: &Topic, run: usize) -> Result<Done> {
 }
 
 fn settings() -> Result<pump::Settings> {
-    let granularities = [Granularity::Daily, Granularity::Weekly, Granularity::Monthly];
     let policy = Policy {
-        grouping: Grouping::new(Calendar::UTC, &granularities).map_err(failed)?,
         rules: Rules {
             currency: "USD".into(),
             start_at_ms: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::counters::Overflow;
-use rollup::fold::{Delta, RowDelta};
+use rollup::fold::{Delta, Grouping, RowDelta};
 
 use super::dead_letters::{self, LetterState, Letters, StoredLetter};
 use super::leases::{InTheWay, Leases, StoredLease};
@@ -71,6 +71,8 @@ pub struct Stored {
     pub(super) leases: Leases,
     /// The journal.
     pub journal: BTreeMap<(LaneId, JournalId), Document>,
+    /// Which rows events are booked to.
+    grouping: Grouping,
     /// Commits on their way.
     late: Vec<Commit>,
 }
@@ -213,6 +215,7 @@ impl Stored {
         Acquired::Granted(Granted {
             fence: granted,
             windows: self.windows(lane),
+            grouping: self.grouping.clone(),
             damage: None,
         })
     }
@@ -220,6 +223,14 @@ impl Stored {
     pub(super) fn steal(&mut self, lane: &LaneId) {
         // Only the epoch counts; the thief's own reading is not of interest.
         let _: Acquired = self.take(lane, "a thief");
+    }
+
+    /// From now on events are booked by these: nobody goes on by those of before.
+    pub(super) fn book_to(&mut self, grouping: Grouping) {
+        self.grouping = grouping;
+        for fence in self.fences.values_mut() {
+            fence.epoch += 1;
+        }
     }
 
     pub(super) fn resume(&mut self, lane: &LaneId, position: Option<Position>) {

@@ -220,7 +220,7 @@ impl<L: Ledger> Committer<L> {
         }
         // There is one every few seconds at most.
         let merging = if self.queue.is_empty() && !self.drains.is_cancelled() {
-            lanes.close_for_merge(&self.settings.policy.grouping)
+            lanes.close_for_merge()
         } else {
             None
         };
@@ -238,9 +238,7 @@ impl<L: Ledger> Committer<L> {
                 return false;
             }
             let waiting = self.queue.pop_front();
-            let mut group = waiting.unwrap_or_else(|| Group {
-                lanes: lanes.close(&self.settings.policy.grouping),
-            });
+            let mut group = waiting.unwrap_or_else(|| Group { lanes: lanes.close() });
             group.retain(lanes);
             // Empty where all its lanes were lost while it was on its way: there may be more behind it.
             if !group.lanes.is_empty() {

@@ -14,7 +14,6 @@ use crate::lane::{JournalHead, JournalId, LaneId, Position};
 use crate::ledger::{Commit, Granted, JournalCommit};
 use crate::outcome::Tally;
 use crate::source::{Grant, GrantId, Stop};
-use rollup::fold::Grouping;
 
 /// Where the merging of a lane's journal stands. What is looked for while a merge is on its way would be gone with it.
 #[derive(Debug, Default)]
@@ -54,10 +53,11 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A lane as the ledger granted it, and the grant for the source.
-    pub(super) fn new(id: LaneId, key: GrantId, granted: Granted, grouping: &Grouping) -> (Self, Grant) {
+    pub(super) fn new(id: LaneId, key: GrantId, granted: Granted) -> (Self, Grant) {
         let Granted {
             fence,
             windows: stored,
+            grouping,
             damage: stop,
         } = granted;
         let lost = CancellationToken::new();
@@ -77,7 +77,7 @@ impl Lane {
                 deleted: Window::load(stored.deleted),
                 rejected: stored.rejected,
             },
-            current: LaneBatch::new(grouping),
+            current: LaneBatch::new(&grouping),
             lost: lost.clone(),
             committed,
             stop,
@@ -342,21 +342,21 @@ impl Lanes {
     }
 
     /// Takes what the lanes have folded.
-    pub(super) fn close(&mut self, grouping: &Grouping) -> Vec<(GrantId, LaneBatch)> {
+    pub(super) fn close(&mut self) -> Vec<(GrantId, LaneBatch)> {
         self.open = OpenBatch::default();
         let ready = self.ours.iter_mut().filter(|(_, lane)| !lane.current.is_empty());
         let take = |(key, lane): (&GrantId, &mut Lane)| {
-            let empty = LaneBatch::new(grouping);
+            let empty = lane.current.anew();
             (*key, std::mem::replace(&mut lane.current, empty))
         };
         ready.map(take).collect()
     }
 
     /// A batch that holds nothing, of a lane whose documents are to be merged: they are in a commit of their own.
-    pub(super) fn close_for_merge(&self, grouping: &Grouping) -> Option<(GrantId, LaneBatch)> {
+    pub(super) fn close_for_merge(&self) -> Option<(GrantId, LaneBatch)> {
         let ready = |lane: &Lane| matches!(lane.merge, MergeState::Ready(_)) && lane.stop.is_none();
-        let (key, _) = self.ours.iter().find(|(_, lane)| ready(lane))?;
-        Some((*key, LaneBatch::new(grouping)))
+        let (key, lane) = self.ours.iter().find(|(_, lane)| ready(lane))?;
+        Some((*key, lane.current.anew()))
     }
 
     /// Batches are permanent: fences, windows and positions move. The watermarks that are known of their lanes now.

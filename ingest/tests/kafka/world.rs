@@ -21,8 +21,8 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rollup::clock::Clock;
 use rollup::counters::Counter;
 use rollup::event::Rules;
-use rollup::fold::{Grouping, Marginal};
-use rollup::period::{Calendar, Granularity};
+use rollup::fold::Marginal;
+use rollup::period::Granularity;
 use testkit::kafka::Broker;
 use testkit::{PATIENCE, eventually, now};
 use tokio::task::JoinHandle;
@@ -329,7 +329,6 @@ impl Worker {
         let for_metrics: Arc<dyn Clock> = Arc::new(now);
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, health.clone(), for_metrics).expect("registers");
-        let grouping = Grouping::new(Calendar::UTC, &[Granularity::Daily]).expect("a grouping");
         let rules = Rules {
             currency: "USD".into(),
             start_at_ms: None,
@@ -337,7 +336,6 @@ impl Worker {
         let pump_settings = pump::Settings {
             limits,
             policy: Policy {
-                grouping,
                 rules,
                 max_age: None,
                 window: Duration::from_secs(86_400),

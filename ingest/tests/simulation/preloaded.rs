@@ -7,17 +7,15 @@ use ingest::fake::FakeLedger;
 use ingest::lane::{ContentId, FenceMove, JournalId, LaneId};
 use ingest::ledger::{Acquired, Attempt, Commit, Granted, JournalCommit, LaneCommit, Ledger, Tally};
 use rollup::event::{DocumentId, Identity};
-use rollup::fold::{Delta, Fold};
+use rollup::fold::{Delta, Fold, Grouping};
 use rollup::journal::{Change, Entry, Packed, Packer, Place, RowRef};
 use rollup::period::Granularity;
 
 use crate::oracle::preset;
-use crate::world::settings;
 
 /// A row that is nearly full before anything is read.
 pub(crate) async fn book_beforehand(ledger: &FakeLedger) {
-    let policy = settings().policy;
-    let mut fold = Fold::new(policy.grouping);
+    let mut fold = Fold::new(Grouping::default());
     fold.add(&preset().event()).expect("inside the calendar");
     let mut delta = Delta::default();
     fold.close_into(&mut delta);

@@ -17,8 +17,6 @@ use ingest::source::{self, Voice};
 use prometheus::Registry;
 use rollup::clock::Clock;
 use rollup::event::Rules;
-use rollup::fold::Grouping;
-use rollup::period::{Calendar, Granularity};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,11 +62,6 @@ pub(crate) fn settings() -> Settings {
             commit_target: Duration::from_secs(1),
         },
         policy: Policy {
-            grouping: Grouping::new(
-                Calendar::UTC,
-                &[Granularity::Daily, Granularity::Weekly, Granularity::Monthly],
-            )
-            .expect("with daily"),
             rules: Rules {
                 currency: "USD".into(),
                 start_at_ms: None,

@@ -50,6 +50,16 @@ pub struct WrongField {
 }
 
 impl StoredRow {
+    /// As if it were the sum of its entries.
+    #[must_use]
+    pub fn booked(&self) -> RowDelta {
+        RowDelta {
+            sums: self.counters.into(),
+            first_event_ms: self.times_ms.first.unwrap_or(i64::MAX),
+            last_event_ms: self.times_ms.last.unwrap_or(i64::MIN),
+        }
+    }
+
     /// A row whose fields are read one by one.
     pub fn read<'a>(
         key: RowKey,
@@ -134,6 +144,29 @@ impl Difference {
         }
     }
 
+    /// What the row holds beyond the entries that are there: as if it were one more of them. `None`: nothing.
+    #[must_use]
+    pub fn opening(&self) -> Option<RowDelta> {
+        let missing = self.missing();
+        let times = self.stored.as_ref().map(|row| row.times_ms).unwrap_or_default();
+        (!missing.is_zero()).then(|| RowDelta {
+            sums: Sums::default().without(&missing),
+            first_event_ms: times.first.unwrap_or(i64::MAX),
+            last_event_ms: times.last.unwrap_or(i64::MIN),
+        })
+    }
+
+    /// Whether nothing is wrong with it but that it holds more than its entries.
+    #[must_use]
+    pub fn is_only_more(&self) -> bool {
+        let missing = self.missing();
+        let is_readable = self.is_readable() && self.row.is_some();
+        let stored = self.stored.as_ref();
+        is_readable
+            && stored.is_some_and(|row| row.wrong_fields.is_empty())
+            && Counter::ALL.into_iter().all(|counter| missing[counter] <= 0)
+    }
+
     /// Whether each of its counters can be read: no other row is ever changed.
     #[must_use]
     pub fn is_readable(&self) -> bool {
@@ -187,31 +220,34 @@ impl Difference {
 /// Compares the rows of a page, which come in order, with what they must be: all that come before and the last. `up_to`
 /// is where the page ends; `None`: no rows follow. How many rows were compared.
 ///
+/// Whoever is told of a difference may add to rows that come later.
+///
 /// # Errors
-/// When sums cannot be read back.
+/// When sums cannot be written or read back.
 pub fn page<F: Files>(
     rows: impl IntoIterator<Item = StoredRow>,
     up_to: Option<&RowKey>,
     sums: &mut RowSums<F>,
-    mut found: impl FnMut(Difference),
+    mut found: impl FnMut(Difference, &mut RowSums<F>) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut compared = 0;
+    let mut tell = |difference: Option<Difference>, sums: &mut RowSums<F>| {
+        compared += 1;
+        difference.map_or(Ok(()), |difference| found(difference, sums))
+    };
     for stored in rows {
         let mut expected = None;
         while let Some((key, booked)) = sums.next(Some(&stored.key))? {
             if key == stored.key {
                 expected = Some(booked);
             } else {
-                compared += 1;
-                absent(key, booked).into_iter().for_each(&mut found);
+                tell(absent(key, booked), sums)?;
             }
         }
-        compared += 1;
-        there(stored, expected).into_iter().for_each(&mut found);
+        tell(there(stored, expected), sums)?;
     }
     while let Some((key, booked)) = sums.next(up_to)? {
-        compared += 1;
-        absent(key, booked).into_iter().for_each(&mut found);
+        tell(absent(key, booked), sums)?;
     }
     up_to.into_iter().for_each(|end| sums.pass(end));
     Ok(compared)
@@ -273,7 +309,7 @@ mod tests {
             sums.add(key(user), &booked(*requests)).expect("adds");
         }
         let mut faults = Vec::new();
-        page(rows, up_to, &mut sums, |difference| {
+        page(rows, up_to, &mut sums, |difference, _| {
             faults.extend(difference.faults().into_iter().map(|fault| {
                 let Fault {
                     name,
@@ -282,6 +318,7 @@ mod tests {
                 } = fault;
                 format!("{} {name} {stored:?} {expected:?}", difference.key.id)
             }));
+            Ok(())
         })
         .expect("compares");
         faults

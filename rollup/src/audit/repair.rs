@@ -2,9 +2,10 @@
 //!
 //! While rows are read and changed, lanes add to them. A difference does not change by that: it is added. A row of the
 //! finest granularity gets its difference, and in the same step each of its parents gets that difference too. What a parent
-//! is wrong by itself, its difference without those of its children, goes with the first step that touches it; parents
-//! that none touched get theirs last. So no parent ever differs from its children by more than before, and one that was
-//! right is right in the end.
+//! is wrong by itself, its difference without those of its children, goes with the steps that touch it, no more of it in
+//! each than brings the parent to where it must be; parents that none touched get theirs last. So no parent ever differs
+//! from its children by more than before; and one that was right stays right all the time where its children lack
+//! something, and none has too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,61 +125,108 @@ fn is_finest(difference: &Difference, order: &Order<'_>) -> bool {
     matches!(&difference.row, Some(Row::Ledger(period, _)) if Some(&period.granularity()) == finest)
 }
 
+/// What a parent lacks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lack {
+    /// Of itself.
+    own: Sums,
+    /// Of its children, as far as they get it.
+    of_children: Sums,
+    /// A step has some of it.
+    is_touched: bool,
+}
+
+impl Lack {
+    /// What the parent gets when a child gets this.
+    fn with_child(&mut self, child: &Sums) -> Sums {
+        let mut gets = *child;
+        let left = self.of_children.without(child);
+        for counter in Counter::ALL {
+            let own = self.own[counter];
+            // What it lacks in all, and what it would then lack without a part of its own: as near as possible to between
+            // that and nothing.
+            let (before, without_own) = (own + self.of_children[counter], left[counter]);
+            let nearest = without_own.clamp(before.min(0), before.max(0));
+            let kept = (nearest - without_own).clamp(own.min(0), own.max(0));
+            gets[counter] += own - kept;
+            self.own[counter] = kept;
+        }
+        self.of_children = left;
+        self.is_touched = true;
+        gets
+    }
+}
+
 struct Planning<'a> {
     order: &'a Order<'a>,
     by_key: BTreeMap<&'a RowKey, &'a Difference>,
-    /// What a parent is wrong by itself, until a step has it.
-    own: BTreeMap<RowKey, Sums>,
+    /// What parents still lack.
+    parents: BTreeMap<RowKey, Lack>,
     step: Step,
     repair: Repair,
 }
 
 impl<'a> Planning<'a> {
     fn begin(differences: &'a [Difference], order: &'a Order<'a>) -> Self {
-        let mut own: BTreeMap<RowKey, Sums> = BTreeMap::new();
+        let mut planning = Self {
+            order,
+            by_key: differences.iter().map(|one| (&one.key, one)).collect(),
+            parents: BTreeMap::new(),
+            step: Step::default(),
+            repair: Repair::default(),
+        };
         let (finest, others): (Vec<_>, Vec<_>) = differences
             .iter()
             .filter(|difference| difference.is_readable())
             .partition(|difference| is_finest(difference, order));
+        let parents = &mut planning.parents;
         for difference in others {
-            own.entry(difference.key.clone())
-                .or_default()
-                .merge(&difference.missing());
+            let lack = parents.entry(difference.key.clone()).or_default();
+            lack.own.merge(&difference.missing());
         }
         for difference in finest {
-            for (parent, booked) in parents(difference, difference.missing(), order) {
-                let own = own.entry(parent).or_default();
-                *own = own.without(&booked.sums);
+            let gets = planning
+                .gets(difference)
+                .map(|(gets, _)| gets)
+                .unwrap_or_default();
+            for (parent, whole) in parents_of(difference, difference.missing(), order) {
+                let lack = planning.parents.entry(parent).or_default();
+                lack.own = lack.own.without(&whole.sums);
+                lack.of_children.merge(&gets);
             }
         }
-        Self {
-            order,
-            by_key: differences.iter().map(|one| (&one.key, one)).collect(),
-            own,
-            step: Step::default(),
-            repair: Repair::default(),
+        planning
+    }
+
+    /// What a row of the finest granularity gets, and whether that is all but what it holds too much: entries may be lost.
+    /// `None`: it is not repaired.
+    fn gets(&self, difference: &Difference) -> Option<(Sums, bool)> {
+        let period = difference.row.as_ref().map(Row::period)?;
+        let mut missing = difference.missing();
+        if !(self.order.repairs)(period) || !difference.is_readable() {
+            return None;
         }
+        let is_kept = (self.order.may_be_lost)(period) && take_nothing(&mut missing);
+        Some((missing, is_kept))
     }
 
     /// A row of the finest granularity, with its parents.
     fn row(&mut self, difference: &Difference) {
-        let period = difference.row.as_ref().map(Row::period);
-        let Some(period) = period.filter(|period| (self.order.repairs)(*period)) else {
+        let Some((missing, is_kept)) = self.gets(difference) else {
             return;
         };
-        let mut missing = difference.missing();
-        if (self.order.may_be_lost)(period) && take_nothing(&mut missing) {
+        if is_kept {
             self.repair.kept.push(difference.key.clone());
         }
-        if !difference.is_readable() || (missing.is_zero() && !has_wrong_fields(difference)) {
+        if missing.is_zero() && !has_wrong_fields(difference) {
             return;
         }
         let mut together = Step::default();
         self.add(&mut together, &difference.key, missing, difference);
         if !missing.is_zero() {
-            for (parent, booked) in parents(difference, missing, self.order) {
-                let mut sums = booked.sums;
-                sums.merge(&self.own.remove(&parent).unwrap_or_default());
+            for (parent, child) in parents_of(difference, missing, self.order) {
+                let lack = self.parents.entry(parent.clone()).or_default();
+                let sums = lack.with_child(&child.sums);
                 self.add(&mut together, &parent, sums, difference);
             }
         }
@@ -187,13 +235,16 @@ impl<'a> Planning<'a> {
 
     /// What no step has yet.
     fn rest(&mut self) {
-        for (key, own) in std::mem::take(&mut self.own) {
+        for (key, lack) in std::mem::take(&mut self.parents) {
+            if lack.is_touched && lack.own.is_zero() {
+                continue;
+            }
             let Some(difference) = self.by_key.get(&key).copied() else {
                 // It is right, and wrong by itself only as far as a child is that is left as it is.
                 continue;
             };
             let mut step = Step::default();
-            self.add(&mut step, &key, own, difference);
+            self.add(&mut step, &key, lack.own, difference);
             self.join(step);
         }
     }
@@ -275,18 +326,23 @@ fn has_wrong_fields(difference: &Difference) -> bool {
         .is_some_and(|row| !row.wrong_fields.is_empty())
 }
 
-/// All rows that hold a row, but itself, and what it adds to each.
-fn parents(difference: &Difference, missing: Sums, order: &Order<'_>) -> Vec<(RowKey, RowDelta)> {
-    let Some(Row::Ledger(period, dimensions)) = &difference.row else {
-        return Vec::new();
-    };
-    let mut delta = Delta::default();
+fn parents_of(difference: &Difference, missing: Sums, order: &Order<'_>) -> Vec<(RowKey, RowDelta)> {
     let booked = RowDelta {
         sums: missing,
         ..NOTHING
     };
-    delta.book(order.granularities, *period, dimensions, &booked);
-    rows_of(delta).filter(|(key, _)| *key != difference.key).collect()
+    parents(&difference.key, order.granularities, &booked)
+}
+
+/// All rows and rollups of these granularities that hold a row of the ledger, but itself, and what it adds to each.
+#[must_use]
+pub fn parents(key: &RowKey, granularities: &[Granularity], booked: &RowDelta) -> Vec<(RowKey, RowDelta)> {
+    let Some(Row::Ledger(period, dimensions)) = key.row() else {
+        return Vec::new();
+    };
+    let mut delta = Delta::default();
+    delta.book(granularities, period, &dimensions, booked);
+    rows_of(delta).filter(|(parent, _)| parent != key).collect()
 }
 
 /// Leaves only what is to be added. Whether anything was to be taken away.

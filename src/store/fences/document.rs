@@ -45,6 +45,10 @@ pub struct StoredFence {
     journal: Option<StoredHead>,
     /// The first document of the journal that holds an id which is still known.
     window_from: Option<StoredId>,
+    /// The newest document of the journal that is old, and kept no more.
+    kept_after: Option<StoredHead>,
+    /// Where the journal began anew, after a person gave up what was damaged before.
+    journals_begun: Vec<StoredBegin>,
     /// Up to where the documents of the journal are merged.
     merged_up_to: Option<StoredId>,
     /// The source time before which ids are forgotten.
@@ -105,6 +109,12 @@ struct StoredId {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct StoredBegin {
+    at: DateTime,
+    from: StoredId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 struct StoredHead {
     generation: i64,
     seq: i64,
@@ -116,6 +126,18 @@ struct StoredRecord {
     offset: i64,
     timestamp: i64,
     hash: i64,
+}
+
+impl StoredHead {
+    const fn head(self) -> JournalHead {
+        JournalHead {
+            id: JournalId {
+                generation: self.generation,
+                seq: self.seq,
+            },
+            content: ContentId(self.content),
+        }
+    }
 }
 
 impl StoredId {
@@ -156,13 +178,20 @@ impl StoredFence {
     /// The newest document of the journal.
     #[must_use]
     pub fn head(&self) -> Option<JournalHead> {
-        self.journal.map(|head| JournalHead {
-            id: JournalId {
-                generation: head.generation,
-                seq: head.seq,
-            },
-            content: ContentId(head.content),
-        })
+        self.journal.map(StoredHead::head)
+    }
+
+    /// The newest document of the journal that is kept no more, whether it is still there or not.
+    #[must_use]
+    pub fn kept_after(&self) -> Option<JournalHead> {
+        self.kept_after.map(StoredHead::head)
+    }
+
+    /// From which document on the journal began anew, and when (ms), the last time that a person gave up what was damaged.
+    #[must_use]
+    pub fn begun_anew(&self) -> Option<(JournalId, i64)> {
+        let last = self.journals_begun.last()?;
+        Some((StoredId::named(Some(last.from)), last.at.timestamp_millis()))
     }
 
     /// The first document of the journal that is needed to know what its windows know.
@@ -305,7 +334,8 @@ fn stored_id(id: JournalId) -> Document {
     doc! {"generation": id.generation, "seq": id.seq}
 }
 
-fn stored_head(id: JournalId, content: ContentId) -> Document {
+/// A document of the journal, and its content.
+pub(in crate::store) fn stored_head(id: JournalId, content: ContentId) -> Document {
     doc! {"generation": id.generation, "seq": id.seq, "content": content.0}
 }
 

@@ -86,13 +86,16 @@ struct StoredTally {
 impl Found {
     /// `None`: nobody can tell which document it is.
     fn read(raw: &RawDocument) -> Option<Self> {
+        let id = Self::id(raw)?;
+        let written = Written::read(raw);
+        Some(Self { id, written })
+    }
+
+    fn id(raw: &RawDocument) -> Option<JournalId> {
         let id = raw.get_document("_id").ok()?;
-        Some(Self {
-            id: JournalId {
-                generation: id.get_i64("generation").ok()?,
-                seq: id.get_i64("seq").ok()?,
-            },
-            written: Written::read(raw),
+        Some(JournalId {
+            generation: id.get_i64("generation").ok()?,
+            seq: id.get_i64("seq").ok()?,
         })
     }
 }
@@ -156,6 +159,35 @@ impl Store {
             }
         }
         Ok((documents, true))
+    }
+
+    /// The last document of a lane that lies before this instant, by its own time, and how many events were counted
+    /// until its end; `None`: none lies before.
+    pub(in crate::store) async fn last_before(
+        &self,
+        lane: &LaneId,
+        before: DateTime,
+        session: &mut ClientSession,
+    ) -> DriverResult<Option<(JournalId, i64)>> {
+        let first = JournalId {
+            generation: i64::MIN,
+            seq: i64::MIN,
+        };
+        let journal = self.journal();
+        let found = journal
+            .find(Self::journal_from(lane, first))
+            .sort(doc! {"_id": -1})
+            .projection(doc! {"at": 1, "tally.counted": 1});
+        let mut cursor = found.session(&mut *session).await?;
+        while cursor.advance(session).await? {
+            let raw = cursor.current();
+            if raw.get_datetime("at").is_ok_and(|at| at < before) {
+                let tally = raw.get_document("tally");
+                let counted = tally.and_then(|tally| tally.get_i64("counted")).unwrap_or(0);
+                return Ok(Found::id(raw).map(|id| (id, counted)));
+            }
+        }
+        Ok(None)
     }
 
     /// The lanes that have documents.

@@ -3,23 +3,27 @@
 //! A transaction changes all of them or none. So of one instant the rows are the sums of exactly the entries that are
 //! there, and the fences name the newest of these, whatever is going on.
 
+use chrono::{DateTime, NaiveDate, Utc};
 use ingest::lane::{JournalId, LaneId};
 use ingest::server_error::{Act, Fault, Place, is_of_snapshot};
-use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use mongodb::bson::{DateTime as BsonTime, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, SessionCursor};
 use rollup::audit::compare::{StoredRow, Times};
 use rollup::audit::key::{Begin, RowKey, Table};
 use rollup::counters::{Counter, Counters};
+use rollup::event::MAX_CLOCK_SKEW;
+use rollup::fold::Grouping;
+use rollup::kept::Kept;
 use rollup::key;
-use rollup::period::{Calendar, Granularity};
 
 use super::instant;
 use crate::store::fences::StoredFence;
 use crate::store::journal::Found;
 use crate::store::meta::{self, Meta};
 use crate::store::pools::Pool;
+use crate::store::schema::whole_from;
 use crate::store::{DEAD_LETTERS, Error, FENCES, LEDGER, META, ROLLUPS, Store, errors};
 
 /// Rows that the server sends at once.
@@ -64,11 +68,13 @@ impl From<DriverError> for ReadFault {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
     /// The granularities that are kept, the finest first.
-    pub granularities: Vec<Granularity>,
-    /// Its calendar.
-    pub calendar: Calendar,
+    pub kept: Vec<Kept>,
+    /// Which rows entries are of.
+    pub grouping: Grouping,
     /// How often a job has changed rows.
     pub revision: i64,
+    /// The first day of whose entries none are gone because they were old; `None`: all are there.
+    pub reach: Option<NaiveDate>,
 }
 
 /// One instant.
@@ -139,13 +145,15 @@ impl Audit {
 }
 
 fn described(meta: &Meta) -> Option<Described> {
-    let granularities = meta.granularities.iter().map(|name| name.parse().ok());
-    let mut granularities = granularities.collect::<Option<Vec<Granularity>>>()?;
-    granularities.sort_unstable();
-    (!granularities.is_empty()).then_some(Described {
-        granularities,
-        calendar: meta.time_zone.parse().ok()?,
+    let (kept, grouping) = (meta.kept()?, meta.grouping()?);
+    let horizon = meta.horizon.map(BsonTime::to_chrono);
+    // An entry is kept from five minutes before its completion on, or from later on.
+    let reach = horizon.map(|horizon| whole_from(grouping.calendar(), horizon + MAX_CLOCK_SKEW));
+    Some(Described {
+        kept,
+        grouping,
         revision: meta.revision,
+        reach,
     })
 }
 
@@ -156,6 +164,20 @@ impl Moment {
     /// When they cannot be read.
     pub async fn lanes(&mut self) -> Result<Vec<LaneId>, ReadFault> {
         Ok(self.store.lanes_in_journal(&mut self.session).await?)
+    }
+
+    /// The last document of a lane that lies before this instant, by its own time, and how many events were counted
+    /// until its end; `None`: none lies before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn last_before(
+        &mut self,
+        lane: &LaneId,
+        before: DateTime<Utc>,
+    ) -> Result<Option<(JournalId, i64)>, ReadFault> {
+        let (before, session) = (BsonTime::from_chrono(before), &mut self.session);
+        Ok(self.store.last_before(lane, before, session).await?)
     }
 
     /// Documents of a lane's journal from this one on. Whether these are all.

@@ -63,7 +63,7 @@ impl Store {
         let repair = Repair {
             step,
             content,
-            calendar: ledger.calendar,
+            calendar: *ledger.grouping.calendar(),
             revision: ledger.revision,
             at,
         };
@@ -73,7 +73,7 @@ impl Store {
 
     /// One transaction. Whether it was committed: it is not, where the revision moved.
     #[expect(clippy::disallowed_methods, reason = "the transaction of a job")]
-    async fn transaction(
+    pub(in crate::store) async fn transaction(
         &self,
         write: impl AsyncFnOnce(&mut Writes<'_>) -> Result<(), WriteError>,
     ) -> Result<bool, Error> {

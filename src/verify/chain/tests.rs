@@ -130,7 +130,7 @@ proptest! {
         }
         taken.extend(read(&mut chain, &found(&journal), usize::MAX));
         prop_assert_eq!(taken, (1..=seq).collect::<Vec<_>>());
-        prop_assert_eq!(chain.faults(), []);
+        prop_assert_eq!(chain.faults().count(), 0);
         let fence = fence((seq > 0).then_some(seq), seq);
         prop_assert_eq!(chain.faults_of(Some(&fence)), []);
         prop_assert!(!chain.is_newest_lost(Some(&fence)) && chain.lost_until_ms().is_none());
@@ -140,10 +140,13 @@ proptest! {
 /// What is told of a journal with these documents, beside a fence.
 fn told(documents: Vec<Found>, fence: Option<&StoredFence>) -> Vec<String> {
     let mut chain = chain();
+    if let Some(fence) = fence {
+        chain.know(fence);
+    }
     // Twice: what was told once is not told again.
     read(&mut chain, &documents, usize::MAX);
     read(&mut chain, &documents, usize::MAX);
-    let faults = chain.faults().iter().cloned().chain(chain.faults_of(fence));
+    let faults = chain.faults().cloned().chain(chain.faults_of(fence));
     faults
         .map(|fault| format!("{} {}", fault.id, fault.counter))
         .collect()
@@ -192,10 +195,80 @@ fn a_tally_that_counts_other_than_entries_is_told() {
         };
         chain.counted(found, Ok(counted));
     }
-    let told: Vec<&str> = chain
-        .faults()
-        .iter()
-        .map(|fault| fault.counter.as_str())
-        .collect();
+    let told: Vec<&str> = chain.faults().map(|fault| fault.counter.as_str()).collect();
     assert_eq!(told, ["tally.counted"]);
+}
+
+/// What is old is not missed, in whatever document the last of it is; and everything after it is.
+#[test]
+fn documents_that_are_kept_no_more_are_not_missed() {
+    let fence: StoredFence = mongodb::bson::deserialize_from_document(mongodb::bson::doc! {
+        "_id": "a", "read": 4_i64, "counted": 4_i64,
+        "keptAfter": {"generation": 0_i64, "seq": 2_i64, "content": 20_i64},
+        "journal": {"generation": 0_i64, "seq": 4_i64, "content": 40_i64},
+    })
+    .expect("a fence");
+    let [second, third, fourth] = [2, 3, 4].map(|seq| document(seq, Some(seq - 1)));
+    let merged = Document {
+        previous: Some(1),
+        seqs: vec![2, 3],
+    };
+    for documents in [
+        vec![&third, &fourth],
+        vec![&second, &third, &fourth],
+        vec![&merged, &fourth],
+    ] {
+        let found = documents.iter().map(|one| one.found()).collect();
+        assert_eq!(told(found, Some(&fence)), [""; 0], "{documents:?}");
+    }
+    assert_eq!(told(vec![fourth.found()], Some(&fence)), ["a/0/4 previous"]);
+}
+
+/// A person gave up what was damaged: it is told no more, and whatever is damaged later is.
+#[test]
+fn what_was_given_up_is_no_fault() {
+    let fence: StoredFence = mongodb::bson::deserialize_from_document(mongodb::bson::doc! {
+        "_id": "a", "read": 5_i64, "counted": 5_i64,
+        "journalsBegun": [
+            {"at": mongodb::bson::DateTime::from_millis(9), "from": {"generation": 1_i64, "seq": 4_i64}},
+        ],
+    })
+    .expect("a fence");
+    let damaged = |generation: i64, seq: i64| Found {
+        id: JournalId { generation, seq },
+        written: Err(Unread::Damaged("checksum".into())),
+    };
+    let anew = |seq: i64, previous: Option<i64>| {
+        let found = document(seq, previous).found();
+        let id = JournalId { generation: 1, seq };
+        Found { id, ..found }
+    };
+    let before = || vec![document(1, None).found(), damaged(0, 2)];
+    assert_eq!(told(before(), Some(&fence)), [""; 0], "nothing was written since");
+    let mut chain = chain();
+    chain.know(&fence);
+    for found in before().into_iter().chain([anew(4, None), anew(5, Some(4))]) {
+        chain.follow(&found);
+    }
+    assert_eq!(chain.faults().count(), 0);
+    assert_eq!(chain.lost_until_ms(), chain.given_up_until_ms());
+    assert_eq!(chain.lost_until_ms(), Some(9 + CLOCKS_MS));
+    chain.follow(&damaged(1, 6));
+    assert_eq!(chain.faults().count(), 1);
+    assert_eq!(chain.lost_until_ms(), Some(i64::MAX));
+}
+
+/// Whoever reads from the middle on asks for nothing before that.
+#[test]
+fn what_is_before_the_first_document_that_is_read_is_not_asked_for() {
+    let second = document(2, Some(1));
+    let mut chain = Chain::from(LaneId::from_stored("a"), second.id());
+    let documents = [
+        second.found(),
+        document(3, Some(2)).found(),
+        document(5, Some(4)).found(),
+    ];
+    assert_eq!(read(&mut chain, &documents, usize::MAX), [2, 3, 5]);
+    let told: Vec<_> = chain.faults().map(|fault| fault.id.as_str()).collect();
+    assert_eq!(told, ["a/0/5"]);
 }

@@ -87,10 +87,13 @@ impl Watched {
         self.stand.world.wait_read(worker, events).await;
         let sums = self.stand.world.sums(doc! {}).await;
         assert_eq!(sums.len(), 18);
-        for (what, sums) in sums {
-            assert_eq!(sums["requests"], i128::from(EVENTS), "{what}");
-        }
-        assert_eq!(self.stand.world.tally().await, [EVENTS, EVENTS, 0, 0, 0]);
+        let requests = sums.into_iter().map(|(what, sums)| (what, sums["requests"]));
+        let other: Vec<_> = requests
+            .filter(|(_, requests)| *requests != i128::from(EVENTS))
+            .collect();
+        let tally = self.stand.world.tally().await;
+        assert_eq!(other, [], "{tally:?} after {:?}", self.attempts());
+        assert_eq!(tally, [EVENTS, EVENTS, 0, 0, 0]);
         assert_eq!(self.stand.world.fence_number("epoch").await, 1);
         worker.process().check().expect("runs still");
     }

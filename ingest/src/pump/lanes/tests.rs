@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rollup::event::Rules;
-use rollup::period::{Calendar, Granularity};
+use rollup::fold::Grouping;
 
 use super::*;
 use crate::batch::Policy;
@@ -13,7 +13,6 @@ use crate::source::{Record, StopReason};
 
 fn policy() -> Policy {
     Policy {
-        grouping: Grouping::new(Calendar::UTC, &[Granularity::Daily]).expect("with daily"),
         rules: Rules {
             currency: "USD".into(),
             start_at_ms: None,
@@ -45,9 +44,10 @@ fn grant(lanes: &mut Lanes, id: i32, epoch: i64) -> (GrantId, Grant) {
     let granted = Granted {
         fence,
         windows: Windows::default(),
+        grouping: Grouping::default(),
         damage: None,
     };
-    let (lane, grant) = Lane::new(partition(id), key, granted, &policy().grouping);
+    let (lane, grant) = Lane::new(partition(id), key, granted);
     lanes.insert(key, lane);
     (key, grant)
 }
@@ -104,7 +104,7 @@ fn what_is_taken_to_be_committed_is_folded_no_longer() {
     let mut lanes = Lanes::default();
     let ((first, _), (second, _)) = (grant(&mut lanes, 0, 1), grant(&mut lanes, 1, 1));
     fold(&mut lanes, first, 0);
-    let batches = lanes.close(&policy().grouping);
+    let batches = lanes.close();
     assert_eq!(batches.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [first]);
     assert_eq!(*lanes.open(), OpenBatch::default());
     assert!(!lanes.have_any());
@@ -135,7 +135,7 @@ fn a_lane_that_stopped_is_let_go_of_when_all_that_was_read_of_it_is_permanent() 
     lanes.stop(&partition(0), stop());
     lanes.stop(&partition(7), stop());
     assert_eq!(lanes.stopped(|_| false), [], "it has folded something");
-    lanes.close(&policy().grouping);
+    lanes.close();
     assert_eq!(lanes.stopped(|key| key == first), [], "that is on its way");
     assert_eq!(lanes.stopped(|key| key == second), [first]);
 }

@@ -115,7 +115,11 @@ impl Ledger {
             })
         });
         let mut found = Vec::new();
-        compare::page(stored, None, &mut sums, |difference| found.push(difference)).expect("compares");
+        compare::page(stored, None, &mut sums, |difference, _| {
+            found.push(difference);
+            Ok(())
+        })
+        .expect("compares");
         found
     }
 
@@ -233,6 +237,33 @@ proptest! {
             let is_touched = repair.steps.iter().any(|step| step.added.contains_key(&key));
             prop_assert!(gap == 0 || !is_touched, "{:?}", key);
         }
+    }
+
+    /// Rows of days that are gone come back, and whatever holds them is right all the time.
+    #[test]
+    fn parents_that_are_right_stay_right_while_their_children_come_back(
+        entries in prop::collection::vec(any::<Entry>(), 1..60),
+        gone in any::<u64>(),
+    ) {
+        let mut ledger = Ledger::default();
+        entries.into_iter().for_each(|entry| ledger.book(entry));
+        let is_day = |key: &RowKey| matches!(
+            key.row(), Some(Row::Ledger(period, _)) if period.granularity() == Granularity::Daily
+        );
+        let right = ledger.rows.clone();
+        let mut number = 0;
+        ledger.rows.retain(|key, _| {
+            number += 1;
+            !is_day(key) || gone & (1 << (number % 64)) == 0
+        });
+        let order = Order { most: 20, ..order(&|_| true, &|_| false) };
+        for step in &plan(&ledger.differences(), &order).steps {
+            ledger.apply(step);
+            for (key, requests) in ledger.rows.iter().filter(|(key, _)| !is_day(key)) {
+                prop_assert_eq!(right.get(key), Some(requests), "{:?}", key);
+            }
+        }
+        prop_assert_eq!(ledger.rows, right);
     }
 
     /// Where entries may be lost no row of the finest granularity becomes less, and no parent differs by more.

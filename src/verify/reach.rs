@@ -1,0 +1,173 @@
+//! What of the rows can be compared with entries.
+//!
+//! | begin of the period | a day | an hour | a week, a month, a rollup |
+//! |---|---|---|---|
+//! | from the first day on of which all entries are read | its entries | its entries | its entries |
+//! | before, since entries are kept no more or are not asked for | taken at its word | not compared | its entries, and what its days hold beyond theirs |
+//! | before its granularity was switched on | | not compared | not compared |
+//!
+//! What a day holds beyond the entries that were read does not change by what lanes add. So it may be added to its parents
+//! although these are read at a later instant.
+
+use std::io;
+
+use chrono::NaiveDate;
+use rollup::audit::compare::{self, Difference, StoredRow};
+use rollup::audit::key::{Row, RowKey};
+use rollup::audit::repair::parents;
+use rollup::audit::sums::{Files, RowSums};
+use rollup::fold::RowDelta;
+use rollup::kept;
+use rollup::period::{Granularity, Period};
+
+use super::scope::Scope;
+use crate::store::reader::audit::Described;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// What is asked for.
+    pub scope: Scope,
+    /// The ledger.
+    pub ledger: Described,
+    /// The first day of which all entries are read; `None`: of every day.
+    pub first_day: Option<NaiveDate>,
+}
+
+/// What was found of some rows.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// The rows that are not what they must be.
+    pub differences: Vec<Difference>,
+    /// How many rows were looked at.
+    pub rows: u64,
+    /// Those that hold more than their entries, where entries were given up.
+    pub given_up: u64,
+}
+
+impl Reach {
+    /// Compares rows that follow each other, up to the last of them, with the sums of all entries that were read.
+    ///
+    /// # Errors
+    /// When sums cannot be written or read back.
+    pub fn compare<F: Files>(
+        &self,
+        rows: Vec<StoredRow>,
+        up_to: Option<&RowKey>,
+        sums: &mut RowSums<F>,
+        given_up_until_ms: Option<i64>,
+    ) -> io::Result<Compared> {
+        let mut compared = Compared::default();
+        let stored = rows
+            .into_iter()
+            .filter(|row| self.is_of_interest(row.row.as_ref()));
+        compared.rows = compare::page(stored, up_to, sums, |mut difference, sums| {
+            let row = difference.row.as_ref();
+            let is_compared = self.is_compared(row);
+            if self.is_taken_at_its_word(row) {
+                for (parent, booked) in self.openings(&difference) {
+                    sums.add(parent, &booked)?;
+                }
+                difference.expected = difference.stored.as_ref().map(StoredRow::booked);
+            }
+            if !is_compared || difference.faults().is_empty() {
+                return Ok(());
+            }
+            // Whoever fills rows knows by itself what may be lost.
+            match !self.scope.fills && self.is_given_up(&difference, given_up_until_ms) {
+                true => compared.given_up += 1,
+                false => compared.differences.push(difference),
+            }
+            Ok(())
+        })?;
+        Ok(compared)
+    }
+
+    fn granularities(&self) -> &[Granularity] {
+        self.ledger.grouping.granularities()
+    }
+
+    fn has_all_entries(&self, period: Period) -> bool {
+        self.first_day.is_none_or(|first| period.first_day() >= first)
+    }
+
+    /// Whether a row is compared. Of those that can be rows of nothing, whether all are asked for.
+    fn is_compared(&self, row: Option<&Row>) -> bool {
+        let Some(row) = row else {
+            return self.scope.holds_strays();
+        };
+        let period = row.period();
+        let is_hour = period.granularity() == Granularity::Hourly;
+        self.scope.holds(row, self.granularities())
+            && (self.scope.fills || kept::is_whole(&self.ledger.kept, period))
+            && (!is_hour || self.has_all_entries(period))
+    }
+
+    /// Whether a row is a day of which not all entries are read.
+    fn is_taken_at_its_word(&self, row: Option<&Row>) -> bool {
+        row.is_some_and(|row| {
+            let period = row.period();
+            matches!(row, Row::Ledger(..))
+                && period.granularity() == Granularity::Daily
+                && !self.has_all_entries(period)
+                && self.scope.with_siblings().holds(row, self.granularities())
+        })
+    }
+
+    /// Whether a row is needed at all.
+    fn is_of_interest(&self, row: Option<&Row>) -> bool {
+        self.is_compared(row) || self.is_taken_at_its_word(row)
+    }
+
+    /// What a day that is taken at its word adds to what its parents must be.
+    fn openings(&self, day: &Difference) -> Vec<(RowKey, RowDelta)> {
+        let granularities = self.granularities();
+        let shorter = granularities
+            .iter()
+            .take_while(|one| **one < Granularity::Daily)
+            .count();
+        match day.opening().filter(|_| day.is_readable()) {
+            Some(opening) => parents(&day.key, &granularities[shorter..], &opening),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether nothing is wrong with a row but that it holds more than its entries, and some of them may have been given
+    /// up: those of periods that begin before this, in milliseconds.
+    fn is_given_up(&self, difference: &Difference, until_ms: Option<i64>) -> bool {
+        let period = difference.row.as_ref().map(Row::period);
+        difference.is_only_more()
+            && period.zip(until_ms).is_some_and(|(period, until_ms)| {
+                self.ledger
+                    .grouping
+                    .calendar()
+                    .start_of(period)
+                    .timestamp_millis()
+                    <= until_ms
+            })
+    }
+
+    /// What is not compared, and why.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<(String, String)> {
+        let mut left_out = Vec::new();
+        let is_asked_for = |day: NaiveDate| self.scope.days.from.is_none_or(|from| from < day);
+        if let Some(first) = self.ledger.reach.filter(|first| is_asked_for(*first)) {
+            left_out.push((
+                format!("days before {first}"),
+                "their entries are kept no more: longer periods and rollups were compared with their days"
+                    .into(),
+            ));
+        }
+        let later = self.ledger.kept.iter().filter(|_| !self.scope.fills);
+        for (granularity, since) in later.filter_map(|kept| Some((kept.granularity, kept.since?))) {
+            if is_asked_for(since) {
+                left_out.push((
+                    format!("`{granularity}` rows of periods that begin before {since}"),
+                    "this granularity was switched on later: `usage-ledger rebuild` fills them".into(),
+                ));
+            }
+        }
+        left_out
+    }
+}
