@@ -14,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ingest::lane::LaneId;
 use rollup::audit::compare::Difference;
+use rollup::audit::key::Row;
 use rollup::audit::repair::{Order, Repair, Step, plan};
 use rollup::period::Period;
 use tokio::time::sleep;
@@ -27,6 +28,8 @@ use crate::verify::pass::{Error, Pass, unread};
 use crate::verify::progress::Progress;
 use crate::verify::scope::Scope;
 
+/// What a difference takes in memory, about.
+const DIFFERENCE: usize = 1_024;
 /// Statements of one transaction.
 const STATEMENTS: usize = 1_000;
 /// Attempts at one.
@@ -162,6 +165,7 @@ impl Rebuild<'_> {
                 }
                 pending.push(difference);
             }
+            self.check_memory(&pending)?;
             let goes_on = |last: &Difference| {
                 let up_to = page.up_to.as_ref();
                 up_to.is_some_and(|up_to| up_to.prefix() == last.key.prefix())
@@ -194,6 +198,19 @@ impl Rebuild<'_> {
             return Ok(if noted { Ended::Done } else { Ended::Moved });
         }
         Ok(Ended::Done)
+    }
+
+    /// Whether the differences of an organization can be held: what its parents need follows from all of them.
+    fn check_memory(&self, pending: &[Difference]) -> Result<(), Error> {
+        let most = (self.memory / DIFFERENCE).max(STATEMENTS);
+        match pending.first() {
+            Some(first) if pending.len() > most => Err(Error::GivenUp(format!(
+                "more than {most} rows of `{}` are not what they must be: more than USAGE_LEDGER_VERIFY_MEMORY holds; name \
+                 fewer days by `--from` and `--to`, or raise it",
+                first.row.as_ref().map_or("nobody", Row::organization)
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn plan(&self, differences: &[Difference], ledger: &Described, lost_until_ms: Option<i64>) -> Repair {

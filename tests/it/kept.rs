@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use mongodb::bson::{DateTime as BsonTime, Document, doc};
 use testkit::eventually;
 use testkit::world::{World, event, items, run, truth};
@@ -17,7 +17,7 @@ const WITH_HOURS: (&str, &str) = ("GRANULARITIES", "hourly,daily,weekly,monthly"
 fn recent(count: i64) -> Vec<Document> {
     let event = |number: i64| {
         let mut event = event(if number % 2 == 0 { "acme" } else { "beta" });
-        let at = Utc::now() - TimeDelta::hours(number % 60);
+        let at = testkit::now() - TimeDelta::hours(number % 60);
         event.insert("completedAt", BsonTime::from_chrono(at));
         event.insert("inputTokens", number);
         event
@@ -73,7 +73,7 @@ async fn a_granularity_that_is_switched_on_later_is_filled() {
     let left_out = report["notCompared"].to_string();
     assert!(left_out.contains("switched on later"), "{left_out}");
     let mut reader = world.ready(&[WITH_HOURS]).await;
-    let yesterday = (Utc::now() - TimeDelta::days(1)).date_naive();
+    let yesterday = (testkit::now() - TimeDelta::days(1)).date_naive();
     let question = format!(
         "{}/v1/usage/series?organizationId=acme&granularity=hourly&from={yesterday}&to={yesterday}",
         reader.api()

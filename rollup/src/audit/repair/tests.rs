@@ -293,6 +293,50 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Several at once, each of which may sleep for as long as it likes: no step is applied but in the state that its
+    /// reading showed, and none twice.
+    #[test]
+    fn who_reads_what_another_one_has_changed_applies_nothing(
+        entries in prop::collection::vec(any::<Entry>(), 0..20),
+        damages in damages(),
+        meanwhile in prop::collection::vec(any::<Entry>(), 0..10),
+        turns in prop::collection::vec((0..3_usize, any::<bool>()), 0..12),
+    ) {
+        let mut ledger = Ledger::default();
+        entries.into_iter().for_each(|entry| ledger.book(entry));
+        damages.iter().for_each(|damage| ledger.damage(damage));
+        let (mut meanwhile, mut revision) = (meanwhile.into_iter(), 0);
+        // Of each job, the revision that it read under, and the steps that it has left.
+        let mut jobs: [Option<(u64, Vec<Step>)>; 3] = [const { None }; 3];
+        let until_done = (0..3).map(|job| (job, true)).cycle();
+        for (job, goes_on) in turns.into_iter().chain(until_done) {
+            meanwhile.next().into_iter().for_each(|entry| ledger.book(entry));
+            let Some((read_under, mut steps)) = jobs[job].take().filter(|_| goes_on) else {
+                // It begins, or was killed and begins again.
+                let mut steps = plan(&ledger.differences(), &order(&|_| true, &|_| false)).steps;
+                if steps.is_empty() {
+                    break;
+                }
+                steps.reverse();
+                jobs[job] = Some((revision, steps));
+                continue;
+            };
+            // Where another one was faster it reads anew.
+            if let Some(step) = steps.pop().filter(|_| read_under == revision) {
+                let gaps = ledger.gaps();
+                ledger.apply(&step);
+                assert_no_wider(&gaps, &ledger.gaps());
+                revision += 1;
+                jobs[job] = Some((revision, steps));
+            }
+        }
+        prop_assert_eq!(ledger.differences(), []);
+    }
+}
+
 #[test]
 fn times_are_narrowed_where_they_are_wider_than_those_of_the_entries_and_none_of_these_is_lost() {
     let key = rows((0, 0)).swap_remove(0);
