@@ -177,8 +177,8 @@ impl Merge {
     }
 }
 
-/// One document that says what these say, which follow each other; `None`: they do not fit into one, since another
-/// version of the program wrote some of them, or a lane began again between them.
+/// One document that says what these say; `None`: they do not fit into one, since another version of the program wrote
+/// some of them, a lane began again between them, or what was between two of them is missing: that must not be hidden.
 ///
 /// # Errors
 /// When the entries of one are damaged.
@@ -189,7 +189,11 @@ pub fn merge(documents: &[Document]) -> Result<Option<Document>, Damaged> {
     let is_alike = |document: &Document| {
         (document.quantities, document.id.generation) == (first.quantities, first.id.generation)
     };
-    if !documents.iter().all(is_alike) {
+    let follows = |pair: &[Document]| {
+        let content = pair[0].head().map(|head| head.content);
+        content.is_some() && pair[1].previous == content
+    };
+    if !documents.iter().all(is_alike) || !documents.windows(2).all(follows) {
         return Ok(None);
     }
     let mut merged = Merged::default();

@@ -296,7 +296,9 @@ async fn an_answer_that_is_not_read_is_ended_after_half_a_minute() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_one_caller_leaves_turns_for_others() {
     let (_world, mut product) = large("hostile_flood", 200, 100, &[]).await;
-    let client = reqwest::Client::new();
+    // A connection that was idle for too long is closed, perhaps while it is used again.
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build();
+    let client = client.expect("a client");
     let url = |n: i64| {
         let query = format!(
             "scope=organization&organizationId=acme&granularity=weekly&{}",

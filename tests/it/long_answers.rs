@@ -202,7 +202,7 @@ async fn a_table_that_takes_longer_than_transactions_live_is_whole() {
 /// A table that has begun breaks off, and the log says why; whatever has not begun is asked anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_whose_instant_is_gone_breaks_off_or_begins_anew() {
-    let stand = Stand::new("gone").await;
+    let stand = Stand::new("long_answers_gone").await;
     let rows = || Command::named("aggregate").collection("usageRollups");
     let gone = stand
         .proxy

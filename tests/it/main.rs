@@ -25,6 +25,7 @@ mod leases;
 mod long_answers;
 mod metrics;
 mod monitoring;
+mod proof;
 mod queries;
 mod reader_consistency;
 mod reader_contract;

@@ -14,12 +14,12 @@ use crate::verify::{assert_clean, booked, change, id, of_row, remove, some, veri
 
 const DRAIN: Duration = Duration::from_secs(20);
 
-async fn rebuild(world: &World, arguments: &[&str]) -> (i32, String) {
+pub(crate) async fn rebuild(world: &World, arguments: &[&str]) -> (i32, String) {
     run(&[&["rebuild"], arguments].concat(), world.variables(&[])).await
 }
 
 /// Damages rows of every kind, so many of each.
-async fn damage(world: &World, times: u64) {
+pub(crate) async fn damage(world: &World, times: u64) {
     for turn in 0..times {
         for (collection, which, how) in [
             (
@@ -140,7 +140,7 @@ async fn of_a_part_nothing_else_is_changed() {
 }
 
 /// Waits until a program has ended by itself, or kills it after a while.
-async fn kill_after(product: &mut Product, after: Duration) -> bool {
+pub(crate) async fn kill_after(product: &mut Product, after: Duration) -> bool {
     let ended = product.process().wait_ended(after).await;
     if ended.is_err() {
         product.process().kill9().expect("kills");

@@ -53,7 +53,8 @@ test("an organization is expanded: its assistants are read then, the unattribute
   await table.getByRole("button", { name: t.table.expand("known") }).click();
   const children = table.locator("tr.child");
   await expect(children).toHaveText([/support/, new RegExp(t.names.unattributed)]);
-  expect(asked).toHaveLength(1);
+  // A reader that is busy is asked again.
+  expect(new Set(asked).size).toBe(1);
   await expect(children.last().locator("em")).toHaveText(t.names.unattributed);
   await expect(children.last().locator("em")).toHaveCSS("font-style", "italic");
   await expect(table).toContainText(t.names.unattributedWhy);
@@ -105,7 +106,8 @@ test("the table is saved as CSV, as it is shown, with the token", async ({ page,
   expect(lines).toHaveLength(1 + 3 * 2);
   expect(lines[1]).toMatch(/^known,2025-01,2025-01-01,2025-01-31,true,false,3,.*1234\.660000001/);
   const asked = addresses.filter((address) => address.includes("format=csv"));
-  expect(asked).toHaveLength(1);
+  // A reader that is busy is asked again.
+  expect(new Set(asked).size).toBe(1);
   const secret = tokenOf("staff").split(".")[2] ?? "";
   expect(asked[0]).not.toContain(secret);
 });

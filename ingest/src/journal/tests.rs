@@ -152,8 +152,11 @@ fn what_is_not_alike_is_not_merged_and_what_is_damaged_is_told() {
     };
     assert_eq!(merge(&[first, other]), Ok(None));
     fourth.entries.bytes[7] ^= 1;
-    assert_eq!(merge(&[second, fourth]), Err(Damaged::Checksum));
+    let [_, _, before, _] = four();
+    assert_eq!(merge(&[before, fourth]), Err(Damaged::Checksum));
     assert_eq!(merge(&[]), Ok(None));
+    let [one, _, three, _] = four();
+    assert_eq!(merge(&[one, three]), Ok(None), "what was between them is missing");
 }
 
 #[test]

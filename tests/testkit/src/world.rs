@@ -1,7 +1,7 @@
 //! What every test stands on: a server, a database of its own, workers, and the truth to compare with.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use ::mongodb::{Collection, Database};
@@ -35,7 +35,14 @@ impl World {
     }
 
     /// A database on this server.
+    ///
+    /// # Panics
+    /// When another test of this process has the same one: each would count what the other one sends.
     pub async fn on(mongo: &Mongo, name: &str) -> Self {
+        static TAKEN: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+        let this = (mongo.uri().to_owned(), name.to_owned());
+        let is_new = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(this);
+        assert!(is_new, "another test has the database `it_{name}`");
         let client = mongo.client().await.expect("a client");
         let name = format!("it_{name}");
         Self {
