@@ -13,12 +13,13 @@
 //! * [`scope`]: which rows
 //! * [`chain`]: the documents of a lane, one after the other
 //! * [`entries`]: their sums
-//! * [`pass`]: all of it, page by page
+//! * [`pass`]: all of it, page by page; [`pace`]: how much of a machine that takes
 //! * [`finding`], [`report`]: what is found, and how it is told
 
 pub mod chain;
 pub mod entries;
 pub mod finding;
+pub mod pace;
 pub mod pass;
 pub mod progress;
 pub mod report;

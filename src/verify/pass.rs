@@ -11,12 +11,14 @@ use rollup::audit::key::{Row, RowKey};
 use rollup::audit::sums::RowSums;
 use rollup::journal::Damaged;
 use rollup::period::Granularity;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use super::chain::{Chain, New};
 use super::entries::Summing;
 use super::files::Unnamed;
 use super::finding::Finding;
+use super::pace::Pace;
 use super::progress::Progress;
 use super::scope::Scope;
 use crate::store::fences::StoredFence;
@@ -97,6 +99,7 @@ pub struct Pass {
     at: Option<Timestamp>,
     ledger: Described,
     progress: Progress,
+    pace: Pace,
 }
 
 impl Pass {
@@ -135,7 +138,15 @@ impl Pass {
             rows: ROWS,
             at: None,
             progress,
+            pace: Pace::FULL,
         })
+    }
+
+    /// The same at this pace.
+    #[must_use]
+    pub const fn paced(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// What kind of ledger it is.
@@ -172,11 +183,15 @@ impl Pass {
             let why = match self.read().await? {
                 Ok(None) => {
                     tries = 0;
+                    sleep(self.pace.rest_after(began.elapsed())).await;
                     continue;
                 }
                 Ok(Some((rows, moment))) => {
                     self.learn(began.elapsed());
-                    return self.compare(rows, moment).await.map(Some);
+                    let page = self.compare(rows, &moment)?;
+                    drop(moment);
+                    sleep(self.pace.rest_after(began.elapsed())).await;
+                    return Ok(Some(page));
                 }
                 Err(ReadFault::Failed(error)) => return Err(error.into()),
                 Err(ReadFault::Gone) => {
@@ -190,7 +205,8 @@ impl Pass {
                 return Err(Error::GivenUp(why));
             }
             tracing::debug!(why, "an instant could not be read; the next one is tried");
-            sleep(PAUSE * 2_u32.pow(tries)).await;
+            let rest = self.pace.rest_after(began.elapsed());
+            sleep(rest.max(PAUSE * 2_u32.pow(tries))).await;
         }
         Ok(None)
     }
@@ -198,7 +214,7 @@ impl Pass {
     fn learn(&mut self, took: Duration) {
         if took > LONG {
             self.rows = (self.rows / 2).max(LEAST_ROWS);
-        } else if took < SHORT {
+        } else if took < SHORT.min(self.pace.at_once) {
             self.rows = (self.rows * 2).min(MOST_ROWS);
         }
     }
@@ -259,7 +275,8 @@ impl Pass {
                         continue;
                     };
                     if let Ok(written) = &found.written {
-                        let counted = self.summing.add(&written.entries, commit)?;
+                        // Other tasks of this thread go on elsewhere meanwhile.
+                        let counted = block_in_place(|| self.summing.add(&written.entries, commit))?;
                         if let Err(Damaged::Version(_)) = counted {
                             return Err(newer());
                         }
@@ -270,7 +287,7 @@ impl Pass {
                 if are_all {
                     break;
                 }
-                if began.elapsed() > LONG_FOLLOWING {
+                if began.elapsed() > LONG_FOLLOWING.min(self.pace.at_once) {
                     return Ok(Ok(false));
                 }
             }
@@ -278,7 +295,7 @@ impl Pass {
         Ok(Ok(began.elapsed() <= LONG_FOLLOWING))
     }
 
-    async fn compare(&mut self, rows: Rows, moment: Moment) -> Result<Page, Error> {
+    fn compare(&mut self, rows: Rows, moment: &Moment) -> Result<Page, Error> {
         let (scope, granularities) = (&self.scope, self.ledger.granularities.clone());
         let comparable = self.summing.comparable().to_vec();
         let is_compared = |row: Option<&Row>| match row {
@@ -288,10 +305,13 @@ impl Pass {
         let Rows { page, end } = rows;
         let stored = page.rows.into_iter().filter(|row| is_compared(row.row.as_ref()));
         let mut differences = Vec::new();
-        let compared = compare::page(stored, page.up_to.as_ref(), self.summing.sums()?, |difference| {
-            if is_compared(difference.row.as_ref()) {
-                differences.push(difference);
-            }
+        let summing = &mut self.summing;
+        let compared = block_in_place(|| {
+            compare::page(stored, page.up_to.as_ref(), summing.sums()?, |difference| {
+                if is_compared(difference.row.as_ref()) {
+                    differences.push(difference);
+                }
+            })
         })?;
         self.is_done = page.up_to.is_none();
         self.after.clone_from(&page.up_to);
@@ -301,7 +321,7 @@ impl Pass {
             compared,
             revision: moment.ledger.revision,
             up_to: page.up_to,
-            lost_until_ms: self.lost_until_ms(&moment),
+            lost_until_ms: self.lost_until_ms(moment),
             end,
         })
     }
