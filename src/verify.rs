@@ -15,6 +15,7 @@
 //! * [`entries`]: their sums
 //! * [`pass`]: all of it, page by page; [`pace`]: how much of a machine that takes
 //! * [`finding`], [`report`]: what is found, and how it is told
+//! * `schedule`, `gauges`: beside a worker, now and then, and what metrics tell of it
 
 pub mod chain;
 pub mod entries;
@@ -26,6 +27,8 @@ pub mod report;
 pub mod scope;
 
 mod files;
+pub(crate) mod gauges;
+pub(crate) mod schedule;
 
 #[cfg(test)]
 mod tests;
