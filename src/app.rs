@@ -31,6 +31,8 @@ use crate::store::reader::RowsRead;
 use crate::store::schema::Change;
 use crate::store::{self, Store};
 use crate::telemetry;
+use crate::verify::gauges::Gauges;
+use crate::verify::schedule::Schedule;
 
 /// Signals between a source and the loop. With records of at most 256 KiB this bounds their memory.
 const CHANNEL: usize = 64;
@@ -279,6 +281,16 @@ async fn start_worker(
     let calendar = *identity.grouping.calendar();
     let commits = CommitMetrics::register(registry).map_err(metrics)?;
     let ledger = MongoLedger::open(store.clone(), calendar, leases.clone(), commits)?;
+    if let Some(schedule) = worker.verify {
+        let of_all = (store.clone(), leases.clone());
+        let gauges = Gauges::register(registry).map_err(metrics)?;
+        let schedule = Schedule::new(of_all, schedule, calendar, Arc::clone(&clock), gauges);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            schedule.keep(stop).await;
+            Ok(())
+        });
+    }
     watch(&worker.source, store, registry, tasks, stop).map_err(metrics)?;
     let pump = Pump::new(Arc::new(ledger), clock, settings, ingest_metrics, health);
     let stop = stop.clone();

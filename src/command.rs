@@ -145,18 +145,23 @@ mod tests {
         for (command, uses, uses_not) in [
             (
                 &["run"][..],
-                &["--jwt-secret-file", "--lease", "--api-addr"][..],
+                &["--jwt-secret-file", "--lease", "--api-addr", "--verify-every"][..],
                 &[][..],
             ),
             (
                 &["ingest"],
-                &["--kafka-topic", "--admin-addr"],
+                &[
+                    "--kafka-topic",
+                    "--admin-addr",
+                    "--verify-days",
+                    "--verify-memory",
+                ],
                 &["--jwt-secret", "--api-addr"],
             ),
             (
                 &["serve"],
                 &["--jwt-secret", "--time-zone"],
-                &["--kafka-topic", "--lease", "--start-at"],
+                &["--kafka-topic", "--lease", "--start-at", "--verify-every"],
             ),
             (
                 &["migrate"],
@@ -186,7 +191,7 @@ mod tests {
                     "--verify-memory",
                     "--mongodb-uri-file",
                 ],
-                &["--source", "--currency", "--time-zone"],
+                &["--source", "--currency", "--time-zone", "--verify-every"],
             ),
             (
                 &["rebuild"],

@@ -113,6 +113,19 @@ pub struct Worker {
     pub journal_keep: Duration,
     /// How long a silent leader keeps a change stream.
     pub lease: Duration,
+    /// When rows are compared with their entries beside all that; `None`: never.
+    pub verify: Option<Schedule>,
+}
+
+/// When a worker compares rows with their entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// From the end of one comparison to the begin of the next, whichever worker makes it.
+    pub every: Duration,
+    /// Rows of so many days are compared, the last of which is today.
+    pub days: u32,
+    /// Bytes of sums that are held in memory.
+    pub memory: usize,
 }
 
 /// A port.

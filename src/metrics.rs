@@ -19,9 +19,11 @@ use rollup::clock::Clock;
 use rollup::period::Calendar;
 
 use crate::oplog::OplogGauges;
+use crate::store::Verified;
 use crate::store::ledger::CommitMetrics;
 use crate::store::pools::PoolWaits;
 use crate::store::reader::RowsRead;
+use crate::verify::gauges::Gauges;
 use crate::{open_letters, telemetry};
 
 /// The page, and where what is made of it begins.
@@ -86,7 +88,7 @@ fn process() -> Registry {
     registry
 }
 
-/// What a worker on a change stream shows beside that.
+/// What a worker on a change stream that also verifies shows beside that.
 fn worker() -> Registry {
     let registry = Registry::new();
     Metrics::register(&registry, Health::default(), clock()).expect("registers");
@@ -94,6 +96,17 @@ fn worker() -> Registry {
     open_letters::gauge(&registry).expect("registers").set(Some(0));
     let oplog = OplogGauges::register(&registry).expect("registers");
     oplog.set(Some(Duration::ZERO), Some(Duration::ZERO));
+    let verified = Verified {
+        at: DateTime::UNIX_EPOCH,
+        from: NaiveDate::default(),
+        to: NaiveDate::default(),
+        differences: 0,
+        rows: 0,
+        entries: 0,
+        clean_at: Some(DateTime::UNIX_EPOCH),
+    };
+    let gauges = Gauges::register(&registry).expect("registers");
+    gauges.show(Some(&verified));
     registry
 }
 

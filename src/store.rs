@@ -38,6 +38,7 @@ mod writes;
 
 pub use connection::Store;
 pub use errors::Error;
+pub(crate) use meta::Verified;
 pub use names::{
     DEAD_LETTERS, EVENT_IDS, FENCES, JOURNAL, LEASES, LEDGER, META, REJECTED, REPAIRS, ROLLUPS, VERSION,
 };

@@ -14,12 +14,14 @@
 //! * [`chain`]: the documents of a lane, one after the other
 //! * [`entries`]: their sums
 //! * [`reach`]: which of them have all their entries
-//! * [`pass`]: all of it, page by page
+//! * [`pass`]: all of it, page by page; [`pace`]: how much of a machine that takes
 //! * [`finding`], [`report`]: what is found, and how it is told
+//! * `schedule`, `gauges`: beside a worker, now and then, and what metrics tell of it
 
 pub mod chain;
 pub mod entries;
 pub mod finding;
+pub mod pace;
 pub mod pass;
 pub mod progress;
 pub mod reach;
@@ -27,6 +29,8 @@ pub mod report;
 pub mod scope;
 
 mod files;
+pub(crate) mod gauges;
+pub(crate) mod schedule;
 
 #[cfg(test)]
 mod tests;

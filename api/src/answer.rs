@@ -168,6 +168,7 @@ impl<Q: Route, R: Reader> Question<'_, Q, R> {
             self.now.timestamp().div_euclid(QUARTER_SECONDS),
             snapshot.freshness().version,
             snapshot.freshness().letters,
+            Q::VERIFIED.then_some(snapshot.freshness().verified),
             &gaps,
         ));
         let made = app.answers.get_or_make(key, async {

@@ -73,11 +73,12 @@ pub(crate) struct Fresh {
     lag_seconds: Option<f64>,
 }
 
+/// An instant as answers have it, to the millisecond.
 #[derive(Debug, Clone, Copy)]
-struct Instant(DateTime<Utc>);
+pub(crate) struct Instant(pub(crate) DateTime<Utc>);
 
 impl Instant {
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         self.0.to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 }

@@ -15,8 +15,8 @@ use rollup::period::{Calendar, Granularity, Period};
 use sha2::{Digest, Sha256};
 
 use crate::reader::{
-    Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Scope, Snapshot, Span, Version,
-    Whose,
+    Freshness, Group, Key, Lane, PeriodTotals, Query, ReadError, Reader, Scope, Snapshot, Span, Verified,
+    Version, Whose,
 };
 use crate::rows::{Dimension, Rows, dimensions};
 
@@ -49,6 +49,7 @@ struct State {
     letter_changes: u64,
     /// How often they were counted.
     letter_reads: Arc<AtomicU64>,
+    verified: Option<Verified>,
 }
 
 /// A dead letter: its day, its reason, and whose it is where that could be read.
@@ -207,6 +208,11 @@ impl FakeReader {
         self.state(|state| state.later = vec![later]);
     }
 
+    /// Rows were compared with their entries.
+    pub(crate) fn set_verified(&self, verified: Verified) {
+        self.state(|state| state.verified = Some(verified));
+    }
+
     pub(crate) fn set_lanes(&self, lanes: Vec<Lane>) {
         self.state(|state| state.lanes = lanes);
     }
@@ -281,6 +287,7 @@ impl Reader for FakeReader {
                     later: state.later.clone(),
                     version: version(state.commits),
                     letters: version(state.letter_changes),
+                    verified: state.verified,
                 },
                 letters: state.letters.clone(),
                 letter_reads: Arc::clone(&state.letter_reads),

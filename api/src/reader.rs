@@ -73,6 +73,21 @@ pub struct Freshness {
     pub version: Version,
     /// The same of its dead letters: with equal versions, the same ones wait.
     pub letters: Version,
+    /// What the last comparison of rows with their entries has found, where there was one.
+    pub verified: Option<Verified>,
+}
+
+/// Rows were compared with their entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Verified {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The first day whose rows were compared.
+    pub from: NaiveDate,
+    /// The last one.
+    pub to: NaiveDate,
+    /// Whether every one of them was what its entries say.
+    pub is_clean: bool,
 }
 
 /// One lane of the source.

@@ -23,6 +23,8 @@ pub(crate) trait Route: Sized + Send + Sync + 'static {
     const TITLE: &'static str;
     const PARAMETERS: &'static [&'static [&'static Parameter]];
     const REJECTED: Tells = Tells::OfTheirs;
+    /// Whether its answers tell when rows were last compared with their entries.
+    const VERIFIED: bool = false;
     type Answer: Serialize + ToSchema + Send + Sync;
 
     /// The right that the question needs.

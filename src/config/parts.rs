@@ -14,11 +14,16 @@ use rollup::period::{Calendar, Granularity};
 use super::parse::Parser;
 use super::table::{Section, variable};
 use super::{
-    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Secret, Source, Verify, Worker,
+    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Schedule, Secret, Source,
+    Verify, Worker,
 };
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
 const MAX_BATCH_EVENTS: usize = 200_000;
+/// More often a ledger is not compared: it would be all that the worker does.
+const LEAST_VERIFY_EVERY: Duration = Duration::from_secs(60);
+/// Longer than any journal is kept.
+const MOST_VERIFY_DAYS: usize = 36_600;
 /// Below this nothing can be learned from what commits take.
 const LEAST_COMMIT_TARGET: Duration = Duration::from_millis(10);
 /// No system lets a process open more.
@@ -171,7 +176,8 @@ fn kafka_source(parser: &mut Parser<'_>) -> Option<Source> {
 
 impl Part for Worker {
     fn sections() -> Vec<Section> {
-        [Source::sections(), Rules::sections(), vec![Section::Worker]].concat()
+        let own = vec![Section::Worker, Section::Verify];
+        [Source::sections(), Rules::sections(), own].concat()
     }
 
     fn read(parser: &mut Parser<'_>) -> Self {
@@ -205,8 +211,23 @@ impl Part for Worker {
             lease: parser
                 .duration("LEASE", Duration::from_secs(1))
                 .unwrap_or_default(),
+            verify: schedule(parser),
         }
     }
+}
+
+fn schedule(parser: &mut Parser<'_>) -> Option<Schedule> {
+    let every = parser.duration("VERIFY_EVERY", Duration::ZERO);
+    if every.is_some_and(|every| every < LEAST_VERIFY_EVERY) {
+        parser.problem("VERIFY_EVERY", "expected at least `1m`");
+    }
+    let days = parser.number("VERIFY_DAYS", 1, MOST_VERIFY_DAYS);
+    let memory = parser.bytes("VERIFY_MEMORY");
+    every.map(|every| Schedule {
+        every,
+        days: u32::try_from(days).unwrap_or(u32::MAX),
+        memory,
+    })
 }
 
 fn limits(parser: &mut Parser<'_>) -> Limits {

@@ -360,6 +360,18 @@ pub const SETTINGS: &[Setting] = &[
         "After SIGTERM, commit what was read within this time",
     ),
     setting(
+        Section::Worker,
+        "VERIFY_EVERY",
+        None,
+        "Compare rows with their entries this long after the last time, one worker at a time; never where it is not set",
+    ),
+    setting(
+        Section::Worker,
+        "VERIFY_DAYS",
+        Some("2"),
+        "Compare rows of so many days, the last of which is today",
+    ),
+    setting(
         Section::Verify,
         "VERIFY_MEMORY",
         Some("512MiB"),

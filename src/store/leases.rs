@@ -4,10 +4,13 @@
 //! |---|---|---|
 //! | the worker, as fences name their owner | `session` of its transactions | a worker that finds this lease over may end them, where they are in the way |
 //! | a lane | `owner` | leads it; a worker that finds this lease over takes it |
+//! | `verify` | `owner` | compares rows with their entries; a worker that finds this lease over does it |
 //!
-//! Both hold `renewedAt` and `lengthMs`, and are judged by the server's clock alone. They give liveness, the fences
-//! safety: so they are written without waiting for a majority, on a task of their own and over connections of their
+//! All hold `renewedAt` and `lengthMs`, and are judged by the server's clock alone. They give liveness, the fences
+//! safety (whoever compares writes nothing): so they are written without waiting for a majority, on a task of their own and over connections of their
 //! own, and a commit may take as long as it likes.
+
+pub(crate) mod turn;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +31,8 @@ use super::connection::server_time;
 use super::pools::Pool;
 use super::{Error, LEASES, Store, errors};
 
-/// Connections for leases, at most.
-const CONNECTIONS: u32 = 2;
+/// Connections for leases, at most: of the worker, of its lanes, and of its turn.
+const CONNECTIONS: u32 = 3;
 /// A lease that has been over for so long is removed by whoever comes by: no transaction lives as long.
 const SWEEP_AFTER: Duration = Duration::from_secs(600);
 /// How long ending a session may take.
@@ -104,6 +107,14 @@ pub(super) enum Lead {
     Ours(Led),
     /// Another worker leads, for so long at least.
     LeasedTo { owner: String, left: Duration },
+}
+
+/// A lease that may be taken.
+struct Free {
+    /// It, as it was read: of several that find it free only one takes it.
+    unchanged: Document,
+    /// Who held it; `None`: nobody, or this worker.
+    former: Option<String>,
 }
 
 /// A lane that is about to be ours. Its lease is renewed no longer when this is dropped.
@@ -263,45 +274,56 @@ impl Leases {
         if self.0.lanes == Lanes::Assigned {
             return Ok(Lead::Ours(led));
         }
-        let id = lane.as_str();
-        let stored = self.0.leases.find_one(doc! {"_id": id}).await?;
-        let other = stored.filter(|lease| lease.owner != self.0.owner);
-        // Matched as it was read: of several that find it over only one takes it.
-        let unchanged = match &other {
-            None => doc! {"_id": id, "owner": &self.0.owner},
-            Some(lease) => {
-                if let Some(left) = lease.remaining(self.now().await?) {
-                    let owner = lease.owner.clone();
-                    return Ok(Lead::LeasedTo { owner, left });
-                }
-                let mut unchanged = lease.unchanged();
-                unchanged.insert("owner", &lease.owner);
-                unchanged
-            }
+        let free = match self.look(lane.as_str()).await? {
+            Ok(free) => free,
+            Err((owner, left)) => return Ok(Lead::LeasedTo { owner, left }),
         };
         led.lane = Some(lane.clone());
         self.known().led.insert(lane.clone());
+        Ok(match self.take(&free).await? {
+            true => Lead::Ours(led),
+            false => Lead::LeasedTo {
+                owner: free.former.unwrap_or_default(),
+                left: Duration::ZERO,
+            },
+        })
+    }
+
+    /// Whether a lease may be taken; else who holds it, and for how long at least.
+    async fn look(&self, id: &str) -> Result<std::result::Result<Free, (String, Duration)>> {
+        let stored = self.0.leases.find_one(doc! {"_id": id}).await?;
+        let Some(lease) = stored.filter(|lease| lease.owner != self.0.owner) else {
+            return Ok(Ok(Free {
+                unchanged: doc! {"_id": id, "owner": &self.0.owner},
+                former: None,
+            }));
+        };
+        if let Some(left) = lease.remaining(self.now().await?) {
+            return Ok(Err((lease.owner, left)));
+        }
+        let mut unchanged = lease.unchanged();
+        unchanged.insert("owner", &lease.owner);
+        Ok(Ok(Free {
+            unchanged,
+            former: Some(lease.owner),
+        }))
+    }
+
+    /// Takes a lease. Whether no other worker was faster.
+    async fn take(&self, free: &Free) -> Result<bool> {
         let take = doc! {
             "$set": {"owner": &self.0.owner, "lengthMs": self.length_ms()}, "$currentDate": {"renewedAt": true},
         };
         let taken = self
             .0
             .leases
-            .find_one_and_update(unchanged, take)
-            .upsert(other.is_none())
+            .find_one_and_update(free.unchanged.clone(), take)
+            .upsert(free.former.is_none())
             .return_document(ReturnDocument::After)
             .await;
-        let faster = || Lead::LeasedTo {
-            owner: other
-                .as_ref()
-                .map(|lease| lease.owner.clone())
-                .unwrap_or_default(),
-            left: Duration::ZERO,
-        };
         match taken {
-            Ok(Some(_)) => Ok(Lead::Ours(led)),
-            Ok(None) => Ok(faster()),
-            Err(error) if errors::code(&error) == Some(DUPLICATE_KEY) => Ok(faster()),
+            Ok(taken) => Ok(taken.is_some()),
+            Err(error) if errors::code(&error) == Some(DUPLICATE_KEY) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate, Utc};
 use ingest::lane::LaneId;
 use ingest::ledger::FenceError;
 use ingest::server_error::DUPLICATE_KEY;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime as BsonTime, Document, doc};
 use mongodb::error::Result as DriverResult;
 use rollup::fold::Grouping;
 use rollup::kept::Kept;
@@ -38,7 +39,7 @@ pub(super) struct Meta {
     #[serde(default)]
     pub(super) revision: i64,
     /// Entries that were kept until this instant or longer are there; others may be gone.
-    pub(super) horizon: Option<DateTime>,
+    pub(super) horizon: Option<BsonTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -93,7 +94,81 @@ pub(super) fn ledger() -> Document {
     doc! {"_id": LEDGER}
 }
 
+/// What the last comparison of rows with their entries has found, whichever worker made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// When it ended.
+    pub(crate) at: DateTime<Utc>,
+    /// Rows of periods that have any of these days were compared.
+    pub(crate) from: NaiveDate,
+    /// The last of them.
+    pub(crate) to: NaiveDate,
+    /// Rows, and documents of journal, fences and letters, that were not what they must be.
+    pub(crate) differences: u64,
+    /// Rows that were compared.
+    pub(crate) rows: u64,
+    /// Entries of the journal.
+    pub(crate) entries: u64,
+    /// When the last one ended that found nothing; not written where this one did not.
+    pub(crate) clean_at: Option<DateTime<Utc>>,
+}
+
+impl Verified {
+    /// As it is stored; `None`: it was never written, or not by this program.
+    pub(super) fn read(meta: &Document) -> Option<Self> {
+        let stored = meta.get_document("verified").ok()?;
+        let day = |name| stored.get_str(name).ok()?.parse().ok();
+        let number = |name| u64::try_from(stored.get_i64(name).ok()?).ok();
+        Some(Self {
+            at: stored.get_datetime("at").ok()?.to_chrono(),
+            from: day("from")?,
+            to: day("to")?,
+            differences: number("differences")?,
+            rows: number("rows")?,
+            entries: number("entries")?,
+            clean_at: stored.get_datetime("cleanAt").ok().map(|at| at.to_chrono()),
+        })
+    }
+
+    /// Whether nothing was wrong.
+    pub(crate) const fn is_clean(&self) -> bool {
+        self.differences == 0
+    }
+}
+
 impl Store {
+    /// What the last comparison has found, in any process; `None`: there was none.
+    pub(crate) async fn verified(&self) -> Result<Option<Verified>, FenceError> {
+        let meta = self.collection(META);
+        let read = meta
+            .find_one(ledger())
+            .projection(doc! {"verified": 1})
+            .max_time(WORK);
+        let meta = answer(read.into_future()).await?;
+        Ok(meta.as_ref().and_then(Verified::read))
+    }
+
+    /// Notes what a comparison has found.
+    pub(crate) async fn note_verified(&self, verified: &Verified) -> Result<(), FenceError> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let time = |at: DateTime<Utc>| BsonTime::from_millis(at.timestamp_millis());
+        let mut set = doc! {
+            "verified.at": time(verified.at), "verified.from": verified.from.to_string(),
+            "verified.to": verified.to.to_string(), "verified.clean": verified.is_clean(),
+            "verified.differences": number(verified.differences), "verified.rows": number(verified.rows),
+            "verified.entries": number(verified.entries),
+        };
+        if let Some(clean_at) = verified.clean_at {
+            set.insert("verified.cleanAt", time(clean_at));
+        }
+        let meta = self.collection(META);
+        let noted = meta
+            .find_one_and_update(ledger(), doc! {"$set": set})
+            .projection(doc! {"_id": 1})
+            .max_time(WORK);
+        answer(noted.into_future()).await.map(drop)
+    }
+
     /// What this ledger is; `None`: there is none.
     pub(super) async fn meta(&self) -> DriverResult<Option<Meta>> {
         self.database.collection::<Meta>(META).find_one(ledger()).await

@@ -39,7 +39,7 @@ use asking::{BATCH, READ_TIME, failed};
 use instant::Instant;
 
 use super::pools::Pool;
-use super::{Error, FENCES, META, ROLLUPS, Store};
+use super::{Error, FENCES, META, ROLLUPS, Store, Verified};
 
 /// The reader's way to the ledger: over connections of its own, so that no question is in the way of a commit.
 #[derive(Debug, Clone)]
@@ -218,6 +218,12 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
         later: later(meta),
         version: Version(digest.finalize().into()),
         letters: Version(letters.finalize().into()),
+        verified: Verified::read(meta).map(|verified| api::reader::Verified {
+            at: verified.at,
+            from: verified.from,
+            to: verified.to,
+            is_clean: verified.is_clean(),
+        }),
     }
 }
 
@@ -281,6 +287,27 @@ mod tests {
         assert_eq!(known.lanes[0].watermark, DateTime::from_timestamp_millis(5_000));
         assert_eq!(known.lanes[0].gaps.len(), 1);
         assert_eq!((known.lanes[1].watermark, known.lanes[1].scanning), (None, false));
+    }
+
+    #[test]
+    fn what_was_compared_is_told_only_where_all_of_it_is_there() {
+        let at = BsonTime::from_millis(3_600_000);
+        let mut verified = doc! {
+            "at": at, "from": "2026-01-04", "to": "2026-01-05", "clean": false, "differences": 2_i64, "rows": 9_i64,
+            "entries": 7_i64,
+        };
+        let told = |verified: &Document| freshness(&doc! {"lanes": [], "verified": verified}, &[]).verified;
+        let found = told(&verified).expect("told");
+        assert_eq!((found.at, found.is_clean), (at.to_chrono(), false));
+        assert_eq!(
+            (found.from.to_string(), found.to.to_string()),
+            ("2026-01-04".into(), "2026-01-05".into())
+        );
+        verified.insert("differences", 0_i64);
+        assert!(told(&verified).is_some_and(|verified| verified.is_clean));
+        verified.remove("to");
+        assert_eq!(told(&verified), None);
+        assert_eq!(freshness(&doc! {"lanes": []}, &[]).verified, None);
     }
 
     #[test]

@@ -12,12 +12,14 @@ use rollup::audit::key::RowKey;
 use rollup::audit::sums::RowSums;
 use rollup::journal::Damaged;
 use rollup::period::{Granularity, Period};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use super::chain::{CLOCKS, Chain, New};
 use super::entries::Summing;
 use super::files::Unnamed;
 use super::finding::Finding;
+use super::pace::Pace;
 use super::progress::Progress;
 use super::reach::Reach;
 use super::scope::Scope;
@@ -103,6 +105,7 @@ pub struct Pass {
     at: Option<Timestamp>,
     ledger: Described,
     progress: Progress,
+    pace: Pace,
 }
 
 impl Pass {
@@ -144,7 +147,15 @@ impl Pass {
             rows: ROWS,
             at: None,
             progress,
+            pace: Pace::FULL,
         })
+    }
+
+    /// The same at this pace.
+    #[must_use]
+    pub const fn paced(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// What kind of ledger it is.
@@ -181,11 +192,15 @@ impl Pass {
             let why = match self.read().await? {
                 Ok(None) => {
                     tries = 0;
+                    sleep(self.pace.rest_after(began.elapsed())).await;
                     continue;
                 }
                 Ok(Some((rows, moment))) => {
                     self.learn(began.elapsed());
-                    return self.compare(rows, moment).await.map(Some);
+                    let page = self.compare(rows, &moment)?;
+                    drop(moment);
+                    sleep(self.pace.rest_after(began.elapsed())).await;
+                    return Ok(Some(page));
                 }
                 Err(ReadFault::Failed(error)) => return Err(error.into()),
                 Err(ReadFault::Gone) => {
@@ -199,7 +214,8 @@ impl Pass {
                 return Err(Error::GivenUp(why));
             }
             tracing::debug!(why, "an instant could not be read; the next one is tried");
-            sleep(PAUSE * 2_u32.pow(tries)).await;
+            let rest = self.pace.rest_after(began.elapsed());
+            sleep(rest.max(PAUSE * 2_u32.pow(tries))).await;
         }
         Ok(None)
     }
@@ -207,7 +223,7 @@ impl Pass {
     fn learn(&mut self, took: Duration) {
         if took > LONG {
             self.rows = (self.rows / 2).max(LEAST_ROWS);
-        } else if took < SHORT {
+        } else if took < SHORT.min(self.pace.at_once) {
             self.rows = (self.rows * 2).min(MOST_ROWS);
         }
     }
@@ -277,7 +293,8 @@ impl Pass {
                         continue;
                     };
                     if let Ok(written) = &found.written {
-                        let counted = self.summing.add(&written.entries, commit)?;
+                        // Other tasks of this thread go on elsewhere meanwhile.
+                        let counted = block_in_place(|| self.summing.add(&written.entries, commit))?;
                         if let Err(Damaged::Version(_)) = counted {
                             return Err(newer());
                         }
@@ -288,7 +305,7 @@ impl Pass {
                 if are_all {
                     break;
                 }
-                if began.elapsed() > LONG_FOLLOWING {
+                if began.elapsed() > LONG_FOLLOWING.min(self.pace.at_once) {
                     return Ok(Ok(false));
                 }
             }
@@ -297,11 +314,12 @@ impl Pass {
     }
 
     /// Compares rows with the entries of the same instant.
-    async fn compare(&mut self, rows: Rows, moment: Moment) -> Result<Page, Error> {
+    fn compare(&mut self, rows: Rows, moment: &Moment) -> Result<Page, Error> {
         let given_up_ms = self.chains.values().filter_map(Chain::given_up_until_ms).max();
         let (Rows { page, end }, within) = (rows, self.within());
-        let sums = self.summing.sums()?;
-        let found = within.compare(page.rows, page.up_to.as_ref(), sums, given_up_ms)?;
+        let summing = &mut self.summing;
+        let found =
+            block_in_place(|| within.compare(page.rows, page.up_to.as_ref(), summing.sums()?, given_up_ms))?;
         self.given_up += found.given_up;
         self.is_done = page.up_to.is_none();
         self.after.clone_from(&page.up_to);
@@ -315,7 +333,7 @@ impl Pass {
             compared: found.rows,
             revision: moment.ledger.revision,
             up_to: page.up_to,
-            lost_until_ms: self.lost_until_ms(&moment),
+            lost_until_ms: self.lost_until_ms(moment),
             end,
         })
     }

@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Progress {
-    tell: Box<dyn FnMut(&str) + Send>,
+    tell: Box<dyn FnMut(&str) + Send + Sync>,
     began: Instant,
     told: Instant,
     entries: u64,
@@ -20,7 +20,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins now.
-    pub fn new(tell: impl FnMut(&str) + Send + 'static) -> Self {
+    pub fn new(tell: impl FnMut(&str) + Send + Sync + 'static) -> Self {
         Self {
             tell: Box::new(tell),
             began: Instant::now(),

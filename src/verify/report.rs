@@ -22,6 +22,8 @@ pub struct Report {
     /// All of both.
     count: u64,
     not_compared: Vec<(String, String)>,
+    /// Rows that are not what they must be.
+    wrong_rows: u64,
     rows: u64,
     entries: u64,
     lanes: usize,
@@ -46,6 +48,7 @@ pub async fn report(mut pass: Pass) -> Result<Report, Error> {
 impl Report {
     fn add(&mut self, page: Page) {
         self.rows += page.compared;
+        self.wrong_rows += page.differences.len() as u64;
         for difference in &page.differences {
             for finding in Finding::of_row(difference) {
                 self.count += 1;
@@ -73,6 +76,31 @@ impl Report {
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.count == 0
+    }
+
+    /// How many rows, and documents of journal, fences and letters, are not what they must be.
+    #[must_use]
+    pub const fn drifted(&self) -> u64 {
+        self.wrong_rows + self.causes.len() as u64
+    }
+
+    /// Rows that were compared.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Entries that they were compared with.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The first differences, so many at most, for a line of the log.
+    #[must_use]
+    pub fn first(&self, most: usize) -> String {
+        let first: Vec<String> = self.shown().take(most).map(sentence).collect();
+        first.join("; ")
     }
 
     /// For programs.

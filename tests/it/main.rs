@@ -42,3 +42,4 @@ mod slow_server;
 mod stopped;
 mod tokens;
 mod verify;
+mod verify_schedule;

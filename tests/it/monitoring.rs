@@ -20,6 +20,9 @@ const NOT_HERE: [&str; 2] = [
     "usage_ledger_jwks_age_seconds",
 ];
 
+/// What some of the metrics are about.
+const VERIFIES: (&str, &str) = ("VERIFY_EVERY", "1h");
+
 /// Title and query of each panel, as Grafana would ask it.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
@@ -61,7 +64,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let world = World::new("monitoring").await;
-        let product = world.ready(&[]).await;
+        let product = world.ready(&[VERIFIES]).await;
         let folder = Scratch::new("prometheus").expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let target = product.admin().trim_start_matches("http://");
@@ -164,7 +167,7 @@ async fn every_panel_has_data_and_every_rule_is_evaluated() {
 #[tokio::test]
 async fn every_metric_that_is_asked_for_is_there() {
     let world = World::new("monitoring").await;
-    let product = world.ready(&[]).await;
+    let product = world.ready(&[VERIFIES]).await;
     let question = format!("{}/v1/usage/summary?organizationId=acme", product.api());
     product.get(&question).await.expect("answers");
     let asked: BTreeSet<String> = metrics_in(RULES).union(&metrics_in(DASHBOARD)).cloned().collect();

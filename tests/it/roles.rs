@@ -159,6 +159,7 @@ async fn each_shipped_role_is_enough_for_its_part() {
         ("DEDUPE_SCOPE", "ledger"),
         ("DEDUPE_MAX_IDS", "100"),
         ("BATCH_MAX_EVENTS", "50"),
+        ("VERIFY_EVERY", "1h"),
     ];
     let mut worker = ready(&world, "ingest", &settings).await;
     let mut all = items(1, 300);
@@ -193,6 +194,13 @@ async fn each_shipped_role_is_enough_for_its_part() {
     let (code, told) = run(&["lanes", "list"], reader.variables(&[])).await;
     assert!(code == 0 && told.contains("running"), "{told}");
 
+    // The worker compares by itself, which needs no more.
+    let clean = doc! {"verified.clean": true};
+    let meta = guarded.root.collection("usageMeta");
+    eventually("it has compared", || async {
+        meta.find_one(clean.clone()).await.expect("reads").is_some()
+    })
+    .await;
     prove_and_mend(&guarded).await;
     stop_and_resume(&guarded, &world).await;
     guarded.root.wait_read(&mut worker, truth.read + 1).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::NaiveDate;
 use rollup::counters::Counter;
 use rollup::period::{Granularity, Period};
 use serde::Serialize;
@@ -9,13 +10,14 @@ use utoipa::ToSchema;
 
 use crate::access::Rule;
 use crate::csv_table::{CsvTable, text_cell};
+use crate::envelope::Instant;
 use crate::group_by::GroupBy;
 use crate::parameter::{Parameter, Parameters};
 use crate::problem::Problem;
 use crate::query::{GroupQuery, QueryContext};
 use crate::question::{DAYS, FILTERED, FORMAT, OPTIONAL_ORGANIZATION};
 use crate::range::Preset;
-use crate::reader::Snapshot;
+use crate::reader::{Snapshot, Verified};
 use crate::route::{Common, Route, Tells};
 use crate::rows::Filters;
 use crate::totals::shown_name;
@@ -45,10 +47,41 @@ pub(crate) struct MetaAnswer {
     newest_period: Option<String>,
     /// The services that emitted usage in the range.
     sources: Vec<String>,
+    /// What the last comparison of the rows with the entries behind them has found, on the ledger's schedule; null where
+    /// there was none.
+    verified: Option<ShownVerified>,
     /// To staff: the lanes that usage comes through.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     lanes: Option<Vec<String>>,
+}
+
+/// Rows were compared with the entries behind them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Verified)]
+struct ShownVerified {
+    /// When that ended.
+    #[schema(value_type = String, format = DateTime)]
+    at: Instant,
+    /// The first day whose figures were compared.
+    #[schema(value_type = String, format = Date)]
+    from: NaiveDate,
+    /// The last day.
+    #[schema(value_type = String, format = Date)]
+    to: NaiveDate,
+    /// Whether each of them was the sum of its entries.
+    clean: bool,
+}
+
+impl From<Verified> for ShownVerified {
+    fn from(verified: Verified) -> Self {
+        Self {
+            at: Instant(verified.at),
+            from: verified.from,
+            to: verified.to,
+            clean: verified.is_clean,
+        }
+    }
 }
 
 impl Route for Meta {
@@ -56,6 +89,7 @@ impl Route for Meta {
     const TITLE: &'static str = "What there is to ask for";
     const PARAMETERS: &'static [&'static [&'static Parameter]] = &[&[&OPTIONAL_ORGANIZATION, &FORMAT], DAYS];
     const REJECTED: Tells = Tells::OfAll;
+    const VERIFIED: bool = true;
     type Answer = MetaAnswer;
 
     fn rule(_: &Parameters) -> Rule {
@@ -84,6 +118,7 @@ impl Route for Meta {
             oldest_period: bounds.map(|(oldest, _)| day(oldest)),
             newest_period: bounds.map(|(_, newest)| day(newest)),
             sources: sources.into_iter().collect(),
+            verified: context.snapshot().freshness().verified.map(ShownVerified::from),
             // They name hosts and collections, which are nothing to organizations.
             lanes: common.is_staff.then(|| {
                 let lanes = &context.snapshot().freshness().lanes;
@@ -106,6 +141,8 @@ impl Route for Meta {
                 .collect::<Vec<_>>()
         };
         let owned = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let verified = answer.verified.as_ref();
+        let of_verified = |told: fn(&ShownVerified) -> String| verified.map(told).into_iter().collect();
         let rows = [
             list("dimension", owned(answer.dimensions)),
             list("metric", owned(answer.metrics)),
@@ -116,6 +153,13 @@ impl Route for Meta {
             list("oldestPeriod", answer.oldest_period.into_iter().collect()),
             list("newestPeriod", answer.newest_period.into_iter().collect()),
             list("source", answer.sources),
+            list("verifiedAt", of_verified(|verified| verified.at.text())),
+            list("verifiedFrom", of_verified(|verified| verified.from.to_string())),
+            list("verifiedTo", of_verified(|verified| verified.to.to_string())),
+            list(
+                "verifiedClean",
+                of_verified(|verified| verified.clean.to_string()),
+            ),
             list("lane", answer.lanes.unwrap_or_default()),
         ];
         Ok(CsvTable::of(vec!["name", "value"], rows.into_iter().flatten()))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{World, column, money};
 use crate::fake::used;
-use crate::reader::{Gap, Lane};
+use crate::reader::{Gap, Lane, Verified};
 use crate::rows::Dimension;
 
 const NOW: &str = "2026-09-28T12:00:00Z";
@@ -121,9 +121,39 @@ async fn answers_have_exactly_the_members_they_must() {
         "oldestPeriod",
         "newestPeriod",
         "sources",
+        "verified",
         "lanes",
     ];
     assert_eq!(members(&meta), with_head(&own));
+}
+
+#[tokio::test]
+async fn meta_tells_what_the_last_comparison_found_and_no_answer_outlives_that() {
+    let world = World::at(NOW);
+    world.reader.book([used("2026-09-28")]);
+    let target = "/v1/usage/meta?organizationId=acme";
+    let first = world.send(target, &[]).await;
+    assert_eq!(first.json()["verified"], json!(null));
+    let of_summary = world.send("/v1/usage/summary?organizationId=acme", &[]).await;
+    let tag = first.header("etag").expect("a tag").to_owned();
+    let day = |text: &str| text.parse().expect("a day");
+    world.reader.set_verified(Verified {
+        at: "2026-09-28T11:00:00Z".parse().expect("an instant"),
+        from: day("2026-09-27"),
+        to: day("2026-09-28"),
+        is_clean: true,
+    });
+    let second = world.send(target, &[("if-none-match", tag.as_str())]).await;
+    let told =
+        json!({"at": "2026-09-28T11:00:00.000Z", "from": "2026-09-27", "to": "2026-09-28", "clean": true});
+    assert_eq!(second.json()["verified"], told);
+    let csv = world.csv("meta", "").await;
+    assert!(csv.contains(&vec!["verifiedTo".to_owned(), "2026-09-28".to_owned()]));
+    // Answers that do not tell it stay what they are.
+    let tag = of_summary.header("etag").expect("a tag").to_owned();
+    let known = [("if-none-match", tag.as_str())];
+    let again = world.send("/v1/usage/summary?organizationId=acme", &known).await;
+    assert_eq!(again.status, 304);
 }
 
 #[tokio::test]

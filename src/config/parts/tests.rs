@@ -271,3 +271,20 @@ fn a_part_reads_no_setting_of_other_sections() {
     check::<(Process, Worker)>("ingest");
     check::<(Process, Reader)>("serve");
 }
+
+#[test]
+fn rows_are_compared_on_a_schedule_only_where_one_is_set() {
+    let schedule = |pairs: &[(&'static str, &str)]| parse::<Worker>(pairs).map(|worker| worker.verify);
+    assert_eq!(schedule(&[]), Ok(None));
+    assert_eq!(schedule(&[("VERIFY_DAYS", "7")]), Ok(None));
+    let two_days = |every| Schedule {
+        every: Duration::from_secs(every),
+        days: 2,
+        memory: 512 << 20,
+    };
+    assert_eq!(schedule(&[("VERIFY_EVERY", "1h")]), Ok(Some(two_days(3_600))));
+    assert_eq!(schedule(&[("VERIFY_EVERY", "1m")]), Ok(Some(two_days(60))));
+    let problems = schedule(&[("VERIFY_EVERY", "59s"), ("VERIFY_DAYS", "0")]).expect_err("too often");
+    assert_eq!(problems[0], "USAGE_LEDGER_VERIFY_EVERY: expected at least `1m`");
+    assert!(problems[1].starts_with("USAGE_LEDGER_VERIFY_DAYS: expected a whole number from 1"));
+}

@@ -207,6 +207,7 @@ export interface components {
             sources: string[];
             /** @description The time zone that periods are in. */
             timeZone: string;
+            verified?: components["schemas"]["Verified"] | null;
         };
         /** @description An amount of money. */
         Money: {
@@ -454,6 +455,26 @@ export interface components {
         Unknown: {
             /** Format: int64 */
             requests: number;
+        };
+        /** @description Rows were compared with the entries behind them. */
+        Verified: {
+            /**
+             * Format: date-time
+             * @description When that ended.
+             */
+            at: string;
+            /** @description Whether each of them was the sum of its entries. */
+            clean: boolean;
+            /**
+             * Format: date
+             * @description The first day whose figures were compared.
+             */
+            from: string;
+            /**
+             * Format: date
+             * @description The last day.
+             */
+            to: string;
         };
     };
     responses: never;
