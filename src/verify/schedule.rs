@@ -129,7 +129,11 @@ impl<C: Clock> Schedule<C> {
         let began = Instant::now();
         let days = days(self.calendar.day_of(self.clock.now()), self.settings.days);
         let ended = match self.compare(days, turn).await {
-            Ok(report) => self.note(days, &report).await,
+            Ok(Some(report)) => self.note(days, &report).await,
+            Ok(None) => {
+                tracing::info!("the turn to compare rows was lost: whoever has it next compares");
+                return;
+            }
             Err(why) => Err(why),
         };
         let outcome = ended.unwrap_or_else(|why| {
@@ -149,15 +153,15 @@ impl<C: Clock> Schedule<C> {
         }
     }
 
-    /// Compares on a task of its own: what goes wrong there ends nothing else.
-    async fn compare(&self, days: Days, turn: &Turn) -> Result<Report, String> {
+    /// Compares on a task of its own: what goes wrong there ends nothing else. `None`: the turn was lost meanwhile.
+    async fn compare(&self, days: Days, turn: &Turn) -> Result<Option<Report>, String> {
         tracing::info!(from = ?days.from, to = ?days.to, "comparing rows with their entries");
         let mut tasks = JoinSet::new();
         tasks.spawn(report_of(self.store.clone(), days, self.settings.memory));
         tokio::select! {
-            () = turn.keep() => Err("the lease `verify` was lost: another worker compares".into()),
+            () = turn.keep() => Ok(None),
             Some(ended) = tasks.join_next() => match ended {
-                Ok(Ok(report)) => Ok(report),
+                Ok(Ok(report)) => Ok(Some(report)),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(panic) => Err(panic.to_string()),
             },
