@@ -2,24 +2,25 @@
 
 use std::io;
 
+use rollup::audit::finest::Finest;
 use rollup::audit::key::{RowKey, rows_of};
 use rollup::audit::sums::{Files, RowSums};
-use rollup::counters::Sums;
-use rollup::fold::{Delta, RowDelta};
-use rollup::journal::{Change, Damaged, Journal};
+use rollup::journal::{Damaged, Journal};
 use rollup::period::Granularity;
 
 use super::chain::Counted;
 use super::scope::Scope;
 
-/// So many rows of the finest granularity are summed before their parents are.
-const PENDING: usize = 20_000;
+/// Of the memory that is given, what everything else takes: documents and rows that were just read, and the program. Where
+/// little is given, half of it.
+const REST: usize = 160 << 20;
 
 /// Sums that are being made.
 pub struct Summing<F: Files> {
     sums: RowSums<F>,
-    /// Rows of the finest granularities alone.
-    pending: Delta,
+    /// Rows of the finest granularities alone, and the most bytes that they take.
+    finest: Finest,
+    most_bytes: usize,
     scope: Scope,
     /// Those that are kept, the finest first.
     granularities: Vec<Granularity>,
@@ -30,11 +31,15 @@ pub struct Summing<F: Files> {
 }
 
 impl<F: Files> Summing<F> {
-    /// No entries yet.
-    pub fn new(scope: Scope, granularities: Vec<Granularity>, sums: RowSums<F>) -> Self {
+    /// No entries yet. The memory of `sums` is all that there is.
+    pub fn new(scope: Scope, granularities: Vec<Granularity>, mut sums: RowSums<F>) -> Self {
+        let memory = sums.most_bytes();
+        let most_bytes = (memory - REST.min(memory / 2)) / 2;
+        sums.hold(most_bytes);
         Self {
+            most_bytes,
             sums,
-            pending: Delta::default(),
+            finest: Finest::default(),
             scope,
             granularities,
             coarsest: None,
@@ -68,48 +73,59 @@ impl<F: Files> Summing<F> {
     /// # Errors
     /// When sums cannot be written to a file.
     pub fn add(&mut self, packed: &[u8], from: u32) -> io::Result<Result<Counted, Damaged>> {
-        let (delta, counted, granularity) = match read(packed, from, &self.scope) {
+        let (counted, granularity) = match self.read(packed, from) {
             Ok(read) => read,
             Err(damaged) => return Ok(Err(damaged)),
         };
         self.coarsest = self.coarsest.max(Some(granularity));
         self.entries += counted.entries.unsigned_abs();
-        for row in delta.ledger.values() {
-            self.pending.add_row(row.period, &row.dimensions, &row.booked);
-        }
-        if self.pending.ledger.len() > PENDING {
+        if self.finest.bytes() > self.most_bytes {
             self.widen()?;
         }
         Ok(Ok(counted))
     }
 
-    /// Adds what is pending to the rows that it is part of.
-    fn widen(&mut self) -> io::Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        let mut delta = Delta::default();
-        for row in pending.ledger.values() {
-            let finest = row.period.granularity();
-            let finer = self.granularities.iter().take_while(|one| **one < finest).count();
-            delta.book(
-                &self.granularities[finer..],
-                row.period,
-                &row.dimensions,
-                &row.booked,
-            );
+    /// Adds to rows of the finest granularity. How many entries there are, and that granularity.
+    fn read(&mut self, packed: &[u8], from: u32) -> Result<(Counted, Granularity), Damaged> {
+        let journal = Journal::open(packed)?;
+        let mut counted = Counted {
+            entries: 0,
+            are_requests: true,
+        };
+        // All or nothing: what cannot be read shows before anything is added.
+        let mut read = Vec::new();
+        for (organization, _) in journal.organizations() {
+            let summed = journal.sums_of(organization, from)?;
+            counted.entries += i64::try_from(summed.entries).unwrap_or(i64::MAX);
+            counted.are_requests &= summed.are_requests;
+            let asked_for = self.scope.organization.as_deref();
+            if asked_for.is_none_or(|name| name == organization) {
+                read.push((organization, summed));
+            }
         }
-        for (key, booked) in rows_of(delta) {
-            if self.is_asked_for(&key) {
-                self.sums.add(key, &booked)?;
+        for (organization, summed) in read {
+            self.finest.add(organization, &summed);
+        }
+        Ok((counted, journal.granularity()))
+    }
+
+    /// Adds the rows of the finest granularity to the rows that they are part of.
+    fn widen(&mut self) -> io::Result<()> {
+        let Self {
+            finest,
+            sums,
+            scope,
+            granularities,
+            ..
+        } = self;
+        let is_asked_for =
+            |key: &RowKey| scope.is_all() || key.row().is_some_and(|row| scope.holds(&row, granularities));
+        for delta in finest.widened(granularities) {
+            for (key, booked) in rows_of(delta).filter(|(key, _)| is_asked_for(key)) {
+                sums.add(key, &booked)?;
             }
         }
         Ok(())
-    }
-
-    fn is_asked_for(&self, key: &RowKey) -> bool {
-        self.scope.is_all()
-            || key
-                .row()
-                .is_some_and(|row| self.scope.holds(&row, &self.granularities))
     }
 
     /// The sums of all entries that were taken in.
@@ -120,44 +136,4 @@ impl<F: Files> Summing<F> {
         self.widen()?;
         Ok(&mut self.sums)
     }
-}
-
-/// The rows of the finest granularity, how many entries there are, and that granularity.
-fn read(packed: &[u8], from: u32, scope: &Scope) -> Result<(Delta, Counted, Granularity), Damaged> {
-    let journal = Journal::open(packed)?;
-    let (mut delta, mut entries, mut are_requests) = (Delta::default(), 0, true);
-    for (organization, _) in journal.organizations() {
-        let (rows, of_organization) = journal.of(organization)?;
-        let is_asked_for = scope
-            .organization
-            .as_deref()
-            .is_none_or(|name| name == organization);
-        let mut sums: Vec<Option<RowDelta>> = vec![None; rows.len()];
-        for entry in of_organization.iter().filter(|entry| entry.commit >= from) {
-            entries += 1;
-            are_requests &= entry.change == Change::Completed;
-            let booked = RowDelta {
-                sums: Sums::from(entry.counters),
-                first_event_ms: entry.completed_at_ms,
-                last_event_ms: entry.completed_at_ms,
-            };
-            let sum = sums
-                .get_mut(entry.row)
-                .ok_or(Damaged::Format("an entry has no row"))?;
-            match sum {
-                Some(sum) => sum.merge(&booked),
-                None => *sum = Some(booked),
-            }
-        }
-        for (row, sum) in rows.iter().zip(sums).filter(|_| is_asked_for) {
-            if let Some(booked) = sum {
-                delta.add_row(row.period, &row.dimensions, &booked);
-            }
-        }
-    }
-    let counted = Counted {
-        entries,
-        are_requests,
-    };
-    Ok((delta, counted, journal.granularity()))
 }
