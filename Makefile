@@ -10,6 +10,8 @@
 # make fuzz    the fuzzer alone, a minute for each of what strangers write (10 minutes)
 # make bench   speed and memory on this machine, and the sizes of transactions, as Markdown tables (27 minutes, on an
 #              idle machine); BENCH="--scopes lane" and other flags (--help)
+# make bench-verify   how fast and in how much memory rows are compared with their entries, as a Markdown table;
+#              BENCH="--cases spilled" and other flags (--help)
 # make bench-reader   how long the reader takes over a million daily rows, as a Markdown table
 # make check   formatting, lints, licences, documentation, and check-deploy
 # make check-deploy   only scripts, image, compose, chart, alerts and workflows (half a minute)
@@ -26,7 +28,7 @@ PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public -type f) $(PAGE)/index.h
 # Tests on real servers wait more than they compute: for leases and sessions to run out, for servers to start.
 TEST_THREADS := 4
 
-.PHONY: help demo dashboard quick test test-all fuzz ready bench bench-reader check check-deploy setup
+.PHONY: help demo dashboard quick test test-all fuzz ready bench bench-verify bench-reader check check-deploy setup
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -93,6 +95,11 @@ bench:
 	@cargo bench -p ingest --bench poll_to_fold
 	@$(TARGET)/release/bench $(BENCH)
 	@cargo bench --bench batches
+
+bench-verify:
+	@deploy/setup.sh mongodb
+	@cargo build --release -p usage-ledger -p stack --bins
+	@$(TARGET)/release/bench --what verify $(BENCH)
 
 bench-reader:
 	@deploy/setup.sh mongodb

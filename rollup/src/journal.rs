@@ -15,10 +15,13 @@ mod block;
 mod entry;
 mod id;
 mod packer;
+mod summed;
 mod varint;
 
+pub use block::RowAt;
 pub use entry::{Change, Entry, Place, Row};
 pub use packer::{Packed, Packer, RowRef, day_hash};
+pub use summed::{RowSum, Summed};
 
 use twox_hash::XxHash3_64;
 
@@ -138,15 +141,29 @@ impl Journal {
     /// # Errors
     /// When its block is not of this format.
     pub fn of(&self, organization: &str) -> Result<(Vec<Row>, Vec<Entry<'_>>), Damaged> {
-        let found = self
-            .organizations
-            .binary_search_by(|other| other.name.as_str().cmp(organization));
-        let Ok(at) = found else {
+        let Some((found, bytes)) = self.find(organization) else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let organization = &self.organizations[at];
-        let bytes = &self.unpacked[organization.block.clone()];
-        Block::read(bytes, organization.entries, &organization.name, self.granularity)
+        Block::read(bytes, found.entries, organization, self.granularity)
+    }
+
+    /// What the entries of an organization come to, those of the commits from this one on: many times faster than entry by
+    /// entry.
+    ///
+    /// # Errors
+    /// When its block is not of this format.
+    pub fn sums_of(&self, organization: &str, from: u32) -> Result<Summed<'_>, Damaged> {
+        match self.find(organization) {
+            Some((found, bytes)) => Summed::read(bytes, found.entries, from, self.granularity),
+            None => Ok(Summed::none()),
+        }
+    }
+
+    fn find(&self, organization: &str) -> Option<(&Organization, &[u8])> {
+        let names = |other: &Organization| other.name.as_str().cmp(organization);
+        let at = self.organizations.binary_search_by(names).ok()?;
+        let found = &self.organizations[at];
+        Some((found, &self.unpacked[found.block.clone()]))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use chrono::DateTime;
+use rollup::audit::finest::Finest;
 use rollup::audit::key::{RowKey, rows_of};
 use rollup::audit::sums::{Files, RowSums};
 use rollup::counters::Sums;
@@ -13,14 +14,16 @@ use rollup::period::Period;
 use super::chain::Counted;
 use super::scope::Scope;
 
-/// So many rows of the finest granularity are summed before their parents are.
-const PENDING: usize = 20_000;
+/// Of the memory that is given, what everything else takes: documents and rows that were just read, and the program. Where
+/// little is given, half of it.
+const REST: usize = 160 << 20;
 
 /// Sums that are being made.
 pub struct Summing<F: Files> {
     sums: RowSums<F>,
-    /// Rows of the finest granularities alone.
-    pending: Delta,
+    /// Rows of the finest granularities alone, and the most bytes that they take.
+    finest: Finest,
+    most_bytes: usize,
     scope: Scope,
     /// The granularities that are kept.
     grouping: Grouping,
@@ -29,11 +32,15 @@ pub struct Summing<F: Files> {
 }
 
 impl<F: Files> Summing<F> {
-    /// No entries yet.
-    pub fn new(scope: Scope, grouping: Grouping, sums: RowSums<F>) -> Self {
+    /// No entries yet. The memory of `sums` is all that there is.
+    pub fn new(scope: Scope, grouping: Grouping, mut sums: RowSums<F>) -> Self {
+        let memory = sums.most_bytes();
+        let most_bytes = (memory - REST.min(memory / 2)) / 2;
+        sums.hold(most_bytes);
         Self {
+            most_bytes,
             sums,
-            pending: Delta::default(),
+            finest: Finest::default(),
             scope,
             grouping,
             entries: 0,
@@ -51,41 +58,97 @@ impl<F: Files> Summing<F> {
     /// # Errors
     /// When sums cannot be written to a file.
     pub fn add(&mut self, packed: &[u8], from: u32) -> io::Result<Result<Counted, Damaged>> {
-        let (delta, counted) = match read(packed, from, &self.scope, &self.grouping) {
+        let counted = match self.read(packed, from) {
             Ok(read) => read,
             Err(damaged) => return Ok(Err(damaged)),
         };
         self.entries += counted.entries.unsigned_abs();
-        for row in delta.ledger.values() {
-            self.pending.add_row(row.period, &row.dimensions, &row.booked);
-        }
-        if self.pending.ledger.len() > PENDING {
+        if self.finest.bytes() > self.most_bytes {
             self.widen()?;
         }
         Ok(Ok(counted))
     }
 
-    /// Adds what is pending to the rows that it is part of.
-    fn widen(&mut self) -> io::Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        let mut delta = Delta::default();
-        for row in pending.ledger.values() {
-            let granularities = self.grouping.granularities();
-            delta.book(granularities, row.period, &row.dimensions, &row.booked);
+    /// Adds to rows of the finest granularity. How many entries there are.
+    fn read(&mut self, packed: &[u8], from: u32) -> Result<Counted, Damaged> {
+        let journal = Journal::open(packed)?;
+        if journal.granularity() > self.grouping.finest() {
+            return self.read_coarser(&journal, from);
         }
-        for (key, booked) in rows_of(delta) {
-            if self.is_asked_for(&key) {
-                self.sums.add(key, &booked)?;
+        let mut counted = Counted {
+            entries: 0,
+            are_requests: true,
+        };
+        // All or nothing: what cannot be read shows before anything is added.
+        let mut read = Vec::new();
+        for (organization, _) in journal.organizations() {
+            let summed = journal.sums_of(organization, from)?;
+            counted.entries += i64::try_from(summed.entries).unwrap_or(i64::MAX);
+            counted.are_requests &= summed.are_requests;
+            if self.is_asked_for(organization) {
+                read.push((organization, summed));
+            }
+        }
+        for (organization, summed) in read {
+            self.finest.add(organization, &summed);
+        }
+        Ok(counted)
+    }
+
+    /// The same of entries that were booked before the finest granularity was switched on: the period of each follows
+    /// from its time.
+    fn read_coarser(&mut self, journal: &Journal, from: u32) -> Result<Counted, Damaged> {
+        let mut counted = Counted {
+            entries: 0,
+            are_requests: true,
+        };
+        let mut delta = Delta::default();
+        for (organization, _) in journal.organizations() {
+            let (rows, entries) = journal.of(organization)?;
+            for entry in entries.iter().filter(|entry| entry.commit >= from) {
+                counted.entries += 1;
+                counted.are_requests &= entry.change == Change::Completed;
+                let row = rows
+                    .get(entry.row)
+                    .ok_or(Damaged::Format("an entry has no row"))?;
+                let period = finest(row.period, entry.completed_at_ms, &self.grouping)?;
+                let booked = RowDelta {
+                    sums: Sums::from(entry.counters),
+                    first_event_ms: entry.completed_at_ms,
+                    last_event_ms: entry.completed_at_ms,
+                };
+                if self.is_asked_for(organization) {
+                    delta.add_row(period, &row.dimensions, &booked);
+                }
+            }
+        }
+        self.finest.add_rows(&delta);
+        Ok(counted)
+    }
+
+    /// Adds the rows of the finest granularity to the rows that they are part of.
+    fn widen(&mut self) -> io::Result<()> {
+        let Self {
+            finest,
+            sums,
+            scope,
+            grouping,
+            ..
+        } = self;
+        let granularities = grouping.granularities();
+        let is_asked_for =
+            |key: &RowKey| scope.is_all() || key.row().is_some_and(|row| scope.holds(&row, granularities));
+        for delta in finest.widened(granularities) {
+            for (key, booked) in rows_of(delta).filter(|(key, _)| is_asked_for(key)) {
+                sums.add(key, &booked)?;
             }
         }
         Ok(())
     }
 
-    fn is_asked_for(&self, key: &RowKey) -> bool {
-        self.scope.is_all()
-            || key
-                .row()
-                .is_some_and(|row| self.scope.holds(&row, self.grouping.granularities()))
+    fn is_asked_for(&self, organization: &str) -> bool {
+        let asked_for = self.scope.organization.as_deref();
+        asked_for.is_none_or(|name| name == organization)
     }
 
     /// The sums of all entries that were taken in.
@@ -97,55 +160,6 @@ impl<F: Files> Summing<F> {
         Ok(&mut self.sums)
     }
 }
-
-/// The rows of the finest granularity, and how many entries there are.
-fn read(packed: &[u8], from: u32, scope: &Scope, grouping: &Grouping) -> Result<(Delta, Counted), Damaged> {
-    let journal = Journal::open(packed)?;
-    // They were booked before the finest granularity was switched on.
-    let is_coarser = journal.granularity() > grouping.finest();
-    let (mut delta, mut entries, mut are_requests) = (Delta::default(), 0, true);
-    for (organization, _) in journal.organizations() {
-        let (rows, of_organization) = journal.of(organization)?;
-        let is_asked_for = scope
-            .organization
-            .as_deref()
-            .is_none_or(|name| name == organization);
-        let mut sums: Vec<Option<RowDelta>> = vec![None; rows.len()];
-        for entry in of_organization.iter().filter(|entry| entry.commit >= from) {
-            entries += 1;
-            are_requests &= entry.change == Change::Completed;
-            let booked = RowDelta {
-                sums: Sums::from(entry.counters),
-                first_event_ms: entry.completed_at_ms,
-                last_event_ms: entry.completed_at_ms,
-            };
-            let missing = || Damaged::Format("an entry has no row");
-            if is_coarser {
-                let row = rows.get(entry.row).ok_or_else(missing)?;
-                let period = finest(row.period, entry.completed_at_ms, grouping)?;
-                if is_asked_for {
-                    delta.add_row(period, &row.dimensions, &booked);
-                }
-                continue;
-            }
-            match sums.get_mut(entry.row).ok_or_else(missing)? {
-                Some(sum) => sum.merge(&booked),
-                sum @ None => *sum = Some(booked),
-            }
-        }
-        for (row, sum) in rows.iter().zip(sums).filter(|_| is_asked_for) {
-            if let Some(booked) = sum {
-                delta.add_row(row.period, &row.dimensions, &booked);
-            }
-        }
-    }
-    let counted = Counted {
-        entries,
-        are_requests,
-    };
-    Ok((delta, counted))
-}
-
 /// The finest period of an entry that was booked to this one.
 fn finest(booked_to: Period, completed_at_ms: i64, grouping: &Grouping) -> Result<Period, Damaged> {
     let completed_at = DateTime::from_timestamp_millis(completed_at_ms);

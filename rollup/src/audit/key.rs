@@ -157,10 +157,12 @@ impl PartialOrd for RowKey {
 
 /// The rows of a delta, and what it adds to each.
 pub fn rows_of(delta: Delta) -> impl Iterator<Item = (RowKey, RowDelta)> {
+    // Copied: a text that is cut to its length where it is leaves a hole in memory that fits nothing.
+    let key = |table: Table, id: String| RowKey::new(table, id.as_str());
     let ledger = delta.ledger.into_iter();
-    let ledger = ledger.map(|(id, row)| (RowKey::new(Table::Ledger, id), row.booked));
+    let ledger = ledger.map(move |(id, row)| (key(Table::Ledger, id), row.booked));
     let rollups = delta.rollups.into_iter();
-    ledger.chain(rollups.map(|(id, row)| (RowKey::new(Table::Rollups, id), row.booked)))
+    ledger.chain(rollups.map(move |(id, row)| (key(Table::Rollups, id), row.booked)))
 }
 
 #[cfg(test)]

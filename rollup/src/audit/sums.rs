@@ -13,8 +13,8 @@ use crate::fold::RowDelta;
 
 pub use super::run::File;
 
-/// What a row takes in memory besides its `_id`, about.
-const ROW: usize = size_of::<(RowKey, RowDelta)>() + 32;
+/// What a row takes in memory besides its `_id`, about: nodes of the map are a little more than half full.
+const ROW: usize = size_of::<(RowKey, RowDelta)>() * 3 / 2 + 32;
 /// So many files are made one.
 const MOST_RUNS: usize = 32;
 
@@ -52,6 +52,17 @@ impl<F: Files> RowSums<F> {
             files,
             given: None,
         }
+    }
+
+    /// The bytes that are held in memory at most.
+    #[must_use]
+    pub const fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
+    /// From now on no more than this.
+    pub const fn hold(&mut self, most_bytes: usize) {
+        self.most_bytes = most_bytes;
     }
 
     /// Adds to a row, unless it was given out already.

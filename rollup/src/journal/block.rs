@@ -9,7 +9,7 @@ use crate::event::{Dimensions, Kind};
 use crate::period::{Granularity, Period};
 
 /// The quantities of a narrow entry, in stored order.
-const QUANTITIES: [Counter; 9] = [
+pub(super) const QUANTITIES: [Counter; 9] = [
     Counter::InputTokens,
     Counter::CachedInputTokens,
     Counter::CacheWriteTokens,
@@ -21,16 +21,16 @@ const QUANTITIES: [Counter; 9] = [
     Counter::CostNanos,
 ];
 /// The counters of a narrow entry that are 0 or 1, and their flags.
-const FLAGS: [(Counter, u8); 4] = [
+pub(super) const FLAGS: [(Counter, u8); 4] = [
     (Counter::FailedRequests, 1 << 3),
     (Counter::AbortedRequests, 1 << 4),
     (Counter::UnpricedRequests, 1 << 5),
     (Counter::UnmeteredRequests, 1 << 6),
 ];
 /// The flag of an entry that is wide.
-const WIDE: u8 = 1 << 7;
+pub(super) const WIDE: u8 = 1 << 7;
 /// The bits of a flag byte that say why the entry was written.
-const CHANGE: u8 = 0b111;
+pub(super) const CHANGE: u8 = 0b111;
 
 /// Everything of an organization.
 pub(super) struct Block<'a> {
@@ -61,18 +61,8 @@ impl<'a> Block<'a> {
         granularity: Granularity,
     ) -> Result<(Vec<Row>, Vec<Entry<'a>>), Damaged> {
         let mut reader = Reader::new(bytes);
-        let mut texts = Vec::new();
-        for _ in 0..reader.length(bytes.len())? {
-            texts.push(reader.text()?);
-        }
-        let mut rows = Vec::new();
-        for _ in 0..reader.length(bytes.len())? {
-            rows.push(read_row(&mut reader, &texts, organization, granularity)?);
-        }
-        // Each entry has a byte of flags at least.
-        if entries > bytes.len() {
-            return Err(Damaged::Format("it has fewer entries than it says"));
-        }
+        let (texts, rows) = read_rows(&mut reader, entries, granularity)?;
+        let rows: Vec<Row> = rows.iter().map(|row| row.named(organization, &texts)).collect();
         let entries = read_entries(&mut reader, entries, rows.len())?;
         match reader.rest() {
             [] => Ok((rows, entries)),
@@ -128,45 +118,84 @@ fn write_row<'a>((period, of): RowRef<'a>, texts: &mut Texts<'a>, rows: &mut Wri
     );
 }
 
-fn read_row(
-    reader: &mut Reader<'_>,
-    texts: &[&str],
-    organization: &str,
+/// The texts of a block of so many entries, and its rows. What follows are the columns of the entries.
+pub(super) fn read_rows<'a>(
+    reader: &mut Reader<'a>,
+    entries: usize,
     granularity: Granularity,
-) -> Result<Row, Damaged> {
-    let day = i32::try_from(reader.signed()?).ok();
-    let day = day.and_then(chrono::NaiveDate::from_epoch_days);
-    let hour = u32::try_from(reader.number()?).ok();
-    let period = day
-        .zip(hour)
-        .and_then(|(day, hour)| Period::at(granularity, day, hour))
-        .ok_or(Damaged::Format("a period is none"))?;
-    let mut text = || -> Result<Box<str>, Damaged> {
-        let at = reader.length(texts.len())?;
-        texts
-            .get(at)
-            .map(|text| Box::from(*text))
-            .ok_or(Damaged::Format("a text is missing"))
-    };
-    let [agent, provider, model, user, team, api_key, source] =
-        [text()?, text()?, text()?, text()?, text()?, text()?, text()?];
-    let kind = *Kind::ALL
-        .get(reader.length(Kind::ALL.len())?)
-        .ok_or(Damaged::Format("a kind is not known"))?;
-    Ok(Row {
-        period,
-        dimensions: Dimensions {
-            organization: organization.into(),
-            agent,
-            provider,
-            model,
-            user,
-            team,
-            api_key,
-            source,
+) -> Result<(Vec<&'a str>, Vec<RowAt>), Damaged> {
+    let bytes = reader.rest().len();
+    let mut texts = Vec::new();
+    for _ in 0..reader.length(bytes)? {
+        texts.push(reader.text()?);
+    }
+    let mut rows = Vec::new();
+    for _ in 0..reader.length(bytes)? {
+        rows.push(RowAt::read(reader, texts.len(), granularity)?);
+    }
+    // Each entry has a byte of flags at least.
+    if entries > bytes {
+        return Err(Damaged::Format("it has fewer entries than it says"));
+    }
+    Ok((texts, rows))
+}
+
+/// A row as it is written: its texts are indexes of those of its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowAt {
+    /// The finest period.
+    pub period: Period,
+    /// Agent, provider, model, user, team, key and source.
+    pub texts: [usize; 7],
+    /// What was used.
+    pub kind: Kind,
+}
+
+impl RowAt {
+    fn read(reader: &mut Reader<'_>, texts: usize, granularity: Granularity) -> Result<Self, Damaged> {
+        let day = i32::try_from(reader.signed()?).ok();
+        let day = day.and_then(chrono::NaiveDate::from_epoch_days);
+        let hour = u32::try_from(reader.number()?).ok();
+        let period = day
+            .zip(hour)
+            .and_then(|(day, hour)| Period::at(granularity, day, hour))
+            .ok_or(Damaged::Format("a period is none"))?;
+        let mut of_row = [0; 7];
+        for at in &mut of_row {
+            *at = reader.length(texts)?;
+            if *at == texts {
+                return Err(Damaged::Format("a text is missing"));
+            }
+        }
+        let kind = *Kind::ALL
+            .get(reader.length(Kind::ALL.len())?)
+            .ok_or(Damaged::Format("a kind is not known"))?;
+        Ok(Self {
+            period,
+            texts: of_row,
             kind,
-        },
-    })
+        })
+    }
+
+    /// With the texts in place of their indexes.
+    #[must_use]
+    pub fn named(&self, organization: &str, texts: &[&str]) -> Row {
+        let [agent, provider, model, user, team, api_key, source] = self.texts.map(|at| Box::from(texts[at]));
+        Row {
+            period: self.period,
+            dimensions: Dimensions {
+                organization: organization.into(),
+                agent,
+                provider,
+                model,
+                user,
+                team,
+                api_key,
+                source,
+                kind: self.kind,
+            },
+        }
+    }
 }
 
 /// The columns, in stored order.

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use proptest::prelude::*;
 
 use super::*;
 use crate::counters::{Counter, Counters};
 use crate::event::{Dimensions, DocumentId, Identity, Kind};
+use crate::fold::RowDelta;
 use crate::period::Period;
 
 fn row(granularity: Granularity, day: i32, hour: u32, organization: &str, user: &str) -> Row {
@@ -209,7 +212,49 @@ fn entry(rows: usize) -> impl Strategy<Value = Entry<'static>> {
         )
 }
 
+/// The sums of the entries from a commit on, entry by entry, with how many they are and whether all are requests.
+fn summed(journal: &Journal, organization: &str, from: u32) -> (BTreeMap<usize, RowDelta>, usize, bool) {
+    let (mut sums, mut count, mut are_requests) = (BTreeMap::new(), 0, true);
+    let (_, entries) = journal.of(organization).expect("whole");
+    for entry in entries.iter().filter(|entry| entry.commit >= from) {
+        let booked = RowDelta {
+            sums: entry.counters.into(),
+            first_event_ms: entry.completed_at_ms,
+            last_event_ms: entry.completed_at_ms,
+        };
+        let sum = sums.entry(entry.row);
+        sum.and_modify(|sum: &mut RowDelta| sum.merge(&booked))
+            .or_insert(booked);
+        count += 1;
+        are_requests &= entry.change == Change::Completed;
+    }
+    (sums, count, are_requests)
+}
+
 proptest! {
+    /// Entry by entry is the oracle.
+    #[test]
+    fn sums_are_those_of_the_entries(
+        granularity in prop::sample::select(&Granularity::ALL[..]),
+        rows in prop::collection::vec((0..100_i32, 0..24_u32, "[a-b]", "[u-w]"), 1..6),
+        entries in prop::collection::vec((entry(6), 0..4_u32), 0..40),
+        from in 0..4_u32,
+    ) {
+        let rows: Vec<Row> = rows.iter().map(|(day, hour, organization, user)| row(granularity, *day, *hour, organization, user)).collect();
+        let entries: Vec<Entry<'_>> =
+            entries.into_iter().map(|(entry, commit)| Entry { row: entry.row % rows.len(), commit, ..entry }).collect();
+        let journal = Journal::open(&packed(granularity, &rows, &entries)).expect("whole");
+        for organization in ["a", "b", "nobody"] {
+            let (rows, _) = journal.of(organization).expect("whole");
+            let (sums, count, are_requests) = summed(&journal, organization, from);
+            let found = journal.sums_of(organization, from).expect("whole");
+            let expected: Vec<_> = sums.iter().map(|(row, booked)| (rows[*row].clone(), *booked)).collect();
+            let named = found.rows.iter().map(|sum| (sum.row.named(organization, &found.texts), sum.booked));
+            prop_assert_eq!(named.collect::<Vec<_>>(), expected);
+            prop_assert_eq!((found.entries, found.are_requests), (count, are_requests));
+        }
+    }
+
     #[test]
     fn entries_are_read_as_they_were_written(
         granularity in prop::sample::select(&Granularity::ALL[..]),
@@ -233,6 +278,7 @@ proptest! {
         if let Ok(journal) = Journal::open(&pack(&unpacked)) {
             for (organization, _) in journal.organizations() {
                 drop(journal.of(organization));
+                drop(journal.sums_of(organization, 0));
             }
         }
     }

@@ -90,6 +90,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Leaves out so many numbers.
+    pub(super) fn skip(&mut self, numbers: usize) -> Result<(), Damaged> {
+        let (mut left, mut at) = (numbers, 0);
+        while left > 0 {
+            left -= usize::from(self.0.get(at).ok_or(SHORT)? & 0x80 == 0);
+            at += 1;
+        }
+        self.0 = &self.0[at..];
+        Ok(())
+    }
+
     pub(super) fn signed(&mut self) -> Result<i64, Damaged> {
         let number = self.number()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())

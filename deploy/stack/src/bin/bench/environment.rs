@@ -1,6 +1,6 @@
 //! The ground of the measurements: MongoDB, Kafka, and topics full of events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -100,6 +100,30 @@ impl Environment {
 
     /// The same with a database of another server.
     pub(crate) fn program_on(&self, uri: &str, topic: &str, database: &str, scope: &str) -> Result<Product> {
+        self.start_program(&self.program, uri, (topic, database, scope), "")
+    }
+
+    /// Another version of the program, with so many events a commit at most.
+    pub(crate) fn version(
+        &self,
+        topic: &str,
+        database: &str,
+        scope: &str,
+        most: Option<u32>,
+        version: Option<&Path>,
+    ) -> Result<Product> {
+        let most = most.map_or(String::new(), |most| most.to_string());
+        let program = version.unwrap_or(&self.program);
+        self.start_program(program, self.mongo.uri(), (topic, database, scope), &most)
+    }
+
+    fn start_program(
+        &self,
+        program: &Path,
+        uri: &str,
+        (topic, database, scope): (&str, &str, &str),
+        most: &str,
+    ) -> Result<Product> {
         let mut variables = vec![
             ("MONGODB_URI", uri),
             ("MONGODB_DATABASE", database),
@@ -108,10 +132,11 @@ impl Environment {
             ("KAFKA_TOPIC", topic),
             ("KAFKA_GROUP", database),
             ("DEDUPE_SCOPE", scope),
+            ("BATCH_MAX_EVENTS", most),
         ];
         variables.retain(|(_, value)| !value.is_empty());
         Product::start(Settings {
-            program: self.program.clone(),
+            program: program.to_owned(),
             arguments: vec!["ingest".to_owned()],
             variables: variables
                 .into_iter()
@@ -125,6 +150,10 @@ impl Environment {
     /// Whether MongoDB is the user's own.
     pub(crate) fn is_users(&self) -> bool {
         self.mongo.kind() == server::Kind::User
+    }
+
+    pub(crate) fn uri(&self) -> &str {
+        self.mongo.uri()
     }
 
     pub(crate) fn brokers(&self) -> &str {

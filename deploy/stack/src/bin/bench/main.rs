@@ -3,18 +3,24 @@
 
 mod baseline;
 mod environment;
+mod lanes;
+mod made;
 mod memory;
 mod program;
+mod verify;
+mod versions;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use testkit::Result;
 use testkit::measure::{Number, Runs};
 use testkit::workload::Keys;
 
 use environment::{Environment, Topic};
 use program::Ran;
+use verify::Case;
 
 /// Measures usage-ledger on this machine, beside the usual way of counting: for each event, one `$inc` upsert per
 /// granularity. Both are measured one after the other, several times, and the medians are printed as rows of a
@@ -25,6 +31,9 @@ use program::Ran;
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
+    /// What is measured
+    #[arg(long, value_delimiter = ',', default_value = "memory,speed")]
+    what: Vec<What>,
     /// Runs of each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -40,12 +49,44 @@ struct Arguments {
     /// Event ids in the window whose memory is measured, in millions
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     ids: u32,
+    /// Another version of the program, which is measured in turns with this one, in place of the usual way
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Events of a topic each of which is a commit of its own; only with `--against`
+    #[arg(long, default_value_t = 2_000)]
+    single: u32,
+    /// Which comparisons are measured by `--what verify`
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "merged,commits,scattered,program"
+    )]
+    cases: Vec<Case>,
+    /// What USAGE_LEDGER_VERIFY_MEMORY is for them, in MiB
+    #[arg(long, default_value_t = 512)]
+    verify_memory: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The window of ids, and what is resident
+    Memory,
+    /// Events a second into the ledger, beside the usual way
+    Speed,
+    /// Rows compared with the entries of the journal; needs no Kafka
+    Verify,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let measured = async {
         let arguments = Arguments::parse();
+        if arguments.what.contains(&What::Verify) {
+            verify::measure(&arguments.cases, arguments.verify_memory << 20).await?;
+        }
+        if arguments.what == [What::Verify] {
+            return Ok(());
+        }
         let environment = Environment::start().await?;
         let measured = measure(&arguments, &environment).await;
         environment.end().await?;
@@ -67,11 +108,24 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: &Arguments, environment: &Environment) -> Result<()> {
-    let memory = memory::measure(environment, arguments.ids).await?;
-    for (keys, events) in [(Keys::HOT, arguments.hot), (Keys::TYPICAL, arguments.typical)] {
-        compare(arguments, environment, &environment.fill(keys, events).await?).await?;
+    let mut memory = None;
+    if arguments.what.contains(&What::Memory) {
+        memory = Some(memory::measure(environment, arguments.ids).await?);
     }
-    memory.print();
+    if arguments.what.contains(&What::Speed) {
+        for (keys, events) in [(Keys::HOT, arguments.hot), (Keys::TYPICAL, arguments.typical)] {
+            let topic = environment.fill(keys, events).await?;
+            match &arguments.against {
+                Some(other) => versions::compare(arguments.runs, environment, &topic, None, other).await?,
+                None => compare(arguments, environment, &topic).await?,
+            }
+        }
+        if let Some(other) = &arguments.against {
+            let topic = environment.fill(Keys::TYPICAL, arguments.single).await?;
+            versions::compare(arguments.runs, environment, &topic, Some(1), other).await?;
+        }
+    }
+    memory.iter().for_each(memory::Memory::print);
     Ok(())
 }
 

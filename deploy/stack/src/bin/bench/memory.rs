@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use ingest::identity::{CountedId, IdentityHash, Quantities};
+use ingest::lane::LaneId;
 use mongodb::Database;
-use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, DateTime, Document, doc};
+use rollup::event::Kind;
 use testkit::kafka::records::Sender;
 use testkit::measure::{Number, Used};
 use testkit::mongodb::{self as server, Mongo};
@@ -12,14 +13,16 @@ use testkit::product::Product;
 use testkit::{Error, Result};
 
 use crate::environment::{Environment, PARTITIONS};
+use crate::lanes::Lanes;
+use crate::made::{Made, Size};
 
-const READY: Duration = Duration::from_secs(90);
+/// Tens of millions of ids take their time.
+const READY: Duration = Duration::from_secs(600);
 const DRAIN: Duration = Duration::from_secs(30);
 /// Until an idle program has settled.
 const SETTLES: Duration = Duration::from_secs(3);
-/// Ids in one stored commit: as many as a full batch has.
-const COMMIT: u32 = 10_000;
-const ID_BYTES: usize = 16;
+/// Ids in one document of the journal: about a megabyte with their entries, as in a merged one.
+const DOCUMENT: u32 = 20_000;
 /// What waits under back-pressure: half a gigabyte, in records of this many bytes.
 const RECORDS: u16 = 4_096;
 const RECORD: usize = 128 * 1024;
@@ -31,7 +34,11 @@ const SETTLED: u64 = 1024 * 1024;
 /// In MiB.
 pub(crate) struct Memory {
     idle: f64,
-    per_million: f64,
+    full: f64,
+    /// The most while the window was loaded.
+    peak: f64,
+    /// From the start until every id was known.
+    ready: Duration,
     millions: u32,
     /// `None` where the server is the user's own, which is not stopped.
     pressed: Option<f64>,
@@ -45,10 +52,19 @@ pub(crate) fn mebibytes(bytes: u64) -> f64 {
 impl Memory {
     pub(crate) fn print(&self) {
         println!("| resident idle | {} MiB | | |", Number(self.idle));
+        let millions = self.millions;
         println!(
-            "| resident per million ids of the window, with {} million | {} MiB | | |",
-            self.millions,
-            Number(self.per_million)
+            "| resident per million ids of the window, with {millions} million | {} MiB | | |",
+            Number((self.full - self.idle) / f64::from(millions))
+        );
+        println!(
+            "| resident with {millions} million ids, and at most while they are loaded | {} MiB, {} MiB | | |",
+            Number(self.full),
+            Number(self.peak)
+        );
+        println!(
+            "| from the start until {millions} million ids are known | {} s | | |",
+            Number(self.ready.as_secs_f64())
         );
         if let Some(pressed) = self.pressed {
             println!(
@@ -62,10 +78,10 @@ impl Memory {
 /// The same program on the same idle topic, without a window and with one.
 pub(crate) async fn measure(environment: &Environment, millions: u32) -> Result<Memory> {
     let (topic, database) = (environment.empty_topic().await?, environment.database());
-    let idle = resident(environment, &topic, &database, 0).await?;
+    let (idle, ..) = resident(environment, &topic, &database, 0).await?;
     let ids = millions * 1_000_000;
-    remember(&database, ids).await?;
-    let full = resident(environment, &topic, &database, ids).await?;
+    remember(environment, &topic, &database, ids).await?;
+    let (full, peak, ready) = resident(environment, &topic, &database, ids).await?;
     database.drop().await?;
     let pressed = if environment.is_users() {
         eprintln!(
@@ -78,22 +94,38 @@ pub(crate) async fn measure(environment: &Environment, millions: u32) -> Result<
     Ok(Memory {
         pressed,
         idle,
-        per_million: (full - idle) / f64::from(millions),
+        full,
+        peak,
+        ready,
         millions,
     })
 }
 
-async fn resident(environment: &Environment, topic: &str, database: &Database, ids: u32) -> Result<f64> {
+/// Resident memory with this many ids, the most until then, and how long it took to know them.
+async fn resident(
+    environment: &Environment,
+    topic: &str,
+    database: &Database,
+    ids: u32,
+) -> Result<(f64, f64, Duration)> {
+    let started = Instant::now();
     let mut program = environment.program(topic, database.name(), "")?;
     program.wait_ready(READY).await?;
     // Ready is also who has no partitions yet.
     wait_for(&mut program, format!("usage_ledger_lanes {PARTITIONS}")).await?;
     wait_for(&mut program, format!("usage_ledger_dedupe_ids {ids}")).await?;
+    let ready = started.elapsed();
     tokio::time::sleep(SETTLES).await;
-    let resident = mebibytes(Used::by(program.process().pid())?.resident);
+    let used = Used::by(program.process().pid())?;
     program.stop(DRAIN).await?;
-    eprintln!("resident with {ids} ids: {} MiB", Number(resident));
-    Ok(resident)
+    let (resident, peak) = (mebibytes(used.resident), mebibytes(used.peak));
+    eprintln!(
+        "resident with {ids} ids: {} MiB, at most {} MiB, known after {ready:.1?} and {:.1?} of CPU",
+        Number(resident),
+        Number(peak),
+        used.cpu
+    );
+    Ok((resident, peak, ready))
 }
 
 /// The most that was resident while the database stood still, and half a gigabyte waited in the topic.
@@ -150,32 +182,32 @@ async fn wait_for(program: &mut Product, line: String) -> Result<()> {
     Err(Error::Other(format!("never: `{line}`\n{log}")))
 }
 
-/// Stores a window, as commits would have, spread over the lanes.
-async fn remember(database: &Database, ids: u32) -> Result<()> {
-    let fences = database.collection::<Document>("usageFences");
-    let lanes = fences.distinct("_id", doc! {}).await?;
-    let now = DateTime::from_chrono(testkit::now());
-    let commits = (0..ids / COMMIT).zip(lanes.iter().filter_map(|lane| lane.as_str()).cycle());
-    let stored: Vec<Document> = commits
-        .map(|(commit, lane)| {
-            let bytes: Vec<u8> = (0..COMMIT)
-                .flat_map(|_| rand::random::<[u8; ID_BYTES]>())
-                .collect();
-            let ids = Binary {
-                subtype: BinarySubtype::Generic,
-                bytes,
-            };
-            doc! {
-                "_id": format!("{lane}/events/{commit}"), "lane": lane, "window": "events",
-                "seq": i64::from(commit), "newest": now, "ids": ids,
-            }
-        })
-        .collect();
-    for some in stored.chunks(20) {
-        database
-            .collection::<Document>("usageDedupe")
-            .insert_many(some)
-            .await?;
+/// Has the lanes count so many events, in documents as they are after merging.
+async fn remember(environment: &Environment, topic: &str, database: &Database, ids: u32) -> Result<()> {
+    let names = (0..PARTITIONS).map(|partition| LaneId::kafka(topic, partition.into()));
+    let mut lanes = Lanes::acquire(environment.uri(), database.name(), names.collect()).await?;
+    let mut made = Made::new(Size {
+        organizations: PARTITIONS,
+        users: 1_000,
+        days: 1,
+        in_order: true,
+        entries: ids.into(),
+    });
+    for document in 0..ids / DOCUMENT {
+        let lane = document % u32::from(PARTITIONS);
+        let (entries, counters) = made.document(lane, DOCUMENT);
+        let ids = counters.iter().map(|counters| CountedId {
+            id: random_id(),
+            quantities: Quantities::of(Kind::Llm, counters),
+        });
+        let ids = ids.collect();
+        let lane = usize::try_from(lane).unwrap_or_default();
+        lanes.commit(lane, entries, ids).await?;
     }
-    Ok(())
+    lanes.release().await
+}
+
+fn random_id() -> IdentityHash {
+    let bytes: [u8; IdentityHash::BYTES] = rand::random();
+    IdentityHash::from_bytes(&bytes).expect("as many bytes as it has")
 }

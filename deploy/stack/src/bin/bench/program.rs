@@ -1,7 +1,9 @@
 //! The program at work: a topic that is full already, into a ledger that is empty.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mongodb::Database;
 use testkit::measure::Used;
 use testkit::product::Product;
 use testkit::{Error, Result};
@@ -25,14 +27,27 @@ pub(crate) struct Ran {
 
 pub(crate) async fn run(environment: &Environment, topic: &Topic, scope: &str) -> Result<Ran> {
     let database = environment.database();
-    let mut program = environment.program(&topic.name, database.name(), scope)?;
+    let ran = run_into(environment, topic, scope, &database, None, None).await?;
+    database.drop().await?;
+    Ok(ran)
+}
+
+/// The same into this database, with so many events a commit at most, by this version of the program.
+pub(crate) async fn run_into(
+    environment: &Environment,
+    topic: &Topic,
+    scope: &str,
+    database: &Database,
+    most: Option<u32>,
+    version: Option<&Path>,
+) -> Result<Ran> {
+    let mut program = environment.version(&topic.name, database.name(), scope, most, version)?;
     let pid = program.process().pid();
     let (begun, first) = wait(&mut program, 1).await?;
     let before = Used::by(pid)?;
     let (ended, last) = wait(&mut program, topic.events.into()).await?;
     let after = Used::by(pid)?;
     program.stop(DRAIN).await?;
-    database.drop().await?;
     let events = u32::try_from(last - first).unwrap_or(u32::MAX).max(1);
     Ok(Ran {
         events_per_second: f64::from(events) / (ended - begun).as_secs_f64(),
