@@ -194,7 +194,11 @@ impl Rebuild<'_> {
         }
         if !self.is_dry && self.scope.is_all() {
             // Whatever was switched on later is there now, as far as there are entries.
-            let noted = self.store.note_filled(ledger.revision, pass.reach()).await?;
+            let noted = match self.store.note_filled(ledger.revision, pass.reach()).await {
+                // Whether it was noted is not known, or it was not: what is left is looked for again, and this.
+                Err(store::Error::Passing(_)) => false,
+                noted => noted?,
+            };
             return Ok(if noted { Ended::Done } else { Ended::Moved });
         }
         Ok(Ended::Done)

@@ -1,11 +1,14 @@
 //! Granularities that are switched on later, and filled.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use mongodb::bson::{Document, doc};
 use rollup::event::MAX_CLOCK_SKEW;
 use rollup::fold::Grouping;
 use rollup::kept::Kept;
 use rollup::period::Calendar;
+use tokio::time::sleep;
 
 use crate::store::connection::server_time;
 use crate::store::meta;
@@ -13,8 +16,10 @@ use crate::store::rows::WriteError;
 use crate::store::writes::Writes;
 use crate::store::{Error, FENCES, META, Store, errors};
 
-/// How often another job may be faster.
-const ATTEMPTS: usize = 10;
+/// How often somebody else may be faster.
+const ATTEMPTS: usize = 30;
+/// The pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Keeps these granularities from now on, too. Whoever counts goes on by them: each fence moves with it.
@@ -45,9 +50,21 @@ impl Store {
                 tracing::info!(%granularity, "is kept from now on; `usage-ledger rebuild` fills what came before");
             }
             let moved = vec![doc! {"q": {}, "u": {"$inc": {"epoch": 1_i64}}, "multi": true}];
-            if self.set_kept(revision, &wanted, &moved).await? {
-                return Ok(());
+            match self.set_kept(revision, &wanted, &moved).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // Lanes commit all the time, and each holds its fence meanwhile. Whoever has to take its lane again leaves
+                // a moment in which none does.
+                Err(Error::Passing(why)) => {
+                    tracing::debug!(why, "lanes are in the way: they are taken from their workers");
+                    let fences = self.collection(FENCES);
+                    let taken = fences.update_many(doc! {}, doc! {"$inc": {"epoch": 1_i64}}).await;
+                    taken.map_err(errors::unusable)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
+            sleep(PAUSE).await;
         }
         Err(Error::Passing(
             "other jobs change the ledger all the time: try again when they are done".into(),
