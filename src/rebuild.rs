@@ -70,6 +70,41 @@ pub struct Done {
     pub not_compared: Vec<(String, String)>,
 }
 
+/// How many differences can be held: what parents need follows from all those of an organization.
+struct Room {
+    left: usize,
+    /// There was no room for one of this organization.
+    full: Option<String>,
+}
+
+impl Room {
+    fn of(memory: usize, held: usize) -> Self {
+        let most = (memory / DIFFERENCE).max(STATEMENTS);
+        let left = most.saturating_sub(held);
+        Self { left, full: None }
+    }
+
+    fn takes(&mut self, difference: &Difference) -> bool {
+        let takes = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        if !takes && self.full.is_none() {
+            let organization = difference.row.as_ref().map_or("nobody", Row::organization);
+            self.full = Some(organization.to_owned());
+        }
+        takes
+    }
+
+    fn check(self) -> Result<(), Error> {
+        match self.full {
+            None => Ok(()),
+            Some(organization) => Err(Error::GivenUp(format!(
+                "more rows, also of `{organization}`, are not what they must be than USAGE_LEDGER_VERIFY_MEMORY holds; name \
+                 fewer days by `--from` and `--to`, or one `--organization`, or raise it"
+            ))),
+        }
+    }
+}
+
 /// How an attempt at the whole ended.
 enum Ended {
     Done,
@@ -83,7 +118,7 @@ impl Rebuild<'_> {
     /// # Errors
     /// When the journal cannot be read, or a fence cannot be written.
     pub async fn fences(&self, only: Option<&LaneId>, progress: Progress) -> Result<Vec<String>, Error> {
-        if !self.is_any_behind().await? {
+        if !self.is_any_behind(only).await? {
             return Ok(Vec::new());
         }
         let mut pass = Pass::begin(self.store, self.scope.clone(), self.memory, progress).await?;
@@ -94,6 +129,12 @@ impl Rebuild<'_> {
             .filter(|(lane, _)| only.is_none_or(|only| only == *lane))
         {
             let fence = fences.iter().find(|fence| fence.lane == lane.as_str());
+            if chain.is_end_damaged(fence) {
+                return Err(Error::GivenUp(format!(
+                    "where `{lane}` was is not known: the newest document of its journal is damaged. Restore it from a \
+                     backup, or delete it; then `usage-ledger rebuild` sets the fence, and takes back what it counted"
+                )));
+            }
             let Some((newest, written)) = chain.beyond(fence) else {
                 continue;
             };
@@ -108,9 +149,18 @@ impl Rebuild<'_> {
     }
 
     /// Whether the journal of any lane goes on beyond its fence.
-    async fn is_any_behind(&self) -> Result<bool, Error> {
+    async fn is_any_behind(&self, only: Option<&LaneId>) -> Result<bool, Error> {
         let mut moment = self.store.audit().await?.moment().await.map_err(unread)?;
-        for lane in moment.lanes().await.map_err(unread)? {
+        let lanes = moment.lanes().await.map_err(unread)?;
+        if let Some(only) = only
+            && !lanes.contains(only)
+            && !moment.fences.iter().any(|fence| fence.lane == only.as_str())
+        {
+            return Err(Error::GivenUp(format!(
+                "there is no lane `{only}`: `usage-ledger lanes list` names them"
+            )));
+        }
+        for lane in lanes {
             let mut fences = moment.fences.iter();
             let fence = fences.find(|fence| fence.lane == lane.as_str());
             let head = fence.and_then(StoredFence::head).map(|head| head.id);
@@ -153,19 +203,22 @@ impl Rebuild<'_> {
         let mut ledger = pass.ledger().clone();
         // Those of one organization, as far as they were read.
         let mut pending: Vec<Difference> = Vec::new();
-        while let Some(page) = pass.page().await? {
-            if page.revision != ledger.revision {
-                return Ok(Ended::Moved);
-            }
-            let mut ready = Vec::new();
-            for difference in page.differences {
+        loop {
+            let (mut ready, mut room) = (Vec::new(), Room::of(self.memory, pending.len()));
+            let page = pass.page(|difference| {
                 let prefix = difference.key.prefix();
                 if pending.first().is_some_and(|first| first.key.prefix() != prefix) {
                     ready.push(std::mem::take(&mut pending));
                 }
-                pending.push(difference);
+                if room.takes(&difference) {
+                    pending.push(difference);
+                }
+            });
+            let Some(page) = page.await? else { break };
+            room.check()?;
+            if page.revision != ledger.revision {
+                return Ok(Ended::Moved);
             }
-            self.check_memory(&pending)?;
             let goes_on = |last: &Difference| {
                 let up_to = page.up_to.as_ref();
                 up_to.is_some_and(|up_to| up_to.prefix() == last.key.prefix())
@@ -202,19 +255,6 @@ impl Rebuild<'_> {
             return Ok(if noted { Ended::Done } else { Ended::Moved });
         }
         Ok(Ended::Done)
-    }
-
-    /// Whether the differences of an organization can be held: what its parents need follows from all of them.
-    fn check_memory(&self, pending: &[Difference]) -> Result<(), Error> {
-        let most = (self.memory / DIFFERENCE).max(STATEMENTS);
-        match pending.first() {
-            Some(first) if pending.len() > most => Err(Error::GivenUp(format!(
-                "more than {most} rows of `{}` are not what they must be: more than USAGE_LEDGER_VERIFY_MEMORY holds; name \
-                 fewer days by `--from` and `--to`, or raise it",
-                first.row.as_ref().map_or("nobody", Row::organization)
-            ))),
-            _ => Ok(()),
-        }
     }
 
     fn plan(&self, differences: &[Difference], ledger: &Described, lost_until_ms: Option<i64>) -> Repair {

@@ -31,11 +31,18 @@ impl Kept {
     }
 }
 
+/// The granularity of a period, where its rows are kept.
+#[must_use]
+pub fn of(kept: &[Kept], period: Period) -> Option<Kept> {
+    let mut kept = kept.iter();
+    kept.find(|kept| kept.granularity == period.granularity())
+        .copied()
+}
+
 /// Whether the rows of a period are kept, and are whole.
 #[must_use]
 pub fn is_whole(kept: &[Kept], period: Period) -> bool {
-    let mut kept = kept.iter();
-    kept.any(|kept| kept.granularity == period.granularity() && kept.is_whole(period))
+    of(kept, period).is_some_and(|kept| kept.is_whole(period))
 }
 
 #[cfg(test)]

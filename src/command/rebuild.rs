@@ -5,12 +5,13 @@ use ingest::lane::LaneId;
 
 use super::running::{execute, say};
 use super::settings::Settings;
-use super::verify::{Which, progress};
+use super::verify::Which;
 use crate::app;
 use crate::config::Verify;
 use crate::failure::Failure;
 use crate::rebuild::{Done, Rebuild};
 use crate::store::{FENCES, Store};
+use crate::verify::progress::Progress;
 use crate::verify::report::sentence;
 use crate::verify::scope::Scope;
 
@@ -62,7 +63,7 @@ async fn rebuild(settings: Verify, scope: Scope, how: How) -> Result<(), Failure
         now: app::now,
     };
     let lane = how.lane.map(LaneId::from_stored);
-    let fences = rebuild.fences(lane.as_ref(), progress("rebuild")).await?;
+    let fences = rebuild.fences(lane.as_ref(), progress()).await?;
     let verb = if how.dry_run { "would be set" } else { "was set" };
     for fence in &fences {
         say(&format!("the fence of {fence}, {verb} to where its journal ends"))?;
@@ -73,12 +74,17 @@ async fn rebuild(settings: Verify, scope: Scope, how: How) -> Result<(), Failure
             false => Ok(()),
         };
     }
-    let mut done = rebuild.rows(|| progress("rebuild")).await?;
+    let mut done = rebuild.rows(progress).await?;
     if how.dry_run && !fences.is_empty() {
         // They would have been set right before.
         done.findings.retain(|finding| finding.collection != FENCES);
     }
     tell(&done, how.dry_run)
+}
+
+/// Tells on standard error how far it is.
+fn progress() -> Progress {
+    Progress::new(|line| eprintln!("rebuild: {line}"))
 }
 
 fn tell(done: &Done, is_dry: bool) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `verify`: rows against entries.
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use clap::Args;
 
 use super::running::{execute, say};
@@ -8,9 +8,9 @@ use super::settings::Settings;
 use crate::config::Verify;
 use crate::failure::Failure;
 use crate::store::Store;
-use crate::verify::pass::{Error, Pass};
-use crate::verify::progress::Progress;
-use crate::verify::report;
+use crate::verify::pace::Pace;
+use crate::verify::pass::Error;
+use crate::verify::report::{self, Question};
 use crate::verify::scope::{Days, Scope};
 
 /// What `verify` is asked for.
@@ -59,6 +59,11 @@ struct Output {
 
 impl Which {
     pub(super) fn scope(self) -> Result<Scope, Failure> {
+        for (name, day) in [("--from", self.from), ("--to", self.to)] {
+            if day.is_some_and(|day| !(1..=9_999).contains(&day.year())) {
+                return Err(Failure::argument(name, "expected a day of the years 1 to 9999"));
+            }
+        }
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from > to
         {
@@ -86,21 +91,27 @@ pub(super) fn dispatch(order: Order) -> Result<(), Failure> {
 
 async fn verify(settings: Verify, scope: Scope, as_json: bool) -> Result<(), Failure> {
     let store = Store::open(&settings.database).await?;
-    let pass = Pass::begin(&store, scope, settings.memory, progress("verify")).await?;
-    let report = report::report(pass).await?;
+    let is_all = scope.is_all();
+    let question = Question {
+        store: &store,
+        scope,
+        memory: settings.memory,
+        pace: Pace::FULL,
+        tell: |line| eprintln!("verify: {line}"),
+    };
+    let report = report::report(&question).await?;
     match as_json {
         true => say(&report.json().to_string())?,
         false => say(report.text().trim_end())?,
     }
     match report.is_clean() {
+        true if report.rows() == 0 && !is_all => Err(Failure::Failed(
+            "nothing was compared: there are no rows, and no entries, of that organization and these days"
+                .into(),
+        )),
         true => Ok(()),
         false => Err(Failure::Drift),
     }
-}
-
-/// Tells on standard error how far it is.
-pub(super) fn progress(command: &'static str) -> Progress {
-    Progress::new(move |line| eprintln!("{command}: {line}"))
 }
 
 impl From<Error> for Failure {

@@ -50,12 +50,8 @@ impl Store {
             )));
         };
         match (stopped.reason.as_str(), from) {
-            (FENCE_BEHIND, _) => {
-                return Err(Error::Unusable(format!(
-                    "the fence of `{lane}` was set back, and the journal knows where it was: going on from here would \
-                     count again; `usage-ledger rebuild --lane {lane}` sets it right"
-                )));
-            }
+            _ if self.is_behind(lane, &fence).await? => return Err(Error::Unusable(behind(lane))),
+            (FENCE_BEHIND, _) => return Err(Error::Unusable(behind(lane))),
             (JOURNAL_DAMAGED, From::Fence) => return self.begin_journal_anew(&fence).await,
             (JOURNAL_DAMAGED, _) | (_, From::Fence) => {
                 let reason = &stopped.reason;
@@ -112,6 +108,16 @@ impl Store {
         })
     }
 
+    /// Whether the journal of a lane goes on beyond its fence.
+    async fn is_behind(&self, lane: &LaneId, fence: &StoredFence) -> Result<bool, Error> {
+        let mut session = self.client.start_session().await.map_err(errors::unusable)?;
+        let beyond = self.newest_beyond(lane, fence.head(), &mut session).await;
+        let beyond = beyond.map_err(|error| Error::Unusable(error.to_string()))?;
+        // What was given up is of generations before.
+        let is_given_up = |newest| fence.begun_anew().is_some_and(|(from, _)| newest < from);
+        Ok(beyond.is_some_and(|newest| !is_given_up(newest)))
+    }
+
     /// Lets a lane go on whose journal is damaged. The chain begins anew, in another generation: of what was counted
     /// before nobody knows the ids any more.
     async fn begin_journal_anew(&self, fence: &StoredFence) -> Result<Resumed, Error> {
@@ -119,7 +125,7 @@ impl Store {
         let from = doc! {"generation": fence.generation + 1, "seq": fence.seq + 1};
         let change = doc! {
             "$inc": {"epoch": 1_i64, "generation": 1_i64},
-            "$set": {"windowFrom": from.clone()},
+            "$set": {"windowFrom": from.clone(), "mergedUpTo": from.clone()},
             "$unset": {"stopped": "", "journal": ""},
             "$push": {"journalsBegun": {"at": now, "from": from}},
         };
@@ -193,4 +199,11 @@ impl Store {
             .ok_or_else(|| Error::Unusable("the server gives no resume token".into()))?;
         mongodb::bson::serialize_to_document(&token).map_err(|error| Error::Unusable(error.to_string()))
     }
+}
+
+fn behind(lane: &LaneId) -> String {
+    format!(
+        "the fence of `{lane}` was set back, and the journal knows where it was: going on from here would count again; \
+         `usage-ledger rebuild --lane {lane}` sets it right"
+    )
 }

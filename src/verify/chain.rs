@@ -178,7 +178,12 @@ impl Chain {
     fn must_follow(&mut self, id: JournalId, written: &Written, last: Option<ContentId>) {
         let is_anew =
             |(from, _)| written.previous.is_none() && id >= from && self.at.is_none_or(|at| at < from);
-        if written.previous == last || self.begun_anew.is_some_and(is_anew) {
+        if self.begun_anew.is_some_and(is_anew) {
+            // What was given up was counted, and its entries are not known.
+            self.tally = None;
+            return;
+        }
+        if written.previous == last {
             return;
         }
         let number = |content: Option<ContentId>| {
@@ -297,6 +302,14 @@ impl Chain {
         self.newest()
             .filter(|(id, _)| is_readable && head.is_none_or(|head| head.id < *id))
             .filter(|_| !self.has_begun_anew(head))
+    }
+
+    /// The journal ends, beyond what the fence knows, with a document that cannot be read.
+    #[must_use]
+    pub fn is_end_damaged(&self, fence: Option<&StoredFence>) -> bool {
+        let head = fence.and_then(StoredFence::head);
+        let is_beyond = self.at.is_some_and(|at| head.is_none_or(|head| at > head.id));
+        self.last == Last::Damaged && is_beyond && !self.has_begun_anew(head)
     }
 
     /// The newest document of which the fence knows is not there: its entries are lost.

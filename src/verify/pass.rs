@@ -21,7 +21,7 @@ use super::files::Unnamed;
 use super::finding::Finding;
 use super::pace::Pace;
 use super::progress::Progress;
-use super::reach::Reach;
+use super::reach::{Compared, Reach};
 use super::scope::Scope;
 use crate::store::fences::StoredFence;
 use crate::store::journal::Unread;
@@ -63,8 +63,6 @@ pub enum Error {
 
 /// What was compared of one instant.
 pub struct Page {
-    /// The rows that are not what they must be.
-    pub differences: Vec<Difference>,
     /// Rows that were compared.
     pub compared: u64,
     /// How often a job had changed rows.
@@ -94,8 +92,8 @@ pub struct Pass {
     chains: BTreeMap<LaneId, Chain>,
     /// The first day from which on all entries are read: days before are taken at their word. `None`: all are.
     reach: Option<NaiveDate>,
-    /// Rows that hold more than their entries, where a person gave entries up.
-    given_up: u64,
+    /// What was found besides differences.
+    compared: Compared,
     /// The last row that was compared.
     after: Option<RowKey>,
     is_done: bool,
@@ -122,11 +120,13 @@ impl Pass {
         let audit = store.audit().await?;
         let mut moment = audit.moment().await.map_err(unread)?;
         let lanes = moment.lanes().await.map_err(unread)?;
-        let reach = moment.ledger.reach.max(scope.days.from);
+        // Whatever is compared is compared with all of its entries.
+        let from = scope.days.begin(moment.ledger.grouping.granularities());
+        let reach = moment.ledger.reach.max(from);
         let counted: i64 = moment.fences.iter().map(|fence| fence.counted).sum();
         let (mut chains, mut left_out) = (BTreeMap::new(), 0);
         for lane in lanes {
-            let (chain, before) = begin(&lane, scope.days.from, &mut moment).await.map_err(unread)?;
+            let (chain, before) = begin(&lane, from, &mut moment).await.map_err(unread)?;
             left_out += before;
             chains.insert(lane, chain);
         }
@@ -138,7 +138,7 @@ impl Pass {
             summing: Summing::new(scope.with_siblings(), grouping, RowSums::new(memory, Unnamed)),
             chains,
             reach,
-            given_up: 0,
+            compared: Compared::default(),
             ledger: moment.ledger,
             audit,
             scope,
@@ -164,6 +164,12 @@ impl Pass {
         &self.ledger
     }
 
+    /// Whether a job that changes rows meanwhile makes pages disagree with each other: days were taken at their word.
+    #[must_use]
+    pub fn must_not_move(&self) -> bool {
+        self.ledger.reach.is_some()
+    }
+
     /// The first day of which all entries were read; `None`: of every day.
     #[must_use]
     pub const fn reach(&self) -> Option<NaiveDate> {
@@ -181,11 +187,11 @@ impl Pass {
         self.summing.entries()
     }
 
-    /// Compares the next rows. `None`: there are no more.
+    /// Compares the next rows, and tells each that is not what it must be. `None`: there are no more.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn page(&mut self) -> Result<Option<Page>, Error> {
+    pub async fn page(&mut self, mut found: impl FnMut(Difference)) -> Result<Option<Page>, Error> {
         let mut tries = 0;
         while !self.is_done {
             let began = Instant::now();
@@ -197,7 +203,7 @@ impl Pass {
                 }
                 Ok(Some((rows, moment))) => {
                     self.learn(began.elapsed());
-                    let page = self.compare(rows, &moment)?;
+                    let page = self.compare(rows, &moment, &mut found)?;
                     drop(moment);
                     sleep(self.pace.rest_after(began.elapsed())).await;
                     return Ok(Some(page));
@@ -314,23 +320,21 @@ impl Pass {
     }
 
     /// Compares rows with the entries of the same instant.
-    fn compare(&mut self, rows: Rows, moment: &Moment) -> Result<Page, Error> {
-        let given_up_ms = self.chains.values().filter_map(Chain::given_up_until_ms).max();
+    fn compare(&mut self, rows: Rows, moment: &Moment, found: impl FnMut(Difference)) -> Result<Page, Error> {
         let (Rows { page, end }, within) = (rows, self.within());
-        let summing = &mut self.summing;
-        let found =
-            block_in_place(|| within.compare(page.rows, page.up_to.as_ref(), summing.sums()?, given_up_ms))?;
-        self.given_up += found.given_up;
+        let (summing, compared) = (&mut self.summing, &mut self.compared);
+        let rows = block_in_place(|| {
+            within.compare(page.rows, page.up_to.as_ref(), summing.sums()?, compared, found)
+        })?;
         self.is_done = page.up_to.is_none();
         self.after.clone_from(&page.up_to);
-        self.progress.compared(found.rows);
+        self.progress.compared(rows);
         let end = end.map(|mut end| {
-            self.tell_given_up(&mut end);
+            end.not_compared.extend(self.compared.left_out());
             end
         });
         Ok(Page {
-            differences: found.differences,
-            compared: found.rows,
+            compared: rows,
             revision: moment.ledger.revision,
             up_to: page.up_to,
             lost_until_ms: self.lost_until_ms(moment),
@@ -343,18 +347,7 @@ impl Pass {
             scope: self.scope.clone(),
             ledger: self.ledger.clone(),
             first_day: self.reach,
-        }
-    }
-
-    /// What a person gave up is not compared, and that is said.
-    fn tell_given_up(&self, end: &mut End) {
-        if self.given_up > 0 {
-            let rows = self.given_up;
-            end.not_compared.push((
-                format!("{rows} rows that hold more than what is left of their entries"),
-                "`lanes resume --from fence` gave up documents of the journal: what these rows counted may be in them"
-                    .into(),
-            ));
+            given_up_until_ms: self.chains.values().filter_map(Chain::given_up_until_ms).max(),
         }
     }
 

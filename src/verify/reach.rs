@@ -3,12 +3,13 @@
 //! | begin of the period | a day | an hour | a week, a month, a rollup |
 //! |---|---|---|---|
 //! | from the first day on of which all entries are read | its entries | its entries | its entries |
-//! | before, since entries are kept no more or are not asked for | taken at its word | not compared | its entries, and what its days hold beyond theirs |
+//! | before, since entries are kept no more | taken at its word | not compared | its entries, and what its days hold beyond theirs |
 //! | before its granularity was switched on | | not compared | not compared |
 //!
 //! What a day holds beyond the entries that were read does not change by what lanes add. So it may be added to its parents
 //! although these are read at a later instant.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use chrono::NaiveDate;
@@ -32,17 +33,39 @@ pub struct Reach {
     pub ledger: Described,
     /// The first day of which all entries are read; `None`: of every day.
     pub first_day: Option<NaiveDate>,
+    /// A person gave up entries of periods that begin before this, in milliseconds; `None`: none.
+    pub given_up_until_ms: Option<i64>,
 }
 
-/// What was found of some rows.
+/// What was found of rows besides differences.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// The rows that are not what they must be.
-    pub differences: Vec<Difference>,
     /// How many rows were looked at.
     pub rows: u64,
     /// Those that hold more than their entries, where entries were given up.
     pub given_up: u64,
+    /// Rows and rollups over a day that is taken at its word and cannot be read: what they must be is not known.
+    unsure: BTreeSet<RowKey>,
+    /// How many of these there were.
+    pub not_known: u64,
+}
+
+impl Compared {
+    /// What was left out of them, and why.
+    pub fn left_out(&self) -> impl Iterator<Item = (String, String)> {
+        let given_up = (
+            self.given_up,
+            "rows that hold more than what is left of their entries",
+            "`lanes resume --from fence` gave up documents of the journal: what these rows counted may be in them",
+        );
+        let not_known = (
+            self.not_known,
+            "rows of weeks, months and rollups over a day that cannot be read",
+            "the entries of that day are kept no more: what is missing of it is not known",
+        );
+        let left_out = [given_up, not_known].into_iter().filter(|(rows, ..)| *rows > 0);
+        left_out.map(|(rows, what, why)| (format!("{rows} {what}"), why.to_owned()))
+    }
 }
 
 impl Reach {
@@ -55,32 +78,40 @@ impl Reach {
         rows: Vec<StoredRow>,
         up_to: Option<&RowKey>,
         sums: &mut RowSums<F>,
-        given_up_until_ms: Option<i64>,
-    ) -> io::Result<Compared> {
-        let mut compared = Compared::default();
+        compared: &mut Compared,
+        mut found: impl FnMut(Difference),
+    ) -> io::Result<u64> {
         let stored = rows
             .into_iter()
             .filter(|row| self.is_of_interest(row.row.as_ref()));
-        compared.rows = compare::page(stored, up_to, sums, |mut difference, sums| {
+        let rows = compare::page(stored, up_to, sums, |mut difference, sums| {
             let row = difference.row.as_ref();
             let is_compared = self.is_compared(row);
             if self.is_taken_at_its_word(row) {
                 for (parent, booked) in self.openings(&difference) {
-                    sums.add(parent, &booked)?;
+                    if difference.is_readable() {
+                        sums.add(parent, &booked)?;
+                    } else {
+                        compared.unsure.insert(parent);
+                    }
                 }
                 difference.expected = difference.stored.as_ref().map(StoredRow::booked);
             }
             if !is_compared || difference.faults().is_empty() {
                 return Ok(());
             }
+            if compared.unsure.contains(&difference.key) {
+                compared.not_known += 1;
             // Whoever fills rows knows by itself what may be lost.
-            match !self.scope.fills && self.is_given_up(&difference, given_up_until_ms) {
-                true => compared.given_up += 1,
-                false => compared.differences.push(difference),
+            } else if !self.scope.fills && self.is_given_up(&difference) {
+                compared.given_up += 1;
+            } else {
+                found(difference);
             }
             Ok(())
         })?;
-        Ok(compared)
+        compared.rows += rows;
+        Ok(rows)
     }
 
     fn granularities(&self) -> &[Granularity] {
@@ -99,7 +130,8 @@ impl Reach {
         let period = row.period();
         let is_hour = period.granularity() == Granularity::Hourly;
         self.scope.holds(row, self.granularities())
-            && (self.scope.fills || kept::is_whole(&self.ledger.kept, period))
+            && kept::of(&self.ledger.kept, period)
+                .is_some_and(|kept| self.scope.fills || kept.is_whole(period))
             && (!is_hour || self.has_all_entries(period))
     }
 
@@ -119,22 +151,26 @@ impl Reach {
         self.is_compared(row) || self.is_taken_at_its_word(row)
     }
 
-    /// What a day that is taken at its word adds to what its parents must be.
+    /// What a day that is taken at its word adds to what its parents must be. Of one that cannot be read: which they are.
     fn openings(&self, day: &Difference) -> Vec<(RowKey, RowDelta)> {
         let granularities = self.granularities();
         let shorter = granularities
             .iter()
             .take_while(|one| **one < Granularity::Daily)
             .count();
-        match day.opening().filter(|_| day.is_readable()) {
-            Some(opening) => parents(&day.key, &granularities[shorter..], &opening),
-            None => Vec::new(),
+        match (day.opening(), &day.stored) {
+            (Some(opening), _) => parents(&day.key, &granularities[shorter..], &opening),
+            (None, Some(stored)) if !day.is_readable() => {
+                parents(&day.key, &granularities[shorter..], &stored.booked())
+            }
+            (None, _) => Vec::new(),
         }
     }
 
     /// Whether nothing is wrong with a row but that it holds more than its entries, and some of them may have been given
-    /// up: those of periods that begin before this, in milliseconds.
-    fn is_given_up(&self, difference: &Difference, until_ms: Option<i64>) -> bool {
+    /// up.
+    fn is_given_up(&self, difference: &Difference) -> bool {
+        let until_ms = self.given_up_until_ms;
         let period = difference.row.as_ref().map(Row::period);
         difference.is_only_more()
             && period.zip(until_ms).is_some_and(|(period, until_ms)| {

@@ -2,15 +2,21 @@
 
 use std::fmt::Write as _;
 
-use rollup::audit::compare::Value;
+use rollup::audit::compare::{Difference, Value};
 use rollup::period::Granularity;
 use serde_json::{Value as Json, json};
 
 use super::finding::Finding;
+use super::pace::Pace;
 use super::pass::{End, Error, Page, Pass};
+use super::progress::Progress;
+use super::scope::Scope;
+use crate::store::Store;
 
 /// Differences that are shown.
 const SHOWN: usize = 1_000;
+/// How often it is begun again.
+const PASSES: usize = 5;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -30,33 +36,67 @@ pub struct Report {
     granularities: Vec<Granularity>,
 }
 
-/// Compares everything of a pass.
+/// What is to be compared, and how.
+pub struct Question<'a> {
+    /// The ledger.
+    pub store: &'a Store,
+    /// Which rows.
+    pub scope: Scope,
+    /// Bytes that it may take, about.
+    pub memory: usize,
+    /// How much of a machine it takes.
+    pub pace: Pace,
+    /// Is told now and then how far it is.
+    pub tell: fn(&str),
+}
+
+/// Compares everything that is asked for; and does so anew, where a job changed rows meanwhile and that matters.
 ///
 /// # Errors
-/// When it cannot be read.
-pub async fn report(mut pass: Pass) -> Result<Report, Error> {
+/// When it cannot be read, or jobs change rows all the time.
+pub async fn report(question: &Question<'_>) -> Result<Report, Error> {
+    for _ in 0..PASSES {
+        let progress = Progress::new(question.tell);
+        let pass = Pass::begin(question.store, question.scope.clone(), question.memory, progress).await?;
+        if let Some(report) = once(pass.paced(question.pace)).await? {
+            return Ok(report);
+        }
+        tracing::info!("a job changed rows meanwhile: they are compared anew");
+    }
+    Err(Error::GivenUp(
+        "jobs change rows all the time: compare again when they are done".into(),
+    ))
+}
+
+/// `None`: a job changed rows meanwhile.
+async fn once(mut pass: Pass) -> Result<Option<Report>, Error> {
     let mut report = Report::default();
-    while let Some(page) = pass.page().await? {
-        report.add(page);
+    let revision = pass.ledger().revision;
+    while let Some(page) = pass.page(|difference| report.add(&difference)).await? {
+        if page.revision != revision && pass.must_not_move() {
+            return Ok(None);
+        }
+        report.end(page);
     }
     report.entries = pass.entries();
     report.lanes = pass.chains().count();
     report.granularities = pass.ledger().grouping.granularities().to_vec();
-    Ok(report)
+    Ok(Some(report))
 }
 
 impl Report {
-    fn add(&mut self, page: Page) {
-        self.rows += page.compared;
-        self.wrong_rows += page.differences.len() as u64;
-        for difference in &page.differences {
-            for finding in Finding::of_row(difference) {
-                self.count += 1;
-                if self.of_rows.len() < SHOWN {
-                    self.of_rows.push(finding);
-                }
+    fn add(&mut self, difference: &Difference) {
+        self.wrong_rows += 1;
+        for finding in Finding::of_row(difference) {
+            self.count += 1;
+            if self.of_rows.len() < SHOWN {
+                self.of_rows.push(finding);
             }
         }
+    }
+
+    fn end(&mut self, page: Page) {
+        self.rows += page.compared;
         if let Some(End {
             findings,
             not_compared,

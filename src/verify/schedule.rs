@@ -20,9 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::gauges::{Gauges, Outcome};
 use super::pace::Pace;
-use super::pass::{Error, Pass};
-use super::progress::Progress;
-use super::report::{self, Report};
+use super::pass::Error;
+use super::report::{self, Question, Report};
 use super::scope::{Days, Scope};
 use crate::config;
 use crate::store::leases::Leases;
@@ -212,9 +211,14 @@ async fn report_of(store: Store, days: Days, memory: usize) -> Result<Report, Er
         days,
         ..Scope::default()
     };
-    let progress = Progress::new(|line| tracing::debug!("{line}"));
-    let pass = Pass::begin(&store, scope, memory, progress).await?;
-    report::report(pass.paced(Pace::QUARTER)).await
+    let question = Question {
+        store: &store,
+        scope,
+        memory,
+        pace: Pace::QUARTER,
+        tell: |line| tracing::debug!("{line}"),
+    };
+    report::report(&question).await
 }
 
 /// So many days, the last of which is this one.

@@ -21,6 +21,12 @@ impl Days {
             && self.to.is_none_or(|to| period.first_day() <= to)
     }
 
+    /// The first day of all periods that have any of these days, of these granularities.
+    #[must_use]
+    pub fn begin(&self, granularities: &[Granularity]) -> Option<NaiveDate> {
+        self.widened(granularities).from
+    }
+
     const fn are_all(&self) -> bool {
         self.from.is_none() && self.to.is_none()
     }

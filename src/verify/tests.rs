@@ -8,7 +8,7 @@ use ingest::lane::{ContentId, JournalId, LaneId};
 use ingest::ledger::Tally;
 use mongodb::bson::{deserialize_from_document, doc};
 use proptest::prelude::*;
-use rollup::audit::compare::{self, StoredRow};
+use rollup::audit::compare::{self, Difference, StoredRow};
 use rollup::audit::key::{RowKey, rows_of};
 use rollup::audit::sums::{Files, RowSums};
 use rollup::counters::{Counter, Counters, Sums};
@@ -20,7 +20,7 @@ use rollup::period::{Calendar, Granularity, Period};
 
 use super::chain::{Chain, New};
 use super::entries::Summing;
-use super::reach::Reach;
+use super::reach::{Compared, Reach};
 use super::scope::{Days, Scope};
 use crate::store::fences::StoredFence;
 use crate::store::journal::{Boundary, Found, Written};
@@ -243,7 +243,7 @@ struct Comparing {
     after: Option<RowKey>,
     is_done: bool,
     differences: Vec<(RowKey, i128)>,
-    compared: u64,
+    compared: Compared,
 }
 
 impl Comparing {
@@ -251,7 +251,8 @@ impl Comparing {
         let lanes = ledger.lanes.each_ref();
         let chains = lanes.map(|documents| {
             let lane = LaneId::from_stored("a");
-            let asked_for = |one: &&Document| scope.days.from.is_none_or(|from| one.has_entries_from(from));
+            let from = scope.days.begin(&GRANULARITIES);
+            let asked_for = |one: &&Document| from.is_none_or(|from| one.has_entries_from(from));
             let before = documents
                 .iter()
                 .position(|one| asked_for(&one))
@@ -265,12 +266,12 @@ impl Comparing {
         Self {
             chains,
             summing: Summing::new(scope.with_siblings(), grouping, RowSums::new(4_000, InMemory)),
-            reach: scope.days.from,
+            reach: scope.days.begin(&GRANULARITIES),
             scope,
             after: None,
             is_done: false,
             differences: Vec::new(),
-            compared: 0,
+            compared: Compared::default(),
         }
     }
 
@@ -311,6 +312,7 @@ impl Comparing {
             scope: self.scope.clone(),
             ledger: described(ledger.reach),
             first_day: self.reach,
+            given_up_until_ms: None,
         };
         let stored = rows.into_iter().map(|(key, requests)| {
             let mut counters = Counters::default();
@@ -330,13 +332,12 @@ impl Comparing {
             )
         });
         let sums = self.summing.sums().expect("sums");
-        let found = within.compare(stored.collect(), up_to.as_ref(), sums, None);
-        let found = found.expect("compares");
-        self.compared += found.rows;
-        let differences = found.differences.iter();
-        self.differences.extend(
-            differences.map(|difference| (difference.key.clone(), difference.missing()[Counter::Requests])),
-        );
+        let differences = &mut self.differences;
+        let found = |difference: Difference| {
+            differences.push((difference.key.clone(), difference.missing()[Counter::Requests]));
+        };
+        let compared = within.compare(stored.collect(), up_to.as_ref(), sums, &mut self.compared, found);
+        compared.expect("compares");
         self.is_done = up_to.is_none();
         self.after = up_to;
     }

@@ -128,7 +128,8 @@ async fn a_damaged_journal_stops_its_lane() {
         (ids[1].clone(), Some(change))
     };
     type Damage = Box<dyn Fn(Vec<Document>) -> (Document, Option<Document>)>;
-    let damages: [(&str, Damage); 3] = [
+    let damages: [(&str, Damage); 4] = [
+        ("journal_oldest", Box::new(lost(0))),
         ("journal_middle", Box::new(lost(1))),
         ("journal_newest", Box::new(lost(2))),
         ("journal_flipped", Box::new(flipped)),

@@ -212,6 +212,8 @@ async fn a_fence_that_was_set_back_goes_on_where_its_journal_ends() {
     assert_eq!(code, 2, "{report:#}");
     assert_eq!(report["differenceCount"], 1, "{report:#}");
     assert_eq!(report["differences"][0]["counter"], "journal");
+    let (code, told) = rebuild(&world, &["--lane", "kafka/none/0"]).await;
+    assert!(code == 1 && told.contains("there is no lane"), "{told}");
     let (code, told) = rebuild(&world, &["--lane", &lane]).await;
     assert!(code == 0 && told.contains(&lane), "{told}");
     assert_clean(world.variables(&[])).await;

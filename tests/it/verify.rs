@@ -213,6 +213,14 @@ async fn every_row_that_is_not_the_sum_of_its_entries_is_named() {
     )
     .await;
     assert_eq!(code, 64, "{told}");
+    let (code, told) = run(&["verify", "--from=-0005-01-01"], world.variables(&[])).await;
+    assert_eq!(code, 64, "{told}");
+    let (code, told) = run(
+        &["verify", "--organization", "nobody-at-all"],
+        world.variables(&[]),
+    )
+    .await;
+    assert!(code == 1 && told.contains("nothing was compared"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

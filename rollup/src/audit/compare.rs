@@ -167,10 +167,10 @@ impl Difference {
             && Counter::ALL.into_iter().all(|counter| missing[counter] <= 0)
     }
 
-    /// Whether each of its counters can be read: no other row is ever changed.
+    /// Whether each of its counters can be read, and what it lacks can be added to it: no other row is ever changed.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        self.stored.as_ref().is_none_or(|row| row.unreadable.is_empty())
+        self.stored.as_ref().is_none_or(|row| row.unreadable.is_empty()) && self.missing().narrow().is_ok()
     }
 
     /// Everything that is wrong with it.

@@ -195,7 +195,27 @@ impl<'a> Planning<'a> {
                 lack.of_children.merge(&gets);
             }
         }
+        planning.keep_days();
         planning
+    }
+
+    /// Where hours are kept they may be younger than what is lost: what days and their parents hold may then be all that is
+    /// left of it. Of days that have no hours nothing is taken away either way.
+    fn keep_days(&mut self) {
+        let has_hours = self.order.granularities.first() < Some(&Granularity::Daily);
+        let lost = |key: &RowKey| {
+            key.row()
+                .is_some_and(|row| (self.order.may_be_lost)(row.period()))
+        };
+        for (key, lack) in self.parents.iter_mut().filter(|(key, _)| has_hours && lost(key)) {
+            let mut all = lack.own;
+            all.merge(&lack.of_children);
+            let mut kept = all;
+            if take_nothing(&mut kept) {
+                lack.own.merge(&kept.without(&all));
+                self.repair.kept.push(key.clone());
+            }
+        }
     }
 
     /// What a row of the finest granularity gets, and whether that is all but what it holds too much: entries may be lost.

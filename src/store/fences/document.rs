@@ -199,6 +199,11 @@ impl StoredFence {
         StoredId::named(self.window_from)
     }
 
+    /// The same; `None`: it does not say.
+    pub(in crate::store) fn window_begin(&self) -> Option<JournalId> {
+        self.window_from.map(|id| StoredId::named(Some(id)))
+    }
+
     pub(in crate::store) fn position(&self) -> Result<Option<Position>, String> {
         if let Some(next) = self.next {
             return Ok(Some(Position::Offset {

@@ -91,7 +91,7 @@ impl Found {
         Some(Self { id, written })
     }
 
-    fn id(raw: &RawDocument) -> Option<JournalId> {
+    pub(super) fn id(raw: &RawDocument) -> Option<JournalId> {
         let id = raw.get_document("_id").ok()?;
         Some(JournalId {
             generation: id.get_i64("generation").ok()?,
@@ -206,13 +206,8 @@ impl Store {
                 return Ok(lanes);
             };
             let lane = LaneId::from_stored(next.get_document("_id")?.get_str("lane")?);
-            after = super::id(
-                &lane,
-                JournalId {
-                    generation: i64::MAX,
-                    seq: i64::MAX,
-                },
-            );
+            // Whatever else an `_id` of this lane holds.
+            after = doc! {"lane": format!("{lane}\0")};
             lanes.push(lane);
         }
     }

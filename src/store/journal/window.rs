@@ -9,6 +9,7 @@ use ingest::source::{Stop, StopReason};
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, doc};
 
+use super::reading::Found;
 use super::stored::read;
 use crate::store::Store;
 use crate::store::answer::answer;
@@ -27,6 +28,10 @@ impl Store {
         session: &mut ClientSession,
         life: &Life,
     ) -> Result<Loaded, FenceError> {
+        // First: whatever else is wrong, nobody may count again what is beyond the fence.
+        if let Some(newest) = self.newest_beyond(lane, fence.head(), session).await? {
+            return Ok(Err(beyond(newest, fence.head())));
+        }
         let journal = self.journal();
         let which = Self::journal_from(lane, fence.window_from());
         let found = journal
@@ -34,7 +39,7 @@ impl Store {
             .projection(doc! {"entries": 0})
             .sort(doc! {"_id": 1});
         let mut cursor = answer(found.session(&mut *session).into_future()).await?;
-        let (mut chain, mut windows) = (Chain::new(fence.head()), Windows::default());
+        let (mut chain, mut windows) = (Chain::new(fence), Windows::default());
         while answer(cursor.advance(session)).await? {
             // There may be many.
             life.touch();
@@ -58,6 +63,23 @@ impl Store {
         }
         Ok(chain.end().map(|()| windows))
     }
+
+    /// The newest document of a lane, where it lies beyond this one.
+    pub(in crate::store) async fn newest_beyond(
+        &self,
+        lane: &LaneId,
+        head: Option<JournalHead>,
+        session: &mut ClientSession,
+    ) -> Result<Option<JournalId>, FenceError> {
+        let journal = self.journal();
+        let newest = journal
+            .find_one(Self::journal_from(lane, JournalId::default()))
+            .sort(doc! {"_id": -1})
+            .projection(doc! {"_id": 1});
+        let newest = answer(newest.session(&mut *session).into_future()).await?;
+        let newest = newest.as_deref().and_then(Found::id);
+        Ok(newest.filter(|newest| head.is_none_or(|head| *newest > head.id)))
+    }
 }
 
 /// Takes in what is not forgotten. Whether there was anything to take in.
@@ -78,12 +100,27 @@ fn add(
 /// The documents as they follow each other, up to the one that the fence names.
 struct Chain {
     head: Option<JournalHead>,
+    /// The commit with which the window begins; `None`: nobody knows.
+    begin: Option<JournalId>,
     last: Option<JournalHead>,
 }
 
 impl Chain {
-    const fn new(head: Option<JournalHead>) -> Self {
-        Self { head, last: None }
+    fn new(fence: &StoredFence) -> Self {
+        Self {
+            head: fence.head(),
+            begin: fence.window_begin(),
+            last: None,
+        }
+    }
+
+    /// Whether the window begins in this document.
+    fn begins_in(&self, document: &Document) -> bool {
+        let holds = |begin: JournalId| {
+            let mut commits = document.commits.iter();
+            document.id.generation == begin.generation && commits.any(|commit| commit.seq == begin.seq)
+        };
+        self.begin.is_none_or(holds)
     }
 
     fn follow(&mut self, document: &Document) -> Result<(), Box<Stop>> {
@@ -93,7 +130,13 @@ impl Chain {
         }
         match self.last {
             // Whatever lies before the window is not asked for here.
-            None => {}
+            None if self.begins_in(document) => {}
+            None => {
+                let seq = id.seq;
+                return Err(damaged(format!(
+                    "what was written before the document of seq {seq}, and is still needed, is missing"
+                )));
+            }
             Some(last) if document.previous == Some(last.content) => {}
             Some(last) => {
                 let (seq, before) = (id.seq, last.id.seq);
@@ -177,8 +220,14 @@ mod tests {
         }
     }
 
-    fn reason(fence: Option<i64>, documents: &[(i64, Option<i64>)]) -> Option<StopReason> {
-        let mut chain = Chain::new(fence.map(head));
+    /// Of a fence that names the newest document and the commit with which the window begins.
+    fn reason((newest, begin): (Option<i64>, i64), documents: &[(i64, Option<i64>)]) -> Option<StopReason> {
+        let id = |seq: i64| JournalId { generation: 0, seq };
+        let mut chain = Chain {
+            head: newest.map(head),
+            begin: newest.map(|_| id(begin)),
+            last: None,
+        };
         for (seq, previous) in documents {
             if let Err(stop) = chain.follow(&document(*seq, *previous)) {
                 return Some(stop.reason);
@@ -191,15 +240,16 @@ mod tests {
     fn one_test_per_way_in_which_a_journal_is_whole_or_not() {
         let (damaged, behind) = (Some(StopReason::JournalDamaged), Some(StopReason::FenceBehind));
         for (fence, documents, expected) in [
-            (None, &[][..], None),
-            (Some(3), &[(3, Some(1))], None),
-            (Some(3), &[(1, None), (3, Some(1))], None),
-            (Some(3), &[], damaged),
-            (Some(3), &[(1, None)], damaged),
-            (Some(4), &[(1, None), (4, Some(3))], damaged),
-            (Some(3), &[(1, None), (3, Some(1)), (4, Some(3))], behind),
-            (Some(3), &[(4, Some(3))], behind),
-            (None, &[(1, None)], behind),
+            ((None, 0), &[][..], None),
+            ((Some(3), 3), &[(3, Some(1))], None),
+            ((Some(3), 1), &[(1, None), (3, Some(1))], None),
+            ((Some(3), 1), &[(3, Some(1))], damaged),
+            ((Some(3), 3), &[], damaged),
+            ((Some(3), 1), &[(1, None)], damaged),
+            ((Some(4), 1), &[(1, None), (4, Some(3))], damaged),
+            ((Some(3), 1), &[(1, None), (3, Some(1)), (4, Some(3))], behind),
+            ((Some(3), 3), &[(4, Some(3))], behind),
+            ((None, 0), &[(1, None)], behind),
         ] {
             assert_eq!(reason(fence, documents), expected, "{fence:?} {documents:?}");
         }

@@ -146,9 +146,14 @@ impl Audit {
 
 fn described(meta: &Meta) -> Option<Described> {
     let (kept, grouping) = (meta.kept()?, meta.grouping()?);
-    let horizon = meta.horizon.map(BsonTime::to_chrono);
     // An entry is kept from five minutes before its completion on, or from later on.
-    let reach = horizon.map(|horizon| whole_from(grouping.calendar(), horizon + MAX_CLOCK_SKEW));
+    let reach = match meta.horizon {
+        Some(horizon) => {
+            let begin = horizon.to_chrono().checked_add_signed(MAX_CLOCK_SKEW)?;
+            Some(whole_from(grouping.calendar(), begin))
+        }
+        None => None,
+    };
     Some(Described {
         kept,
         grouping,

@@ -376,3 +376,43 @@ fn times_are_narrowed_where_they_are_wider_than_those_of_the_entries_and_none_of
     assert_eq!(narrowed(shown(5, 25), true), None);
     assert_eq!(narrowed(Times::default(), false), None);
 }
+
+/// A granularity that is filled later has no entries of what is lost: its parents keep what they hold.
+#[test]
+fn what_is_lost_is_not_taken_from_parents_either() {
+    let day = rows((0, 0)).swap_remove(0);
+    let hour = RowKey::new(
+        Table::Ledger,
+        day.id.replace("/daily/2026-01-30/", "/hourly/2026-01-30T07/"),
+    );
+    let stored = |requests: i64| {
+        let mut counters = Counters::default();
+        counters[Counter::Requests] = requests;
+        let fields = day.row().map(|row| row.fields()).unwrap_or_default();
+        StoredRow::read(day.clone(), counters, Vec::new(), Times::default(), |name| {
+            let mut fields = fields.iter();
+            fields
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value.as_str())
+        })
+    };
+    let difference = |key: &RowKey, stored, expected| Difference {
+        key: key.clone(),
+        row: key.row(),
+        stored,
+        expected: Some(booked(expected)),
+    };
+    let differences = [difference(&hour, None, 6), difference(&day, Some(stored(10)), 6)];
+    let order = Order {
+        granularities: &[Granularity::Hourly, Granularity::Daily],
+        ..order(&|_| true, &|_| true)
+    };
+    let repair = plan(&differences, &order);
+    assert_eq!(repair.kept, [day.clone()]);
+    let step = &repair.steps[0];
+    assert_eq!(
+        step.added.get(&hour).map(|added| added.sums[Counter::Requests]),
+        Some(6)
+    );
+    assert_eq!(step.added.get(&day), None);
+}
