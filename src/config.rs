@@ -173,7 +173,7 @@ pub struct Process {
 pub struct Verify {
     /// Where the ledger is.
     pub database: Database,
-    /// Bytes of sums that are held in memory.
+    /// Bytes that it takes, about.
     pub memory: usize,
 }
 

@@ -375,7 +375,7 @@ pub const SETTINGS: &[Setting] = &[
         Section::Verify,
         "VERIFY_MEMORY",
         Some("512MiB"),
-        "Sums of entries that are held in memory; what is beyond goes to unnamed files in the folder for temporary ones",
+        "Memory that is taken, about; sums of entries that do not fit go to unnamed files in the folder for temporary ones",
     ),
 ];
 

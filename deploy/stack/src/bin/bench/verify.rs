@@ -27,7 +27,7 @@ pub(crate) enum Case {
     Scattered,
     /// In this process: 100 million entries, and 10 million rows and rollups, which are more than memory holds
     Spilled,
-    /// The program on a server: 20 million entries, and a million rows and rollups
+    /// The program on a server: 20 million entries, and more than 100,000 rows and rollups
     Program,
     /// The same: 100 million entries, and 10 million rows and rollups
     Large,
@@ -42,7 +42,7 @@ impl Case {
     fn size(self) -> Size {
         let (entries, users, days) = match self {
             Case::Merged | Case::Commits | Case::Scattered => (10_000_000, 52, 30),
-            Case::Program => (20_000_000, 208, 30),
+            Case::Program => (20_000_000, 16, 30),
             Case::Spilled | Case::Large => (100_000_000, 2_080, 30),
         };
         Size {
