@@ -38,6 +38,11 @@ pub(crate) async fn damage(world: &World, times: u64) {
                 doc! {"$set": {"userId": "somebody"}},
             ),
             (
+                "usageLedger",
+                doc! {"granularity": "weekly"},
+                doc! {"$set": {"periodStart": mongodb::bson::DateTime::from_millis(7)}},
+            ),
+            (
                 "usageRollups",
                 doc! {"set": "user"},
                 doc! {"$inc": {"requests": 1_i64}},

@@ -10,13 +10,14 @@ use mongodb::bson::{DateTime as BsonTime, RawBsonRef, RawDocument, RawDocumentBu
 use mongodb::error::Error as DriverError;
 use mongodb::options::ReadConcern;
 use mongodb::{ClientSession, SessionCursor};
-use rollup::audit::compare::{StoredRow, Times};
-use rollup::audit::key::{Begin, RowKey, Table};
+use rollup::audit::compare::{StoredRow, Times, WrongField};
+use rollup::audit::key::{Begin, Row, RowKey, Table};
 use rollup::counters::{Counter, Counters};
 use rollup::event::MAX_CLOCK_SKEW;
 use rollup::fold::Grouping;
 use rollup::kept::Kept;
 use rollup::key;
+use rollup::period::Calendar;
 
 use super::instant;
 use crate::store::fences::StoredFence;
@@ -251,8 +252,8 @@ impl Moment {
         let mut ledger = self.ask(Table::Ledger, after, organization, most).await?;
         let mut rollups = self.ask(Table::Rollups, after, organization, most).await?;
         let mut next = [
-            next(&mut ledger, Table::Ledger, &mut self.session).await?,
-            next(&mut rollups, Table::Rollups, &mut self.session).await?,
+            self.next(&mut ledger, Table::Ledger).await?,
+            self.next(&mut rollups, Table::Rollups).await?,
         ];
         let mut rows: Vec<StoredRow> = Vec::new();
         while rows.len() < most {
@@ -267,10 +268,22 @@ impl Moment {
                 false => (1, &mut rollups, Table::Rollups),
             };
             rows.extend(next[at].take());
-            next[at] = self::next(cursor, table, &mut self.session).await?;
+            next[at] = self.next(cursor, table).await?;
         }
         let up_to = rows.last().map(|row| row.key.clone());
         Ok(RowPage { rows, up_to })
+    }
+
+    async fn next(
+        &mut self,
+        cursor: &mut SessionCursor<RawDocumentBuf>,
+        table: Table,
+    ) -> Result<Option<StoredRow>, ReadFault> {
+        let calendar = self.ledger.grouping.calendar();
+        Ok(match cursor.advance(&mut self.session).await? {
+            true => Some(read(table, cursor.current(), calendar)?),
+            false => None,
+        })
     }
 
     async fn ask(
@@ -306,22 +319,11 @@ impl Moment {
     }
 }
 
-async fn next(
-    cursor: &mut SessionCursor<RawDocumentBuf>,
-    table: Table,
-    session: &mut ClientSession,
-) -> Result<Option<StoredRow>, ReadFault> {
-    Ok(match cursor.advance(session).await? {
-        true => Some(read(table, cursor.current())?),
-        false => None,
-    })
-}
-
 /// A row as it is, whatever it holds.
-fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
+fn read(table: Table, row: &RawDocument, calendar: &Calendar) -> Result<StoredRow, DriverError> {
     let (mut counters, mut found) = (Counters::default(), [false; Counter::ALL.len()]);
     let mut unreadable = Vec::new();
-    let (mut texts, mut times) = (Vec::new(), Times::default());
+    let (mut texts, mut times, mut start) = (Vec::new(), Times::default(), None);
     for element in row {
         let (name, value) = element?;
         let name = name.as_str();
@@ -338,6 +340,7 @@ fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
             ("firstEventAt", RawBsonRef::DateTime(at)) => times.first = Some(at.timestamp_millis()),
             ("lastEventAt", RawBsonRef::DateTime(at)) => times.last = Some(at.timestamp_millis()),
             ("updatedAt", RawBsonRef::DateTime(at)) => times.updated = Some(at.timestamp_millis()),
+            ("periodStart", RawBsonRef::DateTime(at)) => start = Some(at),
             (name, RawBsonRef::String(text)) => texts.push((name, text)),
             _ => {}
         }
@@ -353,5 +356,20 @@ fn read(table: Table, row: &RawDocument) -> Result<StoredRow, DriverError> {
             .map(|(_, text)| *text)
     };
     let key = RowKey::new(table, text("_id").unwrap_or_default());
-    Ok(StoredRow::read(key, counters, unreadable, times, text))
+    let mut read = StoredRow::read(key, counters, unreadable, times, text);
+    let period = read.row.as_ref().map(Row::period);
+    let wanted = period.map(|period| BsonTime::from_chrono(calendar.start_of(period)));
+    if let Some(wanted) = wanted.filter(|wanted| start != Some(*wanted)) {
+        let told = |at: BsonTime| {
+            at.try_to_rfc3339_string()
+                .unwrap_or_else(|_| at.to_string())
+                .into()
+        };
+        read.wrong_fields.push(WrongField {
+            name: "periodStart",
+            stored: start.map(told),
+            expected: told(wanted),
+        });
+    }
+    Ok(read)
 }

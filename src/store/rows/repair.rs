@@ -58,7 +58,13 @@ impl Repair<'_> {
             .await?;
         for (table, collection) in [(Table::Rollups, ROLLUPS), (Table::Ledger, LEDGER)] {
             let of = |key: &&RowKey| key.table == table;
-            let renamed: Vec<Document> = self.step.renamed.iter().filter(of).filter_map(rename).collect();
+            let renamed: Vec<Document> = self
+                .step
+                .renamed
+                .iter()
+                .filter(of)
+                .filter_map(|key| rename(key, &self.calendar))
+                .collect();
             writes.update_all(collection, &renamed).await?;
             let empty = self.step.without_entries.iter().filter(of).map(remove_if_empty);
             let strays = self.step.strays.iter().filter(of).map(remove);
@@ -112,11 +118,14 @@ impl Repair<'_> {
     }
 }
 
-fn rename(key: &RowKey) -> Option<Document> {
-    let fields = key.row()?.fields().into_iter();
-    let fields: Document = fields
+fn rename(key: &RowKey, calendar: &Calendar) -> Option<Document> {
+    let row = key.row()?;
+    let fields = row.fields().into_iter();
+    let mut fields: Document = fields
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
+    let start = calendar.start_of(row.period());
+    fields.insert("periodStart", BsonTime::from_chrono(start));
     Some(doc! {"q": {"_id": &*key.id}, "u": {"$set": fields}})
 }
 

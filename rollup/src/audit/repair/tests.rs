@@ -408,7 +408,7 @@ fn what_is_lost_is_not_taken_from_parents_either() {
         ..order(&|_| true, &|_| true)
     };
     let repair = plan(&differences, &order);
-    assert_eq!(repair.kept, [day.clone()]);
+    assert_eq!(repair.kept, std::slice::from_ref(&day));
     let step = &repair.steps[0];
     assert_eq!(
         step.added.get(&hour).map(|added| added.sums[Counter::Requests]),
