@@ -76,6 +76,7 @@ async fn a_lane_is_read_in_the_session_that_took_it() {
         Command::named("find")
             .collection("usageFences")
             .matching(is_causal),
+        Command::named("find").collection("usageMeta").matching(is_causal),
         Command::named("find")
             .collection("usageJournal")
             .outside_transactions(),
@@ -101,12 +102,20 @@ async fn a_lane_is_read_in_the_session_that_took_it() {
     }
     let (moves, times, reads) = (noted(&moves), noted(&times), noted(&reads));
     assert_eq!((moves.len(), times.len()), (2, 2), "one for each worker");
-    let collections = ["usageFences", "usageJournal", "usageDeadLetters"];
+    // How events are booked, the newest document, the window, and the letters.
+    let collections = [
+        "usageFences",
+        "usageMeta",
+        "usageJournal",
+        "usageJournal",
+        "usageDeadLetters",
+    ];
     let asked = reads
         .iter()
         .map(|read| read.get_str("find").expect("a collection"));
     assert_eq!(asked.collect::<Vec<_>>(), [collections, collections].concat());
-    for (read, at) in reads.iter().zip([0, 0, 0, 1, 1, 1]) {
+    for (at, read) in reads.iter().enumerate() {
+        let at = at / collections.len();
         assert_eq!(read.get_document("lsid").ok(), Some(&moves[at]), "{read}");
         let (since, is_majority) = since(read).unwrap_or_else(|| panic!("not causal: {read}"));
         assert!(is_majority, "{read}");

@@ -301,12 +301,22 @@ async fn a_journal_that_is_not_whole_and_fences_that_disagree_are_named() {
     assert_clean(world.variables(&[])).await;
 }
 
-/// Two workers on one change stream, one of which is killed again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn there_is_no_false_alarm_while_workers_take_over_from_each_other() {
-    let world = World::new("verify_live").await;
+    no_false_alarm("verify_live", 6_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "in make test-all: ten times as many events"]
+async fn there_is_no_false_alarm_over_60_000_events() {
+    no_false_alarm("verify_long", 60_000).await;
+}
+
+/// Two workers on one change stream, one of which is killed again and again, and letters that are judged again, all of them.
+async fn no_false_alarm(name: &str, count: usize) {
+    let world = World::new(name).await;
     let mut workers = [world.ready(&[]).await, world.ready(&[]).await];
-    let items = items(23, 6_000);
+    let items = items(23, count);
     let expected = i64::try_from(testkit::world::truth(&items).read).expect("fits");
     let traffic = async {
         for (turn, items) in items.chunks(500).enumerate() {
@@ -315,6 +325,10 @@ async fn there_is_no_false_alarm_while_workers_take_over_from_each_other() {
                 let worker = &mut workers[turn % 2];
                 worker.process().kill9().expect("kills");
                 *worker = world.ready(&[]).await;
+            }
+            if turn % 4 == 3 {
+                let (code, told) = world.letters_command(&["replay", "--all"]).await;
+                assert_eq!(code, 0, "{told}");
             }
         }
         eventually("everything is read", || async {

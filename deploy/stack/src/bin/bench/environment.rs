@@ -100,7 +100,12 @@ impl Environment {
 
     /// The same with a database of another server.
     pub(crate) fn program_on(&self, uri: &str, topic: &str, database: &str, scope: &str) -> Result<Product> {
-        self.start_program(&self.program, uri, (topic, database, scope), "")
+        self.start_program(&self.program, uri, (topic, database, scope), "", "ingest")
+    }
+
+    /// Another command of the program, on this database.
+    pub(crate) fn command(&self, command: &str, database: &str) -> Result<Product> {
+        self.start_program(&self.program, self.mongo.uri(), ("", database, ""), "", command)
     }
 
     /// Another version of the program, with so many events a commit at most.
@@ -114,7 +119,13 @@ impl Environment {
     ) -> Result<Product> {
         let most = most.map_or(String::new(), |most| most.to_string());
         let program = version.unwrap_or(&self.program);
-        self.start_program(program, self.mongo.uri(), (topic, database, scope), &most)
+        self.start_program(
+            program,
+            self.mongo.uri(),
+            (topic, database, scope),
+            &most,
+            "ingest",
+        )
     }
 
     fn start_program(
@@ -123,6 +134,7 @@ impl Environment {
         uri: &str,
         (topic, database, scope): (&str, &str, &str),
         most: &str,
+        command: &str,
     ) -> Result<Product> {
         let mut variables = vec![
             ("MONGODB_URI", uri),
@@ -137,7 +149,7 @@ impl Environment {
         variables.retain(|(_, value)| !value.is_empty());
         Product::start(Settings {
             program: program.to_owned(),
-            arguments: vec!["ingest".to_owned()],
+            arguments: vec![command.to_owned()],
             variables: variables
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -7,6 +7,7 @@ mod lanes;
 mod made;
 mod memory;
 mod program;
+mod repair;
 mod verify;
 mod versions;
 
@@ -73,6 +74,8 @@ enum What {
     Memory,
     /// Events a second into the ledger, beside the usual way
     Speed,
+    /// Rows made again from their entries, beside the events as they are counted
+    Repair,
     /// Rows compared with the entries of the journal; needs no Kafka
     Verify,
 }
@@ -124,6 +127,9 @@ async fn measure(arguments: &Arguments, environment: &Environment) -> Result<()>
             let topic = environment.fill(Keys::TYPICAL, arguments.single).await?;
             versions::compare(arguments.runs, environment, &topic, Some(1), other).await?;
         }
+    }
+    if arguments.what.contains(&What::Repair) {
+        repair::measure(environment, arguments.runs, arguments.typical).await?;
     }
     memory.iter().for_each(memory::Memory::print);
     Ok(())
