@@ -111,11 +111,9 @@ impl Store {
     /// Whether the journal of a lane goes on beyond its fence.
     async fn is_behind(&self, lane: &LaneId, fence: &StoredFence) -> Result<bool, Error> {
         let mut session = self.client.start_session().await.map_err(errors::unusable)?;
-        let beyond = self.newest_beyond(lane, fence.head(), &mut session).await;
+        let beyond = self.newest_beyond(lane, fence, &mut session).await;
         let beyond = beyond.map_err(|error| Error::Unusable(error.to_string()))?;
-        // What was given up is of generations before.
-        let is_given_up = |newest| fence.begun_anew().is_some_and(|(from, _)| newest < from);
-        Ok(beyond.is_some_and(|newest| !is_given_up(newest)))
+        Ok(beyond.is_some())
     }
 
     /// Lets a lane go on whose journal is damaged. The chain begins anew, in another generation: of what was counted

@@ -166,7 +166,7 @@ async fn every_panel_has_data_and_every_rule_is_evaluated() {
 /// A metric that is renamed makes alerts silent.
 #[tokio::test]
 async fn every_metric_that_is_asked_for_is_there() {
-    let world = World::new("monitoring").await;
+    let world = World::new("monitoring_names").await;
     let product = world.ready(&[VERIFIES]).await;
     let question = format!("{}/v1/usage/summary?organizationId=acme", product.api());
     product.get(&question).await.expect("answers");

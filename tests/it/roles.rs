@@ -41,7 +41,7 @@ impl Guarded {
     async fn user(&self, name: &str, roles: Vec<Bson>) -> World {
         self.admin(doc! {"createUser": name, "pwd": "secret", "roles": roles})
             .await;
-        let mut world = World::on(&self.mongo, "as_user").await;
+        let mut world = World::again(&self.mongo, "as_user").await;
         world.name.clone_from(&self.root.name);
         world.uri = self.root.uri.replace("root:secret@", &format!("{name}:secret@"));
         let client = Client::with_uri_str(&world.uri).await.expect("a client");

@@ -29,7 +29,7 @@ impl Store {
         life: &Life,
     ) -> Result<Loaded, FenceError> {
         // First: whatever else is wrong, nobody may count again what is beyond the fence.
-        if let Some(newest) = self.newest_beyond(lane, fence.head(), session).await? {
+        if let Some(newest) = self.newest_beyond(lane, fence, session).await? {
             return Ok(Err(beyond(newest, fence.head())));
         }
         let journal = self.journal();
@@ -64,16 +64,17 @@ impl Store {
         Ok(chain.end().map(|()| windows))
     }
 
-    /// The newest document of a lane, where it lies beyond this one.
+    /// The newest document of a lane, where it lies beyond the one that the fence names. What was given up is before the
+    /// window, and does not count.
     pub(in crate::store) async fn newest_beyond(
         &self,
         lane: &LaneId,
-        head: Option<JournalHead>,
+        fence: &StoredFence,
         session: &mut ClientSession,
     ) -> Result<Option<JournalId>, FenceError> {
-        let journal = self.journal();
+        let (journal, head) = (self.journal(), fence.head());
         let newest = journal
-            .find_one(Self::journal_from(lane, JournalId::default()))
+            .find_one(Self::journal_from(lane, fence.window_from()))
             .sort(doc! {"_id": -1})
             .projection(doc! {"_id": 1});
         let newest = answer(newest.session(&mut *session).into_future()).await?;

@@ -43,6 +43,11 @@ impl World {
         let this = (mongo.uri().to_owned(), name.to_owned());
         let is_new = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(this);
         assert!(is_new, "another test has the database `it_{name}`");
+        Self::again(mongo, name).await
+    }
+
+    /// A database that a world of this test has already.
+    pub async fn again(mongo: &Mongo, name: &str) -> Self {
         let client = mongo.client().await.expect("a client");
         let name = format!("it_{name}");
         Self {
