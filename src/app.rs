@@ -240,7 +240,7 @@ fn serve(
 ) {
     let stop = stop.clone();
     tasks.spawn(async move {
-        api::serve(listener, router, max_connections, stop.cancelled_owned()).await;
+        api::serve(listener, None, router, max_connections, stop.cancelled_owned()).await;
         Ok(())
     });
 }
