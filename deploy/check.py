@@ -64,6 +64,24 @@ def check_pod(where, pod):
         expect(mounts == volumes, f"{where}: mounts {mounts} of {volumes}")
 
 
+def check_tls(where, documents, tls):
+    service = next(d for d in documents if d["kind"] == "Service" and d["metadata"]["name"].endswith("-reader"))
+    expect(service["spec"]["ports"][0]["name"] == ("https" if tls else "http"), f"{where}: the service says another protocol")
+    for name, pod in pods(documents):
+        (container,) = pod["containers"]
+        settings = {v["name"]: v.get("value") for v in container["env"]}
+        files = [settings.get(f"USAGE_LEDGER_API_TLS_{what}") for what in ("CERT", "KEY")]
+        folders = [mount["mountPath"] for mount in container["volumeMounts"] or [] if mount["name"] == "tls"]
+        if not name.endswith("-reader") or not tls:
+            expect(files == [None, None] and not folders, f"{where}: {name} has a certificate")
+        elif "secretName" in tls:
+            expect(files == [f"{folder}/{file}" for folder in folders for file in ("tls.crt", "tls.key")], f"{where}: {files}")
+        else:
+            expect(files == [tls["certFile"], tls["keyFile"]] and not folders, f"{where}: {files}")
+        probes = [container.get(f"{kind}Probe", {"httpGet": {"port": "metrics"}}) for kind in ("startup", "liveness", "readiness")]
+        expect(all(probe["httpGet"]["port"] == "metrics" for probe in probes), f"{where}: {name} is probed on another port")
+
+
 def check_rules(where, groups):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(groups, file)
@@ -92,6 +110,7 @@ def check_rendered(path):
                 problems.append(f"{name} ({version}): {error.message}")
     for name, pod in pods(documents):
         check_pod(f"{where}: {name}", pod)
+    check_tls(where, documents, values.get("reader", {}).get("tls", {}))
     for document in documents:
         if document["kind"] == "PrometheusRule":
             check_rules(where, document["spec"])
@@ -117,6 +136,9 @@ REFUSED = [
     ({"keda": {"enabled": True}}, "a change stream has one leader"),
     ({"config": {"MONGODB_URI": "mongodb://u:p@h"}}, "MONGODB_URI"),
     ({"config": {"LEASE": 10}}, "LEASE"),
+    ({"config": {"API_TLS_CERT": "/tls.crt"}}, "API_TLS_CERT"),
+    ({"reader": {"tls": {"certFile": "/tls.crt"}}}, "tls"),
+    ({"reader": {"tls": {"secretName": "a", "certFile": "/tls.crt", "keyFile": "/tls.key"}}}, "tls"),
     ({"workers": {"replicas": 3}}, "workers"),
 ]
 

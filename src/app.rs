@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::tls::Tls;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 use ingest::batch::Policy;
@@ -20,7 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Identity, Listen, Process, Reader, Source, Worker};
+use crate::certificate::{self, Renewal};
+use crate::config::{Certificate, Identity, Listen, Process, Reader, Source, Worker};
 use crate::failure::Failure;
 use crate::files::{self, Connections};
 use crate::open_letters::{self, OpenLetters};
@@ -174,17 +176,20 @@ impl App {
                 when_it_passed(|| store.reader(api::QUESTIONS_AT_ONCE, rows_read.clone())).await?;
             let router = api::router(settings, questions, Arc::new(now), &registry)
                 .map_err(|error| reader_failure(&error))?;
-            tracing::info!(address = %address(&listener), "the reader listens");
-            serve(&mut tasks, listener, router, connections.api, stop);
+            let certificate = reader.certificate.as_ref();
+            let tls = certificate.map(|certificate| secure(certificate, &registry, &mut tasks, stop));
+            let tls = tls.transpose().map_err(metrics)?;
+            tracing::info!(address = %address(&listener, tls.is_some()), "the reader listens");
+            serve(&mut tasks, (listener, tls), router, connections.api, stop);
         }
         let store = store.for_readiness()?;
         let readiness = move || {
             let (store, health) = (store.clone(), health.clone());
             async move { reasons(&store, health.as_ref()).await }
         };
-        tracing::info!(address = %address(&ports.admin), "metrics and health listen");
+        tracing::info!(address = %address(&ports.admin, false), "metrics and health listen");
         let router = api::admin::router(registry, readiness);
-        serve(&mut tasks, ports.admin, router, connections.admin, stop);
+        serve(&mut tasks, (ports.admin, None), router, connections.admin, stop);
         Ok(tasks)
     }
 }
@@ -231,16 +236,32 @@ fn reader_failure(error: &api::SettingsError) -> Failure {
     Failure::argument(variable, error.to_string())
 }
 
+/// Looks after the certificate of the reader until `stop`.
+fn secure(
+    certificate: &Certificate,
+    registry: &Registry,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> prometheus::Result<Tls> {
+    let renewal = Renewal::new(certificate, certificate::gauge(registry)?, now);
+    let (tls, stop) = (renewal.tls(), stop.clone());
+    tasks.spawn(async move {
+        renewal.keep(stop).await;
+        Ok(())
+    });
+    Ok(tls)
+}
+
 fn serve(
     tasks: &mut Tasks,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     router: api::Router,
     max_connections: usize,
     stop: &CancellationToken,
 ) {
     let stop = stop.clone();
     tasks.spawn(async move {
-        api::serve(listener, router, max_connections, stop.cancelled_owned()).await;
+        api::serve(listener, tls, router, max_connections, stop.cancelled_owned()).await;
         Ok(())
     });
 }
@@ -383,10 +404,12 @@ fn bind(listen: Listen, variable: &str) -> Result<TcpListener, Failure> {
     })
 }
 
-fn address(listener: &TcpListener) -> String {
-    listener
-        .local_addr()
-        .map_or_else(|error| error.to_string(), |address| format!("http://{address}"))
+fn address(listener: &TcpListener, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    listener.local_addr().map_or_else(
+        |error| error.to_string(),
+        |address| format!("{scheme}://{address}"),
+    )
 }
 
 fn metrics(error: prometheus::Error) -> Failure {

@@ -19,7 +19,7 @@ use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Database, Identity, Process, Reader, Source, Verify, Worker};
+use crate::config::{Database, Identity, Process, Reader, Source, Worker};
 use crate::failure::{BAD_CONFIGURATION, Failure};
 use running::execute;
 use settings::Settings;
@@ -76,7 +76,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Config {
     /// Check all settings and print those in force, without secrets
-    Check(Settings<(Process, Worker, (Reader, Verify))>),
+    Check(Settings<check::All>),
 }
 
 /// Runs the program with the arguments and the environment of this process.

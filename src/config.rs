@@ -4,6 +4,7 @@
 //! are reported at once, each naming its variable. A command is told what it uses, as a [`Part`] or several, and has no
 //! other settings.
 
+mod certificate;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -13,7 +14,9 @@ mod parts;
 mod table;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -22,6 +25,7 @@ use ingest::dedupe::Scope;
 use ingest::kafka;
 use rollup::fold::Grouping;
 
+pub use certificate::{Certificate, CertificateFiles, Contents, Mark};
 pub use given::{Given, Problem};
 pub use parse::{Parser, Part};
 pub use table::{SETTINGS, Section, Setting};
@@ -142,6 +146,8 @@ pub struct Listen {
 pub struct Reader {
     /// Where the reader listens.
     pub listen: Listen,
+    /// What secures that port; `None`: it is plain.
+    pub certificate: Option<Certificate>,
     /// Who may read.
     pub access: api::Access,
     /// Organizations left out of the platform table.
@@ -177,12 +183,13 @@ pub struct Verify {
     pub memory: usize,
 }
 
-/// Checks the settings of these parts.
+/// Checks the settings of these parts. Of files that they name none is there.
 ///
 /// # Errors
 /// All problems at once.
 pub fn parse<T: Part>(given: &Given) -> Result<T, Vec<Problem>> {
-    Parser::new(given, Vec::new()).read()
+    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    Parser::new(given, Vec::new(), &none).read()
 }
 
 /// Reads the files that settings name, and checks the settings of these parts.
@@ -190,6 +197,7 @@ pub fn parse<T: Part>(given: &Given) -> Result<T, Vec<Problem>> {
 /// # Errors
 /// All problems at once.
 pub fn load<T: Part>(given: &Given) -> Result<T, Vec<Problem>> {
-    let (given, problems) = files::read(given, |path| std::fs::read(path));
-    Parser::new(&given, problems).read()
+    let files = |path: &Path| std::fs::read(path);
+    let (given, problems) = files::read(given, files);
+    Parser::new(&given, problems, &files).read()
 }

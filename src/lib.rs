@@ -22,6 +22,7 @@ pub mod verify;
 mod app;
 #[cfg(test)]
 mod architecture;
+mod certificate;
 mod failure;
 mod files;
 mod known;

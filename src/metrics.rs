@@ -24,7 +24,7 @@ use crate::store::ledger::CommitMetrics;
 use crate::store::pools::PoolWaits;
 use crate::store::reader::RowsRead;
 use crate::verify::gauges::Gauges;
-use crate::{open_letters, telemetry};
+use crate::{certificate, open_letters, telemetry};
 
 /// The page, and where what is made of it begins.
 const PAGE: &str = "src/metrics.md";
@@ -110,10 +110,11 @@ fn worker() -> Registry {
     registry
 }
 
-/// What a reader with a key set shows beside that.
+/// What a reader with a certificate and a key set shows beside that.
 fn reader() -> Registry {
     let registry = Registry::new();
     RowsRead::register(&registry).expect("registers");
+    certificate::gauge(&registry).expect("registers");
     let access = Access::Jwt(Jwt::new(Key::Jwks {
         address: "https://issuer.test/keys".into(),
         may_be_plain: false,

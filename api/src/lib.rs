@@ -5,6 +5,7 @@
 //! * [`router`]: the public routes over a [`Reader`](reader::Reader)
 //! * [`admin`]: metrics and health, on their own port
 //! * [`serve`](fn@serve): a listener, a router and a signal to stop
+//! * [`tls`]: the certificate of a listener
 //!
 //! Totals are summed where the rows are, never capped on the way, and a failed read is an error, never a zero. The clock
 //! is a parameter.
@@ -15,6 +16,7 @@ pub mod fuzz;
 pub mod reader;
 pub mod rows;
 pub mod settings;
+pub mod tls;
 
 mod access;
 mod answer;

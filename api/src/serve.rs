@@ -5,6 +5,7 @@
 
 mod answered;
 mod connection;
+mod handshake;
 mod refusals;
 mod watch;
 mod watched;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use self::connection::connection;
 use self::refusals::Refusals;
 use self::watch::{Patience, Watch};
+use crate::tls::Tls;
 
 /// What a socket takes of an answer before the peer does. Much more, and a peer that takes little at a time
 /// would look like one that takes nothing.
@@ -49,19 +51,22 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers on a listener, on at most so many connections at once, until `stop` resolves; then takes no more
-/// and returns once the requests under way are answered. Dropping the future cuts them off.
+/// and returns once the requests under way are answered. Dropping the future cuts them off. With `tls` nothing else is
+/// spoken, without it nothing is secured.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     max_connections: usize,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let port = Port::new(router, max_connections, Patience::default());
+    let port = Port::new(tls, router, max_connections, Patience::default());
     port.serve(listener, stop).await;
 }
 
 /// What the connections of a port share.
 struct Port {
+    tls: Option<Tls>,
     router: Router,
     patience: Patience,
     places: Arc<Semaphore>,
@@ -89,8 +94,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Port {
-    fn new(router: Router, max_connections: usize, patience: Patience) -> Self {
+    fn new(tls: Option<Tls>, router: Router, max_connections: usize, patience: Patience) -> Self {
         Self {
+            tls,
             router,
             patience,
             places: Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS))),
@@ -170,8 +176,9 @@ impl Port {
             _permit: permit,
         };
         let (router, stop) = (self.router.clone(), self.stop.subscribe());
+        let tls = self.tls.as_ref().map(Tls::acceptor);
         self.tasks.spawn(async move {
-            connection(stream, peer, router, watch, stop).await;
+            connection(stream, peer, tls, router, watch, stop).await;
             drop(place);
         });
         true

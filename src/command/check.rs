@@ -1,11 +1,21 @@
 //! `config check`: every setting, its value in force, and every problem.
 
+use rollup::inert::inert_lines;
+
 use super::settings::Settings;
-use crate::config::{Part, SETTINGS};
+use crate::app;
+use crate::config::{Process, Reader, SETTINGS, Verify, Worker};
 use crate::failure::Failure;
 
-pub(super) fn check<T: Part>(settings: &Settings<T>) -> Result<(), Failure> {
-    settings.load()?;
+/// Every setting that there is.
+pub(super) type All = (Process, Worker, (Reader, Verify));
+
+pub(super) fn check(settings: &Settings<All>) -> Result<(), Failure> {
+    let (_, _, (reader, _)) = settings.load()?;
+    let certificate = reader.certificate;
+    if let Some(warning) = certificate.and_then(|certificate| certificate.warning(app::now())) {
+        eprintln!("usage-ledger: {}", inert_lines(&warning.to_string()));
+    }
     let given = settings.given();
     for setting in SETTINGS {
         let set = given

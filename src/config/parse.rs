@@ -1,7 +1,9 @@
 //! One function per kind of value; problems are collected, never thrown.
 
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,11 +25,19 @@ pub trait Part: Sized {
 pub struct Parser<'a> {
     given: &'a Given,
     problems: Vec<Problem>,
+    files: Files<'a>,
 }
 
+/// Reads a file that a setting names.
+pub(super) type Files<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 impl<'a> Parser<'a> {
-    pub(super) const fn new(given: &'a Given, problems: Vec<Problem>) -> Self {
-        Self { given, problems }
+    pub(super) const fn new(given: &'a Given, problems: Vec<Problem>, files: Files<'a>) -> Self {
+        Self {
+            given,
+            problems,
+            files,
+        }
     }
 
     /// All values, or all problems.
@@ -50,13 +60,21 @@ impl<'a> Parser<'a> {
 impl Parser<'_> {
     /// Something is wrong with this setting. Two parts that use it say so once.
     pub(super) fn problem(&mut self, name: &str, message: impl Into<String>) {
-        let problem = Problem {
+        self.note(Problem {
             variable: variable(name),
             message: message.into(),
-        };
+        });
+    }
+
+    pub(super) fn note(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// What a file holds that a setting names.
+    pub(super) fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        (self.files)(path)
     }
 
     /// What was given, else the default. An empty text is "not set": that is how a shell clears a variable.

@@ -11,11 +11,12 @@ use mongodb::options::ConnectionString;
 use rollup::fold::Grouping;
 use rollup::period::{Calendar, Granularity};
 
+use super::certificate::{CERTIFICATE, KEY};
 use super::parse::Parser;
 use super::table::{Section, variable};
 use super::{
-    Admin, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules, Schedule, Secret, Source,
-    Verify, Worker,
+    Admin, Certificate, CertificateFiles, Database, Dedupe, Identity, Listen, Part, Process, Reader, Rules,
+    Schedule, Secret, Source, Verify, Worker,
 };
 
 /// Ids of one commit and lane are stored as one document of at most 16 MiB.
@@ -309,11 +310,37 @@ impl Part for Reader {
         }
         Self {
             listen,
+            certificate: certificate(parser),
             // Where it cannot be told a problem was noted.
             access: access(parser, address).unwrap_or(api::Access::Off),
             excluded_organizations: parser.list("EXCLUDED_ORGANIZATIONS"),
         }
     }
+}
+
+/// `None`: none is set, or a problem was noted.
+fn certificate(parser: &mut Parser<'_>) -> Option<Certificate> {
+    let (certificate, key) = match (parser.text(CERTIFICATE), parser.text(KEY)) {
+        (None, None) => return None,
+        (Some(certificate), Some(key)) => (certificate.into(), key.into()),
+        (certificate, _) => {
+            let (set, missing) = match certificate {
+                Some(_) => (CERTIFICATE, KEY),
+                None => (KEY, CERTIFICATE),
+            };
+            parser.problem(
+                missing,
+                format!("expected a file beside that of {}", variable(set)),
+            );
+            return None;
+        }
+    };
+    let files = CertificateFiles { certificate, key };
+    let contents = files.read(|path| parser.file(path));
+    let judged = files.judge(&contents);
+    judged
+        .map_err(|problems| problems.into_iter().for_each(|problem| parser.note(problem)))
+        .ok()
 }
 
 fn access(parser: &mut Parser<'_>, address: SocketAddr) -> Option<api::Access> {

@@ -177,6 +177,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Section::Reader,
+        "API_TLS_CERT",
+        None,
+        "A file (PEM) with the reader's certificate, and behind it those that vouch for it: the reader then speaks TLS, and \
+         nothing else. What takes the place of the file is taken up while it runs",
+    ),
+    setting(
+        Section::Reader,
+        "API_TLS_KEY",
+        None,
+        "A file (PEM) with the key of that certificate",
+    ),
+    setting(
+        Section::Reader,
         "AUTH",
         Some("jwt"),
         "Who may read: `jwt`, or `off` (only on loopback)",

@@ -40,6 +40,7 @@ mod runbook;
 mod silence;
 mod slow_server;
 mod stopped;
+mod tls;
 mod tokens;
 mod verify;
 mod verify_schedule;

@@ -15,9 +15,11 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch as signal;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 use super::answered::Answered;
+use super::handshake::handshake;
 use super::watch::{End, Watch};
 use super::watched::Watched;
 use crate::held::Held;
@@ -33,8 +35,28 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a connection's time is over.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Answers on one connection until it ends, is evicted, or its time is over.
+/// Answers on one connection until it ends, is evicted, or its time is over. With `tls` it is secured first.
 pub(super) async fn connection<S>(
+    stream: S,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watch: Arc<Watch>,
+    mut stop: signal::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Below TLS: what the peer takes is what leaves the socket, and not what waits to be encrypted.
+    let stream = Watched::new(stream, Arc::clone(&watch));
+    let Some(tls) = tls else {
+        return answer(stream, peer, router, watch, stop).await;
+    };
+    if let Some(stream) = handshake(&tls, stream, peer, &watch, &mut stop).await {
+        answer(stream, peer, router, watch, stop).await;
+    }
+}
+
+async fn answer<S>(
     stream: S,
     peer: SocketAddr,
     router: Router,
@@ -56,8 +78,7 @@ pub(super) async fn connection<S>(
         }
     });
     let builder = builder();
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_parting = false;
     loop {
         let now = Instant::now();

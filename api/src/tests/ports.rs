@@ -77,6 +77,7 @@ async fn a_stopping_listener_answers_what_it_has_begun_and_takes_nothing_new() {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(crate::serve(
         listener,
+        None,
         Router::new().route("/", slow),
         64,
         stopping,

@@ -1,3 +1,6 @@
+use std::io;
+use std::path::Path;
+
 use super::*;
 use crate::config::{Given, Problem, SETTINGS};
 
@@ -201,7 +204,8 @@ fn a_secret_whose_file_is_no_good_is_one_problem() {
         message: "unreadable".to_owned(),
     };
     let given = Given::new();
-    let read = Parser::new(&given, vec![problem.clone()]).read::<All>();
+    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let read = Parser::new(&given, vec![problem.clone()], &none).read::<All>();
     assert_eq!(read.expect_err("no key"), [problem]);
 }
 
@@ -211,7 +215,8 @@ fn properties_may_hold_commas_and_are_never_shown() {
         "KAFKA_PROPERTIES",
         r"sasl.password=a\,b=c, client.id=y".to_owned(),
     )]);
-    let mut parser = Parser::new(&given, Vec::new());
+    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let mut parser = Parser::new(&given, Vec::new(), &none);
     let expected = [("sasl.password", "a,b=c"), ("client.id", "y")];
     assert_eq!(
         parser.properties("KAFKA_PROPERTIES"),
@@ -287,4 +292,35 @@ fn rows_are_compared_on_a_schedule_only_where_one_is_set() {
     let problems = schedule(&[("VERIFY_EVERY", "59s"), ("VERIFY_DAYS", "0")]).expect_err("too often");
     assert_eq!(problems[0], "USAGE_LEDGER_VERIFY_EVERY: expected at least `1m`");
     assert!(problems[1].starts_with("USAGE_LEDGER_VERIFY_DAYS: expected a whole number from 1"));
+}
+
+#[test]
+fn a_certificate_has_its_key_or_there_is_none() {
+    let certificate = |pairs: &[(&'static str, &str)]| {
+        let open = [("AUTH", "off")];
+        let read = parse::<Reader>(&[&open[..], pairs].concat());
+        read.map(|reader| reader.certificate.map(|found| found.pair.expires()))
+    };
+    let (cert, key) = (("API_TLS_CERT", "/c"), ("API_TLS_KEY", "/k"));
+    assert_eq!(certificate(&[]), Ok(None));
+    assert_eq!(
+        certificate(&[("API_TLS_CERT", ""), ("API_TLS_KEY", "")]),
+        Ok(None)
+    );
+    let said = |problems: &[&str]| Err(problems.iter().map(|said| (*said).to_owned()).collect());
+    assert_eq!(
+        certificate(&[cert]),
+        said(&["USAGE_LEDGER_API_TLS_KEY: expected a file beside that of USAGE_LEDGER_API_TLS_CERT"])
+    );
+    assert_eq!(
+        certificate(&[key]),
+        said(&["USAGE_LEDGER_API_TLS_CERT: expected a file beside that of USAGE_LEDGER_API_TLS_KEY"])
+    );
+    assert_eq!(
+        certificate(&[cert, key]),
+        said(&[
+            "USAGE_LEDGER_API_TLS_CERT: the file `/c` cannot be read: entity not found",
+            "USAGE_LEDGER_API_TLS_KEY: the file `/k` cannot be read: entity not found",
+        ])
+    );
 }

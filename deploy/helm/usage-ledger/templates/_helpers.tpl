@@ -57,6 +57,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (eq .part "reader") $values.jwtPublicKey }}
 - {name: USAGE_LEDGER_JWT_PUBLIC_KEY, value: {{ $values.jwtPublicKey | quote }}}
 {{- end }}
+{{- if and (eq .part "reader") $values.reader.tls }}
+{{- $tls := $values.reader.tls }}
+- {name: USAGE_LEDGER_API_TLS_CERT, value: {{ $tls.certFile | default "/run/secrets/tls/tls.crt" | quote }}}
+- {name: USAGE_LEDGER_API_TLS_KEY, value: {{ $tls.keyFile | default "/run/secrets/tls/tls.key" | quote }}}
+{{- end }}
 {{- range $name, $secret := include "usage-ledger.secrets" . | fromYaml }}
 - name: USAGE_LEDGER_{{ $name }}_FILE
   value: {{ $secret.file | default (printf "/run/secrets/usage-ledger/%s" $name) | quote }}
@@ -78,11 +83,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
     defaultMode: 0444
     sources: {{- toYaml $sources | nindent 6 }}
 {{- end }}
+{{- if and (eq .part "reader") .root.Values.reader.tls.secretName }}
+- name: tls
+  secret: {secretName: {{ .root.Values.reader.tls.secretName | quote }}, defaultMode: 0444}
+{{- end }}
 {{- end }}
 
+{{/* Whole folders: of a single file Kubernetes would never show another one. */}}
 {{- define "usage-ledger.mounts" -}}
-{{- if include "usage-ledger.volumes" . | trim }}
-- {name: secrets, mountPath: /run/secrets/usage-ledger, readOnly: true}
+{{- range include "usage-ledger.volumes" . | fromYamlArray }}
+- {name: {{ .name }}, mountPath: /run/secrets/{{ ternary "usage-ledger" .name (eq .name "secrets") }}, readOnly: true}
 {{- end }}
 {{- end }}
 

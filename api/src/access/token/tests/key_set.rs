@@ -48,7 +48,7 @@ impl Issuer {
             ._tasks
             .lock()
             .await
-            .spawn(crate::serve(listener, router, 64, std::future::pending()));
+            .spawn(crate::serve(listener, None, router, 64, std::future::pending()));
         (
             issuer,
             verifier(key_set(&format!("http://{address}/keys")), |_| {}),
@@ -180,7 +180,7 @@ async fn a_redirect_leads_nowhere_that_the_address_could_not() {
         .route("/far", to("0.0.0.0"))
         .route("/set", get(async move || axum::Json(set)));
     let mut tasks = JoinSet::new();
-    tasks.spawn(crate::serve(listener, router, 64, std::future::pending()));
+    tasks.spawn(crate::serve(listener, None, router, 64, std::future::pending()));
     for (path, expected) in [("near", 200), ("far", 503)] {
         let address = format!("http://u:geheim@127.0.0.1:{port}/{path}");
         let verifier = verifier(key_set(&address), |_| {});
