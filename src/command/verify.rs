@@ -105,7 +105,8 @@ async fn verify(settings: Verify, scope: Scope, as_json: bool) -> Result<(), Fai
         false => say(report.text().trim_end())?,
     }
     match report.is_clean() {
-        true if report.rows() == 0 && !is_all => Err(Failure::Failed(
+        // There are entries, and none of these.
+        true if report.rows() == 0 && report.entries() > 0 && !is_all => Err(Failure::Failed(
             "nothing was compared: there are no rows, and no entries, of that organization and these days"
                 .into(),
         )),
