@@ -244,7 +244,7 @@ async fn the_reader_tells_how_it_answered_and_from_what() {
 /// A lane that stopped has a position that grows older, and the oplog is told beside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_is_as_old_as_what_the_server_wrote_since() {
-    let world = World::new("metrics_oplog").await;
+    let world = World::alone("metrics_oplog").await;
     let mut worker = world.start("ingest", &[]);
     worker.wait_ready(PATIENCE).await.expect("ready");
     world.insert_one(event(1, MINUTE_MS)).await;

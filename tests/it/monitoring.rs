@@ -63,7 +63,7 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let world = World::new("monitoring").await;
+        let world = World::alone("monitoring").await;
         let product = world.ready(&[VERIFIES]).await;
         let folder = Scratch::new("prometheus").expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -166,7 +166,7 @@ async fn every_panel_has_data_and_every_rule_is_evaluated() {
 /// A metric that is renamed makes alerts silent.
 #[tokio::test]
 async fn every_metric_that_is_asked_for_is_there() {
-    let world = World::new("monitoring_names").await;
+    let world = World::alone("monitoring_names").await;
     let product = world.ready(&[VERIFIES]).await;
     let question = format!("{}/v1/usage/summary?organizationId=acme", product.api());
     product.get(&question).await.expect("answers");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use ::mongodb::{Collection, Database};
 
-use crate::mongodb::Mongo;
+use crate::mongodb::{self as server, Mongo};
 use crate::product::{self, Product, Settings};
 use crate::traffic::{Generator, Item, Options, Truth, Verdict};
 use crate::wait::{PATIENCE, eventually};
@@ -14,7 +14,7 @@ use crate::{net, process, shared};
 
 /// A database of a test's own on the shared server, or on one that it may break.
 pub struct World {
-    _shared: Option<Arc<Mongo>>,
+    _server: Option<Arc<Mongo>>,
     /// Where its workers find the server: perhaps through a proxy.
     pub uri: String,
     /// Of the database.
@@ -29,7 +29,18 @@ impl World {
         let mongo = shared::mongo().await;
         let world = Self::on(&mongo, name).await;
         Self {
-            _shared: Some(mongo),
+            _server: Some(mongo),
+            ..world
+        }
+    }
+
+    /// A database on a server of its own, whose oplog is short: the embedded server reads all of it for any part of it.
+    pub async fn alone(name: &str) -> Self {
+        let started = Mongo::start(server::Options::default()).await;
+        let mongo = Arc::new(started.expect("MongoDB starts"));
+        let world = Self::on(&mongo, name).await;
+        Self {
+            _server: Some(mongo),
             ..world
         }
     }
@@ -51,7 +62,7 @@ impl World {
         let client = mongo.client().await.expect("a client");
         let name = format!("it_{name}");
         Self {
-            _shared: None,
+            _server: None,
             uri: mongo.uri().to_owned(),
             database: client.database(&name),
             name,
