@@ -26,7 +26,7 @@ pub(crate) async fn verify(variables: Vec<(String, String)>, arguments: &[&str])
 /// Fails unless everything is as it must be.
 pub(crate) async fn assert_clean(variables: Vec<(String, String)>) {
     // Few rows and little memory at once: many pages, and sums in files.
-    let variables = [variables, vec![("VERIFY_MEMORY".into(), "64KiB".into())]].concat();
+    let variables = [variables, vec![("VERIFY_MEMORY".into(), "1MiB".into())]].concat();
     let (code, report) = verify(variables, &[]).await;
     assert_eq!(
         (code, &report["differences"]),
