@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use ingest::lane::LaneId;
 use rollup::audit::compare::Difference;
 use rollup::audit::key::Row;
@@ -20,7 +20,6 @@ use rollup::period::Period;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::store::fences::StoredFence;
 use crate::store::reader::audit::Described;
 use crate::store::{self, Store};
 use crate::verify::finding::Finding;
@@ -135,15 +134,15 @@ impl Rebuild<'_> {
                      backup, or delete it; then `usage-ledger rebuild` sets the fence, and takes back what it counted"
                 )));
             }
-            let Some((newest, written)) = chain.beyond(fence) else {
+            let Some(end) = chain.beyond(fence) else {
                 continue;
             };
-            if !self.is_dry && !self.store.set_ahead(lane, fence, newest, written).await? {
+            if !self.is_dry && !self.store.set_ahead(lane, fence, end).await? {
                 return Err(Error::GivenUp(format!(
                     "the lane `{lane}` was moved just now; look again and repeat"
                 )));
             }
-            set.push(format!("`{lane}`, to its commit {}", newest.seq));
+            set.push(format!("`{lane}`, to its commit {}", end.head.id.seq));
         }
         Ok(set)
     }
@@ -162,13 +161,8 @@ impl Rebuild<'_> {
         }
         for lane in lanes {
             let mut fences = moment.fences.iter();
-            let fence = fences.find(|fence| fence.lane == lane.as_str());
-            let head = fence.and_then(StoredFence::head).map(|head| head.id);
-            let (documents, _) = moment.journal(&lane, head).await.map_err(unread)?;
-            if documents
-                .iter()
-                .any(|found| head.is_none_or(|head| found.id > head))
-            {
+            let fence = fences.find(|fence| fence.lane == lane.as_str()).cloned();
+            if self.store.is_behind(&lane, &fence.unwrap_or_default()).await? {
                 return Ok(true);
             }
         }
@@ -245,16 +239,20 @@ impl Rebuild<'_> {
                 done.not_compared = end.not_compared;
             }
         }
-        if !self.is_dry && self.scope.is_all() {
-            // Whatever was switched on later is there now, as far as there are entries.
-            let noted = match self.store.note_filled(ledger.revision, pass.reach()).await {
-                // Whether it was noted is not known, or it was not: what is left is looked for again, and this.
-                Err(store::Error::Passing(_)) => false,
-                noted => noted?,
-            };
-            return Ok(if noted { Ended::Done } else { Ended::Moved });
+        self.note_filled(&ledger, pass.reach()).await
+    }
+
+    /// Whatever was switched on later is there now, as far as there are entries.
+    async fn note_filled(&self, ledger: &Described, reach: Option<NaiveDate>) -> Result<Ended, Error> {
+        if self.is_dry || !self.scope.is_all() {
+            return Ok(Ended::Done);
         }
-        Ok(Ended::Done)
+        Ok(match self.store.note_filled(ledger.revision, reach).await {
+            Ok(true) => Ended::Done,
+            // It was not noted, or nobody knows whether it was: what is left is looked for again, and this.
+            Ok(false) | Err(store::Error::Passing(_)) => Ended::Moved,
+            Err(error) => return Err(error.into()),
+        })
     }
 
     fn plan(&self, differences: &[Difference], ledger: &Described, lost_until_ms: Option<i64>) -> Repair {

@@ -91,6 +91,13 @@ pub struct RowDelta {
 }
 
 impl RowDelta {
+    /// Nothing, at no time: whatever it is added to stays as it is.
+    pub const NOTHING: Self = Self {
+        sums: Sums::ZERO,
+        first_event_ms: i64::MAX,
+        last_event_ms: i64::MIN,
+    };
+
     /// Adds other bookings.
     pub fn merge(&mut self, other: &RowDelta) {
         self.sums.merge(&other.sums);

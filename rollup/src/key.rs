@@ -27,16 +27,9 @@ const VERSION: &str = "v1";
 /// The `_id` of a row of the ledger.
 #[must_use]
 pub fn ledger<S: AsRef<str>>(period: Period, dimensions: &Dimensions<S>) -> String {
-    let mut key = prefix(dimensions.organization.as_ref(), period);
-    for part in [
-        &dimensions.agent,
-        &dimensions.provider,
-        &dimensions.model,
-        &dimensions.user,
-        &dimensions.team,
-        &dimensions.api_key,
-        &dimensions.source,
-    ] {
+    let [organization, parts @ ..] = dimensions.texts();
+    let mut key = prefix(organization.as_ref(), period);
+    for part in parts {
         push(&mut key, part.as_ref());
     }
     push(&mut key, dimensions.kind.name());
@@ -125,18 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn dimensions(parts: [&str; 8]) -> Dimensions<String> {
-        let [organization, agent, provider, model, user, team, api_key, source] = parts.map(str::to_owned);
-        Dimensions {
-            organization,
-            agent,
-            provider,
-            model,
-            user,
-            team,
-            api_key,
-            source,
-            kind: Kind::Llm,
-        }
+        Dimensions::of(parts.map(str::to_owned), Kind::Llm)
     }
 
     /// Released keys: a change here splits every existing row in two.

@@ -15,7 +15,7 @@ use super::answer::{WORK, answer};
 use super::{Error, FENCES, Store, errors};
 
 pub use document::{Stopped, StoredFence, StoredGap};
-pub(super) use document::{fence_move, first, stored_head, stored_position, stored_record};
+pub(super) use document::{fence_move, first, set_position, stored_head, stored_position, stored_record};
 
 impl Store {
     /// The fences, in the order of their lanes.

@@ -32,7 +32,8 @@ use twox_hash::XxHash3_64;
 use super::fences;
 use super::{JOURNAL, Store};
 
-pub use reading::{Boundary, Found, Unread, Written};
+pub use ahead::End;
+pub use reading::{Found, Unread};
 use stored::checksum;
 
 /// The version of the documents.

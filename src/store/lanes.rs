@@ -49,9 +49,10 @@ impl Store {
                 "the lane `{lane}` is not stopped: nothing was changed"
             )));
         };
+        if stopped.reason == FENCE_BEHIND || self.is_behind(lane, &fence).await? {
+            return Err(Error::Unusable(behind(lane)));
+        }
         match (stopped.reason.as_str(), from) {
-            _ if self.is_behind(lane, &fence).await? => return Err(Error::Unusable(behind(lane))),
-            (FENCE_BEHIND, _) => return Err(Error::Unusable(behind(lane))),
             (JOURNAL_DAMAGED, From::Fence) => return self.begin_journal_anew(&fence).await,
             (JOURNAL_DAMAGED, _) | (_, From::Fence) => {
                 let reason = &stopped.reason;
@@ -109,7 +110,10 @@ impl Store {
     }
 
     /// Whether the journal of a lane goes on beyond its fence.
-    async fn is_behind(&self, lane: &LaneId, fence: &StoredFence) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn is_behind(&self, lane: &LaneId, fence: &StoredFence) -> Result<bool, Error> {
         let mut session = self.client.start_session().await.map_err(errors::unusable)?;
         let beyond = self.newest_beyond(lane, fence, &mut session).await;
         let beyond = beyond.map_err(|error| Error::Unusable(error.to_string()))?;

@@ -25,7 +25,7 @@ use api::reader::{
 use api::rows::Rows;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{Stream, TryStreamExt};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, deserialize_from_document, doc};
 use mongodb::options::ReadConcern;
 use rollup::fold::Marginal;
 use rollup::kept::Kept;
@@ -38,6 +38,7 @@ pub use snapshot::Snapshot;
 use asking::{BATCH, READ_TIME, failed};
 use instant::Instant;
 
+use super::meta::Meta;
 use super::pools::Pool;
 use super::{Error, FENCES, META, ROLLUPS, Store, Verified};
 
@@ -100,7 +101,10 @@ impl api::reader::Reader for Reader {
         Ok(Snapshot {
             store: self.store.clone(),
             instant: Instant::of(session, self.keeps)?,
-            freshness: Arc::new(freshness(&meta, &fences)),
+            freshness: Arc::new(Freshness {
+                later: later(&meta)?,
+                ..freshness(&meta, &fences)
+            }),
             rows_read: self.rows_read.clone(),
         })
     }
@@ -215,7 +219,7 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
     }
     Freshness {
         lanes,
-        later: later(meta),
+        later: Vec::new(),
         version: Version(digest.finalize().into()),
         letters: Version(letters.finalize().into()),
         verified: Verified::read(meta).map(|verified| api::reader::Verified {
@@ -228,16 +232,11 @@ fn freshness(meta: &Document, fences: &[Document]) -> Freshness {
 }
 
 /// The granularities that were switched on later.
-fn later(meta: &Document) -> Vec<Kept> {
-    let granularities = meta.get_array("granularities").into_iter().flatten();
-    let later = granularities.filter_map(|stored| {
-        let stored = stored.as_document()?;
-        Some(Kept {
-            granularity: stored.get_str("name").ok()?.parse().ok()?,
-            since: Some(stored.get_str("since").ok()?.parse().ok()?),
-        })
-    });
-    later.collect()
+fn later(meta: &Document) -> Result<Vec<Kept>, ReadError> {
+    let stored = deserialize_from_document::<Meta>(meta.clone()).ok();
+    let kept = stored.and_then(|meta| meta.kept());
+    let kept = kept.ok_or_else(|| ReadError::Malformed(format!("`{META}` does not name granularities")))?;
+    Ok(kept.into_iter().filter(|kept| kept.since.is_some()).collect())
 }
 
 /// A lane without a fence was never read.

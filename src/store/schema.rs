@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use ingest::lane::LaneId;
 use ingest::server_error::{COMMAND_NOT_SUPPORTED_ON_VIEW, NAMESPACE_NOT_FOUND};
 use mongodb::bson::{Document, doc};
+use rollup::fold::Grouping;
 use rollup::period::Granularity;
 
 pub(super) use granularities::whole_from;
@@ -252,12 +253,11 @@ impl Store {
             let names: Vec<&str> = granularities.iter().map(|one| one.name()).collect();
             names.join(",")
         };
-        let kept = meta.grouping().map(|grouping| names(grouping.granularities()));
-        let ours = names(identity.grouping.granularities());
-        let is_more = meta.grouping().is_some_and(|kept| {
-            let mut kept = kept.granularities().iter();
-            kept.all(|kept| identity.grouping.granularities().contains(kept))
-        });
+        let kept = meta.grouping();
+        let kept = kept.as_ref().map(Grouping::granularities).unwrap_or_default();
+        let wanted = identity.grouping.granularities();
+        let is_more = !kept.is_empty() && kept.iter().all(|kept| wanted.contains(kept));
+        let (kept, wanted) = (names(kept), names(wanted));
         let kept_for_ever = match is_more {
             true => "`usage-ledger migrate` adds granularities",
             false => "no granularity can be taken away",
@@ -272,12 +272,7 @@ impl Store {
                 identity.currency.as_str(),
                 for_ever,
             ),
-            (
-                "GRANULARITIES",
-                kept.as_deref().unwrap_or_default(),
-                ours.as_str(),
-                kept_for_ever,
-            ),
+            ("GRANULARITIES", kept.as_str(), wanted.as_str(), kept_for_ever),
         ] {
             if fixed != ours {
                 return Err(Error::Setting(Problem {

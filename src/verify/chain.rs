@@ -1,13 +1,14 @@
 //! The documents of a lane's journal, one after the other, whether each follows the one before.
 
 use chrono::TimeDelta;
+use ingest::journal::Document;
 use ingest::lane::{ContentId, JournalHead, JournalId, LaneId};
 use ingest::ledger::Tally;
 use rollup::audit::compare::Value;
 
 use super::finding::Finding;
 use crate::store::fences::StoredFence;
-use crate::store::journal::{Found, Unread, Written};
+use crate::store::journal::{End, Found, Unread};
 
 /// Two clocks are never further apart.
 pub(super) const CLOCKS: TimeDelta = TimeDelta::days(1);
@@ -23,8 +24,8 @@ pub struct Chain {
     last: Last,
     /// What became of the lane's records until there, where that is known.
     tally: Option<Tally>,
-    /// The newest document that is whole.
-    newest: Option<(JournalId, Box<Written>)>,
+    /// Where it ends, as far as it is whole.
+    end: Option<End>,
     /// What is wrong, and with which document.
     faults: Vec<(JournalId, Finding)>,
     /// Entries that were lost before or in a document are of periods that begin before this, in milliseconds.
@@ -63,7 +64,7 @@ impl Chain {
             at: None,
             last: Last::None,
             tally: None,
-            newest: None,
+            end: None,
             faults: Vec::new(),
             lost: Vec::new(),
             begun_anew: None,
@@ -124,12 +125,6 @@ impl Chain {
         self.begun_anew.map(|(_, at_ms)| at_ms.saturating_add(CLOCKS_MS))
     }
 
-    /// The newest document that is whole.
-    #[must_use]
-    pub fn newest(&self) -> Option<(JournalId, &Written)> {
-        self.newest.as_ref().map(|(id, written)| (*id, &**written))
-    }
-
     /// How many records became letters, as the journal says; `None`: nobody can tell.
     #[must_use]
     pub fn letters(&self) -> Option<i64> {
@@ -175,7 +170,7 @@ impl Chain {
         New::From(u32::try_from(from).unwrap_or(u32::MAX))
     }
 
-    fn must_follow(&mut self, id: JournalId, written: &Written, last: Option<ContentId>) {
+    fn must_follow(&mut self, id: JournalId, written: &Document, last: Option<ContentId>) {
         let is_anew =
             |(from, _)| written.previous.is_none() && id >= from && self.at.is_none_or(|at| at < from);
         if self.begun_anew.is_some_and(is_anew) {
@@ -192,7 +187,8 @@ impl Chain {
         let (stored, expected) = (number(written.previous), number(last));
         // What comes before it is missing: its counts are no more known than its entries.
         self.tally = None;
-        let first_ms = written.commits.first().map_or(i64::MAX, |commit| commit.at_ms);
+        let first = written.commits.first();
+        let first_ms = first.map_or(i64::MAX, |commit| commit.at.timestamp_millis());
         self.lost(id, first_ms);
         let fault = Finding::of_document(&self.lane, id, "previous", stored, expected);
         self.faults.push((id, fault));
@@ -231,24 +227,26 @@ impl Chain {
                 self.faults.push((found.id, fault));
             }
         }
-        let mut newest = written.clone();
-        newest.entries = Vec::new();
+        let Some(head) = written.head() else { return };
         // A commit that only judged letters again moves no position.
-        if let Some((_, before)) = self.newest.take() {
-            newest.position = newest.position.or(before.position);
-            newest.last = newest.last.or(before.last);
-        }
-        self.newest = Some((found.id, Box::new(newest)));
+        let (position, last) = self
+            .end
+            .take()
+            .map(|end| (end.position, end.last))
+            .unwrap_or_default();
+        self.end = Some(End {
+            head,
+            tally,
+            position: written.position.clone().or(position),
+            last: written.last.or(last),
+        });
     }
 
     /// What is wrong with the lane's fence, of the instant in which the journal was read to its end.
     #[must_use]
     pub fn faults_of(&self, fence: Option<&StoredFence>) -> Vec<Finding> {
         let mut faults = Vec::new();
-        let newest = self.newest.as_ref().and_then(|(id, written)| {
-            let content = written.commits.last()?.content;
-            Some(JournalHead { id: *id, content })
-        });
+        let newest = self.end.as_ref().map(|end| end.head);
         let head = fence.and_then(StoredFence::head);
         // Of a document that cannot be read its content is not known.
         let is_readable = self.last != Last::Damaged;
@@ -294,13 +292,14 @@ impl Chain {
         head.is_none() && self.at.is_none_or(|at| self.is_given_up(at))
     }
 
-    /// The newest document of the lane, where its fence knows only what came before it: it was set back.
+    /// Where the journal ends, where its fence knows only what came before that: it was set back.
     #[must_use]
-    pub fn beyond(&self, fence: Option<&StoredFence>) -> Option<(JournalId, &Written)> {
+    pub fn beyond(&self, fence: Option<&StoredFence>) -> Option<&End> {
         let head = fence.and_then(StoredFence::head);
         let is_readable = self.last != Last::Damaged;
-        self.newest()
-            .filter(|(id, _)| is_readable && head.is_none_or(|head| head.id < *id))
+        self.end
+            .as_ref()
+            .filter(|end| is_readable && head.is_none_or(|head| head.id < end.head.id))
             .filter(|_| !self.has_begun_anew(head))
     }
 

@@ -300,7 +300,7 @@ impl Pass {
                     };
                     if let Ok(written) = &found.written {
                         // Other tasks of this thread go on elsewhere meanwhile.
-                        let counted = block_in_place(|| self.summing.add(&written.entries, commit))?;
+                        let counted = block_in_place(|| self.summing.add(&written.entries.bytes, commit))?;
                         if let Err(Damaged::Version(_)) = counted {
                             return Err(newer());
                         }

@@ -40,8 +40,6 @@ pub struct Reach {
 /// What was found of rows besides differences.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// How many rows were looked at.
-    pub rows: u64,
     /// Those that hold more than their entries, where entries were given up.
     pub given_up: u64,
     /// Rows and rollups over a day that is taken at its word and cannot be read: what they must be is not known.
@@ -69,7 +67,8 @@ impl Compared {
 }
 
 impl Reach {
-    /// Compares rows that follow each other, up to the last of them, with the sums of all entries that were read.
+    /// Compares rows that follow each other, up to the last of them, with the sums of all entries that were read. How many
+    /// they were.
     ///
     /// # Errors
     /// When sums cannot be written or read back.
@@ -84,7 +83,7 @@ impl Reach {
         let stored = rows
             .into_iter()
             .filter(|row| self.is_of_interest(row.row.as_ref()));
-        let rows = compare::page(stored, up_to, sums, |mut difference, sums| {
+        compare::page(stored, up_to, sums, |mut difference, sums| {
             let row = difference.row.as_ref();
             let is_compared = self.is_compared(row);
             if self.is_taken_at_its_word(row) {
@@ -109,9 +108,7 @@ impl Reach {
                 found(difference);
             }
             Ok(())
-        })?;
-        compared.rows += rows;
-        Ok(rows)
+        })
     }
 
     fn granularities(&self) -> &[Granularity] {
@@ -142,7 +139,7 @@ impl Reach {
             matches!(row, Row::Ledger(..))
                 && period.granularity() == Granularity::Daily
                 && !self.has_all_entries(period)
-                && self.scope.with_siblings().holds(row, self.granularities())
+                && self.scope.holds_sibling(row, self.granularities())
         })
     }
 

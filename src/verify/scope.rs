@@ -63,6 +63,16 @@ impl Scope {
     /// Whether a row is one of these, where so many granularities are kept.
     #[must_use]
     pub fn holds(&self, row: &Row, granularities: &[Granularity]) -> bool {
+        self.holds_or_shares(row, granularities, self.with_siblings)
+    }
+
+    /// Whether a row is one of these, or shares a parent with one.
+    #[must_use]
+    pub fn holds_sibling(&self, row: &Row, granularities: &[Granularity]) -> bool {
+        self.holds_or_shares(row, granularities, true)
+    }
+
+    fn holds_or_shares(&self, row: &Row, granularities: &[Granularity], with_siblings: bool) -> bool {
         let period = row.period();
         if self
             .organization
@@ -74,8 +84,7 @@ impl Scope {
         let granularity = period.granularity();
         let is_child = matches!(row, Row::Ledger(..))
             && (granularities.first() == Some(&granularity) || granularity == Granularity::Daily);
-        self.days.meet(period)
-            || (self.with_siblings && is_child && self.days.widened(granularities).meet(period))
+        self.days.meet(period) || (with_siblings && is_child && self.days.widened(granularities).meet(period))
     }
 
     /// Whether all rows are.

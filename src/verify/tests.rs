@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate};
+use ingest::journal::{Boundary, Document as Journaled};
 use ingest::lane::{ContentId, JournalId, LaneId};
 use ingest::ledger::Tally;
 use mongodb::bson::{deserialize_from_document, doc};
@@ -23,7 +24,7 @@ use super::entries::Summing;
 use super::reach::{Compared, Reach};
 use super::scope::{Days, Scope};
 use crate::store::fences::StoredFence;
-use crate::store::journal::{Boundary, Found, Written};
+use crate::store::journal::Found;
 use crate::store::reader::audit::Described;
 
 const GRANULARITIES: [Granularity; 4] = Granularity::ALL;
@@ -123,11 +124,16 @@ impl Document {
         let commits = self.commits.iter().map(|(seq, _)| Boundary {
             seq: *seq,
             content: ContentId(seq * 7),
-            at_ms: 0,
+            at: DateTime::UNIX_EPOCH,
+            entries: 0,
+            ids: [0; 3],
+            newest_ms: [None; 3],
         });
         Found {
             id: self.id(),
-            written: Ok(Written {
+            written: Ok(Journaled {
+                id: self.id(),
+                edit: 0,
                 previous: self.previous,
                 commits: commits.collect(),
                 tally: Tally {
@@ -136,7 +142,9 @@ impl Document {
                 },
                 position: None,
                 last: None,
-                entries: packer.pack(Granularity::Hourly, &rows).bytes,
+                entries: packer.pack(Granularity::Hourly, &rows),
+                ids: Default::default(),
+                quantities: 1,
             }),
         }
     }
@@ -289,7 +297,7 @@ impl Comparing {
                 .take(most)
             {
                 if let (New::From(commit), Ok(written)) = (chain.follow(&found), &found.written) {
-                    let counted = self.summing.add(&written.entries, commit).expect("sums");
+                    let counted = self.summing.add(&written.entries.bytes, commit).expect("sums");
                     chain.counted(&found, counted.map_err(|damaged| damaged.to_string()));
                 }
             }

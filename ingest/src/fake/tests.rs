@@ -34,21 +34,10 @@ fn commit(lanes: &[(&str, i64, i64)], tokens: i64) -> Commit {
     counters[Counter::Requests] = 1;
     counters[Counter::InputTokens] = tokens;
     let names = ["o", "a", "p", "m", "u", "t", "k", "s"].map(std::borrow::Cow::Borrowed);
-    let [organization, agent, provider, model, user, team, api_key, source] = names;
     let event = Event {
         identity: Identity::Document(DocumentId::None),
         completed_at_ms: 0,
-        dimensions: Dimensions {
-            organization,
-            agent,
-            provider,
-            model,
-            user,
-            team,
-            api_key,
-            source,
-            kind: Kind::Llm,
-        },
+        dimensions: Dimensions::of(names, Kind::Llm),
         counters,
         is_cost_rounded: false,
     };

@@ -148,11 +148,10 @@ impl Difference {
     #[must_use]
     pub fn opening(&self) -> Option<RowDelta> {
         let missing = self.missing();
-        let times = self.stored.as_ref().map(|row| row.times_ms).unwrap_or_default();
+        let stored = self.stored.as_ref().map_or(RowDelta::NOTHING, StoredRow::booked);
         (!missing.is_zero()).then(|| RowDelta {
-            sums: Sums::default().without(&missing),
-            first_event_ms: times.first.unwrap_or(i64::MAX),
-            last_event_ms: times.last.unwrap_or(i64::MIN),
+            sums: Sums::ZERO.without(&missing),
+            ..stored
         })
     }
 

@@ -35,7 +35,7 @@ pub struct Finest {
 /// What a row is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
-    /// Organization, user, agent, provider, model, team, key and source: rows that share parents are neighbours.
+    /// Those of the dimensions.
     texts: [u32; 8],
     kind: Kind,
     period: Period,
@@ -82,7 +82,7 @@ impl Finest {
         for sum in &summed.rows {
             let [agent, provider, model, user, team, api_key, source] = sum.row.texts.map(|at| texts[at]);
             let key = Key {
-                texts: [organization, user, agent, provider, model, team, api_key, source],
+                texts: [organization, agent, provider, model, user, team, api_key, source],
                 kind: sum.row.kind,
                 period: sum.row.period,
             };
@@ -93,20 +93,9 @@ impl Finest {
     /// Adds rows of the finest granularity.
     pub fn add_rows(&mut self, delta: &Delta) {
         for row in delta.ledger.values() {
-            let of = &row.dimensions;
-            let texts = [
-                &of.organization,
-                &of.user,
-                &of.agent,
-                &of.provider,
-                &of.model,
-                &of.team,
-                &of.api_key,
-                &of.source,
-            ];
             let key = Key {
-                texts: texts.map(|text| self.texts.number(text)),
-                kind: of.kind,
+                texts: row.dimensions.texts().map(|text| self.texts.number(text)),
+                kind: row.dimensions.kind,
                 period: row.period,
             };
             self.add_row(key, &row.booked);
@@ -148,7 +137,7 @@ impl Finest {
         self.rows.len() * ROW + self.large.len() * size_of::<(Key, RowDelta)>() + self.texts.bytes
     }
 
-    /// Every row with all its parents, of these granularities: some rows at a time, those that share parents together.
+    /// Every row with all its parents, of these granularities, the first of which is that of the rows: some rows at a time, those that share parents together.
     /// Nothing is left.
     pub fn widened(&mut self, granularities: &[Granularity]) -> impl Iterator<Item = Delta> {
         let Self {
@@ -157,21 +146,19 @@ impl Finest {
             large,
             ..
         } = std::mem::take(self);
-        rows.sort_unstable_by_key(|row| row.key);
+        // Rows that share parents are neighbours: those of an organization, and of each of its users.
+        let place = |Key {
+                         texts: [organization, _, _, _, user, ..],
+                         ..
+                     }: &Key| (*organization, *user);
+        rows.sort_unstable_by_key(|row| (place(&row.key), row.key));
         let held = rows.into_iter().map(|row| (row.key, row.booked()));
         let mut all = held.chain(large).peekable();
         std::iter::from_fn(move || {
             all.peek()?;
             let mut delta = Delta::default();
             for (key, booked) in all.by_ref().take(AT_ONCE) {
-                let finest = key.period.granularity();
-                let finer = granularities.iter().take_while(|one| **one < finest).count();
-                delta.book(
-                    &granularities[finer..],
-                    key.period,
-                    &key.dimensions(&texts),
-                    &booked,
-                );
+                delta.book(granularities, key.period, &key.dimensions(&texts), &booked);
             }
             Some(delta)
         })
@@ -180,19 +167,8 @@ impl Finest {
 
 impl Key {
     fn dimensions(&self, texts: &Texts) -> Dimensions<Box<str>> {
-        let [organization, user, agent, provider, model, team, api_key, source] =
-            self.texts.map(|number| texts.texts[number as usize].clone());
-        Dimensions {
-            organization,
-            agent,
-            provider,
-            model,
-            user,
-            team,
-            api_key,
-            source,
-            kind: self.kind,
-        }
+        let texts = self.texts.map(|number| texts.texts[number as usize].clone());
+        Dimensions::of(texts, self.kind)
     }
 }
 

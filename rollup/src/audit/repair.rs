@@ -98,13 +98,6 @@ pub struct Order<'a> {
     pub most: usize,
 }
 
-/// Adds nothing, to whatever times.
-const NOTHING: RowDelta = RowDelta {
-    sums: Sums::ZERO,
-    first_event_ms: i64::MAX,
-    last_event_ms: i64::MIN,
-};
-
 /// Plans the repair of an organization, all of whose differences these are.
 #[must_use]
 pub fn plan(differences: &[Difference], order: &Order<'_>) -> Repair {
@@ -275,7 +268,7 @@ impl<'a> Planning<'a> {
         if own.is_some_and(|own| !own.is_readable()) {
             return;
         }
-        let mut booked = own.unwrap_or(child).expected.unwrap_or(NOTHING);
+        let mut booked = own.unwrap_or(child).expected.unwrap_or(RowDelta::NOTHING);
         booked.sums = sums;
         let stored = own.and_then(|own| own.stored.as_ref());
         step.taken_for
@@ -349,7 +342,7 @@ fn has_wrong_fields(difference: &Difference) -> bool {
 fn parents_of(difference: &Difference, missing: Sums, order: &Order<'_>) -> Vec<(RowKey, RowDelta)> {
     let booked = RowDelta {
         sums: missing,
-        ..NOTHING
+        ..RowDelta::NOTHING
     };
     parents(&difference.key, order.granularities, &booked)
 }

@@ -92,6 +92,36 @@ pub struct Dimensions<S> {
 }
 
 impl<S> Dimensions<S> {
+    /// Dimensions of these texts, which come in the order of the fields.
+    pub fn of(texts: [S; 8], kind: Kind) -> Self {
+        let [organization, agent, provider, model, user, team, api_key, source] = texts;
+        Self {
+            organization,
+            agent,
+            provider,
+            model,
+            user,
+            team,
+            api_key,
+            source,
+            kind,
+        }
+    }
+
+    /// The texts, in the order of the fields.
+    pub const fn texts(&self) -> [&S; 8] {
+        [
+            &self.organization,
+            &self.agent,
+            &self.provider,
+            &self.model,
+            &self.user,
+            &self.team,
+            &self.api_key,
+            &self.source,
+        ]
+    }
+
     /// The same dimensions with every text converted.
     pub fn map<'s, T>(&'s self, mut convert: impl FnMut(&'s S) -> T) -> Dimensions<T> {
         Dimensions {

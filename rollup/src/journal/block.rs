@@ -87,27 +87,13 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// The dimensions of a row besides its organization and kind, in stored order.
-fn dimensions<S>(dimensions: &Dimensions<S>) -> [&S; 7] {
-    let Dimensions {
-        organization: _,
-        agent,
-        provider,
-        model,
-        user,
-        team,
-        api_key,
-        source,
-        kind: _,
-    } = dimensions;
-    [agent, provider, model, user, team, api_key, source]
-}
-
 /// The period of a row as days since 1970, and its hour.
 fn write_row<'a>((period, of): RowRef<'a>, texts: &mut Texts<'a>, rows: &mut Writer) {
     rows.signed(i64::from(period.first_day().to_epoch_days()));
     rows.number(u64::from(period.hour()));
-    for text in dimensions(of) {
+    // The organization is that of the block.
+    let [_, texts_of @ ..] = of.texts();
+    for text in texts_of {
         rows.length(texts.index(text));
     }
     rows.length(
@@ -180,20 +166,11 @@ impl RowAt {
     /// With the texts in place of their indexes.
     #[must_use]
     pub fn named(&self, organization: &str, texts: &[&str]) -> Row {
-        let [agent, provider, model, user, team, api_key, source] = self.texts.map(|at| Box::from(texts[at]));
+        let [agent, provider, model, user, team, api_key, source] = self.texts.map(|at| texts[at]);
+        let texts = [organization, agent, provider, model, user, team, api_key, source];
         Row {
             period: self.period,
-            dimensions: Dimensions {
-                organization: organization.into(),
-                agent,
-                provider,
-                model,
-                user,
-                team,
-                api_key,
-                source,
-                kind: self.kind,
-            },
+            dimensions: Dimensions::of(texts.map(Box::from), self.kind),
         }
     }
 }

@@ -40,17 +40,8 @@ pub fn read_ledger(key: &str) -> Option<(Period, Dimensions<Box<str>>)> {
     ] = <[Box<str>; 11]>::try_from(parts).ok()?;
     let kind = *Kind::ALL.iter().find(|known| known.name() == &*kind)?;
     let period = read_period(&granularity, &period)?;
-    let dimensions = Dimensions {
-        organization,
-        agent,
-        provider,
-        model,
-        user,
-        team,
-        api_key,
-        source,
-        kind,
-    };
+    let texts = [organization, agent, provider, model, user, team, api_key, source];
+    let dimensions = Dimensions::of(texts, kind);
     (ledger(period, &dimensions) == key).then_some((period, dimensions))
 }
 

@@ -295,7 +295,8 @@ pub(in crate::store) fn stored_record(record: LastRecord) -> Document {
     doc! {"offset": offset, "timestamp": timestamp_ms, "hash": hash}
 }
 
-fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
+/// Sets a fence to a position.
+pub(in crate::store) fn set_position(position: &Position, set: &mut Document, unset: &mut Document) {
     match position {
         Position::Offset { next, index } => {
             set.extend(doc! {"next": *next, "index": i64::from(*index)});

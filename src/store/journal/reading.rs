@@ -1,11 +1,10 @@
 //! Documents of the journal with their entries, as they are read by those who prove rows.
 
-use ingest::lane::{ContentId, JournalId, LaneId};
-use ingest::ledger::Tally;
+use ingest::journal::Document;
+use ingest::lane::{JournalId, LaneId};
 use mongodb::ClientSession;
-use mongodb::bson::{Binary, DateTime, Document, RawDocument, doc};
+use mongodb::bson::{DateTime, RawDocument, doc};
 use mongodb::error::Result as DriverResult;
-use serde::Deserialize;
 
 use super::FORMAT;
 use super::stored::{self, checksum};
@@ -17,7 +16,7 @@ pub struct Found {
     /// Which.
     pub id: JournalId,
     /// What is in it.
-    pub written: Result<Written, Unread>,
+    pub written: Result<Document, Unread>,
 }
 
 /// Why a document is not read.
@@ -29,65 +28,11 @@ pub enum Unread {
     Newer,
 }
 
-/// A document whose checksums match.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// The content before it; `None`: it is the first.
-    pub previous: Option<ContentId>,
-    /// The commits in it, one after the other.
-    pub commits: Vec<Boundary>,
-    /// What became of all records of the lane until its end.
-    pub tally: Tally,
-    /// Where the lane goes on after it, as fences have it.
-    pub position: Option<Document>,
-    /// The last record that was counted, as fences have it.
-    pub last: Option<Document>,
-    /// Packed entries.
-    pub entries: Vec<u8>,
-}
-
-/// A commit of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Boundary {
-    /// Which commit of the lane.
-    pub seq: i64,
-    /// Its content.
-    pub content: ContentId,
-    /// The clock of the worker, in milliseconds.
-    pub at_ms: i64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stored {
-    commits: Vec<StoredCommit>,
-    tally: StoredTally,
-    position: Option<Document>,
-    last: Option<Document>,
-    entries: Binary,
-}
-
-#[derive(Debug, Deserialize)]
-struct StoredCommit {
-    seq: i64,
-    content: i64,
-    at: DateTime,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredTally {
-    counted: i64,
-    duplicate: i64,
-    skipped: i64,
-    dead_letter: i64,
-}
-
 impl Found {
     /// `None`: nobody can tell which document it is.
     fn read(raw: &RawDocument) -> Option<Self> {
         let id = Self::id(raw)?;
-        let written = Written::read(raw);
+        let written = read(raw);
         Some(Self { id, written })
     }
 
@@ -100,34 +45,15 @@ impl Found {
     }
 }
 
-impl Written {
-    fn read(raw: &RawDocument) -> Result<Self, Unread> {
-        let is_whole = raw.get_i64("checksum").ok() == Some(checksum(raw));
-        if is_whole && raw.get_i32("format").is_ok_and(|format| format > FORMAT) {
-            return Err(Unread::Newer);
-        }
-        let head = stored::read(raw).map_err(Unread::Damaged)?;
-        let stored: Stored = mongodb::bson::deserialize_from_slice(raw.as_bytes())
-            .map_err(|error| Unread::Damaged(format!("it cannot be read: {error}")))?;
-        let commits = stored.commits.into_iter().map(|commit| Boundary {
-            seq: commit.seq,
-            content: ContentId(commit.content),
-            at_ms: commit.at.timestamp_millis(),
-        });
-        Ok(Self {
-            previous: head.previous,
-            commits: commits.collect(),
-            tally: Tally {
-                counted: stored.tally.counted,
-                duplicate: stored.tally.duplicate,
-                skipped: stored.tally.skipped,
-                dead_letter: stored.tally.dead_letter,
-            },
-            position: stored.position,
-            last: stored.last,
-            entries: stored.entries.bytes,
-        })
+fn read(raw: &RawDocument) -> Result<Document, Unread> {
+    let is_whole = raw.get_i64("checksum").ok() == Some(checksum(raw));
+    if is_whole && raw.get_i32("format").is_ok_and(|format| format > FORMAT) {
+        return Err(Unread::Newer);
     }
+    if raw.get_binary("entries").is_err() {
+        return Err(Unread::Damaged("it has no entries".into()));
+    }
+    stored::read(raw).map_err(Unread::Damaged)
 }
 
 impl Store {

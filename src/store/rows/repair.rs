@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use mongodb::bson::{DateTime as BsonTime, Document, doc};
 use rollup::audit::key::{Row, RowKey, Table};
 use rollup::audit::repair::{Narrow, Step};
-use rollup::counters::{Counter, Sums};
+use rollup::counters::Counter;
 use rollup::fold::{Delta, LedgerRow, RollupRow, RowDelta};
 use rollup::period::Calendar;
 
@@ -83,12 +83,7 @@ impl Repair<'_> {
     /// What is added, as commits add it. Rows that only get other fields are among these: their versions change too.
     fn delta(&self) -> Delta {
         let mut delta = Delta::default();
-        let nothing = RowDelta {
-            sums: Sums::ZERO,
-            first_event_ms: i64::MAX,
-            last_event_ms: i64::MIN,
-        };
-        let renamed = self.step.renamed.iter().map(|key| (key, &nothing));
+        let renamed = self.step.renamed.iter().map(|key| (key, &RowDelta::NOTHING));
         for (key, booked) in renamed.chain(&self.step.added) {
             let (id, booked) = (key.id.to_string(), *booked);
             match key.row() {

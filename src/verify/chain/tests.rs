@@ -1,7 +1,10 @@
+use chrono::DateTime;
+use ingest::journal::{Boundary, Document as Journaled};
+use ingest::ledger::Tally;
 use proptest::prelude::*;
+use rollup::journal::Packed;
 
 use super::*;
-use crate::store::journal::Boundary;
 
 /// A document as the journal has it.
 #[derive(Debug, Clone)]
@@ -21,11 +24,16 @@ impl Document {
         let commits = self.seqs.iter().map(|seq| Boundary {
             seq: *seq,
             content: ContentId(seq * 10),
-            at_ms: *seq,
+            at: DateTime::from_timestamp_millis(*seq).expect("an instant"),
+            entries: 0,
+            ids: [0; 3],
+            newest_ms: [None; 3],
         });
         Found {
             id: self.id(),
-            written: Ok(Written {
+            written: Ok(Journaled {
+                id: self.id(),
+                edit: 0,
                 previous: self.previous.map(|seq| ContentId(seq * 10)),
                 commits: commits.collect(),
                 // Each commit counts one record.
@@ -35,7 +43,9 @@ impl Document {
                 },
                 position: None,
                 last: None,
-                entries: Vec::new(),
+                entries: Packed::default(),
+                ids: Default::default(),
+                quantities: 1,
             }),
         }
     }
